@@ -1,0 +1,64 @@
+"""What a new cluster looks like.  Pure."""
+
+import re
+from collections.abc import Sequence
+
+from .errors import CommandRefused
+from .state import Behaviour, NodeState, Role, State
+
+MOST_NODES = 5000
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_QUORUM = 3
+_GATEWAYS = 2
+_FIRST_NUMBER = 1
+
+
+def newborn(name: str, nodes: int, file_systems: Sequence[str], *, up: bool, behaviour: Behaviour) -> State:
+    """Return a cluster of *nodes*: a third are servers, at most eight, the rest are clients.
+
+    Servers may be managers, the first three (or the first) have quorum, the last two are AFM gateways too.
+
+    >>> state = newborn("prod", 12, ["gpfs1"], up=True, behaviour=Behaviour())
+    >>> [each.name for each in state.nodes.values()][:5], state.manager, state.file_systems
+    (['nsd01', 'nsd02', 'nsd03', 'nsd04', 'cl01'], 'nsd01', {'gpfs1': 'nsd01'})
+    """
+    if not 1 <= nodes <= MOST_NODES:
+        raise CommandRefused(f"a cluster of {nodes} nodes cannot be made: take 1 to {MOST_NODES}")
+    for each in (name, *file_systems):
+        if not _NAME.fullmatch(each):
+            raise CommandRefused(f"{each!r} is no name for a cluster or a file system: letters, digits, _ - and . only")
+    servers = min(max(1, nodes // 3), 8)
+    made = [_node(name, index, servers, frozenset(file_systems), up=up) for index in range(nodes)]
+    managers = [each.name for each in made[:servers]] if up else [None]
+    return State(
+        name=name,
+        id="8370000000000000001",
+        manager=managers[0],
+        nodes={each.name: each for each in made},
+        file_systems={each: managers[place % len(managers)] for place, each in enumerate(file_systems)},
+        behaviour=behaviour,
+    )
+
+
+def _node(cluster: str, index: int, servers: int, mounts: frozenset[str], *, up: bool) -> NodeState:
+    server = index < servers
+    short = f"nsd{index + 1:02}" if server else f"cl{index - servers + 1:02}"
+    return NodeState(
+        name=short,
+        full_name=f"{short}.{cluster.lower().replace('_', '-')}.example",
+        address=f"10.0.{index // 250}.{index % 250 + 1}",
+        number=index + _FIRST_NUMBER,
+        roles=_roles(index, servers) if server else frozenset(),
+        up=up,
+        mounts=mounts if up else frozenset(),
+    )
+
+
+def _roles(index: int, servers: int) -> frozenset[Role]:
+    roles: set[Role] = {"server", "manager"}
+    if index < (_QUORUM if servers >= _QUORUM else 1):
+        roles.add("quorum")
+    if index >= servers - _GATEWAYS:
+        roles.add("gateway")
+    return frozenset(roles)
