@@ -1,0 +1,109 @@
+"""The values of subscriptions."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from consumers.retries import RetryPolicy
+from consumers.subscriptions import (
+    ON_THIS_MACHINE,
+    VERBS,
+    LogVerb,
+    RunVerb,
+    Subscription,
+    Subscriptions,
+    schema,
+)
+
+
+def subscription(name: str = "audit", **fields: Any) -> Subscription:
+    return Subscription(**{"name": name, "on": ("#",), "patterns": ("#",), "verb": LogVerb(), **fields})
+
+
+def test_what_is_not_said_has_a_value_that_can_be_worked_with() -> None:
+    run = RunVerb(command=("true",))
+
+    assert (run.timeout, run.environment, run.user, run.output) == (timedelta(minutes=10), {}, None, 65536)
+    assert LogVerb().store
+    assert subscription().retry == RetryPolicy()
+    assert (subscription().concurrency, subscription().mode) == (1, "live")
+
+
+def test_the_digest_tells_meanings_apart_and_nothing_else() -> None:
+    here = Subscriptions(subscriptions=(subscription("a", line=1, file="x"), subscription("b", line=9, file="x")))
+    moved = Subscriptions(subscriptions=(subscription("b", line=2, file="y"), subscription("a", line=8, file="y")))
+    changed = Subscriptions(subscriptions=(subscription("a"), subscription("b", where="true")))
+    waits = Subscriptions(subscriptions=(subscription("a"), subscription("b", retry=RetryPolicy(attempts=2))))
+
+    assert here.digest == moved.digest
+    assert len({here.digest, changed.digest, waits.digest, Subscriptions().digest}) == 4
+
+
+def test_subscriptions_are_found_by_name() -> None:
+    both = Subscriptions(subscriptions=(subscription("a"), subscription("b")))
+
+    assert both.by_name["b"] is both.subscriptions[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"command": []}, "has no program"),
+        ({"command": [""]}, "has no program"),
+        ({"command": ["bin/tool"]}, "'bin/tool' is a relative path"),
+        ({"command": ["../tool"]}, "'../tool' is a relative path"),
+        ({"command": ["-c"]}, "begins with a dash"),
+        ({"command": ["{{ data.program }}"]}, "no event may choose what is run"),
+        ({"command": "rm -rf /"}, "tuple"),
+        ({"command": ["x", 5]}, "valid string"),
+        ({"command": ["x"], "timeout": "8d"}, "longer than 7d"),
+        ({"command": ["x"], "timeout": 10}, "write a number and a unit"),
+        ({"command": ["x"], "environment": {"A-B": ""}}, "no name of a variable"),
+        ({"command": ["x"], "environment": {"CLUSTERBUS_X": ""}}, "given by clusterbus"),
+        ({"command": ["x"], "output": 1}, "1024"),
+        ({"command": ["x"], "user": "no-such-user-here"}, "there is no user"),
+        ({"command": ["x"], "comand": ["y"]}, "not permitted"),
+    ],
+)
+def test_a_command_that_cannot_be_meant_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        RunVerb.model_validate(fields, context=ON_THIS_MACHINE)
+
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"), [({"store": False}, "writes nowhere"), ({"file": "events.jsonl"}, "no absolute path")]
+)
+def test_a_log_that_writes_nowhere_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        LogVerb.model_validate(fields)
+
+    assert said in str(refused.value)
+
+
+def test_users_are_looked_up_only_on_the_machine_that_is_to_run_the_command() -> None:
+    assert RunVerb(command=("x",), user="no-such-user-here").user == "no-such-user-here"
+
+
+def test_what_this_machine_lacks_is_remarked(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+
+    missing = list(RunVerb(command=(str(tool),)).remarks())
+    tool.touch(mode=0o755)
+    there = list(RunVerb(command=(str(tool),)).remarks())
+
+    assert [field for field, _ in missing] == ["command"]
+    assert there == []
+    assert list(LogVerb(file=tmp_path / "events.jsonl").remarks()) == []
+    assert [field for field, _ in LogVerb(file=tmp_path / "no" / "events.jsonl").remarks()] == ["file"]
+
+
+def test_the_schema_has_every_verb_and_no_other_keys() -> None:
+    entry = schema()["$defs"]["Subscription"]
+
+    assert set(VERBS) < set(entry["properties"])
+    assert entry["additionalProperties"] is False
