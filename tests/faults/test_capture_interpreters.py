@@ -1,0 +1,93 @@
+"""Capture runs on every Python from 3.6 on that is here, and vermin finds nothing in it that 3.6 lacks."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine import CAPTURE, command_of, make_spool
+
+
+def interpreters() -> dict[str, str]:
+    """Return the interpreters of this machine by version: on the PATH, of pyenv, and beside the one that runs this."""
+    found: dict[str, str] = {}
+    for path in sorted(candidates()):
+        version = re.search(r"python3\.(\d+)$", path.name)
+        if version and int(version[1]) >= 6 and os.access(path, os.X_OK):
+            found.setdefault(f"3.{version[1]}", str(path))
+    return found
+
+
+def candidates() -> Iterator[Path]:
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if Path(folder).name != "shims":  # of pyenv: they are for versions that may not be chosen
+            yield from Path(folder).glob("python3.*")
+    versions = [Path(sys.base_prefix).parent]
+    if "PYENV_ROOT" in os.environ:
+        versions.append(Path(os.environ["PYENV_ROOT"]) / "versions")
+    for folder in versions:
+        yield from folder.glob("*/bin/python3.*")
+    yield Path(sys.base_prefix) / f"bin/python3.{sys.version_info.minor}"
+
+
+@pytest.mark.parametrize(("version", "python"), interpreters().items())
+def test_capture_runs_on_every_interpreter_that_is_here(tmp_path, version, python):
+    spool = make_spool(tmp_path / "spool")
+    arguments = [b"--fsName", b'gp"fs1', b"gr\xc3\xbc\xff", b"\n"]
+    for _ in range(2):
+        command = command_of("--spool", str(spool), "gpfs", "mount", *arguments, python=python)
+        ended = subprocess.run(command, capture_output=True, check=False, timeout=60, env={})
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b""), version
+
+    files = sorted((spool / "new").iterdir())
+    found = [json.loads(file.read_bytes()) for file in files]
+    assert [[os.fsencode(text) for text in record["arguments"]] for record in found] == [arguments] * 2
+    assert [file.name.split(".")[1] for file in files] == [record["id"] for record in found]
+
+
+@pytest.mark.parametrize(("version", "python"), interpreters().items())
+def test_arguments_that_are_too_large_are_kept_on_every_interpreter(tmp_path, version, python):
+    spool = make_spool(tmp_path / "spool")
+    command = command_of("--spool", str(spool), "gpfs", "mount", *["x" * 100_000] * 15, python=python)
+
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=60, env={})
+
+    (file,) = (spool / "new").iterdir()
+    assert ended.returncode == 0, version
+    assert (spool / "kept" / json.loads(file.read_bytes())["id"]).stat().st_size == 15 * 100_001 - 1
+
+
+def test_nothing_in_capture_needs_more_than_python_3_6():
+    command = [
+        sys.executable,
+        "-c",
+        "import vermin; vermin.main()",
+        "--no-tips",
+        "-t=3.6-",
+        "--violations",
+        str(CAPTURE),
+    ]
+
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
+
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_capture_imports_nothing_that_is_slow(tmp_path):
+    spool = make_spool(tmp_path / "spool")
+    command = command_of("--spool", str(spool), "gpfs", "mount")
+    command[1:1] = ["-X", "importtime"]
+
+    ended = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True)
+    bare = subprocess.run([*command[:4], "-c", "pass"], capture_output=True, check=True, timeout=60, text=True)
+
+    assert names(ended.stderr) - names(bare.stderr) <= {"posix", "sys", "time", "select"}
+
+
+def names(report: str) -> set[str]:
+    return {line.rpartition("|")[2].strip() for line in report.splitlines()}
