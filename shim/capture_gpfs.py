@@ -16,10 +16,7 @@ if __name__ == "__main__":
     try:
         import capture  # type: ignore[import-not-found]
     except Exception:  # noqa: BLE001 - bytecode that a power cut left half written, say: the source is still good
+        capture = type(sys)("capture")
         with open(HERE + "/capture.py") as source:  # noqa: PTH123 - pathlib takes longer than all of this
-            parts = {"__name__": "capture"}
-            exec(compile(source.read(), "capture", "exec"), parts)  # noqa: S102 - our own file, owned by root
-        main = parts["main"]
-    else:
-        main = capture.main
-    main([*OPTIONS, "gpfs", *sys.argv[1:]])
+            exec(compile(source.read(), "capture", "exec"), capture.__dict__)  # noqa: S102 - our own file, of root's
+    capture.main([*OPTIONS, "gpfs", *sys.argv[1:]])

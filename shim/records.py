@@ -1,0 +1,90 @@
+"""Records: what a file in the spool has to say to be one.  No disk, no broker: only bytes and values."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+_FILE_NAME = re.compile(r"[0-9]{19}\.([0-7][0-9A-HJKMNP-TV-Z]{25})\.json\Z")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
+_NODE = re.compile(r"[a-z0-9-]{1,63}\Z")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z\Z")
+_FIELDS = frozenset(("v", "id", "source", "event", "node", "captured_at", "boot", "arguments", "cut"))
+_LONGEST_KEY = 255
+
+
+class Unreadable(Exception):
+    """A file in `new/` is no record; the message is the reason."""
+
+
+class Record(NamedTuple):
+    """One record as it is sent: *name* is its file in the spool, *body* what is in it.
+
+    A heartbeat is not *spooled*: it has no file, and is never sent again.
+    """
+
+    name: str
+    id: str
+    key: str
+    event: str
+    body: bytes
+    sequence: int
+    spooled: bool = True
+
+
+def check(name: str, text: bytes, cluster: str) -> Record:
+    """Return the record that the file *name* holds, not yet numbered.
+
+    Raises Unreadable with the reason where *text* is not what capture writes, or could not be routed.
+    """
+    named = _FILE_NAME.match(name)
+    if named is None:
+        raise Unreadable("the name is not <19 digits>.<id>.json")
+    newline = text.find(b"\n")
+    if newline not in (-1, len(text) - 1):
+        raise Unreadable("it is more than one line")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"it is not JSON: {error}") from error
+    _check_fields(fields)
+    if fields["id"] != named[1]:
+        raise Unreadable(f"its id {fields['id']!r:.40} is not the one in its name")
+    key = f"{fields['source']}.{cluster}.{fields['event']}.{fields['node']}"
+    if len(key) > _LONGEST_KEY:
+        raise Unreadable(f"its routing key would be {len(key)} bytes long, {_LONGEST_KEY} at most can be")
+    return Record(name, fields["id"], key, fields["event"], text, 0)
+
+
+def _check_fields(fields: object) -> None:
+    if not isinstance(fields, dict):
+        raise Unreadable(f"it is a JSON {type(fields).__name__}, not an object")
+    version = fields.get("v")
+    if version != 1 or isinstance(version, bool):
+        raise Unreadable(f"its version is {version!r:.40}, not 1")
+    unknown = fields.keys() - _FIELDS
+    if unknown:
+        raise Unreadable(f"it has the unknown field {min(unknown)!r:.100}")
+    for name, shape in (("source", _WORD), ("event", _WORD), ("node", _NODE), ("captured_at", _MOMENT)):
+        value = fields.get(name)
+        if not isinstance(value, str) or shape.match(value) is None:
+            raise Unreadable(f"its field {name!r} is {value!r:.100}")
+    for name in ("id", "boot"):
+        if not isinstance(fields.get(name), str):
+            raise Unreadable(f"its field {name!r} is no text")
+    arguments = fields.get("arguments")
+    if not isinstance(arguments, list) or not all(map(str.__instancecheck__, arguments)):
+        raise Unreadable("its field 'arguments' is no list of texts")
+    cut = fields.get("cut")
+    if cut is not None and not (isinstance(cut, dict) and isinstance(cut.get("bytes"), int)):
+        raise Unreadable("its field 'cut' has no number of bytes")
+
+
+def captured_at(name: str) -> float | None:
+    """Return the moment (seconds of the epoch) in the file *name* of a record, None for any other file.
+
+    >>> captured_at("1763652127980656123.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json")
+    1763652127.9806561
+    """
+    return int(name[:19]) / 1e9 if _FILE_NAME.match(name) else None

@@ -1,0 +1,42 @@
+"""Timers with names: at most one of each name runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    from .connection import IOLoop
+
+
+class Timers:
+    """The timers of one owner in one loop; `name in timers` says whether that one runs."""
+
+    def __init__(self, loop: IOLoop) -> None:
+        """Run in *loop*."""
+        self._loop = loop
+        self._running: dict[str, object] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether the timer *name* runs."""
+        return name in self._running
+
+    def start(self, name: str, delay: float, function: Callable[[], None]) -> None:
+        """Have *function* called in *delay* seconds, in place of what the timer *name* was to call."""
+        self.stop(name)
+        self._running[name] = self._loop.call_later(delay, partial(self._over, name, function))
+
+    def stop(self, name: str) -> None:
+        """Stop the timer *name*, if it runs."""
+        timer = self._running.pop(name, None)
+        if timer is not None:
+            self._loop.remove_timeout(timer)
+
+    def stop_all_but(self, name: str) -> None:
+        """Stop all timers but *name*."""
+        for each in [one for one in self._running if one != name]:
+            self.stop(each)
+
+    def _over(self, name: str, function: Callable[[], None]) -> None:
+        del self._running[name]
+        function()

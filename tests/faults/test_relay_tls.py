@@ -1,0 +1,156 @@
+"""The relay over TLS: it logs in with its certificate, and talks to nobody that it cannot trust."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from router.broker.private import PrivateNode
+from router.broker.private.node import installed_server
+from tests.conftest import missing
+from tests.shim_relay import RelayProcess, drained, ingress, make_spool, put, waiting
+
+NODE = "nsd01"
+
+
+class Authority:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, folder: Path, openssl: str) -> None:
+        """Make it in *folder*."""
+        folder.mkdir()
+        self.folder, self._openssl = folder, openssl
+        self._run("req", "-x509", "-subj", "/CN=Test CA", "-out", "ca.pem", "-keyout", "ca.key", *self._NEW)
+
+    _NEW = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+    def issue(self, name: str) -> None:
+        """Make `<name>.pem` and `<name>.key`, for a client of this name and a server on 127.0.0.1."""
+        (self.folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+        self._run("req", "-subj", f"/CN={name}", "-out", f"{name}.csr", "-keyout", f"{name}.key", *self._NEW)
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions")
+        self._run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+
+    def path(self, name: str) -> str:
+        """Return where the file *name* is."""
+        return str(self.folder / name)
+
+    def _run(self, *arguments: str) -> None:
+        environment = {"PATH": os.defpath, "HOME": str(self.folder)}
+        subprocess.run(
+            [self._openssl, *arguments], cwd=self.folder, env=environment, capture_output=True, check=True, timeout=30
+        )
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], str]) -> Authority:
+    """An authority that has issued certificates for the broker and for the node."""
+    authority = Authority(tmp_path_factory.mktemp("tls") / "ca", require("openssl"))
+    authority.issue("broker")
+    authority.issue(NODE)
+    return authority
+
+
+@pytest.fixture(scope="module")
+def secure(authority: Authority) -> Iterator[tuple[PrivateNode, str]]:
+    """A broker that takes certificates only, and its address for the node."""
+    if installed_server() is None:
+        missing("rabbitmq-server is not installed: the broker with TLS is a node on this machine")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = [
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        f"ssl_options.cacertfile = {authority.path('ca.pem')}",
+        f"ssl_options.certfile = {authority.path('broker.pem')}",
+        f"ssl_options.keyfile = {authority.path('broker.key')}",
+        "ssl_options.verify = verify_peer",
+        "ssl_options.fail_if_no_peer_cert = true",
+        "ssl_cert_login_from = common_name",
+        "auth_mechanisms.1 = PLAIN",
+        "auth_mechanisms.2 = EXTERNAL",
+    ]
+    with PrivateNode(config=config, plugins=("rabbitmq_management", "rabbitmq_auth_mechanism_ssl")) as node:
+        node.ctl("add_user", NODE, "to be cleared")
+        node.ctl("clear_password", NODE)
+        node.ctl("set_permissions", NODE, "^$", r"^clusterbus\.ingress$", "^$")
+        yield node, f"amqps://{NODE}@127.0.0.1:{port}"
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """An empty spool."""
+    return make_spool(tmp_path)
+
+
+def test_a_certificate_is_enough_to_log_in(spool: Path, secure: tuple[PrivateNode, str], authority: Authority) -> None:
+    node, url = secure
+    record_id = put(spool)
+
+    with ingress(node.url) as tap, RelayProcess(spool, url, options=_tls(authority)) as relay:
+        [taken] = drained(tap, 1)
+        relay.wait_until_empty()
+
+    assert taken.properties.message_id == record_id
+    assert taken.properties.user_id == NODE
+
+
+def test_a_broker_of_another_authority_gets_nothing(
+    spool: Path, secure: tuple[PrivateNode, str], authority: Authority, tmp_path: Path, require: Callable[[str], str]
+) -> None:
+    put(spool)
+    other = Authority(tmp_path / "other", require("openssl"))
+    options = [*_tls(authority), "--ca", other.path("ca.pem")]
+
+    with RelayProcess(spool, secure[1], options=options) as relay:
+        relay.wait_until_said("broker connection cannot be secured", times=2)
+
+    assert len(waiting(spool)) == 1
+
+
+def test_a_broker_under_another_name_gets_nothing(
+    spool: Path, secure: tuple[PrivateNode, str], authority: Authority
+) -> None:
+    put(spool)
+
+    with RelayProcess(spool, secure[1].replace("127.0.0.1", "localhost"), options=_tls(authority)) as relay:
+        relay.wait_until_said("broker connection cannot be secured", times=2)
+
+    assert len(waiting(spool)) == 1
+
+
+def test_a_certificate_of_another_authority_is_told_as_a_failure_of_tls(
+    spool: Path, secure: tuple[PrivateNode, str], authority: Authority, tmp_path: Path, require: Callable[[str], str]
+) -> None:
+    put(spool)
+    other = Authority(tmp_path / "other", require("openssl"))
+    other.issue(NODE)
+    options = [*_tls(other), "--ca", authority.path("ca.pem")]
+
+    with RelayProcess(spool, secure[1], options=options) as relay:
+        relay.wait_until_said("broker connection cannot be secured", times=2)
+
+    assert len(waiting(spool)) == 1
+
+
+def test_a_missing_certificate_is_waited_for(
+    spool: Path, secure: tuple[PrivateNode, str], authority: Authority, tmp_path: Path
+) -> None:
+    node, url = secure
+    put(spool)
+    options = ["--ca", authority.path("ca.pem")]
+    options += ["--certificate", str(tmp_path / "late.pem"), "--key", authority.path(f"{NODE}.key")]
+    with ingress(node.url) as tap, RelayProcess(spool, url, options=options) as relay:
+        relay.wait_until_said("password or certificate cannot be read")
+
+        (tmp_path / "late.pem").write_bytes(Path(authority.path(f"{NODE}.pem")).read_bytes())
+
+        assert len(drained(tap, 1)) == 1
+        relay.wait_until_empty()
+
+
+def _tls(authority: Authority) -> list[str]:
+    own = ["--certificate", authority.path(f"{NODE}.pem"), "--key", authority.path(f"{NODE}.key")]
+    return ["--ca", authority.path("ca.pem"), *own]

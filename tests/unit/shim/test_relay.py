@@ -1,0 +1,209 @@
+"""The relay's small parts: losses that are told once, metrics, log lines, notices, what goes beside a record."""
+
+import io
+import logging
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika.spec import BasicProperties
+
+from shim.connection import Properties, diagnosis
+from shim.logs import set_up_logging
+from shim.losses import Losses, tally
+from shim.metrics import Metrics
+from shim.records import Record
+from shim.supervisor import Supervisor
+from shim.watch import Watch
+from tests.shim_relay import ROOT, make_spool, names
+
+EPOCH = "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"
+words = st.from_regex(r"[A-Za-z0-9_-]{1,100}", fullmatch=True)
+
+
+@given(st.lists(st.tuples(words, st.integers(0, 2**63 - 1)), max_size=5), words)
+def test_properties_are_those_that_pika_would_have_sent(records: list[tuple[str, int]], user: str) -> None:
+    properties = Properties(EPOCH, user)
+
+    for event, sequence in records:
+        encoded = b"".join(properties.of(Record("n", EPOCH, "k", event, b"", sequence)).encode())
+
+        decoded = BasicProperties().decode(encoded)
+        assert decoded == BasicProperties(
+            content_type="application/json",
+            delivery_mode=2,
+            message_id=EPOCH,
+            user_id=user,
+            app_id="clusterbus-relay",
+            type=event,
+            headers={"v": 1, "epoch": EPOCH, "sequence": sequence},
+        )
+
+
+@given(st.binary(max_size=100), st.integers(0, 10**9))
+def test_every_mark_of_a_loss_is_told_and_nothing_else(marks: bytes, total: int) -> None:
+    losses = tally(marks, total)
+
+    assert sum(each.count for each in losses) == sum(marks.count(mark) for mark in (b"f", b"d", b"e"))
+    assert (losses[-1].total if losses else total) == total + sum(each.count for each in losses)
+
+
+def test_losses_are_told_once_also_by_the_next_relay(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    losses = Losses(spool, tmp_path / "run")
+    assert losses.news() == []
+    with (spool / "lost").open("ab") as stream:
+        stream.write(b"ffd")
+
+    assert [(each.reason, each.count, each.total) for each in losses.news()] == [
+        ("spool full", 2, 2),
+        ("disk full", 1, 3),
+    ]
+    losses.told()
+
+    assert losses.news() == []
+    again = Losses(spool, tmp_path / "run")
+    assert again.news() == []
+    with (spool / "lost").open("ab") as stream:
+        stream.write(b"e")
+    assert [each.total for each in again.news()] == [4]
+
+
+def test_losses_that_were_not_told_yet_are_told_by_the_next_relay(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    losses = Losses(spool, tmp_path / "run")
+    (spool / "lost").write_bytes(b".f")
+    assert losses.news()
+
+    assert Losses(spool, tmp_path / "run").news() == losses.news()
+
+
+def test_losses_marked_outside_of_the_spool_are_told_again_from_the_start_after_a_reboot(tmp_path: Path) -> None:
+    spool, run = make_spool(tmp_path), tmp_path / "run"
+    run.mkdir()
+    (run / "lost").write_bytes(b"eee")
+    losses = Losses(spool, run)
+    assert losses.news()[0].count == 3
+    losses.told()
+
+    (run / "lost").write_bytes(b"e")
+
+    assert [(each.count, each.total) for each in losses.news()] == [(1, 4)]
+
+
+def test_the_file_for_losses_has_its_block_before_the_disk_is_full(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+
+    Losses(spool, tmp_path)
+
+    assert (spool / "lost").read_bytes() == b"."
+
+
+def test_what_is_remembered_of_losses_may_be_rubbish(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    (spool / "lost.reported").write_bytes(b"\x00\xff{")
+    (spool / "lost").write_bytes(b".f")
+
+    assert [each.count for each in Losses(spool, tmp_path).news()] == [1]
+
+
+def test_metrics_are_a_text_that_prometheus_reads(tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.count("confirmed", 7)
+    metrics.set("up", 1)
+
+    metrics.write(tmp_path / "relay.prom")
+
+    text = (tmp_path / "relay.prom").read_text()
+    assert "clusterbus_relay_confirmed_total 7\n" in text
+    assert "clusterbus_relay_up 1\n" in text
+    assert all(re.fullmatch(r"# (HELP|TYPE) \S+ .+|[a-z_]+ [0-9.e+]+", each) for each in text.splitlines())
+    assert names(tmp_path) == ["relay.prom"]
+
+
+def test_an_unknown_metric_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        Metrics().count("confirmd")
+
+
+def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
+    stream = io.StringIO()
+    set_up_logging(stream)
+
+    logging.getLogger("clusterbus.relay.spool").warning("file is odd", extra={"file": 'a b\n"c"\udcff', "n": 5})
+
+    [line] = stream.getvalue().splitlines()
+    assert line.endswith(r'level=warning event="file is odd" file="a b\n\"c\"\udcff" n=5')
+
+
+def test_what_is_put_into_a_folder_is_noticed(tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    watch = Watch(new)
+
+    (tmp_path / "a").touch()
+    (tmp_path / "a").rename(new / "a")
+    (new / "b").write_text("text")
+
+    assert watch.read() == ["a", "b"]
+    assert watch.read() == []
+    watch.close()
+
+
+def test_systemd_is_told_in_its_own_words(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"})
+
+        supervisor.ready()
+        supervisor.status("all well")
+        supervisor.status("all well")
+        supervisor.stopping()
+
+        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", b"STATUS=all well", b"STOPPING=1"]
+    assert supervisor.alive_every == 10
+
+
+def test_without_systemd_nobody_is_told(tmp_path: Path) -> None:
+    Supervisor({}).ready()
+    Supervisor({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+
+    assert Supervisor({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}).alive_every is None
+
+
+def test_a_failure_of_tls_is_told_as_one_even_where_pika_calls_it_a_wrong_protocol() -> None:
+    from pika.exceptions import IncompatibleProtocolError  # noqa: PLC0415 - only here
+
+    _, kind = diagnosis(IncompatibleProtocolError("StreamLostError: SSLError(1, 'alert certificate required')"))
+
+    assert kind == "insecure"
+
+
+def test_the_relay_needs_no_more_than_python_3_9() -> None:
+    files = [str(each) for each in (ROOT / "shim").glob("*.py")]
+
+    told = subprocess.run(
+        [sys.executable, "-c", "import vermin; vermin.main()", "-t=3.9-", "--no-tips", "--violations", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert told.returncode == 0, told.stdout
+
+
+def test_the_relay_imports_the_standard_library_and_pika_only() -> None:
+    program = "import sys, shim.relay; print(*sorted({each.partition('.')[0] for each in sys.modules}))"
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    ours = {each for each in told.stdout.split() if each not in sys.stdlib_module_names and not each.startswith("_")}
+    assert ours - {"sitecustomize", "usercustomize", "six"} == {"pika", "shim"}
