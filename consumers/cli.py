@@ -1,0 +1,167 @@
+"""Where `clusterbus` starts: the router's commands, and those that concern subscriptions and deliveries."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from router import cli as _router_commands  # noqa: F401 - defines the commands it has
+from router.broker.private import finding
+from router.catalogue import Catalogues
+from router.command import Json, app, connect, current, fail, open_session, run_until_stopped, say, topology
+from router.errors import RouterError, SettingsError, Unreachable
+
+from . import check as checking
+from . import doctor as looking
+from . import up as everything
+from .dead import dead_app
+from .engine import Engine
+from .errors import ConsumerError, SubscriptionsError
+from .letters import Keeper
+from .store import Store
+
+app.add_typer(dead_app, name="dead")
+
+Files = Annotated[
+    list[Path] | None, typer.Argument(help="Subscription files or folders; by default those of the settings.")
+]
+
+
+def now() -> datetime:
+    """Return the present moment, aware."""
+    return datetime.now(UTC)
+
+
+@app.command()
+def consume(context: typer.Context, files: Files = None) -> None:
+    """Serve subscriptions: bring events to their handlers, with retries and dead letters."""
+    subscriptions = checking.load(files or [current(context).consumers.subscriptions], Catalogues.shipped())
+    store = Store(current(context).consumers.store)
+    broker = connect(context, "clusterbus-consume")
+    engine = Engine(broker, store, subscriptions, clock=now, foundation=topology(context))
+    keeper = Keeper(broker, store, now)
+
+    def stop() -> None:
+        keeper.stop()
+        engine.stop()
+
+    engine.start()
+    keeper.start()
+    try:
+        run_until_stopped(broker, stop)
+    finally:
+        store.close()
+
+
+@app.command()
+def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
+    """Validate settings and subscriptions; every mistake is named, in one run."""
+    report = checking.check(files or [current(context).consumers.subscriptions], Catalogues.shipped())
+    for kind, found in (("mistake", report.mistakes), ("warning", report.warnings)):
+        for each in found:
+            say({"kind": kind, **asdict(each)}, as_json=as_json, text=f"{kind}: {each}")
+    if report.subscriptions is None:
+        raise typer.Exit(1)
+    count = len(report.subscriptions.subscriptions)
+    say({"kind": "good", "subscriptions": count}, as_json=as_json, text=f"{count} subscriptions, good")
+
+
+@app.command()
+def doctor(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
+    """Look at spool, relay, broker, router and subscriptions: what is wrong, and what to do."""
+    found = list(looking.examine(current(context), files, lambda: open_session(context, "clusterbus-doctor")))
+    table = Table(box=None, show_header=False)
+    styles = {"good": "green", "look": "yellow", "wrong": "red"}
+    for each in found:
+        if as_json:
+            say(asdict(each), as_json=True)
+        advice = f"{each.seen}\n[bold]→ {each.advice}[/bold]" if each.advice else each.seen
+        table.add_row(f"[{styles[each.state]}]{each.state}[/]", each.part, advice)
+    if not as_json:
+        Console().print(table)
+    if any(each.part == "broker" and each.unreachable for each in found):
+        raise typer.Exit(3)
+    if any(each.state == "wrong" for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    files: Files = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where a private broker, spool, state and store live.")
+    ] = None,
+    subscriptions: Annotated[Path | None, typer.Option(help="Subscription file or folder.")] = None,
+) -> None:
+    """Run everything on this machine, in one: broker (private if none is set), relay, router, consumers."""
+    wanted = [*(files or []), *([subscriptions] if subscriptions else [])]
+    everything.run(folder or everything.default_folder(), wanted, dict(os.environ))
+
+
+@app.command()
+def demo(
+    speed: Annotated[float, typer.Option(min=0.1, max=20, help="2 is twice as fast.")] = 1.0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Play in this empty folder, and keep it; else in one that goes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Twelve simulated nodes live through a bad minute; ends with the count."""
+    # Only here, since no other command needs it, and each start of a program would pay for it.
+    from .demo.play import play  # noqa: PLC0415
+    from .demo.screen import Screen  # noqa: PLC0415
+
+    console = Console(stderr=as_json, highlight=False)
+    broker = finding.find(os.environ.get("CLUSTERBUS_BROKER"))
+    place = folder or Path(tempfile.mkdtemp(prefix="clusterbus-demo-"))
+    place.mkdir(parents=True, exist_ok=True)
+    if any(place.iterdir()):
+        fail(f"{place} is not empty", 2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begun = time.monotonic()
+    settled = False
+    try:
+        with Screen(console) as screen:
+            books = play(place, broker, screen, speed=speed)
+            settled = books.settled
+        Screen(console).close_books(books, time.monotonic() - begun)
+    finally:
+        if settled and folder is None:
+            shutil.rmtree(place, ignore_errors=True)
+        elif not settled:
+            console.print(f"what was written is in {place}, the programs' logs in {place / 'logs'}")
+    if as_json:
+        say(asdict(books) | {"lost": books.lost, "settled": books.settled}, as_json=True)
+    if not settled:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; errors that we raise on purpose end it with their message and code."""
+    try:
+        app()
+    except (SettingsError, SubscriptionsError) as error:
+        _end(error, 2)
+    except Unreachable as error:
+        _end(error, 3)
+    except (RouterError, ConsumerError, ValueError) as error:
+        _end(error, 1)
+
+
+def _end(error: Exception, code: int) -> Any:  # noqa: ANN401 - never returns
+    typer.echo(f"clusterbus: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

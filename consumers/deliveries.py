@@ -1,0 +1,155 @@
+"""Deliveries, attempts and outcomes: what is owed, and what becomes of it.  No broker, no store: only decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple
+
+from router.events import Event
+
+from .errors import Rejected
+from .retries import RetryPolicy
+
+LONGEST_REASON = 2048
+"""Octets of a reason at the most: it travels as a header."""
+
+
+class Key(NamedTuple):
+    """What makes a delivery: two that agree in this are one, however often and by whatever way they arrive."""
+
+    event_id: str
+    subscription: str
+    replay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event owed to one subscription, about to be attempted for the *attempt*-th time.
+
+    *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the event itself.  *repeated*
+    says that this very attempt was begun before, by a consumer that did not live to record its end.
+    """
+
+    event: Event
+    subscription: str
+    topic: str
+    body: bytes
+    attempt: int = 1
+    replay: str = ""
+    repeated: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Return what the delivery is known by, whichever attempt it is."""
+        return Key(self.event.id, self.subscription, self.replay)
+
+    @property
+    def mark(self) -> str:
+        """Return a word that no other attempt has: what a command's children are found by."""
+        return f"{self.event.id}.{self.subscription}.{self.replay or '-'}.{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a handler has to say when it is through: *failure* is None where all went well.
+
+    A failure is a word that a retry policy can name, such as `exit:64`; *reason* is for people.
+    """
+
+    failure: str | None = None
+    reason: str = ""
+    result: Mapping[str, object] = field(default_factory=dict)
+
+
+Handler = Callable[[Delivery], Report | None]
+"""May raise anything.  None means: broken off because the consumer stops; there is no outcome, it is given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler has done what it is for: never call it again for this delivery."""
+
+    result: Mapping[str, object] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Attempt it again, *delay* from now."""
+
+    delay: timedelta
+    reason: str
+    result: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Given up: keep it with its reason."""
+
+    reason: str
+    result: Mapping[str, object] = field(default_factory=dict)
+
+
+Outcome = Done | Retry | DeadLetter
+
+
+def attempt(delivery: Delivery, handler: Handler, policy: RetryPolicy) -> Outcome | None:
+    """Call *handler* once and say what is to become of *delivery*; None where the handler was broken off."""
+    try:
+        report = handler(delivery)
+    except Rejected as error:
+        return DeadLetter(bounded(str(error)))
+    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a handler are its failure too
+        name = type(error).__name__
+        return decide(delivery.attempt, Report(f"error:{name}", f"{name}: {error}"), policy)
+    return None if report is None else decide(delivery.attempt, report, policy)
+
+
+def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
+    """Return the outcome of the *attempt*-th attempt that ended with *report*.
+
+    >>> from .retries import RetryPolicy
+    >>> decide(1, Report(result={"exit": 0}), RetryPolicy())
+    Done(result={'exit': 0}, reason='')
+    >>> decide(1, Report("exit:1", "exit code 1"), RetryPolicy(attempts=1))
+    DeadLetter(reason='exit code 1', result={})
+    """
+    if report.failure is None:
+        return Done(report.result)
+    reason = bounded(report.reason or report.failure)
+    delay = policy.delay_after(attempt, report.failure)
+    return DeadLetter(reason, report.result) if delay is None else Retry(delay, reason, report.result)
+
+
+def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | None:
+    """Say what an arrival of the *attempt*-th attempt comes to by what is *recorded*; None: the handler is due.
+
+    *recorded* maps each attempt that has begun to its outcome, None while that is open.  A delivery that is done is
+    done in whatever copy it arrives; a copy older than what has begun since is only acknowledged; an attempt that
+    has its outcome is acted on once more.
+
+    >>> judge(1, {}), judge(1, {1: None}), judge(2, {1: Done()})
+    (None, None, Done(result={}, reason=''))
+    >>> judge(1, {1: DeadLetter("exit code 1")})
+    DeadLetter(reason='exit code 1', result={})
+    >>> judge(1, {1: Retry(timedelta(seconds=1), "exit code 1"), 2: None})
+    Done(result={}, reason='a later attempt has begun')
+    """
+    for outcome in recorded.values():
+        if isinstance(outcome, Done):
+            return outcome
+    if any(each > attempt for each in recorded):
+        return Done(reason="a later attempt has begun")
+    return recorded.get(attempt)
+
+
+def bounded(text: str) -> str:
+    r"""Return *text* cut to what a header and a table take: 2 KiB, no NUL, nothing that is not Unicode.
+
+    >>> bounded("a\0b"), len(bounded("x" * 5000))
+    ('a b', 2048)
+    """
+    octets = text[:LONGEST_REASON].replace("\0", " ").encode("utf-8", "replace")
+    return octets[:LONGEST_REASON].decode("utf-8", "ignore")

@@ -1,0 +1,124 @@
+"""The demo's stage: a broker, a simulated cluster, and our programs as a site runs them, in one folder."""
+
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from router.broker.private import GivenBroker, PrivateBroker
+from router.broker.users import Role, User, definitions
+from router.sources.gpfs.simulator import Cluster, install_capture, register_all
+
+from ..supervisor import Supervisor, command
+
+CLUSTER = "prod"
+
+
+class Stage:
+    """Everything that the demo runs; entering it starts it, leaving it ends and removes it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: PrivateBroker | GivenBroker,
+        nodes: int,
+        handlers: Mapping[str, Callable[[str], str]],
+    ) -> None:
+        """Set up in *folder*, which has to be empty, a cluster of *nodes* on *broker*, with the commands *handlers*."""
+        self.folder, self.broker = folder, broker
+        self._handlers = handlers
+        self._supervisor = Supervisor(folder / "logs")
+        self.cluster = Cluster.create(folder / "cluster", nodes=nodes, name=CLUSTER)
+        self.nodes = tuple(node.name for node in self.cluster.nodes)
+        self.state = f"sqlite:///{folder / 'router.db'}"
+        self.store = f"sqlite:///{folder / 'store.db'}"
+        self.subscriptions = folder / "subscriptions.yaml"
+
+    @property
+    def owned(self) -> bool:
+        """Whether the broker is ours, to make users in and to restart."""
+        return isinstance(self.broker, PrivateBroker)
+
+    def __enter__(self) -> Self:
+        """Start it all."""
+        (self.folder / "logs").mkdir()
+        self._write_handlers()
+        install_capture(self.cluster)
+        register_all(self.cluster, everywhere=True)
+        if isinstance(self.broker, PrivateBroker):
+            self.broker.start()
+        self._set_up()
+        self._start(self._users())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it all; the broker last, since the programs hand over what they still hold."""
+        self._supervisor.close()
+        if isinstance(self.broker, PrivateBroker):
+            self.broker.close()
+
+    def tend(self) -> None:
+        """Start again what has fallen."""
+        self._supervisor.tend()
+
+    def falls(self) -> int:
+        """Return how often a program fell."""
+        return sum(each.falls for each in self._supervisor.programs)
+
+    def _write_handlers(self) -> None:
+        for name, script in self._handlers.items():
+            program = self.folder / name
+            program.write_text(script(shlex.quote(str(self.folder))))
+            program.chmod(0o755)
+        text = resources.files(__package__).joinpath("subscriptions.yaml").read_text()
+        self.subscriptions.write_text(text.replace("@STAGE@", str(self.folder)))
+
+    def _users(self) -> dict[str, str]:
+        """Return the URL for each program and node; on a broker of ours each is a user with the least rights."""
+        if not isinstance(self.broker, PrivateBroker):
+            return dict.fromkeys([*self.nodes, "router", "consumers"], self.broker.url)
+        roles = dict.fromkeys(self.nodes, Role.NODE) | {"router": Role.ROUTER, "consumers": Role.CONSUMER}
+        users = [User(name, role, secrets.token_urlsafe(16)) for name, role in roles.items()]
+        self.broker.import_definitions(definitions(users, cluster=CLUSTER))
+        return {each.name: _as_user(self.broker.url, each.name, str(each.password)) for each in users}
+
+    def _set_up(self) -> None:
+        """Declare the topology as the broker's administrator: the programs' own users may not."""
+        environment = {**os.environ, "CLUSTERBUS_BROKER": self.broker.url}
+        with (self.folder / "logs" / "setup.log").open("wb") as output:
+            words = command("broker", "setup")
+            subprocess.run(words, env=environment, stdout=output, stderr=output, check=True, timeout=60)
+
+    def _start(self, urls: Mapping[str, str]) -> None:
+        user = urllib.parse.urlsplit(self.broker.url).username or "guest"
+        settings = {
+            "CLUSTERBUS_ROUTER_STATE": self.state,
+            "CLUSTERBUS_CONSUMERS_STORE": self.store,
+            "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(self.subscriptions),
+        }
+        if not self.owned:
+            settings["CLUSTERBUS_ROUTER_TRUSTED_USERS"] = user
+        self._supervisor.start("router", command("router"), settings | {"CLUSTERBUS_BROKER": urls["router"]})
+        self._supervisor.start("consume", command("consume"), settings | {"CLUSTERBUS_BROKER": urls["consumers"]})
+        for node in self.cluster.nodes:
+            words = [sys.executable, "-m", "shim.relay", "--spool", str(node.spool), "--node", node.name]
+            words += ["--cluster", CLUSTER, "--longest-delay", "2", "--run", str(self.folder)]
+            # In the environment, where only we can read it, and not on the command line.
+            environment = {"CLUSTERBUS_RELAY_BROKER": urls[node.name]}
+            root = ["--allow-root"] if os.geteuid() == 0 else []
+            self._supervisor.start(f"relay-{node.name}", [*words, *root], environment)
+
+
+def _as_user(url: str, user: str, password: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}:{urllib.parse.quote(password, safe='')}@{host}").geturl()

@@ -1,0 +1,69 @@
+"""Deliveries that are on their way through a consumer, and how many took which way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from datetime import datetime
+
+    from router.broker import Arrival
+
+    from .deliveries import Delivery, Key, Outcome
+    from .servings import Serving
+
+_REASONS = 100
+"""Different reasons that are counted apart, at the most."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One delivery from its arrival until it is acknowledged.
+
+    *arrivals* are all messages that brought this attempt: they are acknowledged together, when it has been acted on.
+    *others* brought another attempt of the same delivery meanwhile: they are looked at after that.
+    """
+
+    key: Key
+    delivery: Delivery
+    serving: Serving
+    arrivals: list[Arrival]
+    others: list[Arrival] = field(default_factory=list)
+    started: datetime | None = None
+    ended: datetime | None = None
+    outcome: Outcome | None = None
+    is_recorded: bool = False
+    future: Future[None] | None = None
+
+    @property
+    def is_called(self) -> bool:
+        """Whether its handler was called, or is about to be."""
+        return self.future is not None and not self.future.cancelled()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the arrivals of one subscription since the consumer started.
+
+    *repeated* were acted on by an outcome that was there already.  *unmatched* did not pass the filter; *unevaluated*
+    says for how many of them it could not be evaluated, by reason.
+    """
+
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    repeated: int = 0
+    duplicates: int = 0
+    unreadable: int = 0
+    unmatched: int = 0
+    unevaluated: Counter[str] = field(default_factory=Counter)
+
+    def no_match(self, reason: str) -> None:
+        """Count an event that the filter did not let pass; *reason* where it could not be evaluated."""
+        self.unmatched += 1
+        if reason:
+            is_known = reason in self.unevaluated or len(self.unevaluated) < _REASONS
+            self.unevaluated[reason if is_known else "other reasons"] += 1

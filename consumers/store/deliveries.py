@@ -1,0 +1,196 @@
+"""The table of deliveries: which attempts have begun, and how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from sqlalchemy import bindparam, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry
+from .schema import deliveries as table
+
+_DONE, _RETRY, _DEAD = "done", "retry", "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt that has begun: *owner* is the consumer that began it, *outcome* None while it is open."""
+
+    owner: str
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt with its outcome, or None where a consumer is about to begin it."""
+
+    delivery: Delivery
+    owner: str
+    digest: str
+    started: datetime
+    ended: datetime | None = None
+    outcome: Outcome | None = None
+
+
+Known = dict[Key, dict[int, Begun]]
+
+
+def look_up(transaction: Connection, keys: Iterable[Key]) -> Known:
+    """Return what has begun of the deliveries *keys*, by delivery and attempt, in one query."""
+    wanted = set(keys)
+    rows = transaction.execute(
+        _LOOK_UP, {"ids": [*{key.event_id for key in wanted}], "names": [*{key.subscription for key in wanted}]}
+    )
+    known: Known = defaultdict(dict)
+    for event_id, subscription, replay, attempt, owner, outcome, delay, reason, result in rows:
+        known[Key(event_id, subscription, replay)][attempt] = Begun(owner, _outcome(outcome, delay, reason, result))
+    return known
+
+
+_LOOK_UP = select(
+    table.c.event_id,
+    table.c.subscription,
+    table.c.replay,
+    table.c.attempt,
+    table.c.owner,
+    table.c.outcome,
+    table.c.delay,
+    table.c.reason,
+    table.c.result,
+).where(
+    table.c.event_id.in_(bindparam("ids", expanding=True)), table.c.subscription.in_(bindparam("names", expanding=True))
+)
+
+
+def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> None:
+    """Write that *attempts* begin, each with the owner that was seen before (empty: none).
+
+    Where another consumer was quicker its row stays: look up again to see whose they are.
+    """
+    rows = [_row(attempt) | {"seen": owner} for attempt, owner in attempts]
+    if rows:
+        statement = _insert(transaction)
+        taken_over = statement.on_conflict_do_update(
+            index_elements=table.primary_key.columns,
+            set_={name: statement.excluded[name] for name in ("owner", "started", "digest")},
+            where=(table.c.outcome.is_(None)) & (table.c.owner == bindparam("seen")),
+        )
+        transaction.execute(taken_over, rows)
+
+
+def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
+    """Write how *attempts* ended.  An outcome that is there stays, but done stands over all others."""
+    rows = [_row(attempt) for attempt in attempts]
+    if rows:
+        statement = _insert(transaction)
+        ended = statement.on_conflict_do_update(
+            index_elements=table.primary_key.columns,
+            set_={name: statement.excluded[name] for name in _WRITTEN},
+            where=or_(table.c.outcome.is_(None), statement.excluded.outcome == _DONE),
+        )
+        transaction.execute(ended, rows)
+
+
+_WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
+
+
+def _insert(transaction: Connection) -> Any:  # noqa: ANN401 - the dialects' inserts are alike, their types are not
+    dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
+
+
+def _row(attempt: Attempt) -> dict[str, object]:
+    delivery = attempt.delivery
+    row = {
+        "event_id": delivery.event.id,
+        "subscription": delivery.subscription,
+        "replay": delivery.replay,
+        "attempt": delivery.attempt,
+        "event": delivery.event.type,
+        "topic": delivery.topic,
+        "node": delivery.event.node,
+        "started": attempt.started,
+        "ended": attempt.ended,
+        "outcome": None,
+        "delay": None,
+        "reason": None,
+        "result": None,
+        "digest": attempt.digest,
+        "owner": attempt.owner,
+    }
+    match attempt.outcome:
+        case Done(result, reason):
+            row |= {"outcome": _DONE, "reason": reason or None, "result": _json(result)}
+        case Retry(delay, reason, result):
+            row |= {"outcome": _RETRY, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
+        case DeadLetter(reason, result):
+            row |= {"outcome": _DEAD, "reason": reason, "result": _json(result)}
+        case None:
+            pass
+        case _:
+            assert_never(attempt.outcome)
+    return row
+
+
+def _json(result: Mapping[str, object]) -> str | None:
+    return json.dumps(result, default=str) if result else None
+
+
+def _outcome(outcome: str | None, delay: int | None, reason: str | None, result: str | None) -> Outcome | None:
+    if outcome is None:
+        return None
+    facts = json.loads(result) if result else {}
+    if outcome == _DONE:
+        return Done(facts, reason or "")
+    if outcome == _RETRY:
+        return Retry(timedelta(seconds=delay or 0), reason or "", facts)
+    return DeadLetter(reason or "", facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempt as it is shown: *outcome* is done, retry, dead, or None while it is open."""
+
+    event_id: str
+    subscription: str
+    replay: str
+    attempt: int
+    event: str
+    topic: str
+    node: str
+    started: datetime
+    ended: datetime | None
+    outcome: str | None
+    reason: str | None
+    result: Mapping[str, object]
+    digest: str
+
+
+def find(
+    transaction: Connection,
+    *,
+    event_id: str | None = None,
+    subscription: str | None = None,
+    event: str | None = None,
+    outcome: str | None = None,
+    since: datetime | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Return the latest *limit* attempts that fit all filters, newest first; *event* is a type or its last word."""
+    query = select(*(table.c[name] for name in Row.__slots__)).order_by(table.c.started.desc()).limit(limit)
+    for column, value in (("event_id", event_id), ("subscription", subscription), ("outcome", outcome)):
+        if value is not None:
+            query = query.where(table.c[column] == value)
+    if event is not None:
+        query = query.where(or_(table.c.event == event, table.c.event.endswith(f".{event}", autoescape=True)))
+    if since is not None:
+        query = query.where(table.c.started >= since)
+    rows = [dict(each) for each in transaction.execute(query).mappings()]
+    return [Row(**row | {"result": json.loads(row["result"]) if row["result"] else {}}) for row in rows]

@@ -1,0 +1,111 @@
+"""The tables of the store, and the two kinds of value that databases do not agree on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy.types import TypeDecorator
+
+VERSION = 1
+"""What this release reads and writes; a store of a newer one is refused."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as text in UTC of fixed width: sorts as it should, and is read without us."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
+        """Return *value* as it is kept."""
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the interface
+        """Return what was given to the store."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Plain(TypeDecorator[str]):
+    """Text from outside: what a database would refuse (NUL on PostgreSQL, half surrogates) is replaced.
+
+    A row that can never be written would be tried for ever.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
+        """Return *value* as it is kept."""
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+metadata = MetaData()
+
+versions = Table("store_version", metadata, Column("version", Integer, primary_key=True))
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("event_id", String(26), primary_key=True),
+    Column("subscription", String(100), primary_key=True),
+    Column("replay", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("event", Plain, nullable=False),
+    Column("topic", Plain, nullable=False),
+    Column("node", Plain, nullable=False),
+    Column("started", Moment, nullable=False),
+    Column("ended", Moment),
+    Column("outcome", String(16)),
+    Column("delay", Integer),
+    Column("reason", Plain),
+    Column("result", Text),
+    Column("digest", String(64), nullable=False),
+    Column("owner", Text, nullable=False),
+    Index("deliveries_by_start", "started"),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("event", Plain, nullable=False),
+    Column("topic", Plain, nullable=False),
+    Column("time", Plain, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+)
+
+letters = Table(
+    "letters",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("event_id", Plain, nullable=False),
+    Column("event", Plain, nullable=False),
+    Column("subscription", Plain, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("exchange", Plain, nullable=False),
+    Column("topic", Plain, nullable=False),
+    Column("reason", Plain, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("kept_at", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("replay", String(26), nullable=False),
+    Column("by", Plain, nullable=False),
+    Column("settled_at", Moment),
+    Index("letters_by_state", "state", "kept_at"),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("subscription", String(100), primary_key=True),
+    Column("pattern", String(255), primary_key=True),
+    sqlite_with_rowid=False,
+)

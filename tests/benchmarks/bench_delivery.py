@@ -1,0 +1,132 @@
+"""Deliveries beside a bare pika loop that consumes, validates and acknowledges: the same events, in one run."""
+
+import statistics
+import tempfile
+import time
+from datetime import timedelta
+from functools import partial
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+from tests.benchmarks.table import Row
+
+from consumers.deliveries import Report
+from consumers.engine import Engine
+from consumers.servings import Called, Logged, Serving
+from consumers.store import Store
+from consumers.subscriptions import LogVerb, Subscriptions
+from router.broker import Message
+from router.broker.rabbit import Rabbit
+from router.broker.topology import base, queue_of, subscription
+from router.events import Event
+from tests.consuming import make_event, make_subscription, now
+
+COUNTS = {"peer": 10_000, "noop": 10_000, "audit": 10_000, "called": 2_000}
+"""A handler in threads is given a small prefetch on purpose, so fewer tell enough."""
+
+ROUNDS = 3
+PREFETCH = 500
+_TICK = timedelta(milliseconds=5)
+
+
+def run(url: str) -> list[Row]:
+    """Return the rows of delivery against the broker at *url*, whose virtual host has to be free of our queues."""
+    rates: dict[str, list[float]] = {name: [] for name in COUNTS}
+    for _ in range(ROUNDS):
+        for name, count in COUNTS.items():
+            _fill(url, name, count)
+            seconds = _bare_loop(url, queue_of(name), count) if name == "peer" else _engine(url, name, count)
+            rates[name].append(count / seconds)
+    peer, noop, audit, called = (statistics.median(rates[name]) for name in COUNTS)
+    return [
+        Row("delivery, no-op handler / bare consume-validate-ack loop", noop, peer, noop / peer, ">= 0.4", "events/s"),
+        Row("delivery, audit with its chain / the same", audit, peer, audit / peer, "-", "events/s"),
+        Row("delivery, no-op in 32 threads / the same", called, peer, called / peer, "-", "events/s"),
+    ]
+
+
+class _Timed(Rabbit):
+    """A line to the broker that notes when its first message came."""
+
+    began = 0.0
+
+    def consume(self, queue, receive, *, prefetch, offset=None):
+        def received(arrival):
+            self.began = self.began or time.perf_counter()
+            receive(arrival)
+
+        super().consume(queue, received, prefetch=prefetch, offset=offset)
+
+
+def _serve(subscription, _stopping):
+    if subscription.name == "called":
+        return Serving(subscription, Called(lambda _delivery: Report(), 32))
+    # The no-op writes nothing but that the event was delivered.
+    return Serving(subscription, Logged(LogVerb.model_construct(file=None, store=subscription.name == "audit")))
+
+
+def _fill(url: str, name: str, count: int) -> None:
+    """Put *count* events into the queue of subscription *name*, which is bound to nothing."""
+    broker = Rabbit(url, name="bench")
+    broker.declare(base() + subscription(name, ()))
+    unsettled = set(range(count))
+
+    def settled(number, _settlement):
+        unsettled.remove(number)
+        if not unsettled:
+            broker.stop()
+
+    for number in range(count):
+        event = make_event(blockUsage=number, filesetName="projects", note="x" * 300)
+        broker.publish(Message("", queue_of(name), event.to_json(), event.id, event.type), partial(settled, number))
+    broker.run()
+
+
+def _bare_loop(url: str, queue: str, count: int) -> float:
+    """Return the seconds from the first to the last of *count* events, in the plainest loop that pika can be."""
+    began = ended = 0.0
+    seen = 0
+
+    def received(channel, method, _properties, body):
+        nonlocal began, ended, seen
+        began = began or time.perf_counter()
+        Event.from_json(body)
+        channel.basic_ack(method.delivery_tag)
+        seen += 1
+        if seen == count:
+            ended = time.perf_counter()
+            connection.close()
+
+    def opened(channel):
+        channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _: channel.basic_consume(queue, received))
+
+    connection = SelectConnection(
+        pika.URLParameters(url),
+        on_open_callback=lambda connection: connection.channel(on_open_callback=opened),
+        on_close_callback=lambda connection, _: connection.ioloop.stop(),
+    )
+    connection.ioloop.start()
+    return ended - began
+
+
+def _engine(url: str, name: str, count: int) -> float:
+    """Return the seconds from the first event to the last one's outcome on disk, in the engine."""
+    with tempfile.TemporaryDirectory() as folder:
+        broker, store = _Timed(url, name="bench"), Store(f"sqlite:///{folder}/store.db")
+        subscriptions = Subscriptions(subscriptions=(make_subscription(name, patterns=()),))
+        engine = Engine(broker, store, subscriptions, clock=now, serve=_serve)
+        ended = 0.0
+
+        def look():
+            nonlocal ended
+            if engine.counts[name].done == count:
+                ended = time.perf_counter()
+                engine.stop()
+            else:
+                broker.later(_TICK, look)
+
+        engine.start()
+        look()
+        broker.run()
+        store.close()
+    return ended - broker.began

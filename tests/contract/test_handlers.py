@@ -1,0 +1,138 @@
+"""What every handler owes: it reports, it stops when told, it bears any event, and none of it leaks."""
+
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.deliveries import Delivery, Done, attempt
+from consumers.log import LinesFile
+from consumers.run import CommandHandler
+from consumers.subscriptions import RunVerb
+from tests.consuming import QUICK, make_event, make_subscription, python
+
+HOSTILE = {
+    "quotes": "a'b\"c; rm -rf / $(id) `id` | cat > /x & \\",
+    "lines": "one\ntwo\r\nthree",
+    "control": "\x01\x1b[31m\x7f",
+    "nul": "a\0b",
+    "unicode": "ünïcödé \u202e\U0001f600",
+    "long": "x" * 200_000,
+    "list": ["a", "b c"],
+    "dash": "--force",
+    "percent": "%s %n {0} {{ data }} {% if %}",
+}
+
+
+def delivery_of(event, name="a", **fields):
+    return Delivery(event, name, event.topic, event.to_json(), **fields)
+
+
+def open_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(params=["log", "run"])
+def handler(request, tmp_path):
+    """Each handler of ours, as a function of a delivery, and what it has written."""
+    file = tmp_path / "out"
+    if request.param == "log":
+        lines = LinesFile(file)
+        return (lambda delivery: lines.append([delivery])), file
+    verb = RunVerb(
+        command=("/bin/sh", "-c", 'event=$(cat); printf "%s\\n" "$event" >> "$0"', str(file)),
+        timeout=timedelta(seconds=10),
+    )
+    return CommandHandler(make_subscription("a", verb), verb, threading.Event()), file
+
+
+def test_a_handler_gets_the_event_whole(handler):
+    function, file = handler
+    event = make_event()
+
+    function(delivery_of(event))
+
+    assert file.read_bytes() == event.to_json() + b"\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_value_of_an_event_disturbs_a_handler(handler, name):
+    function, file = handler
+    event = make_event(**{name: HOSTILE[name]})
+
+    report = function(delivery_of(event))
+
+    assert report is None or report.failure is None
+    assert file.read_bytes() == event.to_json() + b"\n"
+
+
+def test_a_handler_may_be_called_again_for_the_same_delivery(handler):
+    function, file = handler
+    delivery = delivery_of(make_event())
+
+    function(delivery)
+    function(delivery)
+
+    assert file.read_bytes() == (delivery.event.to_json() + b"\n") * 2
+
+
+def test_a_handler_may_be_called_from_several_threads(handler):
+    function, file = handler
+    deliveries = [delivery_of(make_event()) for _ in range(4)]
+
+    threads = [threading.Thread(target=function, args=(each,)) for each in deliveries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    bodies = sorted(line for line in file.read_bytes().split(b"\n") if line)
+    assert bodies == sorted(each.event.to_json() for each in deliveries)
+
+
+def test_a_handler_leaves_no_descriptor_open(handler):
+    function, _ = handler
+    function(delivery_of(make_event()))
+    before = open_descriptors()
+
+    for _ in range(5):
+        function(delivery_of(make_event()))
+
+    assert open_descriptors() == before
+
+
+def test_a_command_that_is_asked_to_stop_has_no_outcome():
+    stopping = threading.Event()
+    verb = RunVerb(command=tuple(python("import time; time.sleep(60)")), timeout=timedelta(seconds=60))
+    function = CommandHandler(make_subscription("a", verb), verb, stopping)
+    threading.Timer(0.3, stopping.set).start()
+    began = time.monotonic()
+
+    outcome = attempt(delivery_of(make_event()), function, QUICK)
+
+    assert outcome is None
+    assert time.monotonic() - began < 5
+
+
+def test_a_command_that_ends_well_is_done_with_what_it_said():
+    verb = RunVerb(command=("/bin/echo", "{{ data.fsName }}"))
+
+    outcome = attempt(
+        delivery_of(make_event()), CommandHandler(make_subscription("a", verb), verb, threading.Event()), QUICK
+    )
+
+    assert isinstance(outcome, Done)
+    assert outcome.result["output"] == "gpfs1\n"
+    assert outcome.result["exit"] == 0
+
+
+def test_a_command_is_a_list_of_words_and_no_event_makes_it_two():
+    words = ["/bin/echo", "<{{ data.quotes }}>"]
+    event = make_event(**HOSTILE | {"nul": "-"})
+    verb = RunVerb(command=tuple(words))
+
+    report = CommandHandler(make_subscription("a", verb), verb, threading.Event())(delivery_of(event))
+
+    assert report.result["output"] == f"<{HOSTILE['quotes']}>\n"
