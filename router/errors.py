@@ -41,7 +41,7 @@ class InvalidEvent(RouterError):
     """Bytes are no event of ours."""
 
 
-class Rejection(RouterError):  # noqa: N818 - named for what becomes of the record
+class Rejection(RouterError):
     """A record cannot become an event; it is kept in `clusterbus.rejected` with this reason."""
 
 

@@ -15,6 +15,8 @@ LONGEST = 255
 ABSENT = "-"
 _NOT_OF_A_WORD = re.compile(r"[^A-Za-z0-9_-]")
 _WORD = re.compile(r"[A-Za-z0-9_-]+\Z")
+_FOUR_WORDS = re.compile(r"\.".join([r"([A-Za-z0-9_-]{1,100})"] * 4) + r"\Z")
+_SIX_WORDS = re.compile(r"\.".join([r"[A-Za-z0-9_-]+"] * 6) + r"\Z")
 _LONGEST_SUBJECT = 64
 _LONGEST_WORD = 40
 
@@ -41,22 +43,22 @@ class IngressKey:
     def parse(cls, text: str) -> "IngressKey":
         """Read an ingress key.
 
-        Raises InvalidTopic where *text* has not exactly four words.
+        Raises InvalidTopic where *text* has not exactly four words of at most 100 characters.
 
         >>> IngressKey.parse("gpfs.prod.mount.nsd01").node
         'nsd01'
         """
-        words = text.split(".")
-        if len(words) != 4 or not all(_WORD.match(each) for each in words):  # noqa: PLR2004 - four words
+        words = _FOUR_WORDS.match(text)
+        if words is None:
             raise InvalidTopic(f"ingress key {text[:LONGEST]!r} is not <source>.<cluster>.<event>.<node>")
-        return cls(*words)
+        return cls(*words.groups())
 
     def __str__(self) -> str:
         """Return the key as it is on the wire."""
         return f"{self.source}.{self.cluster}.{self.event}.{self.node}"
 
 
-def topic(source: str, cluster: str, category: str, event: str, subject: str | None, node: str) -> str:  # noqa: PLR0913 - a topic has six words
+def topic(source: str, cluster: str, category: str, event: str, subject: str | None, node: str) -> str:
     """Return the topic of an event; it never exceeds 255 octets, long words are cut.
 
     >>> topic("gpfs", "prod", "quota", "softQuotaExceeded", "gpfs1", "nsd01")
@@ -64,6 +66,9 @@ def topic(source: str, cluster: str, category: str, event: str, subject: str | N
     >>> topic("gpfs", "prod", "node", "quorumLoss", None, "nsd01")
     'gpfs.prod.node.quorumLoss.-.nsd01'
     """
+    text = f"{source}.{cluster}.{category}.{event}.{subject or ABSENT}.{node}"
+    if len(text) <= LONGEST and _SIX_WORDS.match(text):
+        return text  # as nearly all are, and it takes a fifth of the time
     words = [word(each) for each in (source, cluster, category, event, subject, node)]
     text = ".".join(words)
     if len(text) > LONGEST:

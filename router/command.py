@@ -1,0 +1,112 @@
+"""What every command of `clusterbus` shares: settings, the line to the broker, output, exit codes.
+
+Exit codes: 0 done, 1 found something wrong, 2 used wrongly, 3 cannot reach what it needs.
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from . import logs, settings
+from .broker import Broker
+from .broker.rabbit import Rabbit
+from .broker.session import Session
+from .broker.topology import Topology, base
+from .errors import SettingsError
+
+app = typer.Typer(
+    name="clusterbus",
+    help="An event router for cluster callbacks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
+ONE_SHOT = timedelta(seconds=15)
+"""How long a command that a person waits for tries to reach the broker."""
+
+SEVERITIES = {"info": "dim", "notice": "cyan", "warning": "yellow", "error": "red", "critical": "bold red"}
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Option("--settings", help="Settings file, over the system's.")] = None,
+    broker: Annotated[str | None, typer.Option("--broker", help="Broker URLs, separated by blanks.")] = None,
+    level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Route cluster callbacks as events."""
+    logs.configure(level=level.upper())
+    context.obj = settings.load(file, options={"broker.url": broker})
+
+
+def current(context: typer.Context) -> settings.Settings:
+    """Return the settings of the command that is running."""
+    return loaded(context).settings
+
+
+def loaded(context: typer.Context) -> settings.Loaded:
+    """Return the settings of the command that is running, with where each was set."""
+    found = context.find_root().obj
+    if not isinstance(found, settings.Loaded):
+        raise SettingsError("settings were not loaded")
+    return found
+
+
+def connect(context: typer.Context, name: str, *, give_up: timedelta | None = None) -> Rabbit:
+    """Return a line to the broker of the settings for program *name*; with *give_up*, one that fails."""
+    wanted = current(context).broker
+    return Rabbit(
+        wanted.urls(),
+        name=name,
+        progress_limit=wanted.progress_limit,
+        give_up=give_up,
+    )
+
+
+def topology(context: typer.Context) -> Topology:
+    """Return the base topology with the settings' history."""
+    history = current(context).history
+    return base(history_age=history.age, history_bytes=history.size)
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    def leave(*_: object) -> None:
+        stop()
+
+    before = {each: signal.signal(each, leave) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def run_until_stopped(broker: Broker, stop: Callable[[], None] | None = None) -> None:
+    """Run *broker*; SIGTERM and SIGINT end it in good order, by *stop*, which is the broker's own by default."""
+    with _signals(lambda: broker.call(stop or broker.stop)):
+        broker.run()
+
+
+def open_session(context: typer.Context, name: str) -> Session:
+    """Return a session with the broker of the settings, for a few things done one after the other."""
+    wanted = current(context).broker
+    return Session(wanted.urls(), name=name, limit=ONE_SHOT)
+
+
+def say(line: object, *, as_json: bool, text: str | None = None) -> None:
+    """Print *line* as JSON, or *text* for people."""
+    typer.echo(json.dumps(line, default=str) if as_json else text if text is not None else str(line))
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with *message* on stderr."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
