@@ -1,0 +1,313 @@
+"""The line to a real RabbitMQ where its stand-in has no say: sessions, denials, strange messages, logs."""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from router.broker import Message, Settlement
+from router.broker import topology as names
+from router.broker.asking import Facts
+from router.broker.rabbit import Rabbit
+from router.broker.session import Session
+from router.broker.topology import Binding, Topology
+from router.errors import BrokerError, Refused, SettingsError, Unreachable
+from tests.lines import Running, bus
+from tests.rabbit import RabbitAdmin, SharedBroker, Tap
+from tests.waiting import wait_for
+
+SHORT = timedelta(seconds=3)
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """An address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}/"
+
+
+@pytest.fixture
+def poor_url(broker: SharedBroker, rabbit_admin: RabbitAdmin, vhost: str) -> Any:
+    """The address of `vhost` for somebody who may only look at it and write to `bus`."""
+    name = f"poor-{vhost}"
+    rabbit_admin.call("PUT", "users", name, body={"password": "pass-word", "tags": ""})
+    rabbit_admin.call("PUT", "permissions", vhost, name, body={"configure": "^$", "write": "^bus$", "read": "^q$"})
+    scheme, _, rest = broker.vhost_url(vhost).partition("://")
+    yield f"{scheme}://{name}:pass-word@{rest.rpartition('@')[2]}"
+    rabbit_admin.delete_user(name)
+
+
+def test_a_session_does_one_thing_after_the_other(vhost_url: str, tap: Tap):
+    with Session(vhost_url, name="test") as session:
+        session.declare(bus("q"))
+        settlements = session.publish([Message("bus", f"k{number}", b"", f"id{number}") for number in range(500)])
+
+        assert set(settlements) == {Settlement.CONFIRMED}
+        assert len(settlements) == 500
+        assert tap.count("q") == 500
+        assert session.queue_facts("q") == Facts(messages=500, consumers=0)
+        assert session.queue_facts("nowhere") is None
+        assert session.purge("q") == 500
+        assert session.purge("nowhere") is None
+        assert session.delete("q") == 0
+        assert session.queue_facts("q") is None
+        assert session.publish([]) == []
+        assert session.publish([Message("bus", "k", b"", "id")]) == [Settlement.UNROUTED]
+
+
+def test_a_session_that_reaches_nobody_says_so_in_time(dead_url: str):
+    with pytest.raises(Unreachable, match="Connection refused"), Session(dead_url, name="test", limit=SHORT / 3):
+        pytest.fail("there is nobody")
+
+
+def test_a_session_with_a_wrong_password_is_refused_at_once(vhost_url: str):
+    scheme, _, rest = vhost_url.partition("://")
+    url = f"{scheme}://guest:wrong@{rest.rpartition('@')[2]}"
+
+    with pytest.raises(Refused, match=r"refuses us.*user, password") as caught, Session(url, name="test"):
+        pytest.fail("that is not the password")
+
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_session_says_what_is_there_with_other_arguments(vhost_url: str):
+    with Session(vhost_url, name="test") as session:
+        session.declare(bus("q"))
+
+        with pytest.raises(Refused, match=r"queue q is there but.*x-delivery-limit.*delete"):
+            session.declare(bus("q", delivery_limit=3))
+        with pytest.raises(BrokerError):
+            session.queue_facts("q")
+
+
+def test_the_whole_topology_is_declared_and_declared_again(vhost_url: str):
+    whole = names.base() + names.subscription("audit", ["#"])
+    for _ in range(2):
+        with Session(vhost_url, name="test") as session:
+            session.declare(whole)
+
+            assert all(session.queue_facts(queue.name) == Facts(0, 0) for queue in whole.queues)
+
+
+def test_a_service_keeps_trying_with_a_wrong_password_and_never_shows_it(
+    broker: SharedBroker, rabbit_admin: RabbitAdmin, vhost: str, caplog: pytest.LogCaptureFixture
+):
+    scheme, _, rest = broker.vhost_url(vhost).partition("://")
+    name = f"late-{vhost}"
+    caplog.set_level(logging.INFO, "router")
+    with Running(f"{scheme}://{name}:pass-word@{rest.rpartition('@')[2]}") as line:
+        wait_for(lambda: "broker refuses our credentials" in caplog.messages, 10, "the refusal")
+        rabbit_admin.add_user(name, "pass-word", vhost)
+        wait_for(lambda: "connected to the broker" in caplog.messages, 10, "the connection")
+        assert not line.ended
+    rabbit_admin.delete_user(name)
+
+    shown = " ".join(str(vars(record)) for record in caplog.records if record.name.startswith("router"))
+    assert name in shown
+    assert "pass-word" not in shown
+
+
+def test_who_may_declare_nothing_works_with_what_is_there(vhost_url: str, poor_url: str, tap: Tap):
+    with Session(vhost_url, name="test") as session:
+        session.declare(bus("q"))
+
+    with Running(poor_url) as line:
+        line.declare(bus("q"))
+        line.consume("q")
+        line.publish("m")
+        line.wait_settled(1)
+        wait_for(lambda: line.ids == ["m"], 10, "arrival")
+
+    assert line.failure is None
+
+
+def test_who_may_not_publish_waits_until_somebody_mends_it(
+    poor_url: str, vhost: str, vhost_url: str, rabbit_admin: RabbitAdmin, caplog: pytest.LogCaptureFixture
+):
+    user = f"poor-{vhost}"
+    with Session(vhost_url, name="test") as session:
+        session.declare(bus("q"))
+    rabbit_admin.call("PUT", "permissions", vhost, user, body={"configure": "^$", "write": "^$", "read": "^$"})
+
+    with Running(poor_url) as line:
+        line.publish("a", "b")
+        wait_for(lambda: caplog.messages.count("publishing channel closed") > 1, 10, "two refusals")
+        assert line.settled == 0
+        rabbit_admin.call("PUT", "permissions", vhost, user, body={"configure": "^$", "write": "^bus$", "read": "^$"})
+        line.wait_settled(2, 20)
+
+        line.assert_each_settled_once()
+
+
+def test_who_may_not_publish_is_told_so_where_nobody_waits(poor_url: str, tap: Tap):
+    tap.channel.exchange_declare("other", "topic", durable=True)
+
+    with Session(poor_url, name="test") as session:
+        assert session.publish([Message("other", "k", b"", "id")]) == [Settlement.REFUSED]
+        assert session.publish([Message("nowhere", "k", b"", "id")]) == [Settlement.REFUSED]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"key": "k" * 256},
+        {"headers": {"ratio": 0.5}},
+        {"headers": {"big": 2**80}},
+        {"headers": {"n" * 256: 1}},
+        {"key": "lone \udc80 surrogate"},
+    ],
+    ids=lambda strange: next(iter(strange)),
+)
+def test_a_message_that_no_frame_can_hold_is_refused_alone(vhost_url: str, strange: dict[str, Any]):
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        line.publish("before")
+        line.publish("strange", **strange)
+        line.publish("after")
+        line.wait_settled(3)
+
+        assert line.settlements.pop("strange") == [Settlement.REFUSED]
+        line.assert_each_settled_once()
+
+
+def nested(depth: int) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for _ in range(depth):
+        table = {"t": table}
+    return table
+
+
+@pytest.mark.parametrize("what", ["timestamp past all years", "tables a thousand deep"])
+def test_properties_that_cannot_be_read_cut_nobody_off(
+    vhost_url: str, tap: Tap, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        headers = {"when": datetime.now(UTC)} if what.startswith("timestamp") else nested(1500)
+        with monkeypatch.context() as patch:
+            # pika would not send such a thing by itself; anybody else's client may.
+            patch.setattr("pika.data.calendar.timegm", lambda _: 2**62)
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(20_000)
+            tap.publish("bus", "k", b"body", pika.BasicProperties(headers=headers, message_id="evil", user_id=None))
+            sys.setrecursionlimit(limit)
+        line.consume("q", prefetch=1)
+        line.publish("good")
+        wait_for(lambda: len(line.arrivals) == 2, 10, "both arrivals")
+
+    evil, good = line.arrivals
+    assert (evil.key, evil.body, evil.id, evil.user) == ("k", b"body", "", None)
+    assert "undecodable" in evil.headers
+    assert (good.id, good.redelivered) == ("good", False)
+
+
+def test_keys_and_ids_that_are_not_text_arrive_as_text(vhost_url: str, tap: Tap):
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        line.consume("q")
+        tap.publish("bus", b"k\xff", b"", pika.BasicProperties(message_id=b"id\xfe"))  # type: ignore[arg-type]
+        wait_for(lambda: line.arrivals, 10, "arrival")
+
+    assert (line.arrivals[0].key, line.arrivals[0].id) == ("k\\xff", "id\\xfe")
+
+
+def test_a_queue_that_is_missing_is_waited_for(vhost_url: str, tap: Tap):
+    with Running(vhost_url) as line:
+        line.consume("q")
+        tap.channel.exchange_declare("bus", "topic", durable=True)
+        tap.channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
+        tap.channel.queue_bind("q", "bus", "#")
+        line.publish("m")
+        wait_for(lambda: line.ids == ["m"], 15, "arrival")
+
+
+def test_a_binding_to_what_is_missing_is_tried_again(vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture):
+    with Running(vhost_url) as line:
+        line.do(lambda: line.rabbit.declare(Topology(bindings=(Binding("bus", "q", "#"),))))
+        line.publish("m")
+        wait_for(lambda: "topology not declared" in caplog.messages, 10, "the failure")
+        tap.channel.queue_declare("q", durable=True)
+        tap.channel.exchange_declare("bus", "topic", durable=True)
+        line.wait_settled(1)
+
+        line.assert_each_settled_once()
+
+
+def test_the_broker_is_told_who_we_are(vhost_url: str, vhost: str, rabbit_admin: RabbitAdmin):
+    def known() -> set[str]:
+        connections = rabbit_admin.call("GET", "vhosts", vhost, "connections")
+        return {one.get("client_properties", {}).get("connection_name") for one in connections}
+
+    with Running(vhost_url, name="clusterbus router on mq1"):
+        wait_for(lambda: "clusterbus router on mq1" in known(), 15, "our name")
+
+
+def test_a_message_carries_what_the_broker_can_vouch_for(vhost_url: str, tap: Tap):
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        line.publish("m")
+        line.wait_settled(1)
+
+    [taken] = tap.drain("q")
+    assert taken.properties.user_id == pika.URLParameters(vhost_url).credentials.username
+    assert taken.properties.delivery_mode == 2
+    assert taken.properties.content_type == "application/cloudevents+json"
+    assert abs(taken.properties.timestamp - datetime.now(UTC).timestamp()) < 60
+
+
+_PROGRAM = """
+import signal, sys
+from router.broker.rabbit import Rabbit
+
+rabbit = Rabbit(sys.argv[1], name="signalled")
+signal.signal(signal.SIGTERM, lambda *_: rabbit.call(rabbit.stop))
+rabbit.questions.when_ready(lambda: print("ready", flush=True))
+rabbit.run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_signal_ends_a_program_whether_it_is_connected_or_not(
+    vhost_url: str, dead_url: str, reachable: bool, tmp_path: Path
+):
+    words = tmp_path / "words"
+    command = [sys.executable, "-W", "error", "-c", _PROGRAM, vhost_url if reachable else dead_url]
+    with words.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as program:
+        try:
+            sign = "ready" if reachable else "broker is not reachable"
+            wait_for(lambda: sign in words.read_text(), 15, sign)
+            program.send_signal(signal.SIGTERM)
+            program.wait(15)
+        finally:
+            program.kill()
+
+    assert program.returncode == 0
+    assert words.read_text().endswith("ended\n")
+
+
+def test_ten_thousand_published_while_nobody_answers_all_arrive_later(
+    vhost_url: str, proxy: Callable[..., Any], tap: Tap
+):
+    between = proxy(vhost_url)
+    with Running(between.url) as line:
+        line.declare(bus("q"))
+        between.reset()
+        line.publish(*(f"{number:05}" for number in range(10_000)))
+        line.wait_settled(10_000, 30)
+
+        line.assert_each_settled_once()
+    assert tap.count("q") >= 10_000
+
+
+def test_no_broker_at_all_is_a_mistake_of_the_settings():
+    with pytest.raises(SettingsError, match="no broker is given"):
+        Rabbit([], name="test")
