@@ -7,7 +7,7 @@ without regard to case, and aliases count: what is handed out always has the cat
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -52,27 +52,21 @@ class Variable:
         >>> Variable("upNodes", "nodes", "", "", ",").value("n1,n2")
         ['n1', 'n2']
         """
-        match self.type:
-            case "text":
-                return text
-            case "integer":
-                return _integer(text)
-            case "number":
-                return _number(text)
-            case "names" | "nodes":
-                return _names(text, self.separator or ",")
-            case _:
-                return _word(text)
+        return _READ[self.type](text, self.separator or ",")
 
 
-def _integer(text: str) -> int:
+def _text(text: str, _: str) -> str:
+    return text
+
+
+def _integer(text: str, _: str) -> int:
     number = int(text) if _INTEGER.match(text) else None
     if number is None or not -_LARGEST - 1 <= number <= _LARGEST:
         raise ValueError(f"{text[:40]!r} is no integer of 64 bits")
     return number
 
 
-def _number(text: str) -> float:
+def _number(text: str, _: str) -> float:
     number = float(text) if _NUMBER.match(text) else None
     if number is None or not isfinite(number):
         raise ValueError(f"{text[:40]!r} is no number")
@@ -82,14 +76,25 @@ def _number(text: str) -> float:
 def _names(text: str, separator: str) -> list[str]:
     names = [each.strip() for each in text.split(separator)]
     for each in names:
-        _word(each)
+        _word(each, separator)
     return names
 
 
-def _word(text: str) -> str:
+def _word(text: str, _: str) -> str:
     if not text or _BLANK.search(text):
         raise ValueError(f"{text[:40]!r} is no word")
     return text
+
+
+_READ: Mapping[Kind, Callable[[str, str], Value]] = {
+    "text": _text,
+    "word": _word,
+    "node": _word,
+    "integer": _integer,
+    "number": _number,
+    "names": _names,
+    "nodes": _names,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,11 @@ class Catalogue:
     @cached_property
     def _variables(self) -> dict[str, Variable]:
         return {name.lower(): each for name, each in self.variables.items()}
+
+    @cached_property
+    def flags(self) -> Mapping[str, Variable]:
+        """The variables by the flag that capture is given them with, such as `--fsName`, in their own spelling."""
+        return {f"--{name}": each for name, each in self.variables.items()}
 
     def get(self, name: str) -> EventType | None:
         """Return the event type of this name or alias, None where there is none."""

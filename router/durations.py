@@ -18,9 +18,7 @@ def parse(text: str) -> timedelta:
     """
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(
-            f"{text!r} is no duration: write a number and a unit (ms, s, m, h, d), such as 30s or 1h30m"
-        )
+        raise ValueError(f"{text!r} is no duration: write a number and a unit (ms, s, m, h, d), such as 30s or 1h30m")
     units = _UNITS | {"ms": timedelta(milliseconds=1)}
     try:
         return sum((float(number) * units[unit] for number, unit in parts), timedelta())

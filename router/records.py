@@ -17,12 +17,12 @@ from .topics import IngressKey
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\Z", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 LARGEST = 8 * 2**20
 """Octets of a record at the most: 1 MiB of arguments, each of which JSON can write as six."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _FIELDS = {"v", "id", "source", "event", "node", "captured_at", "boot", "arguments", "cut"}
 
 
@@ -101,7 +101,7 @@ def _fields(body: bytes) -> dict:  # type: ignore[type-arg]  # checked field by 
         raise Rejection(f"record version {fields.get('v')!r} is not 1")
     if unknown := fields.keys() - _FIELDS:
         raise Rejection(f"unknown field {min(unknown)[:100]!r}")
-    for name, shape in (("id", _ULID), ("source", _NAME), ("event", _NAME), ("node", _NAME), ("captured_at", _MOMENT)):
+    for name, shape in (("id", _ULID), ("captured_at", _MOMENT)):
         value = fields.get(name)
         if not isinstance(value, str) or not shape.match(value):
             raise Rejection(f"field {name!r} has the value {value!r:.100}")
@@ -112,7 +112,7 @@ def _fields(body: bytes) -> dict:  # type: ignore[type-arg]  # checked field by 
     if not isinstance(fields.get("boot"), str):
         raise Rejection("field 'boot' is no text")
     arguments = fields.get("arguments")
-    if not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
+    if not isinstance(arguments, list) or not set(map(type, arguments)) <= {str}:
         raise Rejection("field 'arguments' is no list of texts")
     cut = fields.get("cut")
     if cut is not None and not (isinstance(cut, dict) and isinstance(cut.get("bytes"), int)):
@@ -121,7 +121,7 @@ def _fields(body: bytes) -> dict:  # type: ignore[type-arg]  # checked field by 
 
 
 def _check_identity(
-    key: IngressKey, fields: Mapping[str, str], provenance: Provenance, trusted: Collection[str]
+    key: IngressKey, fields: Mapping[str, object], provenance: Provenance, trusted: Collection[str]
 ) -> None:
     if {"CC", "BCC"} & provenance.headers.keys():
         raise Rejection("a CC or BCC header: a record has one key")
@@ -131,8 +131,9 @@ def _check_identity(
     if user != key.node and user not in trusted:
         raise Rejection(f"user {user!r} published as node {key.node!r}")
     for name, claimed in (("node", key.node), ("source", key.source), ("event", key.event)):
-        if fields[name] != claimed:
-            raise Rejection(f"the body says {name} {fields[name]!r}, the key {claimed!r}")
+        # What is in the key is a word of the right shape, so this is all that there is to check.
+        if fields.get(name) != claimed:
+            raise Rejection(f"the body says {name} {fields.get(name)!r:.100}, the key {claimed!r}")
 
 
 def _epoch(headers: Mapping[str, object]) -> str | None:
@@ -189,8 +190,5 @@ def traceparent(event_id: str) -> str:
     >>> traceparent("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")[:3]
     '00-'
     """
-    number = 0
-    for each in event_id:
-        number = number << 5 | _CROCKFORD.index(each)
-    trace = f"{number & (1 << 128) - 1:032x}"
+    trace = f"{int(event_id.translate(_TO_BASE_32), 32) & (1 << 128) - 1:032x}"
     return f"00-{trace}-{trace[16:]}-01"

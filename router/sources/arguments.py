@@ -13,8 +13,8 @@ r"""Arguments as our capture is called with: `--variable value...` pairs.  Pure;
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ..catalogue import Catalogue, Variable
 from ..events import Value
@@ -24,6 +24,7 @@ ARGUMENTS = "arguments"
 
 _NAME = re.compile(r"--([A-Za-z][A-Za-z0-9_]{0,99}(?:\.[A-Za-z]{1,20})?)\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTES = range(0xDC80, 0xDD00)
 
 Absent = Callable[[str, str, Catalogue], bool]
 """Whether the text given for a variable of this name says that it does not apply."""
@@ -37,18 +38,11 @@ class Decoded:
     malformed: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Given:
-    """One flag as it was given, the variable that it means, and the words of its value so far."""
+_Given = tuple[str, str, Variable | None, list[str]]
+"""One flag as it was given, the name that it means, the variable of that name, and the words of its value.
 
-    flag: str
-    name: str
-    variable: Variable | None
-    words: list[str] = field(default_factory=list)
-
-    @property
-    def is_text(self) -> bool:
-        return self.variable is not None and self.variable.type == "text"
+A plain tuple: a record has a dozen of them, and the router reads thousands of records a second.
+"""
 
 
 def nothing(text: str, name: str, catalogue: Catalogue) -> bool:  # noqa: ARG001 - the shape of Absent
@@ -59,17 +53,23 @@ def nothing(text: str, name: str, catalogue: Catalogue) -> bool:  # noqa: ARG001
 def decode(arguments: Sequence[str], catalogue: Catalogue, absent: Absent = nothing) -> Decoded:
     """Return *arguments* as values by the variables of *catalogue*; never raises, and loses none of them."""
     left, given = _split(arguments, catalogue)
+    by_name = {each[1]: each for each in given}
+    if len(by_name) < len(given):
+        by_name = _each_once(given, left, catalogue, absent)
     data: dict[str, Value] = {}
-    malformed: dict[str, None] = {}
-    for name, each, others in _each_once(given, catalogue, absent):
-        left += others
-        data[name], fits = _value(each, catalogue, absent)
+    malformed: list[str] = []
+    for name, (_, _, variable, words) in by_name.items():
+        text = words[0] if len(words) == 1 else " ".join(words)
+        if absent(text, name, catalogue):
+            data[name] = None
+            continue
+        data[name], fits = _value(text, variable)
         if not fits:
-            malformed[name] = None
+            malformed.append(name)
     if left:
         data[ARGUMENTS] = texts = [escaped(each) for each in left]
         if texts != left:
-            malformed[ARGUMENTS] = None
+            malformed.append(ARGUMENTS)
     return Decoded(data, tuple(malformed))
 
 
@@ -84,59 +84,58 @@ def escaped(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     number = ord(match[0])
-    # U+DC80 to U+DCFF is how capture writes the bytes 80 to ff; any other surrogate was never a byte.
-    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
+    # So capture writes the bytes 80 to ff; any other surrogate was never a byte.
+    return f"\\x{number - 0xDC00:02x}" if number in _BYTES else f"\\u{number:04x}"
 
 
 def _split(arguments: Iterable[str], catalogue: Catalogue) -> tuple[list[str], list[_Given]]:
+    """Return what comes before the first flag, and what was given with each flag."""
     left: list[str] = []
     given: list[_Given] = []
+    words, flags, variable = left, catalogue.flags, None
     for each in arguments:
-        flag = _flag(each, catalogue) if each.startswith("--") else None
-        last = given[-1] if given else None
-        if flag and (flag.variable or not (last and last.is_text and last.words)):
-            given.append(flag)
+        known = flags.get(each)
+        if known is not None:
+            name, variable = known.name, known
+        elif each.startswith("--") and (begun := _begun(each, catalogue, inside=variable if words else None)):
+            name, variable = begun
         else:
-            (last.words if last else left).append(each)
+            words.append(each)
+            continue
+        words = []
+        given.append((each, name, variable, words))
     return left, given
 
 
-def _flag(text: str, catalogue: Catalogue) -> _Given | None:
-    if known := catalogue.variables.get(text[2:]):
-        return _Given(text, known.name, known)
+def _begun(text: str, catalogue: Catalogue, *, inside: Variable | None) -> tuple[str, Variable | None] | None:
+    """Return name and variable where *text* begins a value; *inside* is the variable whose value has begun before."""
     match = _NAME.match(text)
     if match is None or match[1] == ARGUMENTS:
         return None
     variable = catalogue.variable(match[1])
-    return _Given(text, variable.name if variable else match[1], variable)
+    if variable is not None:
+        return variable.name, variable
+    return None if inside is not None and inside.type == "text" else (match[1], None)
 
 
-def _each_once(
-    given: Iterable[_Given], catalogue: Catalogue, absent: Absent
-) -> Iterator[tuple[str, _Given, list[str]]]:
-    """Return each name, what counts for it, and the arguments of what else was given under it."""
-    by_name: dict[str, list[_Given]] = {}
+def _each_once(given: Iterable[_Given], left: list[str], catalogue: Catalogue, absent: Absent) -> dict[str, _Given]:
+    """Return what counts for each name; the arguments of what else was given under it are added to *left*."""
+    several: dict[str, list[_Given]] = {}
     for each in given:
-        by_name.setdefault(each.name, []).append(each)
-    for name, several in by_name.items():
-        if len(several) == 1:
-            yield name, several[0], []
-            continue
-        said = [each for each in several if not absent(" ".join(each.words), name, catalogue)]
-        counts = (said or several)[-1]
-        others = [each for each in said if each.words != counts.words]
-        yield name, counts, [word for each in others for word in (each.flag, *each.words)]
+        several.setdefault(each[1], []).append(each)
+    counting = {}
+    for name, those in several.items():
+        said = [each for each in those if not absent(" ".join(each[3]), name, catalogue)]
+        counts = counting[name] = (said or those)[-1]
+        left += [word for flag, _, _, words in said if words != counts[3] for word in (flag, *words)]
+    return counting
 
 
-def _value(given: _Given, catalogue: Catalogue, absent: Absent) -> tuple[Value, bool]:
+def _value(text: str, variable: Variable | None) -> tuple[Value, bool]:
     """Return the value, and whether it fits its type."""
-    text = " ".join(given.words)
-    if absent(text, given.name, catalogue):
-        return None, True
-    clean = escaped(text)
-    if clean != text:
+    if not text.isascii() and (clean := escaped(text)) != text:
         return clean, False
     try:
-        return given.variable.value(text) if given.variable else text, True
+        return variable.value(text) if variable else text, True
     except ValueError:
         return text, False

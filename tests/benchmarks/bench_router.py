@@ -27,7 +27,8 @@ _SEEN = "seen-by-the-benchmark"
 
 _QUOTA = (
     "--fsName gpfs1 --filesetName projects --quotaID 0 --quotaType FILESET --quotaOwnerName Ann Lee"
-    " --blockUsage 1048576 --blockQuota 1000000 --blockLimit UNDEFINED --filesUsage 120000 --filesQuota 0 --filesLimit 0"
+    " --blockUsage 1048576 --blockQuota 1000000 --blockLimit UNDEFINED"
+    " --filesUsage 120000 --filesQuota 0 --filesLimit 0"
 )
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from ..registrations import COMMAND, registrations
 from .cluster import Cluster
 from .commands import COMMANDS, mmaddcallback
-from .errors import CommandRefused
-from .node import Node
+from .errors import StateUnusable
 
 STATE_VARIABLE = "CLUSTERBUS_SIMULATOR"
 
@@ -23,29 +22,32 @@ _SPOOL = ("tmp", "new", "bad", "kept")
 
 def install_capture(
     cluster: Cluster,
-    capture: Path | None = None,
+    shim: Path | None = None,
     *,
     python: str = sys.executable,
     options: Sequence[str] = (),
 ) -> None:
-    """Put *capture* on every node: spool folders, and the command that callbacks name.
+    """Put capture on every node, as on a real one: spool folders, `capture.py`, and the command that callbacks name.
 
-    *capture* is the shim's own file by default, *options* go before the source, such as `--wait 5`.
+    *shim* is the folder with both, by default the project's own; *options* go before the source, such as `--wait 5`.
     """
-    program = capture or _REPOSITORY / "shim" / "capture.py"
-    if not program.is_file():
-        raise CommandRefused(f"there is no capture at {program}: give its path")
+    folder = shim or _REPOSITORY / "shim"
     for node in cluster.nodes:
         for name in _SPOOL:
             (node.spool / name).mkdir(parents=True, exist_ok=True)
         node.spool.chmod(0o2770)
-        node.install(COMMAND, _wrapper(node, program, python, options))
+        node.install(f"{COMMAND.rpartition('/')[0]}/capture.py", (folder / "capture.py").read_bytes())
+        ours = ["--spool", str(node.spool), "--node", node.name, *options]
+        node.install(COMMAND, _with_options((folder / "capture_gpfs.py").read_text(encoding="utf-8"), python, ours))
 
 
-def _wrapper(node: Node, program: Path, python: str, options: Sequence[str]) -> str:
-    spool = ["--spool", str(node.spool), "--node", node.name]
-    words = ["/usr/bin/env", "-i", python, "-IS", str(program), *spool, *options, "gpfs"]
-    return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+def _with_options(script: str, python: str, options: Sequence[str]) -> str:
+    """Return capture_gpfs.py for one node, as a deployment writes it: with its interpreter and its options."""
+    first, rest = script.split("\n", 1)
+    given = rest.replace("\nOPTIONS = []", f"\nOPTIONS = {[*options]!r}", 1)
+    if not first.startswith("#!") or given == rest:
+        raise StateUnusable("capture_gpfs.py has no interpreter or no OPTIONS to fill in")
+    return f"#!{python} -IS\n{given}"
 
 
 def register_all(cluster: Cluster, *, everywhere: bool = False) -> list[str]:

@@ -14,7 +14,9 @@ from router.sources.gpfs.decoder import decode as decode_gpfs
 GPFS = load("gpfs")
 NAMES = [*GPFS.variables, "site", "eventNode.shortName", "arguments"]
 FLAGS = st.sampled_from([f"--{name}" for name in NAMES] + ["--FSNAME", "--", "--1st", "--a b", "-N"])
-VALUES = st.sampled_from(["UNDEFINED", "", "%fsName", "%nope", "gpfs1", "12", "n1,n2", "caf\udce9", "-1.5e3", "nan", "07"])
+VALUES = st.sampled_from(
+    ["UNDEFINED", "", "%fsName", "%nope", "gpfs1", "12", "n1,n2", "caf\udce9", "-1.5e3", "nan", "07"]
+)
 ARGUMENTS = st.lists(FLAGS | VALUES | st.text(st.characters(), max_size=8), max_size=16)
 
 
@@ -46,7 +48,10 @@ def test_a_percent_sign_that_names_no_variable_is_a_value() -> None:
 
 
 def test_a_value_that_was_split_is_joined_again() -> None:
-    assert data("--quotaOwnerName", "Ann", "Lee", "--fsName", "gpfs1") == {"quotaOwnerName": "Ann Lee", "fsName": "gpfs1"}
+    assert data("--quotaOwnerName", "Ann", "Lee", "--fsName", "gpfs1") == {
+        "quotaOwnerName": "Ann Lee",
+        "fsName": "gpfs1",
+    }
 
 
 def test_a_list_that_is_split_at_blanks_stays_a_list() -> None:
@@ -142,7 +147,11 @@ def test_what_is_decoded_can_be_written_as_json_in_utf8(arguments: list[str]) ->
         text.encode()
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(GPFS.variables)), st.integers(-(2**63), 2**63 - 1)), unique_by=lambda e: e[0]))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(GPFS.variables)), st.integers(-(2**63), 2**63 - 1)), unique_by=lambda e: e[0]
+    )
+)
 def test_pairs_come_out_as_pairs(pairs: list[tuple[str, int]]) -> None:
     decoded = data(*(word for name, number in pairs for word in (f"--{name}", str(number))))
 

@@ -1,0 +1,149 @@
+"""The router as a process of its own on a real broker, with nodes that have broker users of their own."""
+
+import sys
+import urllib.parse
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+import pika.exceptions
+
+from router.broker.topology import EVENTS, INGRESS, REJECTED, Topology, base
+from router.events import Event
+from router.state import Facts, State
+from tests.flow import Running
+from tests.nodes import Node, Sent
+from tests.rabbit import RabbitAdmin, Taken, Tap
+from tests.waiting import wait_for
+
+PATIENCE = 30.0
+_SEEN = "seen-by-the-test"
+
+
+def declare(tap: Tap, topology: Topology) -> None:
+    """Have *topology* there before any program is started."""
+    for exchange in topology.exchanges:
+        tap.channel.exchange_declare(exchange.name, exchange.kind, durable=True, arguments=dict(exchange.arguments))
+    for queue in topology.queues:
+        tap.channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+    for binding in topology.bindings:
+        tap.channel.queue_bind(binding.queue, binding.exchange, binding.key, dict(binding.arguments))
+
+
+class Site:
+    """A router over the virtual host at *url*, and nodes that publish there as relays do."""
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        admin: RabbitAdmin,
+        *,
+        router_url: str | None = None,
+        state: str | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._url, self._admin = url, admin
+        self._suffix = uuid4().hex[:8]
+        self._taps: dict[str, Tap] = {}
+        self._events: list[Event] = []
+        self.state = state or f"sqlite:///{folder / 'router.db'}"
+        facts = {
+            "CLUSTERBUS_BROKER": router_url or url,
+            "CLUSTERBUS_ROUTER_STATE": self.state,
+            "CLUSTERBUS_BROKER_PROGRESS_LIMIT": "3s",
+        }
+        words = [sys.executable, "-m", "consumers.cli", "router"]
+        self.router = Running("router", words, facts | (environment or {}), folder)
+        self.tap = Tap(url)
+
+    def __enter__(self) -> Self:
+        """Start the router; what it publishes is seen from then on."""
+        declare(self.tap, base())
+        self.tap.channel.queue_declare(_SEEN, durable=True)
+        self.tap.channel.queue_bind(_SEEN, EVENTS, "#")
+        self.router.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End everything that was started, and remove the users."""
+        self.router.kill()
+        for user, tap in self._taps.items():
+            with suppress(pika.exceptions.AMQPError):
+                tap.close()
+            self._admin.delete_user(user)
+        self.tap.close()
+
+    def node(self, name: str) -> Node:
+        """Return a node of this site, whose name no other test has, with a broker user."""
+        node = Node(f"{name}-{self._suffix}")
+        parts = urllib.parse.urlsplit(self._url)
+        vhost = urllib.parse.unquote(parts.path[1:])
+        self._admin.add_user(node.name, "secret", vhost)
+        netloc = f"{node.name}:secret@{parts.hostname}:{parts.port}"
+        self._taps[node.name] = Tap(parts._replace(netloc=netloc).geturl())
+        return node
+
+    def send(self, *sent: Sent) -> None:
+        """Publish each as its user, and return when the broker has confirmed it."""
+        for each in sent:
+            assert each.user is not None
+            self._taps[each.user].publish(INGRESS, each.key, each.body, each.properties)
+
+    def send_many(self, sent: Sequence[Sent]) -> None:
+        """Publish many of one user, without a round trip for each."""
+        user = sent[0].user
+        assert user is not None
+        channel = self._taps[user].channel.connection.channel()
+        channel.tx_select()
+        for each in sent:
+            channel.basic_publish(INGRESS, each.key, each.body, each.properties)
+        channel.tx_commit()
+        channel.close()
+
+    def events(self, origin: str = "gpfs") -> list[Event]:
+        """Return the events of *origin* that were published so far, with repetitions."""
+        self._events += [Event.from_json(each.body) for each in self.tap.drain(_SEEN)]
+        return [each for each in self._events if each.origin == origin]
+
+    def wait_for_events(self, count: int, origin: str = "gpfs", name: str | None = None) -> list[Event]:
+        """Return the events of *origin* once there are *count* different ones."""
+
+        def there() -> list[Event]:
+            found = [each for each in self.events(origin) if name in (None, each.name)]
+            return found if len({each.id for each in found}) >= count else []
+
+        try:
+            return wait_for(there, PATIENCE, f"{count} events of {origin}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.router.words()}") from None
+
+    def wait_for_rejected(self, count: int) -> list[Taken]:
+        """Return what is kept in `clusterbus.rejected` once there are *count* of them."""
+        wait_for(lambda: self.tap.count(REJECTED) >= count, PATIENCE, f"{count} rejected; {self.router.words()}")
+        return self.tap.drain(REJECTED)
+
+    def left(self) -> int:
+        """End the router, and return how many records the broker still holds: what was acknowledged is gone."""
+        self.router.stop()
+        wait_for(lambda: not self.consumers(), PATIENCE, "the router's connections are gone")
+        return self.tap.count(INGRESS)
+
+    def consumers(self) -> int:
+        """Return how many routers are at the ingress queue."""
+        return int(self.tap.channel.queue_declare(INGRESS, passive=True).method.consumer_count)
+
+    def facts(self) -> Facts:
+        """Return what the router's state holds."""
+        with State(self.state) as state:
+            return state.facts()
+
+    def known(self, ids: Sequence[str]) -> bool:
+        """Say whether the state knows what became of all records *ids*."""
+        with State(self.state) as state, state.transaction() as transaction:
+            return len(transaction.fates(ids)) == len(ids)
