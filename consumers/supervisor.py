@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,16 @@ def _end_with_parent() -> None:
 def command(*words: str) -> list[str]:
     """Return the command line of one of our programs: `command("router")` is `clusterbus router`."""
     return [sys.executable, "-m", "consumers.cli", *words]
+
+
+def relay_environment(url: str, file: Path) -> dict[str, str]:
+    """Return what tells the relay to use the broker at *url*, whose password is put into *file*, ours alone to read."""
+    parts = urllib.parse.urlsplit(url)
+    file.touch(mode=0o600)
+    file.write_text(urllib.parse.unquote(parts.password or "") + "\n")
+    host = parts.netloc.rpartition("@")[2]
+    bare = parts._replace(netloc=f"{parts.username or 'guest'}@{host}").geturl()
+    return {"CLUSTERBUS_RELAY_BROKER": bare, "CLUSTERBUS_RELAY_PASSWORD_FILE": str(file)}
 
 
 @dataclass(slots=True)

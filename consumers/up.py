@@ -17,7 +17,8 @@ from router.catalogue import Catalogues
 from router.topics import word
 
 from . import check
-from .supervisor import Supervisor, command
+from .readiness import wait_served
+from .supervisor import Supervisor, command, relay_environment
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def run(folder: Path, subscriptions: Sequence[Path], environment: Mapping[str, s
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: leave.set())
     files = [each.absolute() for each in subscriptions] or [_first_subscriptions(folder)]
-    check.load(files, Catalogues.shipped())
+    names = [each.name for each in check.load(files, Catalogues.shipped()).subscriptions if each.mode == "live"]
     spool = Path(environment.get("CLUSTERBUS_SHIM_SPOOL") or folder / "spool").absolute()
     _make_spool(spool)
     broker = finding.find(environment.get("CLUSTERBUS_BROKER"), folder=folder.absolute() / "broker")
@@ -54,7 +55,11 @@ def run(folder: Path, subscriptions: Sequence[Path], environment: Mapping[str, s
         broker.start()
     try:
         with Supervisor() as supervisor:
-            _start(supervisor, folder.absolute(), spool, broker, files, environment)
+            settings = _settings(folder.absolute(), broker, environment)
+            supervisor.start("consume", command("consume", *map(str, files)), settings)
+            wait_served(broker.url, names, tend=supervisor.tend)
+            supervisor.start("router", command("router"), settings)
+            _start_relay(supervisor, folder.absolute(), spool, broker, environment)
             _tell(spool, broker)
             while not leave.wait(_LOOK):
                 supervisor.tend()
@@ -79,14 +84,7 @@ def _make_spool(spool: Path) -> None:
     spool.chmod(0o2770)
 
 
-def _start(
-    supervisor: Supervisor,
-    folder: Path,
-    spool: Path,
-    broker: PrivateBroker | GivenBroker,
-    files: Sequence[Path],
-    environment: Mapping[str, str],
-) -> None:
+def _settings(folder: Path, broker: PrivateBroker | GivenBroker, environment: Mapping[str, str]) -> dict[str, str]:
     user = urllib.parse.unquote(urllib.parse.urlsplit(broker.url).username or "guest")
     settings = {
         "CLUSTERBUS_BROKER": broker.url,
@@ -95,13 +93,21 @@ def _start(
         # On one machine all programs are one broker user, which then speaks for its node.
         "CLUSTERBUS_ROUTER_TRUSTED_USERS": user,
     }
-    settings |= {name: value for name, value in environment.items() if name in settings and name != "CLUSTERBUS_BROKER"}
-    supervisor.start("router", command("router"), settings)
-    supervisor.start("consume", command("consume", *map(str, files)), settings)
+    chosen = {name: value for name, value in environment.items() if name in settings and name != "CLUSTERBUS_BROKER"}
+    return settings | chosen
+
+
+def _start_relay(
+    supervisor: Supervisor,
+    folder: Path,
+    spool: Path,
+    broker: PrivateBroker | GivenBroker,
+    environment: Mapping[str, str],
+) -> None:
     cluster = environment.get("CLUSTERBUS_RELAY_CLUSTER") or word(socket.gethostname().partition(".")[0])
     words = [sys.executable, "-m", "shim.relay", "--spool", str(spool), "--cluster", cluster, "--run", str(folder)]
     root = ["--allow-root"] if os.geteuid() == 0 else []
-    supervisor.start("relay", [*words, *root], {"CLUSTERBUS_RELAY_BROKER": broker.url})
+    supervisor.start("relay", [*words, *root], relay_environment(broker.url, folder / "relay.password"))
 
 
 def _mend(broker: PrivateBroker | GivenBroker) -> None:

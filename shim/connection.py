@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pika
 import pika.exceptions
@@ -13,6 +13,8 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.spec import BasicProperties
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from .records import Record
     from .settings import Broker, Settings
 

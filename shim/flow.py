@@ -5,17 +5,20 @@ or on a channel that the broker closed) is a suspect: it travels alone from then
 surely its own.  Trouble with the broker looks the same as trouble with one record, until another record passes: one
 that fails, and fails again although another was confirmed in between, is *stubborn*, and goes behind all others.
 
-A nack, or an exchange that is not there, is the broker's trouble and no record's: it is waited for in order.  Only where
-nacks do not end may other records be tried, since they may be bound for another queue.
+A nack, or an exchange that is not there, is the broker's trouble and no record's: it is waited for in order.  Only
+where nacks do not end may other records be tried, since they may be bound for another queue.
 """
 
 from __future__ import annotations
 
 import heapq
-import random
-from typing import Iterable, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .records import Record
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable
+
+    from .records import Record
 
 # A record is given up when it was refused this often with others confirmed in between; never for being nacked.
 _HOPELESS = 2

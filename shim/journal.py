@@ -18,7 +18,10 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 JOURNAL = "journal"
 ASIDE = "journal.new"

@@ -10,7 +10,10 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REASONS = {"f": "spool full", "d": "disk full", "e": "error; see syslog"}
 _TOLD = "lost.reported"

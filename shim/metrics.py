@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
-from typing import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 PREFIX = "clusterbus_relay"
 _COUNTERS = {

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Protocol
 
 import pika
 import pika.exceptions
@@ -21,6 +21,8 @@ from .flow import Flow, jittered
 from .timers import Timers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .metrics import Metrics
     from .records import Record
     from .settings import Broker, Settings
@@ -234,7 +236,7 @@ class Publisher:
         self._watch()
 
     def _publish(self, record: Record) -> None:
-        assert self._channel is not None  # the callers have looked
+        assert self._channel is not None  # noqa: S101 - the callers have looked
         if not self._flow.unsettled - 1:
             self._progress_at = time.monotonic()
         self._tag += 1

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Sequence
+from typing import TYPE_CHECKING
 
 from . import capture
 from .connection import IOLoop
@@ -27,6 +27,9 @@ from .settings import Settings, SettingsError, load
 from .spool import Spool, SpoolUnusable
 from .supervisor import Supervisor
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger("clusterbus.relay")
 

@@ -15,10 +15,13 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .capture import RUN, record_now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 PREFIX = "CLUSTERBUS_RELAY_"
 FILE = Path("/etc/clusterbus/relay.conf")
@@ -195,9 +198,7 @@ def _settings(values: Mapping[str, str]) -> Settings:
     if not path["password-file"] and not path["certificate"]:
         for each in brokers:
             if each.password is None:
-                raise SettingsError(
-                    f"broker {each!r}: nothing to log in with; set password-file, or certificate"
-                )
+                raise SettingsError(f"broker {each!r}: nothing to log in with; set password-file, or certificate")
     window = _number(values, "window", 1, 5000)
     return Settings(
         spool=Path(values["spool"]),

@@ -16,13 +16,16 @@ import stat
 import time
 from collections import deque
 from functools import partial
-from pathlib import Path
-from typing import Iterable, Iterator, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .bad import Bad, exists
 from .capture import LARGEST, ulid
 from .journal import JOURNAL, Journal, JournalDamaged, Numbers, recall
 from .records import Record, Unreadable, captured_at, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 log = logging.getLogger("clusterbus.relay.spool")
 

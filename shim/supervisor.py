@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Supervisor:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WRITTEN, _MOVED_TO, _OVERFLOW = 0x8, 0x80, 0x4000
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC

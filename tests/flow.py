@@ -10,7 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from consumers.check import load
+from consumers.readiness import wait_served
 from consumers.store import Store, audit, deliveries
+from router.catalogue import Catalogues
 from tests.waiting import wait_for
 
 CAPTURE = Path(__file__).parents[1] / "shim" / "capture.py"
@@ -119,6 +122,9 @@ class Flow:
         return self
 
     def __enter__(self) -> Self:
+        self.consumer.start()
+        names = [each.name for each in load([self.folder / "subscriptions.yaml"], Catalogues.shipped()).subscriptions]
+        wait_served(self.environment["CLUSTERBUS_BROKER"], names)
         return self.start()
 
     def __exit__(

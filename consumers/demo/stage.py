@@ -14,9 +14,12 @@ from typing import Self
 
 from router.broker.private import GivenBroker, PrivateBroker
 from router.broker.users import Role, User, definitions
+from router.catalogue import Catalogues
 from router.sources.gpfs.simulator import Cluster, install_capture, register_all
 
-from ..supervisor import Supervisor, command
+from ..check import load
+from ..readiness import wait_served
+from ..supervisor import Supervisor, command, relay_environment
 
 CLUSTER = "prod"
 
@@ -107,13 +110,14 @@ class Stage:
         }
         if not self.owned:
             settings["CLUSTERBUS_ROUTER_TRUSTED_USERS"] = user
-        self._supervisor.start("router", command("router"), settings | {"CLUSTERBUS_BROKER": urls["router"]})
+        names = [each.name for each in load([self.subscriptions], Catalogues.shipped()).subscriptions]
         self._supervisor.start("consume", command("consume"), settings | {"CLUSTERBUS_BROKER": urls["consumers"]})
+        wait_served(self.broker.url, names, tend=self.tend)
+        self._supervisor.start("router", command("router"), settings | {"CLUSTERBUS_BROKER": urls["router"]})
         for node in self.cluster.nodes:
             words = [sys.executable, "-m", "shim.relay", "--spool", str(node.spool), "--node", node.name]
             words += ["--cluster", CLUSTER, "--longest-delay", "2", "--run", str(self.folder)]
-            # In the environment, where only we can read it, and not on the command line.
-            environment = {"CLUSTERBUS_RELAY_BROKER": urls[node.name]}
+            environment = relay_environment(urls[node.name], self.folder / f"{node.name}.password")
             root = ["--allow-root"] if os.geteuid() == 0 else []
             self._supervisor.start(f"relay-{node.name}", [*words, *root], environment)
 

@@ -12,9 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("shim", "router", "consumers")
 MAY_IMPORT = {"shim": set(), "router": set(), "consumers": {"router"}}
-MAY_IMPORT_PIKA = {"router/broker/rabbit.py", "shim/publisher.py"}
+MAY_IMPORT_PIKA = {"router/broker/rabbit.py", "shim/connection.py", "shim/publisher.py"}
 LONGEST = 300
-LONGER_FOR_A_REASON: dict[str, str] = {}
+LONGER_FOR_A_REASON: dict[str, str] = {
+    "shim/capture.py": "one file, that nodes can be given by itself",
+    "shim/publisher.py": "one state machine: each part of it needs the others' state",
+}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "core", "misc", "manager"}
 
 # Lowest first: a module imports from the layers below its own only.  Modules that are not named are free, but never
