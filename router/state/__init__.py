@@ -98,8 +98,8 @@ class Transaction:
 
     def observers(self, event_ids: Collection[str]) -> dict[str, int]:
         """Return, for those of *event_ids* that are global events, how many nodes have told of each."""
-        query = select(observers.c.event, func.count()).where(observers.c.event.in_(event_ids))
-        return dict(self._connection.execute(query.group_by(observers.c.event)))
+        query = select(observers.c.event, func.count().label("nodes")).where(observers.c.event.in_(event_ids))
+        return {row.event: row.nodes for row in self._connection.execute(query.group_by(observers.c.event))}
 
     def nodes(self, places: Collection[Place]) -> dict[Place, NodeState]:
         """Return what is known of those of the nodes at *places* that were seen before."""
