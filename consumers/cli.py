@@ -86,12 +86,12 @@ def doctor(context: typer.Context, files: Files = None, as_json: Json = False) -
         if as_json:
             say(asdict(each), as_json=True)
         advice = f"{each.seen}\n[bold]→ {each.advice}[/bold]" if each.advice else each.seen
-        table.add_row(f"[{styles[each.state]}]{each.state}[/]", each.part, advice)
+        table.add_row(f"[{styles[each.verdict]}]{each.verdict}[/]", each.part, advice)
     if not as_json:
         Console().print(table)
     if any(each.part == "broker" and each.unreachable for each in found):
         raise typer.Exit(3)
-    if any(each.state == "wrong" for each in found):
+    if any(each.verdict == "wrong" for each in found):
         raise typer.Exit(1)
 
 

@@ -30,10 +30,10 @@ _MANY = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: *state*, what was seen, and what to do."""
+    """One thing that was looked at: the *verdict*, what was *seen*, and what to do."""
 
     part: str
-    state: Verdict
+    verdict: Verdict
     seen: str
     advice: str = ""
     unreachable: bool = False
@@ -126,11 +126,11 @@ def _room(folder: Path) -> Iterator[Finding]:
 
 
 def relay(folder: Path) -> Iterator[Finding]:
-    """Look whether a relay serves the spool: it holds a lock on the spool's `lock` file."""
+    """Look whether a relay serves the spool: it holds a lock on the folder."""
     try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY)
-    except OSError:
-        yield Finding("relay", "wrong", "has never run on this spool", "systemctl enable --now clusterbus-relay")
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        yield Finding("relay", "wrong", f"its spool cannot be opened: {error}", "run this as root or as clusterbus")
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

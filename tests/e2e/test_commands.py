@@ -1,0 +1,156 @@
+"""The commands, as an operator uses them, on a real broker with the programs running."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flow import AUDIT, Flow
+from tests.waiting import wait_for
+
+TICKETS = AUDIT + (
+    "  - name: tickets\n"
+    "    on: softQuotaExceeded\n"
+    "    retry: {attempts: 2, first: 1s}\n"
+    '    run: {command: ["@FOLDER@/ticket", "{{ data.filesetName }}"], timeout: 10s}\n'
+)
+
+
+def clusterbus(flow: Flow, *words: str, code: int = 0) -> str:
+    """Run a command with the flow's settings; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "consumers.cli", "--log-level", "ERROR", *words],
+        env={**os.environ, **flow.environment, "CLUSTERBUS_SHIM_SPOOL": str(flow.spool("nsd01"))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout if code in (0, 1) else done.stderr
+
+
+def rows(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def flow(tmp_path: Path, vhost_url: str) -> Iterator[Flow]:
+    """The whole way, running, with a command that fails until the file `mended` is there."""
+    ticket = tmp_path / "ticket"
+    ticket.write_text(f'#!/bin/sh\n[ -e "{tmp_path}/mended" ] || exit 3\necho "$1" >>"{tmp_path}/tickets"\n')
+    ticket.chmod(0o755)
+    with Flow(tmp_path, vhost_url, subscriptions=TICKETS.replace("@FOLDER@", str(tmp_path))) as flow:
+        yield flow
+
+
+def test_a_dead_letter_is_found_shown_replayed_to_its_own_subscription_and_gone(flow: Flow, tmp_path: Path) -> None:
+    flow.captured("nsd01", "softQuotaExceeded", "--fsName", "gpfs1", "--filesetName", "projects")
+
+    (letter,) = wait_for(
+        lambda: rows(clusterbus(flow, "dead", "list", "--json", "--subscription", "tickets")), 30, "the letter"
+    )
+    assert letter["reason"] == "exit code 3"
+    assert letter["attempt"] == 2
+    shown = clusterbus(flow, "dead", "show", letter["id"])
+    assert "attempt 1" in shown
+    assert "attempt 2" in shown
+    assert "would replay" in clusterbus(flow, "dead", "replay", "--subscription", "tickets", "--dry-run")
+
+    (tmp_path / "mended").touch()
+    assert "replayed" in clusterbus(flow, "dead", "replay", letter["id"])
+
+    tickets = tmp_path / "tickets"
+    assert wait_for(lambda: tickets.exists() and tickets.read_text(), 30, "the ticket") == "projects\n"
+    assert clusterbus(flow, "dead", "list", "--json") == ""
+    assert len(flow.audited()) == len({each.id for each in flow.audited()}), "the audit did not get it again"
+    (replayed,) = rows(clusterbus(flow, "dead", "list", "--json", "--state", "replayed"))
+    assert replayed["id"] == letter["id"]
+
+
+def test_a_dropped_letter_stays_on_record_and_a_letter_that_is_not_there_is_said_so(flow: Flow) -> None:
+    flow.captured("nsd01", "softQuotaExceeded", "--fsName", "gpfs1", "--filesetName", "projects")
+    (letter,) = wait_for(lambda: rows(clusterbus(flow, "dead", "list", "--json")), 30, "the letter")
+
+    clusterbus(flow, "dead", "drop", letter["id"])
+
+    (dropped,) = rows(clusterbus(flow, "dead", "list", "--json", "--state", "dropped"))
+    assert dropped["by"]
+    assert dropped["settled_at"]
+    clusterbus(flow, "dead", "replay", letter["id"], code=1)
+    clusterbus(flow, "dead", "show", "nosuch", code=1)
+    assert "name letters by id" in clusterbus(flow, "dead", "drop", code=2)
+
+
+def test_what_is_emitted_by_hand_is_seen_in_history_by_pattern_and_age(flow: Flow) -> None:
+    words = ["emit", "gpfs", "diskFailure", "fsName=gpfs1", "diskName=nsd3", "--node", "nsd09", "--cluster", "prod"]
+    (emitted,) = rows(clusterbus(flow, *words, "--json"))
+    clusterbus(flow, "emit", "gpfs", "mount", "fsName=gpfs1")
+    flow.wait_audited(2)
+
+    (event,) = rows(clusterbus(flow, "tail", "gpfs.prod.disk.#", "--since", "1h", "--no-follow", "--json"))
+
+    assert event["id"] == emitted["id"]
+    assert event["node"] == "nsd09"
+    assert event["data"] == {"fsName": "gpfs1", "diskName": ["nsd3"]}
+    assert "diskFailure" in clusterbus(flow, "tail", "--since", "1h", "--no-follow")
+    assert "is not NAME=VALUE" in clusterbus(flow, "emit", "gpfs", "mount", "fsName", code=2)
+
+
+def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
+    flow.captured("nsd01", "mount", "--fsName", "gpfs1")
+    flow.wait_audited(1)
+
+    found = rows(clusterbus(flow, "doctor", "--json"))
+    assert {each["verdict"] for each in found} == {"good"}, found
+    assert {"spool", "relay", "broker", "router", "audit", "tickets", "store"} <= {each["part"] for each in found}
+
+    flow.router.stop()
+    flow.relays["nsd01"].stop()
+
+    def wrong() -> set[str]:
+        found = rows(clusterbus(flow, "doctor", "--json", code=1))
+        return {each["part"] for each in found if each["verdict"] == "wrong" and each["advice"]}
+
+    assert wait_for(lambda: {"relay", "router"} == wrong(), 20, "the doctor names both")
+
+
+def test_commands_that_cannot_reach_the_broker_say_so_and_end_with_3(flow: Flow) -> None:
+    flow.environment["CLUSTERBUS_BROKER"] = "amqp://guest:guest@127.0.0.1:1/"
+
+    for words in (["emit", "gpfs", "mount"], ["broker", "setup"], ["tail", "--since", "1h"]):
+        assert "127.0.0.1:1" in clusterbus(flow, *words, code=3)
+
+
+def test_mistakes_of_settings_and_subscriptions_end_with_2_or_1_and_name_themselves(flow: Flow, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 1\nsubscriptions:\n  - {name: a, on: softQuotaExceded, log: {}, retri: {}}\n")
+
+    (first, second) = rows(clusterbus(flow, "check", str(bad), "--json", code=1))
+    assert (first["line"], second["line"]) == (3, 3)
+    assert "softQuotaExceeded" in first["message"] + second["message"]
+    assert "bad.yaml:3" in clusterbus(flow, "consume", str(bad), code=2)
+    assert "2 subscriptions, good" in clusterbus(flow, "check")
+    flow.environment["CLUSTERBUS_ROUTER_WINDOW"] = "90"
+    assert "router.window: '90' is no duration" in clusterbus(flow, "settings", code=2)
+
+
+def test_the_topology_is_shown_dry_and_declared_twice_without_harm(flow: Flow) -> None:
+    dry = rows(clusterbus(flow, "broker", "setup", "--dry-run", "--json"))
+
+    assert {"clusterbus.ingress", "clusterbus.history", "clusterbus.retry.6h"} <= {each.get("name") for each in dry}
+    assert rows(clusterbus(flow, "broker", "setup", "--json")) == dry
+    assert rows(clusterbus(flow, "broker", "setup", "--json")) == dry
+
+
+def test_the_catalogue_shows_an_event_with_its_variables_and_the_nearest_name(flow: Flow) -> None:
+    (quota,) = rows(clusterbus(flow, "catalogue", "softquotaexceeded", "--json"))
+
+    assert quota["category"] == "quota"
+    assert "blockUsage" in clusterbus(flow, "catalogue", "softQuotaExceeded")
+    assert len(rows(clusterbus(flow, "catalogue", "--source", "gpfs", "--json"))) == 57
+    assert clusterbus(flow, "catalogue", "softQuotaExceded", code=1) == ""
