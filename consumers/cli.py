@@ -101,11 +101,9 @@ def up(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where a private broker, spool, state and store live.")
     ] = None,
-    subscriptions: Annotated[Path | None, typer.Option(help="Subscription file or folder.")] = None,
 ) -> None:
     """Run everything on this machine, in one: broker (private if none is set), relay, router, consumers."""
-    wanted = [*(files or []), *([subscriptions] if subscriptions else [])]
-    everything.run(folder or everything.default_folder(), wanted, dict(os.environ))
+    everything.run(folder or everything.default_folder(), files or [], dict(os.environ))
 
 
 @app.command()

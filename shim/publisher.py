@@ -16,7 +16,7 @@ import pika
 import pika.exceptions
 from pika.spec import Basic, BasicProperties
 
-from .connection import SILENT, Connection, IOLoop, Properties, diagnosis, parameters, told
+from .connection import SILENT, Connection, IOLoop, Messages, diagnosis, parameters, told
 from .flow import Flow, jittered
 from .timers import Timers
 
@@ -72,6 +72,7 @@ class Publisher:
         self._timers = Timers(loop)
         self._turn = self._failures = self._tag = self._nacks = 0
         self._blocked = self._left = False
+        self._confirmed: list[Record] = []  # of which the source was not told yet
         self._ready_at = self._progress_at = 0.0
         self._finished: Callable[[], None] | None = None
 
@@ -93,7 +94,7 @@ class Publisher:
     def wake(self) -> None:
         """Take note that there are records."""
         if self._channel is not None:
-            self._pump()
+            self._soon()
         elif self._connection is None and "retry" not in self._timers and self._finished is None:
             self._connect()
 
@@ -103,7 +104,7 @@ class Publisher:
             return
         last = self._flow.before(self._source.following)
         if self._flow.send_beside(self._tag + 1, record):
-            self._publish(record._replace(sequence=last))
+            self._send(self._frames(record._replace(sequence=last)))
 
     def finish(self, within: float, finished: Callable[[], None]) -> None:
         """Send nothing more, wait for the confirms that are due but not longer than *within* seconds, disconnect."""
@@ -155,14 +156,14 @@ class Publisher:
             return
         self._timers.stop("setup")
         self._tag = 0
-        self._properties = Properties(self._source.epoch, self.broker.user)
         self._channel = channel
+        self._messages = Messages(channel, EXCHANGE, self._source.epoch, self.broker.user)
         if not self._metrics.gauges["up"]:
             self._ready_at = time.monotonic()
             self._metrics.count("connected")
             self._metrics.set("up", 1)
             log.info("broker connected", extra={"broker": repr(self.broker)})
-        self._pump()
+        self._soon()
 
     def _not_opened(self, line: int, _: object, error: BaseException) -> None:
         if line == self._line:
@@ -203,6 +204,7 @@ class Publisher:
         self._on_unblocked(self._line, None, None)
         self._metrics.set("up", 0)
         self._timers.stop_all_but("finish")
+        self._tell()
         self._flow.lost()
         if connection is not None and connection.is_open:
             # A peer that answers ends it politely; with one that does not, pika ends it when heartbeats are missed.
@@ -211,43 +213,61 @@ class Publisher:
 
     # publishing
 
-    def _pump(self) -> None:
-        """Publish what may be published now."""
-        if (
-            self._connection is None
-            or self._channel is None
-            or self._blocked
-            or "pause" in self._timers
-            or self._finished is not None
-        ):
-            return
-        flow = self._flow
-        more = True
-        while more:
-            with self._connection.in_one_piece():
-                record = flow.take(self._tag + 1)
-                while record is not None:
-                    self._publish(record)
-                    record = flow.take(self._tag + 1)
-            room = flow.room
-            found = self._source.records(room, flow.room_in_bytes) if room else ()
-            flow.offer(found)
-            more = bool(found)
-        self._watch()
+    def _may_publish(self) -> bool:
+        return (
+            self._channel is not None
+            and not self._blocked
+            and "pause" not in self._timers
+            and self._finished is None
+        )
 
-    def _publish(self, record: Record) -> None:
-        assert self._channel is not None  # noqa: S101 - the callers have looked
-        if not self._flow.unsettled - 1:
+    def _soon(self) -> None:
+        """Publish at the end of this turn of the loop, when all that came with the same data is settled."""
+        if "publish" not in self._timers:
+            self._timers.start("publish", 0, self._pump)
+
+    def _pump(self) -> None:
+        """Publish what may be published now; files are seen to a turn later, when that is on its way.
+
+        The broker would have nothing to do meanwhile, and would be waited for afterwards.
+        """
+        if self._may_publish():
+            frames: list[bytes] = []
+            record = self._flow.take(self._tag + 1)
+            while record is not None:
+                frames += self._frames(record)
+                record = self._flow.take(self._tag + 1)
+            self._send(frames)
+            self._watch()
+        if "files" not in self._timers:
+            self._timers.start("files", 0, self._see_to_files)
+
+    def _see_to_files(self) -> None:
+        """Have those removed that are confirmed, and the next ones read."""
+        self._tell()
+        room = self._flow.room
+        if room and self._may_publish():
+            found = self._source.records(room, self._flow.room_in_bytes)
+            if found:
+                self._flow.offer(found)
+                self._pump()
+
+    def _tell(self) -> None:
+        confirmed, self._confirmed = self._confirmed, []
+        if confirmed:
+            self._source.confirmed(confirmed)
+
+    def _frames(self, record: Record) -> list[bytes]:
+        """Return *record* as what is to be sent, counted as sent."""
+        if self._flow.unsettled == 1:
             self._progress_at = time.monotonic()
         self._tag += 1
         self._metrics.counters["published"] += 1
-        self._channel.basic_publish(
-            EXCHANGE,
-            record.key,
-            record.body,
-            self._properties.of(record),
-            mandatory=True,
-        )
+        return self._messages.of(record)
+
+    def _send(self, frames: Sequence[bytes]) -> None:
+        assert self._connection is not None  # noqa: S101 - there is no channel without one
+        self._connection.send(frames)
 
     def _settled(self, line: int, frame: pika.frame.Method[Basic.Ack | Basic.Nack]) -> None:
         if line != self._line:
@@ -258,7 +278,7 @@ class Publisher:
         if settled.confirmed:
             self._failures = self._nacks = 0
             self._metrics.counters["confirmed"] += len(settled.confirmed)
-            self._source.confirmed(settled.confirmed)
+            self._confirmed += settled.confirmed
         if settled.nacked:
             self._nacks += 1
             self._trouble("broker nacked records", "nacked", settled.nacked)
@@ -266,7 +286,7 @@ class Publisher:
             self._trouble("broker cannot route records", "returned", settled.returned)
         if self._finished is not None and not self._flow.unsettled:
             self._leave()
-        self._pump()
+        self._soon()
 
     def _trouble(self, sentence: str, kind: str, records: Sequence[Record]) -> None:
         self._metrics.count(kind, len(records))
@@ -289,7 +309,7 @@ class Publisher:
             self._timers.start("setup", self._settings.progress_limit.total_seconds(), self._no_progress)
             channel.close()
         else:
-            self._pump()
+            self._soon()
 
     def _on_returned(self, line: int, _: object, __: object, properties: BasicProperties, ___: bytes) -> None:
         if line == self._line and properties.message_id is not None:
@@ -329,7 +349,7 @@ class Publisher:
             self._metrics.set("blocked", 0)
             self._progress_at = time.monotonic()
             log.info("broker is blocked no longer", extra={"broker": repr(self.broker)})
-            self._pump()
+            self._soon()
 
     def _watch(self) -> None:
         """See to it that silence is noticed: of the broker while it owes confirms, of the source otherwise."""

@@ -75,6 +75,7 @@ class Line:
         self._connection: Connection | None = None
         self._waiting: Callable[[], None] | None = None
         self._stuck: Callable[[], None] | None = None
+        self._mending: Callable[[], None] | None = None
         self._wanted: list[Step] = []
         self._todo: list[Step] = []
         self._declaring: Declaring | None = None
@@ -113,6 +114,7 @@ class Line:
 
     def redeclare(self) -> None:
         """Have all there again, then go on."""
+        self._leave_mending()
         if self.connection is not None:
             self._todo = list(self._wanted)
             self._declare()
@@ -155,9 +157,12 @@ class Line:
         if isinstance(error, Refused) or (error and self._impatient):
             self._failed(error if isinstance(error, Refused) else Refused(str(error)))
         elif error:
+            # It has answered: that is trouble of another kind than silence.
+            self._unstick()
+            self._leave_mending()
             pause = self._pauses.next()
             log.error("topology not declared", extra={"reason": str(error), "pause": pause.total_seconds()})
-            self._later(pause, self.redeclare)
+            self._mending = self._later(pause, self.redeclare)
         elif self._todo:
             self._declare()
         elif self.connection is not None:
@@ -177,6 +182,11 @@ class Line:
             self._stuck()
             self._stuck = None
 
+    def _leave_mending(self) -> None:
+        if self._mending:
+            self._mending()
+            self._mending = None
+
     def _not_opened(self, _connection: object, error: BaseException) -> None:
         cause = cause_of(error)
         denied = self._is_denial(cause)
@@ -190,6 +200,7 @@ class Line:
     def _gone(self, sentence: str, error: BaseException) -> None:
         self._connection, self._declaring = None, None
         self._unstick()
+        self._leave_mending()
         self._work.lost()
         self._then(None)
         if self._ended:

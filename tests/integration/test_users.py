@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pika
@@ -12,7 +13,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, Pro
 from router.broker import Message, Settlement
 from router.broker import topology as names
 from router.broker.session import Session
-from router.broker.topology import Binding, Topology
+from router.broker.topology import Binding, Exchange, Topology
 from router.broker.users import CONNECTIONS, Role, User, definitions
 from router.errors import Refused, SettingsError
 from tests.lines import Running
@@ -266,3 +267,26 @@ def test_the_salt_is_another_each_time():
     user = User("nsd01", Role.NODE, "s3cret")
 
     assert definitions([user])["users"] != definitions([user])["users"]
+
+
+def test_a_program_that_may_not_declare_waits_on_one_connection_until_somebody_has(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = Topology(exchanges=(Exchange("clusterbus.later", "topic"),))
+    settled: list[Settlement] = []
+
+    def tried() -> int:
+        return sum(each.message == "topology not declared" for each in caplog.records)
+
+    with Running(site.url_of("router"), progress_limit=timedelta(seconds=1)) as running:
+        running.rabbit.call(lambda: running.rabbit.declare(wanted))
+        # Twice as long as the progress limit at the least: two lines, each pausing 0.15 s in the mean.
+        wait_for(lambda: tried() >= 30, 30, "it has tried for a while")
+        with Session(site.url_of("operator"), name="clusterbus broker setup") as session:
+            session.declare(wanted)
+        message = Message(names.EVENTS, "gpfs.prod.mount.mount.fs.nsd01", b"{}", "1")
+        running.rabbit.call(lambda: running.rabbit.publish(message, settled.append))
+        wait_for(lambda: settled, 30, "it goes on")
+
+    assert settled == [Settlement.CONFIRMED]
+    assert "lost" not in {each.message.split()[-1] for each in caplog.records}

@@ -6,14 +6,18 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pika.spec import BasicProperties
+from pika.connection import Connection
+from pika.frame import decode_frame
+from pika.spec import Basic, BasicProperties
 
-from shim.connection import Properties, diagnosis
+from shim.connection import Messages, diagnosis
 from shim.logs import set_up_logging
 from shim.losses import Losses, tally
 from shim.metrics import Metrics
@@ -23,18 +27,23 @@ from shim.watch import Watch
 from tests.shim_relay import ROOT, make_spool, names
 
 EPOCH = "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"
+_PARTS = ("method", "properties", "body_size", "fragment")
 words = st.from_regex(r"[A-Za-z0-9_-]{1,100}", fullmatch=True)
 
 
-@given(st.lists(st.tuples(words, st.integers(0, 2**63 - 1)), max_size=5), words)
-def test_properties_are_those_that_pika_would_have_sent(records: list[tuple[str, int]], user: str) -> None:
-    properties = Properties(EPOCH, user)
+@given(st.lists(st.tuples(words, st.integers(0, 2**63 - 1), st.binary(max_size=300)), max_size=5), words)
+def test_messages_are_those_that_pika_would_have_sent(records: list[tuple[str, int, bytes]], user: str) -> None:
+    pikas_own: list[bytes] = []
+    connection = SimpleNamespace(
+        params=SimpleNamespace(frame_max=108), _body_max_length=100, _output_marshaled_frames=pikas_own.extend
+    )
+    messages = Messages(SimpleNamespace(channel_number=7, connection=connection), "bus", EPOCH, user)
+    ours: list[bytes] = []
 
-    for event, sequence in records:
-        encoded = b"".join(properties.of(Record("n", EPOCH, "k", event, b"", sequence)).encode())
-
-        decoded = BasicProperties().decode(encoded)
-        assert decoded == BasicProperties(
+    for event, sequence, body in records:
+        ours += messages.of(Record("n", EPOCH, f"k.{event}", event, body, sequence))
+        method = Basic.Publish(exchange="bus", routing_key=f"k.{event}", mandatory=True)
+        properties = BasicProperties(
             content_type="application/json",
             delivery_mode=2,
             message_id=EPOCH,
@@ -43,6 +52,18 @@ def test_properties_are_those_that_pika_would_have_sent(records: list[tuple[str,
             type=event,
             headers={"v": 1, "epoch": EPOCH, "sequence": sequence},
         )
+        Connection._send_message(connection, 7, method, (properties, body))
+
+    assert list(frames(b"".join(ours))) == list(frames(b"".join(pikas_own)))
+
+
+def frames(stream: bytes) -> Iterator[tuple[object, ...]]:
+    """What a peer reads in *stream*."""
+    while stream:
+        size, frame = decode_frame(stream)
+        assert size, "the last frame is not whole"
+        stream = stream[size:]
+        yield frame.channel_number, *(getattr(frame, name, None) for name in _PARTS)
 
 
 @given(st.binary(max_size=100), st.integers(0, 10**9))
