@@ -23,7 +23,7 @@ demo: $(ready)
 # strace makes disks hang in the tests; it is installed with the broker, where that is ours to do.
 test: $(ready)
 	@$(bin)/python -m router.broker.private strace
-	$(bin)/pytest -n $(workers) $(pytest)
+	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
 
 check: $(ready)
 	$(bin)/ruff format --check

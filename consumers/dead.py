@@ -12,7 +12,7 @@ from rich.table import Table
 
 from router import durations
 from router.broker import Settlement
-from router.command import ONE_SHOT, Json, connect, current, fail, say
+from router.command import Json, connect, current, fail, say
 
 from . import letters
 from .store import Store
@@ -128,7 +128,7 @@ def replay(  # noqa: PLR0913 - each is a filter
         if dry_run:
             done = letters.plan(store, chosen, by=_who())
         else:
-            broker = connect(context, "clusterbus-dead", give_up=ONE_SHOT)
+            broker = connect(context, "clusterbus-dead", impatient=True)
             done = letters.replay(store, broker, chosen, by=_who(), clock=lambda: datetime.now(UTC))
     finally:
         store.close()

@@ -18,7 +18,6 @@ from .broker import Arrival, Broker, Message, Settlement
 from .broker.topology import HISTORY, INGRESS
 from .catalogue import Catalogues
 from .command import (
-    ONE_SHOT,
     SEVERITIES,
     Json,
     app,
@@ -117,7 +116,7 @@ def tail(
     if back is None and not follow:
         fail("--no-follow needs --since", 2)
     start = datetime.now(UTC)
-    broker = connect(context, "clusterbus-tail", give_up=ONE_SHOT)
+    broker = connect(context, "clusterbus-tail", impatient=True)
     console = Console(soft_wrap=True)
     quiet = _Quiet(broker) if not follow else None
 

@@ -8,7 +8,6 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -29,9 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
-ONE_SHOT = timedelta(seconds=15)
-"""How long a command that a person waits for tries to reach the broker."""
-
 SEVERITIES = {"info": "dim", "notice": "cyan", "warning": "yellow", "error": "red", "critical": "bold red"}
 
 
@@ -60,14 +56,14 @@ def loaded(context: typer.Context) -> settings.Loaded:
     return found
 
 
-def connect(context: typer.Context, name: str, *, give_up: timedelta | None = None) -> Rabbit:
-    """Return a line to the broker of the settings for program *name*; with *give_up*, one that fails."""
+def connect(context: typer.Context, name: str, *, impatient: bool = False) -> Rabbit:
+    """Return a line to the broker of the settings for program *name*; an *impatient* one gives up."""
     wanted = current(context).broker
     return Rabbit(
         wanted.urls(),
         name=name,
         progress_limit=wanted.progress_limit,
-        give_up=give_up,
+        give_up=wanted.patience if impatient else None,
     )
 
 
@@ -103,7 +99,7 @@ def run_until_stopped(broker: Broker, stop: Callable[[], None] | None = None) ->
 def open_session(context: typer.Context, name: str) -> Session:
     """Return a session with the broker of the settings, for a few things done one after the other."""
     wanted = current(context).broker
-    return Session(wanted.urls(), name=name, limit=ONE_SHOT)
+    return Session(wanted.urls(), name=name, limit=wanted.patience)
 
 
 def say(line: object, *, as_json: bool, text: str | None = None) -> None:

@@ -50,6 +50,8 @@ class BrokerSettings(_Section):
     url: Urls = ("amqp://guest:guest@127.0.0.1:5672/%2F",)
     password_file: Path | None = None
     progress_limit: Duration = timedelta(seconds=30)
+    patience: Duration = timedelta(seconds=15)
+    """How long a command that a person waits for tries to reach it; programs try for ever."""
 
     def urls(self) -> tuple[str, ...]:
         """Return the URLs with the password of `password_file` put in."""

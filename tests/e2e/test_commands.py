@@ -120,7 +120,7 @@ def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
 
 
 def test_commands_that_cannot_reach_the_broker_say_so_and_end_with_3(flow: Flow) -> None:
-    flow.environment["CLUSTERBUS_BROKER"] = "amqp://guest:guest@127.0.0.1:1/"
+    flow.environment |= {"CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/", "CLUSTERBUS_BROKER_PATIENCE": "1s"}
 
     for words in (["emit", "gpfs", "mount"], ["broker", "setup"], ["tail", "--since", "1h"]):
         assert "127.0.0.1:1" in clusterbus(flow, *words, code=3)

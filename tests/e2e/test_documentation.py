@@ -1,6 +1,8 @@
 """What README and docs show is true: commands exist, examples load, pictures are there."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typer.main import get_command
 from consumers.check import check
 from consumers.cli import app
 from router.catalogue import Catalogues
+from router.sources.gpfs.simulator import Cluster, install_capture
+from router.sources.gpfs.simulator.commands import mmaddcallback
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -76,3 +80,18 @@ def test_the_pictures_of_the_layout_name_what_is_there() -> None:
                 place = ROOT / folder / name.rstrip("/")
                 known = place.is_dir() or place.with_suffix(".py").exists() or (ROOT / name).exists()
                 assert known, f"{folder}/ has no {name}"
+
+
+def test_the_registration_of_the_readme_brings_a_callback_into_the_spool(tmp_path: Path) -> None:
+    cluster = Cluster.create(tmp_path / "cluster", nodes=3)
+    install_capture(cluster)
+    (shown,) = re.findall(r"^    mmaddcallback ((?:.*\\\n)*.*)$", README, re.MULTILINE)
+
+    mmaddcallback(cluster, shlex.split(shown.replace("\\\n", " ")), lambda _: None)
+    runs = cluster.raise_event("softQuotaExceeded", {"fsName": "gpfs1", "filesetName": "projects", "blockUsage": "7"})
+
+    assert [each.exit_code for each in runs] == [0]
+    (file,) = (each for node in cluster.nodes for each in (node.spool / "new").iterdir())
+    record = json.loads(file.read_text())
+    assert (record["source"], record["event"]) == ("gpfs", "softQuotaExceeded")
+    assert record["arguments"] == ["--fsName", "gpfs1", "--filesetName", "projects", "--blockUsage", "7"]
