@@ -215,10 +215,7 @@ class Publisher:
 
     def _may_publish(self) -> bool:
         return (
-            self._channel is not None
-            and not self._blocked
-            and "pause" not in self._timers
-            and self._finished is None
+            self._channel is not None and not self._blocked and "pause" not in self._timers and self._finished is None
         )
 
     def _soon(self) -> None:

@@ -8,7 +8,6 @@ be used, 2 used wrongly.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -40,9 +39,6 @@ _METRICS_EVERY = 10.0
 _JOURNAL_AGAIN = 5.0
 _REPORTS_AT_ONCE = 20  # recordUnreadable, between two rescans: more are only logged, counted and kept in bad/
 _UNBOUNDED = float("inf")
-# Records come by the hundred and are let go as soon as they are confirmed, none of them part of a cycle: to look for
-# cycles as often as Python does by default is a twelfth of the work.
-_NEW_OBJECTS = 20_000
 
 
 class Relay:
@@ -263,8 +259,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpoolUnusable as error:
         log.critical("spool cannot be used", extra={"reason": str(error)})
         return 1
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
     relay.run()
     return 0
 
