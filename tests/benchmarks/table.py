@@ -1,5 +1,6 @@
 """What a benchmark found, beside its peer, and whether that is what was promised."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,4 +50,5 @@ def print_table(rows: Sequence[Row], title: str = "") -> None:
         numbers = ("-" if value is None else f"{value:,.4g}" for value in (row.ours, row.peer))
         ratio = "-" if row.ratio is None else f"{row.ratio:.3g}"
         table.add_row(row.name, *numbers, row.unit, ratio, row.target, mark)
-    Console().print(table)
+    # Into a file or a log the names are written out: there is no window to fit into.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
