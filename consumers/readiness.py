@@ -3,34 +3,40 @@
 So who starts everything starts the consumers first, waits here, and then lets events come.
 """
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from router.broker.session import Session
 from router.broker.topology import queue_of
 from router.errors import Unreachable
 
-_LOOK = 0.1
+_LOOK = timedelta(milliseconds=100)
 
 
 def wait_served(
-    url: str, names: Iterable[str], *, limit: timedelta = timedelta(seconds=60), tend: Callable[[], None] | None = None
+    url: str, names: Iterable[str], *, limit: timedelta = timedelta(seconds=60), tend: Callable[[], None] = lambda: None
 ) -> None:
     """Return when each subscription of *names* is consumed on the broker at *url*; *tend* is called in between.
 
     A consumer declares and binds all its queues before it consumes the first.  Raises Unreachable after *limit*.
     """
-    until = time.monotonic() + limit.total_seconds()
-    waiting = list(names)
+    wanted = list(names)
+    looking = Retrying(
+        retry=retry_if_result(bool),
+        wait=wait_fixed(_LOOK),
+        stop=stop_after_delay(limit),
+        before_sleep=lambda _: tend(),
+    )
     with Session(url, name="clusterbus-readiness", limit=limit) as session:
-        while waiting:
-            facts = session.queue_facts(queue_of(waiting[-1]))
-            if facts is not None and facts.consumers:
-                waiting.pop()
-            elif time.monotonic() > until:
-                raise Unreachable(f"nobody serves the subscription {waiting[-1]} after {limit.total_seconds():g} s")
-            else:
-                if tend:
-                    tend()
-                time.sleep(_LOOK)
+        try:
+            looking(_unserved, session, wanted)
+        except RetryError as error:
+            missing = ", ".join(_unserved(session, wanted))
+            raise Unreachable(f"nobody serves {missing} after {limit.total_seconds():g} s") from error
+
+
+def _unserved(session: Session, names: Sequence[str]) -> list[str]:
+    facts = {name: session.queue_facts(queue_of(name)) for name in names}
+    return [name for name, each in facts.items() if each is None or not each.consumers]
