@@ -49,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[_SHARED] = json.dumps({"missing": str(error)})
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest, so that no worker is left alone with one at the end."""
+
+    def limit(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker and marker.args else 0.0
+
+    items.sort(key=limit, reverse=True)
+
+
 def _only_pure(config: pytest.Config) -> bool:
     root = config.rootpath
     asked = [(Path(config.invocation_params.dir) / arg.partition("::")[0]).resolve() for arg in config.args]

@@ -19,9 +19,9 @@ import pika
 from pika.adapters.select_connection import IOLoop
 from pika.credentials import ExternalCredentials
 from pika.exceptions import (
+    AMQPConnectionError,
     AMQPError,
     AuthenticationError,
-    ConnectionOpenAborted,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
 )
@@ -81,9 +81,10 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]  # pika has no t
     def drop(self, reason: str) -> None:
         """Break it without asking the broker's leave: it may never answer."""
         if not self.is_closed and not self._dropped:
-            # pika has no public way to close a connection whose peer is silent.
+            # pika has no public way to close a connection whose peer is silent.  Its own word for that,
+            # ConnectionOpenAborted, makes it fail an assertion of its own where the connection is not open yet.
             self._dropped = True
-            self._terminate_stream(ConnectionOpenAborted(reason))
+            self._terminate_stream(AMQPConnectionError(reason))
 
 
 class Rabbit:
