@@ -12,7 +12,7 @@ from router.events import Event
 from router.topics import LONGEST
 
 from .deliveries import Delivery
-from .retries import rung
+from .retries import hop, rung
 
 LARGEST_ATTEMPT = 1000
 _LONGEST_NONCE = 64
@@ -59,13 +59,22 @@ def _text(value: object, name: str, longest: int) -> str:
 
 def retry_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
     """Return what brings *delivery*, which came in *arrival*, back after *delay* as its next attempt."""
+    return _later(delivery, arrival, rung(delay), delivery.attempt + 1)
+
+
+def wait_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
+    """Return what brings *delivery* back as the same attempt after *delay*, or before that, to wait for the rest."""
+    return _later(delivery, arrival, hop(delay), delivery.attempt)
+
+
+def _later(delivery: Delivery, arrival: Arrival, rung: str, attempt: int) -> Message:
     return Message(
         RETRY,
-        rung(delay),
+        rung,
         delivery.body,
         id=delivery.event.id,
         type=delivery.event.type,
-        headers=clean(arrival.headers) | _headers(delivery) | {"attempt": delivery.attempt + 1},
+        headers=clean(arrival.headers) | _headers(delivery) | {"attempt": attempt},
     )
 
 

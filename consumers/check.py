@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from router.catalogue import Catalogues
+from router.settings import Settings
 
 from . import files, meanings
 from .errors import Mistake, SubscriptionsError, did_you_mean
+from .fields import ON_THIS_MACHINE
 from .files import Document, Place
+from .kinds import Kinds, Remark
 from .patterns import Selection, narrow, select
 from .retries import RetryPolicy
-from .subscriptions import ON_THIS_MACHINE, VERBS, Defaults, Entry, EntryWithVerb, File, Subscription, Subscriptions
+from .subscriptions import Defaults, Entry, EntryWithVerb, File, Subscription, Subscriptions
+from .verbs import installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,17 @@ class Report:
     warnings: Sequence[Mistake]
 
 
-def load(paths: Sequence[Path] | Path, catalogues: Catalogues) -> Subscriptions:
+def load(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None) -> Subscriptions:
     """Return the subscriptions in the files and folders *paths*; raises SubscriptionsError with every mistake."""
-    report = check(paths, catalogues)
+    report = check(paths, catalogues, settings)
     if report.subscriptions is None:
         raise SubscriptionsError(report.mistakes)
     return report.subscriptions
 
 
-def check(paths: Sequence[Path] | Path, catalogues: Catalogues) -> Report:
-    """Return the subscriptions in the files and folders *paths*, or all that is wrong with them."""
-    checking = _Checking(catalogues)
+def check(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None) -> Report:
+    """Return the subscriptions in the files and folders *paths*, or all that is wrong with them under *settings*."""
+    checking = _Checking(catalogues, settings or Settings())
     for document in files.read_all(paths):
         checking.document(document)
     mistakes, warnings = (tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.warnings))
@@ -55,6 +59,7 @@ def check(paths: Sequence[Path] | Path, catalogues: Catalogues) -> Report:
 @dataclass
 class _Checking:
     catalogues: Catalogues
+    settings: Settings
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
@@ -86,7 +91,7 @@ class _Checking:
             if isinstance(entry, dict):
                 self._entry(document, place, entry, base)
             else:
-                self._wrong(document, place, f"has to be a mapping with name, on and one of {', '.join(VERBS)}")
+                self._wrong(document, place, f"has to be a mapping with name, on and one of {', '.join(installed())}")
 
     def _defaults(self, raw: object) -> Mapping[str, Any]:
         """Return the retry fields that entries start from; none of a section that has mistakes."""
@@ -99,33 +104,33 @@ class _Checking:
         before = len(self.mistakes)
         kind = self._verb(document, place, raw)
         # `log:` with nothing below is `log: {}`.
-        completed = {name: {} if name in VERBS and value is None else value for name, value in raw.items()}
+        completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
         if isinstance(raw.get("retry", {}), dict):
             completed["retry"] = {**base, **raw.get("retry", {})}
         entry = self._validate(document, place, EntryWithVerb, completed)
         self._unique(document, place, raw.get("name"))
         selected = self._on(document, place, raw.get("on"))
-        for remark in meanings.check(completed, kind, selected.types, self.catalogues):
-            tell = self._remark if remark.warning else self._wrong
-            tell(document, (*place, *remark.place), remark.message)
+        kinds = Kinds.of(selected.types, self.catalogues)
+        self._tell(document, place, meanings.check(completed, kind, kinds))
         if not isinstance(entry, Entry) or kind is None or len(self.mistakes) > before:
             return
         verb = getattr(entry, kind)
-        for name, message in verb.remarks():
-            self._remark(document, (*place, kind, name), message)
+        self._tell(document, (*place, kind), verb.remarks(kinds, self.settings))
+        if len(self.mistakes) > before:
+            return
         fields: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields}
         where: dict[str, Any] = {"line": document.line(place), "file": document.file}
-        self.subscriptions.append(Subscription(**fields, verb=verb, patterns=selected.patterns, **where))
+        self.subscriptions.append(Subscription(**fields, kind=kind, verb=verb, patterns=selected.patterns, **where))
 
     def _verb(self, document: Document, place: Place, raw: Mapping[str, Any]) -> str | None:
         """Return the one verb of an entry; None, and a mistake, where it is none or not one."""
-        verbs = [name for name in raw if name in VERBS]
+        verbs = [name for name in raw if name in installed()]
         if len(verbs) > 1:
             self._wrong(document, (*place, verbs[1]), f"has the verbs {' and '.join(verbs)}: one each")
         # An unknown key with no near one was meant as a verb, and is told as an unknown key.
         meant = [name for name in raw if name not in Entry.model_fields and _meant_as_verb(name)]
         if not verbs and not meant:
-            self._wrong(document, place, f"has no verb: one of {', '.join(VERBS)}")
+            self._wrong(document, place, f"has no verb: one of {', '.join(installed())}")
         return verbs[0] if len(verbs) == 1 else None
 
     def _unique(self, document: Document, place: Place, name: object) -> None:
@@ -160,6 +165,11 @@ class _Checking:
             for each in error.errors(include_url=False):
                 self._wrong(document, (*place, *each["loc"]), _message(model, each))
             return None
+
+    def _tell(self, document: Document, place: Place, remarks: Iterable[Remark]) -> None:
+        for remark in remarks:
+            tell = self._remark if remark.warning else self._wrong
+            tell(document, (*place, *remark.place), remark.message)
 
     def _wrong(self, document: Document, place: Place, message: str) -> None:
         self.mistakes.append(_mistake(document, place, message))
@@ -216,16 +226,17 @@ def _plain(value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], place: Sequence[str | int]) -> str:
     *inside, name = place
-    within = {"retry": RetryPolicy, "defaults": Defaults, **VERBS}.get(str(inside[-1]), model) if inside else model
-    known = [each for each in within.model_fields if each != "kind"]
+    parts: Mapping[str, type[BaseModel]] = {"retry": RetryPolicy, "defaults": Defaults, **installed()}
+    within = parts.get(str(inside[-1]), model) if inside else model
+    known = list(within.model_fields)
     listed = f"; there are {', '.join(known)}"
     if within is EntryWithVerb and _meant_as_verb(str(name)):
-        listed = f"; the verbs are {', '.join(VERBS)}, the other keys {', '.join(Entry.model_fields)}"
+        listed = f"; the verbs are {', '.join(installed())}, the other keys {', '.join(Entry.model_fields)}"
     return f"unknown key{did_you_mean(str(name), known) or listed}"
 
 
 def _meant_as_verb(name: str) -> bool:
-    return bool(did_you_mean(name, VERBS)) or not did_you_mean(name, Entry.model_fields)
+    return bool(did_you_mean(name, installed())) or not did_you_mean(name, Entry.model_fields)
 
 
 def _open_to_all(path: Path) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from router.events import Event
+from router.events import Event, Value
 
 from .errors import Rejected
 from .retries import RetryPolicy
@@ -25,11 +25,26 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Events that are told as one: how many, from which nodes (folded, `n[001-400]`), the first and last time.
+
+    *values* has, for each variable, its different values in the order that they came, the first few of many.
+    """
+
+    count: int
+    nodes: str
+    first: str
+    last: str
+    values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One event owed to one subscription, about to be attempted for the *attempt*-th time.
 
     *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the event itself.  *repeated*
-    says that this very attempt was begun before, by a consumer that did not live to record its end.
+    says that this very attempt was begun before, by a consumer that did not live to record its end.  *earlier* is the
+    result of the attempt before, empty where there was none.  *folded* is set where the event stands for several.
     """
 
     event: Event
@@ -39,6 +54,19 @@ class Delivery:
     attempt: int = 1
     replay: str = ""
     repeated: bool = False
+    earlier: Mapping[str, object] = field(default_factory=dict)
+    folded: Fold | None = None
+
+    @property
+    def fold(self) -> Fold:
+        """Return what it is told as: of an event that stands for itself, a fold of one."""
+        event = self.event
+        values = {name: [value] for name, value in event.data.items() if value is not None}
+        return self.folded or Fold(1, event.node, event.time, event.time, values)
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """Return what templates are filled in from: the event's attributes and `data`, and `fold`."""
+        return self.event.as_dict() | {"fold": asdict(self.fold)}
 
     @property
     def key(self) -> Key:
@@ -55,15 +83,22 @@ class Delivery:
 class Report:
     """What a handler has to say when it is through: *failure* is None where all went well.
 
-    A failure is a word that a retry policy can name, such as `exit:64`; *reason* is for people.
+    A failure is a word that a retry policy can name, such as `exit:64`; *reason* is for people.  *after* is how long to
+    wait at least before the next attempt, as a service may ask for.  *blamed* are those of the handler's targets whose
+    fault it was: a breaker that opens over them keeps the deliveries that follow waiting.
+
+    *again* says that there is no outcome yet: the handler is to be called again, then, for the same attempt.
     """
 
     failure: str | None = None
     reason: str = ""
     result: Mapping[str, object] = field(default_factory=dict)
+    after: timedelta = timedelta()
+    blamed: Sequence[str] = ()
+    again: timedelta | None = None
 
 
-Handler = Callable[[Delivery], Report | None]
+Call = Callable[[Delivery], Report | None]
 """May raise anything.  None means: broken off because the consumer stops; there is no outcome, it is given back."""
 
 
@@ -92,10 +127,28 @@ class DeadLetter:
     result: Mapping[str, object] = field(default_factory=dict)
 
 
-Outcome = Done | Retry | DeadLetter
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Not done, on purpose, and recorded as that: *word* says by what, such as `silenced`."""
+
+    word: str
+    reason: str = ""
+    result: Mapping[str, object] = field(default_factory=dict)
 
 
-def attempt(delivery: Delivery, handler: Handler, policy: RetryPolicy) -> Outcome | None:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not yet: it waits in the broker for *delay*, and comes again as the same attempt."""
+
+    delay: timedelta
+    reason: str = ""
+    result: Mapping[str, object] = field(default_factory=dict)
+
+
+Outcome = Done | Retry | DeadLetter | Skipped | Waiting
+
+
+def attempt(delivery: Delivery, handler: Call, policy: RetryPolicy) -> Outcome | None:
     """Call *handler* once and say what is to become of *delivery*; None where the handler was broken off."""
     try:
         report = handler(delivery)
@@ -116,11 +169,15 @@ def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
     >>> decide(1, Report("exit:1", "exit code 1"), RetryPolicy(attempts=1))
     DeadLetter(reason='exit code 1', result={})
     """
+    if report.again is not None:
+        return Waiting(report.again, bounded(report.reason), report.result)
     if report.failure is None:
         return Done(report.result)
     reason = bounded(report.reason or report.failure)
     delay = policy.delay_after(attempt, report.failure)
-    return DeadLetter(reason, report.result) if delay is None else Retry(delay, reason, report.result)
+    if delay is None:
+        return DeadLetter(reason, report.result)
+    return Retry(max(delay, report.after), reason, report.result)
 
 
 def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | None:
@@ -138,11 +195,12 @@ def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | Non
     Done(result={}, reason='a later attempt has begun')
     """
     for outcome in recorded.values():
-        if isinstance(outcome, Done):
+        if isinstance(outcome, Done | Skipped):
             return outcome
     if any(each > attempt for each in recorded):
         return Done(reason="a later attempt has begun")
-    return recorded.get(attempt)
+    outcome = recorded.get(attempt)
+    return None if isinstance(outcome, Waiting) else outcome
 
 
 def bounded(text: str) -> str:

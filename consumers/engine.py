@@ -19,15 +19,17 @@ from sqlalchemy.engine import Connection
 from router.broker import Arrival, Broker, topology
 from router.broker.topology import Topology
 from router.errors import InvalidEvent
+from router.settings import Settings
 
 from . import arrivals, children, settling
 from .batches import Batches
-from .deliveries import Handler, Key, Outcome, attempt, bounded, judge
+from .deliveries import Call, Key, Outcome, attempt, bounded, judge
 from .flights import Counts, Flight
 from .servings import Called, Logged, Serving, serve
 from .store import Store, audit, bindings
 from .store import deliveries as table
 from .subscriptions import Subscription, Subscriptions
+from .verbs import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,9 @@ class Engine:
         subscriptions: Subscriptions,
         *,
         clock: Callable[[], datetime],
+        settings: Settings | None = None,
         foundation: Topology | None = None,
-        serve: Callable[[Subscription, threading.Event], Serving] = serve,
+        serve: Callable[[Subscription, Surroundings], Serving] = serve,
     ) -> None:
         """Serve *subscriptions*; *foundation* is what the broker has to have besides, by default `topology.base()`.
 
@@ -58,13 +61,16 @@ class Engine:
         self._broker, self._store, self._clock = broker, store, clock
         self._subscriptions, self._foundation = subscriptions, foundation or topology.base()
         self._breaking_off = threading.Event()
-        live = [each for each in subscriptions.subscriptions if each.mode == "live"]
-        self._servings = [serve(each, self._breaking_off) for each in live]
+        self._settings = settings or Settings()
+        self._servings = [serve(each, self._around(each)) for each in subscriptions.subscriptions if each.mode != "off"]
         self._batches = Batches(broker, self._work)
         self._flights: dict[Key, Flight] = {}
         self._parking = 0
         self._owner = children.owner()
         self._is_stopping = False
+
+    def _around(self, each: Subscription) -> Surroundings:
+        return Surroundings(each.name, self._breaking_off, self._settings, each.file, each.line)
 
     @property
     def counts(self) -> Mapping[str, Counts]:
@@ -207,6 +213,8 @@ class Engine:
                 flight.serving.counts.repeated += 1
                 continue
             owner = begun[number].owner if number in begun else ""
+            if number - 1 in begun and (before := begun[number - 1].outcome):
+                flight.delivery = dataclasses.replace(flight.delivery, earlier=before.result)
             if owner not in ("", self._owner) and children.is_alive(owner):
                 self._hold(flight)
                 continue
@@ -253,7 +261,7 @@ class Engine:
         if isinstance(way := flight.serving.way, Called):
             flight.future = way.pool.submit(self._call, flight, way.handler)
 
-    def _call(self, flight: Flight, handler: Handler) -> None:
+    def _call(self, flight: Flight, handler: Call) -> None:
         """Call the handler, in a thread of its subscription's; what it comes to goes to the broker's thread."""
         started = self._clock()
         outcome = attempt(flight.delivery, handler, flight.serving.subscription.retry)

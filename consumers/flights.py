@@ -55,6 +55,8 @@ class Counts:
     done: int = 0
     retried: int = 0
     dead: int = 0
+    skipped: int = 0
+    waited: int = 0
     repeated: int = 0
     duplicates: int = 0
     unreadable: int = 0

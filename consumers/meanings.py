@@ -5,90 +5,29 @@ Judged by the catalogue and by samples: an event of each type as it may be, from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
-from router.catalogue import Catalogues, EventType
 from router.events import Event
 
-from .errors import FilterError, TemplateError, did_you_mean
+from .deliveries import Delivery
+from .errors import FilterError, TemplateError
 from .files import Place
 from .filters import Filter
-from .subscriptions import VERBS
+from .kinds import Kinds, Remark, named
 from .templates import Template
-
-EXTRA = "arguments"
-"""Arguments that belong to no variable; any event may have them."""
-
-_SHOWN = 3
-"""Event types that a message names."""
+from .verbs import installed
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """What is to be said of a place in an entry; a *warning* is what may not have been meant."""
-
-    place: Place
-    message: str
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """The event types that a subscription selects, with a sample of each, by `type`."""
-
-    catalogues: Catalogues
-    samples: Mapping[str, Event]
-
-    def lacking(self, variable: str) -> list[str]:
-        """Return the selected event types that cannot have *variable*."""
-        return [each for each, sample in self.samples.items() if variable not in sample.data and variable != EXTRA]
-
-    def unknown(self, variable: str) -> str:
-        """Return what is wrong with *variable* where no selected event type has it, else nothing."""
-        if not self.samples or len(self.lacking(variable)) < len(self.samples):
-            return ""
-        theirs = {name for sample in self.samples.values() for name in sample.data}
-        everywhere = {name for each in self.catalogues.values() for name in each.variables}
-        if variable in everywhere:
-            return f"{_named(self.samples)} cannot have data.{variable}"
-        return f"no variable data.{variable}{did_you_mean(variable, theirs) or did_you_mean(variable, everywhere)}"
-
-
-def check(
-    raw: Mapping[str, object], kind: str | None, types: Sequence[EventType], catalogues: Catalogues
-) -> Iterator[Remark]:
+def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator[Remark]:
     """Yield what is to be said of the filter of the entry *raw* and of the templates of its verb *kind*."""
-    kinds = Kinds(catalogues, {each.type: sample(each, catalogues) for each in types})
     where = raw.get("where")
     if isinstance(where, str):
         yield from _filter(where, kinds)
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
-        for name in VERBS[kind].templates:
+        for name in installed()[kind].templates:
             for place, text in _texts(below.get(name), (kind, name)):
                 yield from _template(place, text, kinds)
-
-
-def sample(event_type: EventType, catalogues: Catalogues) -> Event:
-    """Return an event of *event_type* as it may be, in the cluster `sample`."""
-    data = catalogues.sample(event_type)
-    about = "/".join(str(data[name]) for name in event_type.subject if name in data)
-    return Event(
-        id="00000000000000000000000000",
-        type=event_type.type,
-        source=f"/{event_type.source}/sample/node1",
-        subject=about or None,
-        time="2026-01-01T00:00:00.000000000Z",
-        cluster="sample",
-        node="node1",
-        category=event_type.category,
-        severity=event_type.severity,
-        scope=event_type.scope,
-        sequence="000000000001",
-        epoch="00000000000000000000000000",
-        data=data,
-    )
 
 
 def _filter(text: str, kinds: Kinds) -> Iterator[Remark]:
@@ -106,7 +45,7 @@ def _filter(text: str, kinds: Kinds) -> Iterator[Remark]:
         # An expression that asks for the type or category may never come to read it: there the sample decides.
         lacking = [each for each in kinds.lacking(name) if reasons[each] or not compiled.asks_for_type]
         if lacking and name not in compiled.guarded:
-            message = f"{_named(lacking)} cannot have data.{name}, so such an event does not match"
+            message = f"{named(lacking)} cannot have data.{name}, so such an event does not match"
             yield Remark(place, f"{message}; has(data.{name}) && ... says that it is meant", warning=True)
     yield from _failing(place, compiled, kinds, reasons)
 
@@ -116,7 +55,7 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, reasons: Mapping[str,
     complete = [each for each in kinds.samples if not any(each in kinds.lacking(name) for name in compiled.variables)]
     failing = [each for each in complete if reasons[each]]
     if failing:
-        message = f"cannot be evaluated for {_named(failing)}: {reasons[failing[0]]}"
+        message = f"cannot be evaluated for {named(failing)}: {reasons[failing[0]]}"
         yield Remark(place, message, warning=len(failing) < len(complete))
 
 
@@ -132,12 +71,12 @@ def _template(place: Place, text: str, kinds: Kinds) -> Iterator[Remark]:
     reasons = {each: reason for each, event in kinds.samples.items() if (reason := _unfilled(template, event))}
     if reasons:
         first = next(iter(reasons.values()))
-        yield Remark(place, f"for {_named(reasons)}: {first}")
+        yield Remark(place, f"for {named(reasons)}: {first}")
 
 
 def _unfilled(template: Template, event: Event) -> str:
     try:
-        template.render(event)
+        template.render_text(Delivery(event, "sample", event.topic, b""))
     except TemplateError as error:
         return str(error)
     return ""
@@ -153,9 +92,3 @@ def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
     elif isinstance(value, dict):
         for name, each in value.items():
             yield from _texts(each, (*place, name))
-
-
-def _named(types: Iterable[str]) -> str:
-    names = [each.partition(".")[2] for each in types]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

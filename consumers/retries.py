@@ -119,4 +119,13 @@ def rung(delay: timedelta) -> str:
     return next((name for name, length in _LADDER if length >= delay), _LADDER[-1][0])
 
 
+def hop(delay: timedelta) -> str:
+    """Return the rung for a part of *delay*: the longest that is not longer, or the shortest that there is.
+
+    >>> hop(timedelta(seconds=45)), hop(timedelta(days=1)), hop(timedelta())
+    ('15s', '6h', '1s')
+    """
+    return next((name for name, length in reversed(_LADDER) if length <= delay), _LADDER[0][0])
+
+
 _LADDER = sorted(RUNGS.items(), key=lambda each: each[1])

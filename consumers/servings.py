@@ -6,22 +6,17 @@ else is called for each delivery, in threads of the subscription's own.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import assert_never
 
 from router.broker import topology
 
-from .deliveries import Done, Handler
+from .deliveries import Done
 from .filters import Filter
 from .flights import Counts, Flight
-from .log import LinesFile
-from .run import CommandHandler
-from .subscriptions import LogVerb, RunVerb, Subscription
-
-log = logging.getLogger(__name__)
+from .subscriptions import Subscription
+from .verbs import Handler, Surroundings
+from .verbs.log import LogHandler
 
 _BATCH = 500
 """Prefetch where a batch costs hardly more than one."""
@@ -32,15 +27,14 @@ class Logged:
 
     prefetch = _BATCH
 
-    def __init__(self, verb: LogVerb) -> None:
-        """Write to the file of *verb*, where it has one; whether to the store as well is *is_audited*."""
-        self._lines = LinesFile(verb.file) if verb.file else None
-        self.is_audited = verb.store
+    def __init__(self, handler: LogHandler) -> None:
+        """Write with *handler*; whether to the store as well is *is_audited*."""
+        self.handler = handler
+        self.is_audited = handler.is_audited
 
     def write(self, flights: Sequence[Flight]) -> None:
         """Write the events of *flights* to the file and give them their outcome; raises OSError, and then to none."""
-        if self._lines and flights:
-            self._lines.append(flight.delivery for flight in flights)
+        self.handler.write([flight.delivery for flight in flights])
         for flight in flights:
             flight.outcome = Done()
 
@@ -69,12 +63,9 @@ class Serving:
         self.counts = Counts()
 
 
-def serve(subscription: Subscription, stopping: threading.Event) -> Serving:
-    """Return how *subscription* is served by its verb; its handlers break off when *stopping* is set."""
-    match subscription.verb:
-        case LogVerb() as verb:
-            return Serving(subscription, Logged(verb))
-        case RunVerb() as verb:
-            return Serving(subscription, Called(CommandHandler(subscription, verb, stopping), subscription.concurrency))
-        case _:
-            assert_never(subscription.verb)
+def serve(subscription: Subscription, surroundings: Surroundings) -> Serving:
+    """Return how *subscription* is served by its verb.  Raises SubscriptionsError where it can't on this machine."""
+    handler = subscription.verb.handler(surroundings)
+    if isinstance(handler, LogHandler):
+        return Serving(subscription, Logged(handler))
+    return Serving(subscription, Called(handler, subscription.concurrency))

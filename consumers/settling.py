@@ -11,7 +11,7 @@ from typing import assert_never
 from router.broker import Arrival, Broker, Message, Settlement
 
 from . import arrivals
-from .deliveries import DeadLetter, Done, Retry
+from .deliveries import DeadLetter, Done, Retry, Skipped, Waiting
 from .flights import Flight
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,12 @@ def act(broker: Broker, flight: Flight, finish: Callable[[Flight], None]) -> Non
         case Done():
             counts.done += 1
             finish(flight)
+        case Skipped():
+            counts.skipped += 1
+            finish(flight)
+        case Waiting(delay):
+            counts.waited += 1
+            _hand_over(broker, arrivals.wait_message(delivery, arrival, delay), partial(finish, flight))
         case Retry(delay, reason):
             counts.retried += 1
             log.warning("delivery failed, will retry", extra=facts | {"reason": reason, "delay": str(delay)})

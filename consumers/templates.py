@@ -10,7 +10,7 @@ as well: a NUL, which no command takes, a null, which would read `None`, and a l
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
 from jinja2 import TemplateError as JinjaError
@@ -44,7 +44,15 @@ _FILTERS = (
     *("first", "last", "sort", "unique"),
 )
 _TESTS = ("defined", "undefined", "none", "number", "string", "boolean", "in", "eq", "ne", "lt", "le", "gt", "ge")
+_NAMES = frozenset((*Event.model_fields, "fold"))
 _NUMBERS_ONLY = frozenset(("*", "%", "/", "//"))
+
+
+class About(Protocol):
+    """What a template is filled in from."""
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """Return the values by the names that templates use."""
 
 
 class Template:
@@ -71,9 +79,9 @@ class Template:
         _check(tree)
         self.variables = tuple(dict.fromkeys(_reads(tree)))
 
-    def render(self, event: Event) -> str:
-        """Return the word for *event*; raises TemplateError where that cannot be, with the reason."""
-        parts = self._parts(event)
+    def render(self, about: About) -> str:
+        """Return the word for *about*, a delivery or an event; raises TemplateError where there is none, and why."""
+        parts = self._parts(about)
         first = next((at for at, part in enumerate(parts) if part), 0)
         # Every other part is a value.
         if first % 2 and parts[first].startswith("-"):
@@ -81,13 +89,13 @@ class Template:
             raise TemplateError(f"{self._shown} would begin with the dash of the value {word!r}: an option by accident")
         return self._bounded("".join(parts))
 
-    def render_text(self, event: Event) -> str:
-        """Return the text for *event*, where a leading dash does no harm: a variable of the environment."""
-        return self._bounded("".join(self._parts(event)))
+    def render_text(self, about: About) -> str:
+        """Return the text for *about*, where a leading dash does no harm: a variable of the environment."""
+        return self._bounded("".join(self._parts(about)))
 
-    def _parts(self, event: Event) -> list[str]:
+    def _parts(self, about: About) -> list[str]:
         try:
-            return self._template.render(event.as_dict()).split(_MARK)
+            return self._template.render(about.as_dict()).split(_MARK)
         except TemplateError as error:
             raise TemplateError(f"{self._shown}: {error}") from error
         except (JinjaError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -186,8 +194,8 @@ def _check(tree: nodes.Template) -> None:
         if not isinstance(each, _ALLOWED):
             name = type(each).__name__.lower()
             raise TemplateError(f"{name!r} has no place in a word of a command{_line(each.lineno)}")
-        if isinstance(each, nodes.Name) and each.name not in Event.model_fields:
-            near = did_you_mean(each.name, Event.model_fields)
+        if isinstance(each, nodes.Name) and each.name not in _NAMES:
+            near = did_you_mean(each.name, _NAMES)
             raise TemplateError(f"unknown name {each.name}{near or f'; variables are written data.{each.name}'}")
         if isinstance(each, nodes.Const) and isinstance(each.value, str) and _MARK in each.value:
             raise TemplateError("a NUL cannot be in a word of a command")

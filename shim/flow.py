@@ -205,6 +205,7 @@ class Flow:
 def jittered(attempt: int, *, first: float, longest: float, chance: random.Random) -> float:
     """Return the seconds to wait before *attempt* (the first again is 1): full jitter, so that relays spread.
 
+    >>> import random
     >>> 0 <= jittered(3, first=0.5, longest=60, chance=random.Random(1)) <= 2
     True
     """

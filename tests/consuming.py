@@ -22,7 +22,10 @@ from consumers.letters import Keeper
 from consumers.retries import RetryPolicy
 from consumers.store import Store, schema
 from consumers.store import deliveries as table
-from consumers.subscriptions import LogVerb, RunVerb, Subscription, Subscriptions
+from consumers.subscriptions import Subscription, Subscriptions
+from consumers.verbs import Verb, installed
+from consumers.verbs.log import LogVerb
+from consumers.verbs.run import RunVerb
 from router import logs
 from router.broker.rabbit import Rabbit
 from router.broker.topology import EVENTS
@@ -53,12 +56,14 @@ def make_event(event_id: str | None = None, **attributes: Any) -> Event:
     return Event(id=event_id or new_id(), **defaults | own)
 
 
-def make_subscription(name: str, verb: LogVerb | RunVerb | list[str] | None = None, **fields: Any) -> Subscription:
+def make_subscription(name: str, verb: Verb | list[str] | None = None, **fields: Any) -> Subscription:
     """Return a subscription to everything; a list is the command that it runs, nothing the audit."""
     if isinstance(verb, list):
         verb = RunVerb(command=tuple(verb), timeout=fields.pop("timeout", timedelta(seconds=20)))
     defaults: dict[str, Any] = {"on": ("#",), "patterns": ("#",), "retry": QUICK}
-    return Subscription(name=name, verb=verb or LogVerb(), **defaults | fields)
+    verb = verb or LogVerb()
+    kind = next(each for each, model in installed().items() if isinstance(verb, model))
+    return Subscription(name=name, kind=kind, verb=verb, **defaults | fields)
 
 
 def python(code: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The table of deliveries: which attempts have begun, and how they ended."""
+"""The table of deliveries: which attempts have begun, and how they ended.
+
+An outcome is `done`, `retry`, `dead` or `wait`; any other is the word of one that was skipped, such as `silenced`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry
+from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
 from .schema import deliveries as table
 
-_DONE, _RETRY, _DEAD = "done", "retry", "dead"
+_DONE, _RETRY, _DEAD, _WAIT = "done", "retry", "dead", "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,8 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
         statement = _insert(transaction)
         taken_over = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in ("owner", "started", "digest")},
-            where=(table.c.outcome.is_(None)) & (table.c.owner == bindparam("seen")),
+            set_={name: statement.excluded[name] for name in ("owner", "started", "digest", "outcome")},
+            where=(table.c.outcome.is_(None) | (table.c.outcome == _WAIT)) & (table.c.owner == bindparam("seen")),
         )
         transaction.execute(taken_over, rows)
 
@@ -93,7 +96,7 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
         ended = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
             set_={name: statement.excluded[name] for name in _WRITTEN},
-            where=or_(table.c.outcome.is_(None), statement.excluded.outcome == _DONE),
+            where=or_(table.c.outcome.is_(None), table.c.outcome == _WAIT, statement.excluded.outcome == _DONE),
         )
         transaction.execute(ended, rows)
 
@@ -132,6 +135,12 @@ def _row(attempt: Attempt) -> dict[str, object]:
             row |= {"outcome": _RETRY, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
         case DeadLetter(reason, result):
             row |= {"outcome": _DEAD, "reason": reason, "result": _json(result)}
+        case Skipped(word, reason, result):
+            row |= {"outcome": word, "reason": reason or None, "result": _json(result)}
+        case Waiting(delay, reason, result):
+            # Nobody's: whoever it comes to next may begin it.
+            row |= {"outcome": _WAIT, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
+            row |= {"owner": ""}
         case None:
             pass
         case _:
@@ -151,12 +160,14 @@ def _outcome(outcome: str | None, delay: int | None, reason: str | None, result:
         return Done(facts, reason or "")
     if outcome == _RETRY:
         return Retry(timedelta(seconds=delay or 0), reason or "", facts)
-    return DeadLetter(reason or "", facts)
+    if outcome == _WAIT:
+        return Waiting(timedelta(seconds=delay or 0), reason or "", facts)
+    return DeadLetter(reason or "", facts) if outcome == _DEAD else Skipped(outcome, reason or "", facts)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One attempt as it is shown: *outcome* is done, retry, dead, or None while it is open."""
+    """One attempt as it is shown: *outcome* is None while it is open."""
 
     event_id: str
     subscription: str

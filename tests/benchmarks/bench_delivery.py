@@ -8,17 +8,19 @@ from functools import partial
 
 import pika
 from pika.adapters.select_connection import SelectConnection
-from tests.benchmarks.table import Row
 
 from consumers.deliveries import Report
 from consumers.engine import Engine
 from consumers.servings import Called, Logged, Serving
 from consumers.store import Store
-from consumers.subscriptions import LogVerb, Subscriptions
+from consumers.subscriptions import Subscriptions
+from consumers.verbs import Handler
+from consumers.verbs.log import LogHandler, LogVerb
 from router.broker import Message
 from router.broker.rabbit import Rabbit
 from router.broker.topology import base, queue_of, subscription
 from router.events import Event
+from tests.benchmarks.table import Row
 from tests.consuming import make_event, make_subscription, now
 
 COUNTS = {"peer": 10_000, "noop": 10_000, "audit": 10_000, "called": 2_000}
@@ -58,11 +60,20 @@ class _Timed(Rabbit):
         super().consume(queue, received, prefetch=prefetch, offset=offset)
 
 
-def _serve(subscription, _stopping):
+class _Noop(Handler):
+    def __call__(self, delivery):
+        return Report()
+
+    def plan(self, delivery):
+        return {}
+
+
+def _serve(subscription, _surroundings):
     if subscription.name == "called":
-        return Serving(subscription, Called(lambda _delivery: Report(), 32))
+        return Serving(subscription, Called(_Noop(), 32))
     # The no-op writes nothing but that the event was delivered.
-    return Serving(subscription, Logged(LogVerb.model_construct(file=None, store=subscription.name == "audit")))
+    verb = LogVerb.model_construct(file=None, store=subscription.name == "audit")
+    return Serving(subscription, Logged(LogHandler(verb)))
 
 
 def _fill(url: str, name: str, count: int) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from consumers.deliveries import Delivery, Done, attempt
-from consumers.log import LinesFile
-from consumers.run import CommandHandler
-from consumers.subscriptions import RunVerb
-from tests.consuming import QUICK, make_event, make_subscription, python
+from consumers.verbs import Surroundings
+from consumers.verbs.log.lines import LinesFile
+from consumers.verbs.run import RunVerb
+from consumers.verbs.run.command import CommandHandler
+from tests.consuming import QUICK, make_event, python
 
 HOSTILE = {
     "quotes": "a'b\"c; rm -rf / $(id) `id` | cat > /x & \\",
@@ -45,7 +46,7 @@ def handler(request, tmp_path):
         command=("/bin/sh", "-c", 'event=$(cat); printf "%s\\n" "$event" >> "$0"', str(file)),
         timeout=timedelta(seconds=10),
     )
-    return CommandHandler(make_subscription("a", verb), verb, threading.Event()), file
+    return CommandHandler(verb, Surroundings("a")), file
 
 
 def test_a_handler_gets_the_event_whole(handler):
@@ -106,7 +107,7 @@ def test_a_handler_leaves_no_descriptor_open(handler):
 def test_a_command_that_is_asked_to_stop_has_no_outcome():
     stopping = threading.Event()
     verb = RunVerb(command=tuple(python("import time; time.sleep(60)")), timeout=timedelta(seconds=60))
-    function = CommandHandler(make_subscription("a", verb), verb, stopping)
+    function = CommandHandler(verb, Surroundings("a", stopping))
     threading.Timer(0.3, stopping.set).start()
     began = time.monotonic()
 
@@ -119,9 +120,7 @@ def test_a_command_that_is_asked_to_stop_has_no_outcome():
 def test_a_command_that_ends_well_is_done_with_what_it_said():
     verb = RunVerb(command=("/bin/echo", "{{ data.fsName }}"))
 
-    outcome = attempt(
-        delivery_of(make_event()), CommandHandler(make_subscription("a", verb), verb, threading.Event()), QUICK
-    )
+    outcome = attempt(delivery_of(make_event()), CommandHandler(verb, Surroundings("a")), QUICK)
 
     assert isinstance(outcome, Done)
     assert outcome.result["output"] == "gpfs1\n"
@@ -133,6 +132,6 @@ def test_a_command_is_a_list_of_words_and_no_event_makes_it_two():
     event = make_event(**HOSTILE | {"nul": "-"})
     verb = RunVerb(command=tuple(words))
 
-    report = CommandHandler(make_subscription("a", verb), verb, threading.Event())(delivery_of(event))
+    report = CommandHandler(verb, Surroundings("a"))(delivery_of(event))
 
     assert report.result["output"] == f"<{HOSTILE['quotes']}>\n"

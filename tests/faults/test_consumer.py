@@ -10,7 +10,8 @@ import pytest
 from consumers.letters import find
 from consumers.retries import RetryPolicy
 from consumers.store import Store, audit
-from consumers.subscriptions import LogVerb, RunVerb
+from consumers.verbs.log import LogVerb
+from consumers.verbs.run import RunVerb
 from router.broker.topology import DEAD, queue_of
 from tests.consuming import Consumer, is_gone, make_event, make_subscription, publish, python
 from tests.waiting import wait_for

@@ -211,7 +211,9 @@ def test_a_line_that_breaks_costs_duplicates_at_most(
     line = proxy(vhost_url)
     ids = put_many(spool, 600)
     with RelayProcess(spool, line.url, options=QUICK) as relay:
-        for left in (500, 250):
+        for connected, left in enumerate((500, 250), 1):
+            # What is broken has to be there: all may have gone out before the first line was lost.
+            relay.wait_until_said("broker connected", connected)
             _wait_until_left(spool, left)
             noticed = "broker connection lost" if fault in ("cut", "reset") else "within the progress limit"
             times = relay.log.count(noticed) + 1

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from consumers.retries import RetryPolicy
-from consumers.subscriptions import LogVerb
+from consumers.verbs.log import LogVerb
 from router.broker.topology import DEAD, queue_of
 from tests.consuming import Consumer, is_gone, make_event, make_subscription, publish, python
 from tests.waiting import wait_for

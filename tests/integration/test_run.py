@@ -2,7 +2,6 @@ import json
 import os
 import pwd
 import signal
-import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +11,10 @@ import pytest
 from consumers import children
 from consumers.deliveries import DeadLetter, Delivery, Done, Retry, attempt
 from consumers.errors import SubscriptionsError
-from consumers.run import CommandHandler
-from consumers.subscriptions import RunVerb
-from tests.consuming import QUICK, is_gone, make_event, make_subscription, python
+from consumers.verbs import Surroundings
+from consumers.verbs.run import RunVerb
+from consumers.verbs.run.command import CommandHandler
+from tests.consuming import QUICK, is_gone, make_event, python
 from tests.waiting import wait_for
 
 
@@ -22,7 +22,7 @@ def run(command, event=None, *, delivery=None, timeout=10, **fields):
     """Return the outcome of one attempt to run *command*."""
     verb = RunVerb(command=tuple(command), timeout=timedelta(seconds=timeout), **fields)
     event = event or make_event()
-    handler = CommandHandler(make_subscription("a", verb), verb, threading.Event())
+    handler = CommandHandler(verb, Surroundings("a"))
     return attempt(delivery or Delivery(event, "a", event.topic, event.to_json()), handler, QUICK)
 
 
@@ -239,7 +239,7 @@ def test_a_user_that_is_not_there_is_told_with_its_place():
     )
 
     with pytest.raises(SubscriptionsError, match=r"file.yaml:7: a: run.user: there is no user 'no-such-user'"):
-        CommandHandler(make_subscription("a", file="file.yaml", line=7), verb, threading.Event())
+        CommandHandler(verb, Surroundings("a", file="file.yaml", line=7))
 
 
 def test_an_owner_lives_as_long_as_its_process():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from consumers.check import Report, check, load
 from consumers.errors import SubscriptionsError
-from consumers.subscriptions import LogVerb, RunVerb
+from consumers.verbs.log import LogVerb
+from consumers.verbs.run import RunVerb
 from router.catalogue import Catalogues
 
 # Machines that are busy with other tests are slow at times.
@@ -42,7 +43,7 @@ subscriptions:
       attempts: 0
       first: five
       longest: 2d
-    mode: shadow
+    mode: shade
     concurrency: many
   - on: quota
     notify: {to: [storage-team]}
@@ -71,7 +72,7 @@ EXPECTED = [
     (19, "quota-mail", "retry.attempts", "has to be greater than or equal to 1, not 0"),
     (20, "quota-mail", "retry.first", "'five' is no duration"),
     (21, "quota-mail", "retry.longest", "the broker's longest wait is 6h"),
-    (22, "quota-mail", "mode", "has to be 'live' or 'off', not 'shadow'"),
+    (22, "quota-mail", "mode", "has to be 'live', 'shadow' or 'off', not 'shade'"),
     (23, "quota-mail", "concurrency", "has to be a valid integer, not 'many'"),
     (24, "entry 4", "name", "is missing"),
     (25, "entry 4", "notify", "the verbs are log, run"),

@@ -12,7 +12,9 @@ from consumers.errors import StoreError
 from consumers.servings import Called, Logged, Serving, serve
 from consumers.store import Store, audit
 from consumers.store import deliveries as table
-from consumers.subscriptions import LogVerb, Subscriptions
+from consumers.subscriptions import Subscriptions
+from consumers.verbs import Handler, Surroundings
+from consumers.verbs.log import LogVerb
 from router.broker import Message
 from router.broker.memory import Memory
 from router.broker.topology import DEAD, EVENTS, RETURN, queue_of
@@ -60,6 +62,19 @@ class Flaky(Store):
             yield transaction
 
 
+class Recorded(Handler):
+    """A handler that is the test's."""
+
+    def __init__(self, call):
+        self._call = call
+
+    def __call__(self, delivery):
+        return self._call(delivery)
+
+    def plan(self, delivery):
+        return {"call": delivery.event.id}
+
+
 class Bench:
     """An engine over a broker in memory, with handlers of the test's own for what is no `log`."""
 
@@ -78,10 +93,10 @@ class Bench:
         self.broker.run()
         return self
 
-    def _serve(self, subscription, stopping):
+    def _serve(self, subscription, surroundings):
         if isinstance(subscription.verb, LogVerb):
-            return serve(subscription, stopping)
-        way = Called(self._call, 1)
+            return serve(subscription, surroundings)
+        way = Called(Recorded(self._call), 1)
         way.pool = self.pool
         return Serving(subscription, way)
 
@@ -469,8 +484,8 @@ def test_the_way_of_a_verb_says_how_much_is_fetched():
     stopping = threading.Event()
 
     logged, called = (
-        serve(make_subscription("a"), stopping),
-        serve(make_subscription("b", RUN, concurrency=4), stopping),
+        serve(make_subscription("a"), Surroundings("a", stopping)),
+        serve(make_subscription("b", RUN, concurrency=4), Surroundings("b", stopping)),
     )
 
     assert isinstance(logged.way, Logged)

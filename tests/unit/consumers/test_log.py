@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from consumers import log
 from consumers.deliveries import Delivery
-from consumers.log import LinesFile
+from consumers.verbs.log import lines
+from consumers.verbs.log.lines import LinesFile
 from tests.consuming import make_event
 
 
@@ -77,7 +77,7 @@ def test_a_file_rotated_while_we_wait_for_its_lock_is_not_written(path):
 
 
 def test_a_lock_that_is_held_for_ever_is_an_error_in_bounded_time(path, monkeypatch):
-    monkeypatch.setattr(log, "_PATIENCE", 0.1)
+    monkeypatch.setattr(lines, "_PATIENCE", 0.1)
     path.touch()
 
     with path.open("rb") as held:

@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from consumers.fields import ON_THIS_MACHINE
+from consumers.kinds import Kinds
 from consumers.retries import RetryPolicy
-from consumers.subscriptions import (
-    ON_THIS_MACHINE,
-    VERBS,
-    LogVerb,
-    RunVerb,
-    Subscription,
-    Subscriptions,
-    schema,
-)
+from consumers.subscriptions import Subscription, Subscriptions, schema
+from consumers.verbs import Verb, installed
+from consumers.verbs.log import LogVerb
+from consumers.verbs.run import RunVerb
+from router.catalogue import Catalogues
+from router.settings import Settings
+
+
+def remarks(verb: Verb) -> list[tuple[str | int, ...]]:
+    return [each.place for each in verb.remarks(Kinds(Catalogues.shipped(), {}), Settings())]
 
 
 def subscription(name: str = "audit", **fields: Any) -> Subscription:
-    return Subscription(**{"name": name, "on": ("#",), "patterns": ("#",), "verb": LogVerb(), **fields})
+    return Subscription(**{"name": name, "on": ("#",), "patterns": ("#",), "kind": "log", "verb": LogVerb(), **fields})
 
 
 def test_what_is_not_said_has_a_value_that_can_be_worked_with() -> None:
@@ -92,18 +95,18 @@ def test_users_are_looked_up_only_on_the_machine_that_is_to_run_the_command() ->
 def test_what_this_machine_lacks_is_remarked(tmp_path: Path) -> None:
     tool = tmp_path / "tool"
 
-    missing = list(RunVerb(command=(str(tool),)).remarks())
+    missing = remarks(RunVerb(command=(str(tool),)))
     tool.touch(mode=0o755)
-    there = list(RunVerb(command=(str(tool),)).remarks())
+    there = remarks(RunVerb(command=(str(tool),)))
 
-    assert [field for field, _ in missing] == ["command"]
+    assert missing == [("command",)]
     assert there == []
-    assert list(LogVerb(file=tmp_path / "events.jsonl").remarks()) == []
-    assert [field for field, _ in LogVerb(file=tmp_path / "no" / "events.jsonl").remarks()] == ["file"]
+    assert remarks(LogVerb(file=tmp_path / "events.jsonl")) == []
+    assert remarks(LogVerb(file=tmp_path / "no" / "events.jsonl")) == [("file",)]
 
 
 def test_the_schema_has_every_verb_and_no_other_keys() -> None:
     entry = schema()["$defs"]["Subscription"]
 
-    assert set(VERBS) < set(entry["properties"])
+    assert set(installed()) < set(entry["properties"])
     assert entry["additionalProperties"] is False

@@ -1,4 +1,4 @@
-"""The verb `run`: a command of this machine, as a list of words, with the event on its standard input.
+"""Runs a command of this machine, a list of words, with the event on its standard input.
 
 The words are filled in from the event, each stays one word, and no shell sees them.  The environment holds nothing of
 ours but what is written here: what the event is, and its variables.
@@ -19,11 +19,12 @@ from datetime import timedelta
 
 from router.events import Value
 
-from . import children, processes
-from .deliveries import Delivery, Report
-from .errors import Mistake, Rejected, SubscriptionsError
-from .subscriptions import RunVerb, Subscription
-from .templates import Template
+from ... import children, processes
+from ...deliveries import Delivery, Report
+from ...errors import Rejected
+from ...templates import Template
+from .. import Handler, Surroundings
+from . import RunVerb
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +41,22 @@ _HOPELESS |= {errno.E2BIG, errno.EISDIR}
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
-class CommandHandler:
+class CommandHandler(Handler):
     """Runs the command of one subscription; may be called from several threads at once."""
 
-    def __init__(self, subscription: Subscription, verb: RunVerb, stopping: threading.Event) -> None:
-        """Break off what runs when *stopping* is set.  Raises SubscriptionsError where `user` cannot be become."""
-        self._verb, self._stopping = verb, stopping
+    def __init__(self, verb: RunVerb, surroundings: Surroundings) -> None:
+        """Break off what runs when the consumer stops.  Raises SubscriptionsError where `user` cannot be become."""
+        self._verb, self._stopping = verb, surroundings.stopping
         self._words = [Template(each) for each in verb.command]
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
-        self._user = _user(subscription, verb.user)
+        self._user = _user(surroundings, verb.user)
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Run the command for *delivery*; its exit code is the outcome.  None where it was broken off by a stop."""
         if delivery.repeated and (left := children.end(delivery.mark)):
             log.warning("ended what a killed consumer left running", extra={"mark": delivery.mark, "processes": left})
         command = processes.Command(
-            words=[each.render(delivery.event) for each in self._words],
+            words=self._rendered(delivery),
             environment=self._variables(delivery),
             mark=delivery.mark,
             timeout=self._verb.timeout,
@@ -65,8 +66,15 @@ class CommandHandler:
         )
         return _report(_run(command, delivery.event.to_json(), self._stopping), self._verb.timeout)
 
+    def plan(self, delivery: Delivery) -> Mapping[str, object]:
+        """Return the command as it would be run."""
+        return {"command": self._rendered(delivery), "user": self._verb.user}
+
+    def _rendered(self, delivery: Delivery) -> list[str]:
+        return [each.render(delivery) for each in self._words]
+
     def _variables(self, delivery: Delivery) -> dict[str, str]:
-        own = {name: each.render_text(delivery.event) for name, each in self._environment.items()}
+        own = {name: each.render_text(delivery) for name, each in self._environment.items()}
         return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", **own, **facts(delivery)}
 
 
@@ -159,22 +167,17 @@ def _tail(ended: processes.Ended) -> str:
     return f": {lines[-1][:500]}" if lines else ""
 
 
-def _user(subscription: Subscription, name: str | None) -> processes.User | None:
+def _user(surroundings: Surroundings, name: str | None) -> processes.User | None:
     if name is None:
         return None
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        raise _mistake(subscription, f"there is no user {name!r} on this machine") from None
+        raise surroundings.mistake("run.user", f"there is no user {name!r} on this machine") from None
     if entry.pw_uid == os.geteuid():
         return None
     if os.geteuid() != 0:
-        raise _mistake(
-            subscription, f"only root can run a command as {name!r}: start consumers as root, or leave it out"
+        raise surroundings.mistake(
+            "run.user", f"only root can run a command as {name!r}: start consumers as root, or leave it out"
         )
     return processes.User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
-
-
-def _mistake(subscription: Subscription, message: str) -> SubscriptionsError:
-    place = Mistake(str(subscription.file), subscription.line, subscription.name, "run.user", message)
-    return SubscriptionsError([place])

@@ -1,7 +1,4 @@
-"""The verb `log`: events as JSON lines in a file, whole lines only, whoever else writes and whatever kills us.
-
-The audit in the store is the other half of the verb; it is written with the outcomes, in their transaction.
-"""
+"""Events as JSON lines in a file, whole lines only, whoever else writes and whatever kills us."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .deliveries import Delivery
+from ...deliveries import Delivery
 
 _PATIENCE = 2.0
 """Seconds to wait for another writer: anybody who may read the file can lock it, and must not hang us."""
