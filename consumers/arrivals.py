@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from router.broker import Arrival, HeaderValue, Message
@@ -11,11 +12,12 @@ from router.errors import InvalidEvent
 from router.events import Event
 from router.topics import LONGEST
 
-from .deliveries import Delivery
+from .deliveries import FOLDED, Delivery
 from .retries import hop, rung
 
 LARGEST_ATTEMPT = 1000
 _LONGEST_NONCE = 64
+"""Enough for `>` and the name of a subscription."""
 
 
 def read(arrival: Arrival, subscription: str) -> Delivery:
@@ -67,6 +69,11 @@ def wait_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Mess
     return _later(delivery, arrival, hop(delay), delivery.attempt)
 
 
+def fold_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
+    """Return what brings back, after *delay* or before that, the delivery which tells what is folded."""
+    return _later(replace(delivery, replay=FOLDED), arrival, hop(delay), 1)
+
+
 def _later(delivery: Delivery, arrival: Arrival, rung: str, attempt: int) -> Message:
     return Message(
         RETRY,
@@ -76,6 +83,13 @@ def _later(delivery: Delivery, arrival: Arrival, rung: str, attempt: int) -> Mes
         type=delivery.event.type,
         headers=clean(arrival.headers) | _headers(delivery) | {"attempt": attempt},
     )
+
+
+def other_message(delivery: Delivery, arrival: Arrival, subscription: str, reason: str) -> Message:
+    """Return what brings the event of *delivery*, which is given up, to another *subscription* in its place."""
+    headers = clean(arrival.headers) | {"subscription": subscription, "attempt": 1, "topic": delivery.topic}
+    headers |= {"replay": f">{delivery.subscription}", "reason": reason}
+    return Message(RETURN, delivery.topic, delivery.body, delivery.event.id, delivery.event.type, headers=headers)
 
 
 def dead_message(delivery: Delivery, arrival: Arrival, reason: str) -> Message:

@@ -10,6 +10,7 @@ import json
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 from router.catalogue import Catalogues
 from router.settings import Settings
 
-from . import files, meanings
+from . import files, handlers, meanings, successions, trials
 from .errors import Mistake, SubscriptionsError, did_you_mean
+from .expectations import Expectation, Expected, Given
 from .fields import ON_THIS_MACHINE
 from .files import Document, Place
 from .kinds import Kinds, Remark
@@ -27,6 +29,7 @@ from .patterns import Selection, narrow, select
 from .retries import RetryPolicy
 from .subscriptions import Defaults, Entry, EntryWithVerb, File, Subscription, Subscriptions
 from .verbs import installed
+from .verbs.log.syslog import SyslogTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,18 @@ def load(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Setting
     return report.subscriptions
 
 
-def check(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None) -> Report:
-    """Return the subscriptions in the files and folders *paths*, or all that is wrong with them under *settings*."""
-    checking = _Checking(catalogues, settings or Settings())
-    for document in files.read_all(paths):
+def check(
+    paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None, *, tries: bool = False
+) -> Report:
+    """Return the subscriptions in the files and folders *paths*, or all that is wrong with them under *settings*.
+
+    Where it *tries*, their `tests:` are run as well; one that fails is a mistake.
+    """
+    checking = _Checking(catalogues, settings or Settings(), tries)
+    python = partial(handlers.parse, folders=checking.settings.consumers.handlers)
+    for document in files.read_all(paths, {handlers.SUFFIX: python}):
         checking.document(document)
+    checking.mistakes += successions.check(checking.subscriptions)
     mistakes, warnings = (tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.warnings))
     found = None if mistakes else Subscriptions(subscriptions=tuple(checking.subscriptions))
     return Report(found, mistakes, warnings)
@@ -60,6 +70,7 @@ def check(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settin
 class _Checking:
     catalogues: Catalogues
     settings: Settings
+    tries: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
@@ -118,9 +129,13 @@ class _Checking:
         self._tell(document, (*place, kind), verb.remarks(kinds, self.settings))
         if len(self.mistakes) > before:
             return
-        fields: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields}
+        # Tests are for checking only: a subscription means the same without them.
+        fields: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields if name != "tests"}
         where: dict[str, Any] = {"line": document.line(place), "file": document.file}
-        self.subscriptions.append(Subscription(**fields, kind=kind, verb=verb, patterns=selected.patterns, **where))
+        found = Subscription(**fields, kind=kind, verb=verb, patterns=selected.patterns, **where)
+        self.subscriptions.append(found)
+        if self.tries:
+            self._tell(document, (*place, "tests"), trials.try_all(entry.tests, found, self.catalogues, self.settings))
 
     def _verb(self, document: Document, place: Place, raw: Mapping[str, Any]) -> str | None:
         """Return the one verb of an entry; None, and a mistake, where it is none or not one."""
@@ -226,13 +241,19 @@ def _plain(value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], place: Sequence[str | int]) -> str:
     *inside, name = place
-    parts: Mapping[str, type[BaseModel]] = {"retry": RetryPolicy, "defaults": Defaults, **installed()}
-    within = parts.get(str(inside[-1]), model) if inside else model
-    known = list(within.model_fields)
+    parts: Mapping[str, type[BaseModel]] = {**_OF_ENTRIES, **_OF_TESTS, **_OF_VERBS, **installed()}
+    names = [each for each in inside if isinstance(each, str)]
+    within = parts.get(names[-1], model) if names else model
+    known = [field.alias or name for name, field in within.model_fields.items()]
     listed = f"; there are {', '.join(known)}"
     if within is EntryWithVerb and _meant_as_verb(str(name)):
         listed = f"; the verbs are {', '.join(installed())}, the other keys {', '.join(Entry.model_fields)}"
     return f"unknown key{did_you_mean(str(name), known) or listed}"
+
+
+_OF_TESTS: Mapping[str, type[BaseModel]] = {"tests": Expectation, "given": Given, "expect": Expected}
+_OF_ENTRIES: Mapping[str, type[BaseModel]] = {"retry": RetryPolicy, "defaults": Defaults}
+_OF_VERBS: Mapping[str, type[BaseModel]] = {"syslog": SyslogTarget}
 
 
 def _meant_as_verb(name: str) -> bool:

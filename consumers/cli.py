@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,55 +17,51 @@ from rich.table import Table
 from router import cli as _router_commands  # noqa: F401 - defines the commands it has
 from router.broker.private import finding
 from router.catalogue import Catalogues
-from router.command import Json, app, connect, current, fail, open_session, run_until_stopped, say, topology
+from router.command import Json, app, connect, current, fail, open_session, say, topology
 from router.errors import RouterError, SettingsError, Unreachable
 
+from . import approving
 from . import check as checking
+from . import consume as consuming
 from . import doctor as looking
+from . import ledger as _deliveries  # noqa: F401 - defines `deliveries`
+from . import route as _route  # noqa: F401 - defines `route`
+from . import schemas as _schemas  # noqa: F401 - defines `schema`
 from . import up as everything
+from . import why as _why  # noqa: F401 - defines `why`
+from .breaking import breakers_app
 from .dead import dead_app
-from .engine import Engine
 from .errors import ConsumerError, SubscriptionsError
-from .letters import Keeper
-from .store import Store
+from .jobs.commands import jobs_app
+from .queues import subscriptions_app
+from .silencing import silences_app
 
 app.add_typer(dead_app, name="dead")
+app.add_typer(subscriptions_app, name="subscriptions")
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(silences_app, name="silences")
+app.add_typer(breakers_app, name="breakers")
+for command in (approving.pending, approving.approve, approving.refuse):
+    jobs_app.command()(command)
 
 Files = Annotated[
     list[Path] | None, typer.Argument(help="Subscription files or folders; by default those of the settings.")
 ]
 
 
-def now() -> datetime:
-    """Return the present moment, aware."""
-    return datetime.now(UTC)
-
-
 @app.command()
 def consume(context: typer.Context, files: Files = None) -> None:
     """Serve subscriptions: bring events to their handlers, with retries and dead letters."""
-    subscriptions = checking.load(files or [current(context).consumers.subscriptions], Catalogues.shipped())
-    store = Store(current(context).consumers.store)
-    broker = connect(context, "clusterbus-consume")
-    engine = Engine(broker, store, subscriptions, clock=now, foundation=topology(context))
-    keeper = Keeper(broker, store, now)
-
-    def stop() -> None:
-        keeper.stop()
-        engine.stop()
-
-    engine.start()
-    keeper.start()
-    try:
-        run_until_stopped(broker, stop)
-    finally:
-        store.close()
+    wanted = current(context)
+    paths = files or [wanted.consumers.subscriptions]
+    consuming.consume(connect(context, "clusterbus-consume"), wanted, paths, topology(context))
 
 
 @app.command()
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
     """Validate settings and subscriptions; every mistake is named, in one run."""
-    report = checking.check(files or [current(context).consumers.subscriptions], Catalogues.shipped())
+    wanted = current(context)
+    report = checking.check(files or [wanted.consumers.subscriptions], Catalogues.shipped(), wanted, tries=True)
     for kind, found in (("mistake", report.mistakes), ("warning", report.warnings)):
         for each in found:
             say({"kind": kind, **asdict(each)}, as_json=as_json, text=f"{kind}: {each}")

@@ -1,20 +1,23 @@
-"""The commands on dead letters: `clusterbus dead list | show | replay | drop`."""
+"""The commands on dead letters: `clusterbus dead list | show | replay | edit | drop`."""
 
 import getpass
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from router import durations
 from router.broker import Settlement
+from router.catalogue import Catalogues
 from router.command import Json, connect, current, fail, say
 
-from . import letters
+from . import edits, letters, replays
+from .fingerprints import fingerprint
+from .selection import ALL, LATEST, LetterSelection, selecting
 from .store import Store
 from .store.letters import Letter
 
@@ -23,68 +26,93 @@ dead_app = typer.Typer(
 )
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Letters by id; or choose them by the options.")]
-Subscription = Annotated[str | None, typer.Option(help="Only this subscription's.")]
-Event = Annotated[str | None, typer.Option(help="Only of this event type, or of this event id.")]
-Older = Annotated[str | None, typer.Option(help="Only kept longer ago than this, such as 1d.")]
-Reason = Annotated[str | None, typer.Option(help="Only with this text in the reason.")]
-Kind = Annotated[str | None, typer.Option(help="Only delivery, record (rejected) or unrouted.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, do nothing.")]
 All = Annotated[bool, typer.Option("--all", help="All that the other options leave, not only the latest 100.")]
+Rate = Annotated[str | None, typer.Option(help="Not faster than this, such as 10/s, 60/m or 5/h.")]
 
-_LATEST, _ALL = 100, 1_000_000
-_ULID = 26
+_REASON = 80
 
-
-def _filters(
-    subscription: str | None, event: str | None, older: str | None, reason: str | None, kind: str | None
-) -> dict[str, Any]:
-    if kind not in (None, "delivery", "record", "unrouted"):
-        fail(f"--kind {kind!r}: there are delivery, record and unrouted", 2)
-    is_id = event is not None and len(event) == _ULID and event.isalnum()
-    return {
-        "subscription": subscription,
-        "event_id" if is_id else "event": event,
-        "before": datetime.now(UTC) - durations.parse(older) if older else None,
-        "reason": reason,
-        "kind": kind,
-    }
+Answer = TypeVar("Answer")
 
 
 @dead_app.command("list")
-def list_letters(  # noqa: PLR0913 - each is a filter
+@selecting(LetterSelection)
+def list_letters(
     context: typer.Context,
+    selection: LetterSelection,
     *,
-    subscription: Subscription = None,
-    event: Event = None,
-    older: Older = None,
-    reason: Reason = None,
-    kind: Kind = None,
     state: Annotated[str, typer.Option(help="kept, replayed or dropped.")] = "kept",
+    group: Annotated[bool, typer.Option("--group", help="Show each failure once, with how many there are.")] = False,
     all_of_them: All = False,
     as_json: Json = False,
 ) -> None:
     """Show letters, newest first."""
-    found = _open_and(
-        context,
-        lambda store: letters.find(
-            store,
-            state=state,
-            limit=_ALL if all_of_them else _LATEST,
-            **_filters(subscription, event, older, reason, kind),
-        ),
-    )
+    limit = ALL if all_of_them or group else LATEST
+    found = _open_and(context, lambda store: letters.find(store, state=state, limit=limit, **selection.filters()))
+    if group:
+        _show_groups(groups(found), as_json=as_json)
+        return
     if as_json:
         for each in found:
             say(_plain(each), as_json=True)
         return
     table = Table(box=None, header_style="bold")
-    for column in ("id", "kept", "kind", "event", "subscription", "attempt", "reason"):
+    for column in ("id", "kept", "kind", "event", "subscription", "attempt", "failure", "reason"):
         table.add_column(column, overflow="fold")
     for each in found:
         kept = f"{each.kept_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(
-            each.id, kept, each.kind, each.event, each.subscription, str(each.attempt), each.reason.splitlines()[0][:80]
+        facts = (each.id, kept, each.kind, each.event, each.subscription, str(each.attempt))
+        table.add_row(*facts, fingerprint(each.reason), _first_line(each.reason))
+    Console().print(table if found else "no letters")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The letters of one failure: how many, the *first* and the *last*, of what, and one of them as the *example*."""
+
+    failure: str
+    count: int
+    first: datetime
+    last: datetime
+    subscriptions: Sequence[str]
+    events: Sequence[str]
+    example: str
+    reason: str
+
+
+def groups(found: Iterable[Letter]) -> list[Group]:
+    """Return *found*, which is newest first, by failure: the most frequent first."""
+    by_failure: dict[str, list[Letter]] = {}
+    for each in found:
+        by_failure.setdefault(fingerprint(each.reason), []).append(each)
+    grouped = [
+        Group(
+            failure=failure,
+            count=len(those),
+            first=those[-1].kept_at,
+            last=those[0].kept_at,
+            subscriptions=sorted({each.subscription for each in those if each.subscription}),
+            events=sorted({each.event for each in those if each.event}),
+            example=those[0].id,
+            reason=those[0].reason,
         )
+        for failure, those in by_failure.items()
+    ]
+    return sorted(grouped, key=lambda each: (-each.count, each.failure))
+
+
+def _show_groups(found: Sequence[Group], *, as_json: bool) -> None:
+    if as_json:
+        for each in found:
+            say(asdict(each), as_json=True)
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("failure", "count", "first", "last", "subscriptions", "example", "reason"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        first, last = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (each.first, each.last))
+        facts = (each.failure, str(each.count), first, last, ", ".join(each.subscriptions), each.example)
+        table.add_row(*facts, _first_line(each.reason))
     Console().print(table if found else "no letters")
 
 
@@ -92,10 +120,12 @@ def list_letters(  # noqa: PLR0913 - each is a filter
 def show(
     context: typer.Context, letter_id: Annotated[str, typer.Argument(help="The letter's id.")], as_json: Json = False
 ) -> None:
-    """Show one letter whole, with the attempts that led to it."""
+    """Show one letter whole, with the attempts that led to it, and what was changed of it."""
     letter, attempts = _open_and(context, lambda store: letters.show(store, letter_id))
+    changed = _open_and(context, lambda store: replays.amendments(store, letter_id))
+    edited = [{"by": each.by, "at": each.at, "changes": list(each.changes)} for each in changed]
     if as_json:
-        say(_plain(letter) | {"attempts": [asdict(each) for each in attempts]}, as_json=True)
+        say(_plain(letter) | {"attempts": [asdict(each) for each in attempts], "edits": edited}, as_json=True)
         return
     for name, value in _plain(letter).items():
         typer.echo(f"{name:14}{json.dumps(value) if isinstance(value, dict) else value}")
@@ -105,31 +135,36 @@ def show(
         )
         for name, value in row.result.items():
             typer.echo(f"              {name}: {value}")
+    for each in changed:
+        typer.echo(f"edited        {each.at:%Y-%m-%d %H:%M:%S} by {each.by}: {edits.told(each.changes)}")
 
 
 @dead_app.command()
-def replay(  # noqa: PLR0913 - each is a filter
+@selecting(LetterSelection)
+def replay(
     context: typer.Context,
+    selection: LetterSelection,
     ids: Ids = None,
     *,
-    subscription: Subscription = None,
-    event: Event = None,
-    older: Older = None,
-    reason: Reason = None,
-    kind: Kind = None,
+    rate: Rate = None,
     all_of_them: All = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Bring letters back to where they were going; a delivery goes to its own subscription only."""
-    chosen = _chosen(context, ids, _filters(subscription, event, older, reason, kind), all_of_them=all_of_them)
+    gap = replays.pace(rate) if rate else timedelta()
+    chosen = _chosen(context, ids, selection, all_of_them=all_of_them)
+    _replay(context, chosen, gap, dry_run=dry_run, as_json=as_json)
+
+
+def _replay(context: typer.Context, chosen: Sequence[str], gap: timedelta, *, dry_run: bool, as_json: bool) -> None:
     store = Store(current(context).consumers.store)
     try:
         if dry_run:
-            done = letters.plan(store, chosen, by=_who())
+            done = replays.plan(store, chosen, by=_who())
         else:
             broker = connect(context, "clusterbus-dead", impatient=True)
-            done = letters.replay(store, broker, chosen, by=_who(), clock=lambda: datetime.now(UTC))
+            done = replays.replay(store, broker, chosen, by=_who(), clock=_now, gap=gap)
     finally:
         store.close()
     failed = 0
@@ -152,41 +187,72 @@ def replay(  # noqa: PLR0913 - each is a filter
 
 
 @dead_app.command()
-def drop(  # noqa: PLR0913 - each is a filter
+def edit(
     context: typer.Context,
+    letter_id: Annotated[str, typer.Argument(help="The letter's id.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="data.NAME=VALUE, as often as needed; null: does not apply.")
+    ] = None,
+    *,
+    editor: Annotated[bool, typer.Option("--editor", help="Change the event's data in $VISUAL or $EDITOR.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Change the data of a delivery's event and replay it; what was changed, by whom and when, is kept."""
+    if bool(settings) == editor:
+        fail("say what is to be changed: either --set data.NAME=VALUE, or --editor", 2)
+    store = Store(current(context).consumers.store)
+    try:
+        (letter,) = letters.all_kept(store, [letter_id])
+        event = replays.current(store, letter)
+        data = edits.edited(event.data) if editor else edits.with_settings(event, settings or [], Catalogues.shipped())
+        if dry_run:
+            _, changes = replays.amended(event, data)
+        else:
+            changes = replays.amend(store, letter, data, by=_who(), clock=_now)
+    finally:
+        store.close()
+    facts = {"id": letter_id, "done": "would edit" if dry_run else "edited", "changes": changes}
+    say(facts, as_json=as_json, text=f"{facts['done']} {letter_id} {edits.told(changes) or 'in nothing'}")
+    _replay(context, [letter_id], timedelta(), dry_run=dry_run, as_json=as_json)
+
+
+@dead_app.command()
+@selecting(LetterSelection)
+def drop(
+    context: typer.Context,
+    selection: LetterSelection,
     ids: Ids = None,
     *,
-    subscription: Subscription = None,
-    event: Event = None,
-    older: Older = None,
-    reason: Reason = None,
-    kind: Kind = None,
     all_of_them: All = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Give letters up for good; they stay in the store, marked with who and when."""
-    chosen = _chosen(context, ids, _filters(subscription, event, older, reason, kind), all_of_them=all_of_them)
+    chosen = _chosen(context, ids, selection, all_of_them=all_of_them)
     if not dry_run:
-        _open_and(context, lambda store: letters.drop(store, chosen, by=_who(), clock=lambda: datetime.now(UTC)))
+        _open_and(context, lambda store: letters.drop(store, chosen, by=_who(), clock=_now))
     word = "would drop" if dry_run else "dropped"
     for each in chosen:
         say({"id": each, "done": word}, as_json=as_json, text=f"{word} {each}")
 
 
-def _chosen(context: typer.Context, ids: list[str] | None, filters: dict[str, Any], *, all_of_them: bool) -> list[str]:
-    some = any(value is not None for value in filters.values())
-    if bool(ids) == (some or all_of_them):
-        fail("name letters by id, or choose them by --subscription, --event, --older, --reason, --kind or --all", 2)
+def _chosen(
+    context: typer.Context, ids: list[str] | None, selection: LetterSelection, *, all_of_them: bool
+) -> list[str]:
+    if bool(ids) == (not selection.is_empty or all_of_them):
+        options = ", ".join(f"--{name}" for name in selection.__dataclass_fields__ if name != "plain")
+        fail(f"name letters by id, or choose them by {options} or --all", 2)
     if ids:
         return ids
-    found = _open_and(context, lambda store: letters.find(store, limit=_ALL if all_of_them else _LATEST, **filters))
+    limit = ALL if all_of_them else LATEST
+    found = _open_and(context, lambda store: letters.find(store, limit=limit, **selection.filters()))
     if not found:
         fail("no letters fit")
     return [each.id for each in found]
 
 
-def _open_and(context: typer.Context, work: Any) -> Any:  # noqa: ANN401 - what work returns
+def _open_and(context: typer.Context, work: Callable[[Store], Answer]) -> Answer:
     store = Store(current(context).consumers.store)
     try:
         return work(store)
@@ -195,7 +261,16 @@ def _open_and(context: typer.Context, work: Any) -> Any:  # noqa: ANN401 - what 
 
 
 def _plain(letter: Letter) -> dict[str, Any]:
-    return asdict(letter) | {"body": letter.body.decode("utf-8", "backslashreplace"), "headers": dict(letter.headers)}
+    body = letter.body.decode("utf-8", "backslashreplace")
+    return asdict(letter) | {"failure": fingerprint(letter.reason), "body": body, "headers": dict(letter.headers)}
+
+
+def _first_line(reason: str) -> str:
+    return (reason.splitlines() or [""])[0][:_REASON]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _who() -> str:

@@ -12,8 +12,20 @@ from router.events import Event, Value
 from .errors import Rejected
 from .retries import RetryPolicy
 
+FOLDED = "folded"
+"""The replay of a delivery that tells what was folded, and the word of those that were folded into it."""
+
 LONGEST_REASON = 2048
 """Octets of a reason at the most: it travels as a header."""
+
+
+def is_fold(replay: str) -> bool:
+    """Say whether the delivery of this *replay* tells what was folded: for the first time, or replayed.
+
+    >>> is_fold(FOLDED), is_fold("folded-01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"), is_fold("")
+    (True, True, False)
+    """
+    return replay == FOLDED or replay.startswith(f"{FOLDED}-")
 
 
 class Key(NamedTuple):
@@ -117,6 +129,7 @@ class Retry:
     delay: timedelta
     reason: str
     result: Mapping[str, object] = field(default_factory=dict)
+    blamed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,7 @@ class DeadLetter:
 
     reason: str
     result: Mapping[str, object] = field(default_factory=dict)
+    blamed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +166,17 @@ def attempt(delivery: Delivery, handler: Call, policy: RetryPolicy) -> Outcome |
     """Call *handler* once and say what is to become of *delivery*; None where the handler was broken off."""
     try:
         report = handler(delivery)
-    except Rejected as error:
-        return DeadLetter(bounded(str(error)))
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a handler are its failure too
-        name = type(error).__name__
-        return decide(delivery.attempt, Report(f"error:{name}", f"{name}: {error}"), policy)
+        return raised(delivery, error, policy)
     return None if report is None else decide(delivery.attempt, report, policy)
+
+
+def raised(delivery: Delivery, error: BaseException, policy: RetryPolicy) -> Outcome:
+    """Return the outcome of an attempt that ended with *error*: its class is the failure's word."""
+    if isinstance(error, Rejected):
+        return DeadLetter(bounded(str(error)), error.result)
+    name = type(error).__name__
+    return decide(delivery.attempt, Report(name, f"{name}: {error}"), policy)
 
 
 def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
@@ -167,7 +186,7 @@ def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
     >>> decide(1, Report(result={"exit": 0}), RetryPolicy())
     Done(result={'exit': 0}, reason='')
     >>> decide(1, Report("exit:1", "exit code 1"), RetryPolicy(attempts=1))
-    DeadLetter(reason='exit code 1', result={})
+    DeadLetter(reason='exit code 1', result={}, blamed=())
     """
     if report.again is not None:
         return Waiting(report.again, bounded(report.reason), report.result)
@@ -176,8 +195,8 @@ def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
     reason = bounded(report.reason or report.failure)
     delay = policy.delay_after(attempt, report.failure)
     if delay is None:
-        return DeadLetter(reason, report.result)
-    return Retry(max(delay, report.after), reason, report.result)
+        return DeadLetter(reason, report.result, report.blamed)
+    return Retry(max(delay, report.after), reason, report.result, report.blamed)
 
 
 def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | None:
@@ -190,7 +209,7 @@ def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | Non
     >>> judge(1, {}), judge(1, {1: None}), judge(2, {1: Done()})
     (None, None, Done(result={}, reason=''))
     >>> judge(1, {1: DeadLetter("exit code 1")})
-    DeadLetter(reason='exit code 1', result={})
+    DeadLetter(reason='exit code 1', result={}, blamed=())
     >>> judge(1, {1: Retry(timedelta(seconds=1), "exit code 1"), 2: None})
     Done(result={}, reason='a later attempt has begun')
     """

@@ -6,30 +6,32 @@ confirmed.  So a kill at any moment has the broker deliver it again, and the sto
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy.engine import Connection
-
 from router.broker import Arrival, Broker, topology
 from router.broker.topology import Topology
+from router.catalogue import Catalogues
 from router.errors import InvalidEvent
 from router.settings import Settings
 
-from . import arrivals, children, settling
+from . import arrivals, settling
+from .admission import Admission
 from .batches import Batches
-from .deliveries import Call, Key, Outcome, attempt, bounded, judge
+from .calling import call
+from .deliveries import Key, Outcome, Waiting, bounded
+from .errors import StoreError
 from .flights import Counts, Flight
-from .servings import Called, Logged, Serving, serve
-from .store import Store, audit, bindings
-from .store import deliveries as table
-from .subscriptions import Subscription, Subscriptions
-from .verbs import Surroundings
+from .groupings import key_of
+from .lanes import Lanes
+from .reloading import Change
+from .roster import Roster, Serve
+from .servings import Called, Serving, serve, write_logged
+from .store import Store
+from .subscriptions import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,15 @@ _ELSEWHERE = timedelta(seconds=2)
 
 _LAST = timedelta(seconds=20)
 """What broken-off handlers have, after the limit of a stop, to end their commands."""
+
+_LONG = timedelta(minutes=10)
+"""A delivery that is called for so long is entrusted to the broker's wait queues: what is unsettled for half an hour
+costs the consumer its channel."""
+
+_MEANWHILE = timedelta(minutes=15)
+_TIDY = timedelta(minutes=10)
+_KEPT = timedelta(days=32)
+"""Longer than any rate and any fold."""
 
 
 class Engine:
@@ -52,36 +63,64 @@ class Engine:
         clock: Callable[[], datetime],
         settings: Settings | None = None,
         foundation: Topology | None = None,
-        serve: Callable[[Subscription, Surroundings], Serving] = serve,
+        serve: Serve = serve,
     ) -> None:
         """Serve *subscriptions*; *foundation* is what the broker has to have besides, by default `topology.base()`.
 
         Raises SubscriptionsError where one of them cannot be served on this machine.
         """
-        self._broker, self._store, self._clock = broker, store, clock
-        self._subscriptions, self._foundation = subscriptions, foundation or topology.base()
+        self._broker, self._clock = broker, clock
         self._breaking_off = threading.Event()
-        self._settings = settings or Settings()
-        self._servings = [serve(each, self._around(each)) for each in subscriptions.subscriptions if each.mode != "off"]
+        self._roster = Roster(
+            subscriptions, store, foundation=foundation, settings=settings, stopping=self._breaking_off, serve=serve
+        )
+        self._catalogues = Catalogues.shipped()
         self._batches = Batches(broker, self._work)
+        self._admission = Admission(store, clock)
+        self._lanes = Lanes()
         self._flights: dict[Key, Flight] = {}
         self._parking = 0
-        self._owner = children.owner()
         self._is_stopping = False
-
-    def _around(self, each: Subscription) -> Surroundings:
-        return Surroundings(each.name, self._breaking_off, self._settings, each.file, each.line)
 
     @property
     def counts(self) -> Mapping[str, Counts]:
         """What became of the arrivals of each subscription."""
-        return {each.name: each.counts for each in self._servings}
+        return {each.name: each.counts for each in self._roster}
 
     def start(self) -> None:
         """Have queues and bindings declared, and deliveries begin, as soon as the broker runs.  Raises StoreError."""
-        self._broker.declare(self._topology())
-        for serving in self._servings:
-            self._broker.consume(serving.queue, partial(self._receive, serving), prefetch=serving.way.prefetch)
+        self._broker.declare(self._roster.topology())
+        for serving in self._roster:
+            self._consume(serving)
+        self._broker.later(_LONG / 10, self._entrust)
+        self._broker.later(_TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        """Forget what no rate and no fold asks for any more."""
+        try:
+            self._admission.forget(self._clock() - _KEPT)
+        except StoreError as error:
+            log.warning("store not tidied, will try again", extra={"reason": str(error)})
+        self._broker.later(_TIDY, self._tidy)
+
+    def _consume(self, serving: Serving) -> None:
+        self._broker.consume(serving.queue, partial(self._receive, serving), prefetch=serving.way.prefetch)
+
+    def reload(self, subscriptions: Subscriptions) -> Change:
+        """Serve *subscriptions* from now on, in place of those before; to be called in the broker's thread.
+
+        What is under way ends as it began, and nothing is delivered anew.  A subscription that is not there any more
+        keeps its queue.  All or nothing: raises SubscriptionsError and StoreError, and then nothing has changed.
+        """
+        change, wanted, leaving, coming = self._roster.follow(subscriptions)
+        self._broker.declare(wanted)
+        for serving in leaving:
+            serving.is_leaving = True
+            self._broker.cancel(serving.queue)
+            self._close_if_left(serving)
+        for serving in coming:
+            self._consume(serving)
+        return change
 
     def stop(self, limit: timedelta = timedelta(seconds=30)) -> None:
         """Begin nothing new, let handlers run for at most *limit*, write what they came to, and stop the broker.
@@ -92,7 +131,7 @@ class Engine:
             return
         self._is_stopping = True
         log.info("consumer stops", extra={"deliveries": len(self._flights), "limit": str(limit)})
-        for serving in self._servings:
+        for serving in self._roster:
             self._broker.cancel(serving.queue)
             if isinstance(serving.way, Called):
                 serving.way.pool.shutdown(wait=False, cancel_futures=True)
@@ -112,18 +151,13 @@ class Engine:
 
     def _leave_if_through(self) -> None:
         if self._is_stopping and not self._flights and not self._parking:
+            for serving in self._roster:
+                serving.close()
             self._broker.stop()
 
-    def _topology(self) -> Topology:
-        wanted = self._foundation
-        with self._store.writing() as transaction:
-            for each in self._subscriptions.subscriptions:
-                wanted += topology.subscription(each.name, each.patterns)
-                stale = bindings.remember(transaction, each.name, each.patterns)
-                queue = topology.queue_of(each.name)
-                gone = (topology.Binding(topology.EVENTS, queue, pattern) for pattern in sorted(stale))
-                wanted += topology.Topology(stale=tuple(gone))
-        return wanted
+    def _close_if_left(self, serving: Serving) -> None:
+        if serving.is_leaving and not any(each.serving is serving for each in self._flights.values()):
+            serving.close()
 
     # What arrives
 
@@ -147,6 +181,8 @@ class Engine:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight(key, delivery, serving, [arrival])
+            if serving.subscription.order_by:
+                flight.lane = key_of(delivery.event, serving.subscription.order_by)
             self._batches.add(flight)
         else:
             serving.counts.duplicates += 1
@@ -167,89 +203,28 @@ class Engine:
 
     def _work(self, flights: list[Flight]) -> None:
         # What was given back since it was put into the batch is not ours any more.
-        flights = [flight for flight in flights if self._flights.get(flight.key) is flight]
-        due = self._due([flight for flight in flights if flight.outcome is None])
-        self._write_files(due)
-        now = self._clock()
+        flights = [flight for flight in flights if self._flights.get(flight.key) is flight and self._is_ahead(flight)]
+        due, elsewhere = self._admission.due([flight for flight in flights if flight.outcome is None])
+        elsewhere += write_logged(due)
         calls = {flight: owner for flight, owner in due.items() if isinstance(flight.serving.way, Called)}
         ended = [flight for flight in flights if flight.outcome and not flight.is_recorded]
         won: list[Flight] = []
         if calls or ended:
-            with self._store.writing() as transaction:
-                table.claim(transaction, ((self._attempt(flight, now), owner) for flight, owner in calls.items()))
-                if audited := [each.delivery for each in ended if _is_audited(each)]:
-                    audit.append(transaction, audited)
-                table.record(transaction, [self._attempt(flight, now) for flight in ended])
-                won = self._won(transaction, calls)
-        for flight in ended:
-            flight.is_recorded = True
-        for flight in calls.keys() - set(won):
+            won, lost = self._admission.write(calls, ended)
+            elsewhere += lost
+        for flight in elsewhere:
             self._hold(flight)
         for flight in won:
             self._submit(flight)
         for flight in flights:
             if flight.outcome:
-                settling.act(self._broker, flight, self._finish)
+                self._act(flight)
 
-    def _due(self, fresh: list[Flight]) -> dict[Flight, str]:
-        """Return which of *fresh* are to be attempted, with the owner of the row that says it has begun before.
+    def _is_ahead(self, flight: Flight) -> bool:
+        return not flight.lane or flight.outcome is not None or self._lanes.enter(flight)
 
-        The others get the outcome that is recorded, or wait for the consumer that is at them.
-        """
-        if not fresh:
-            return {}
-        with self._store.reading() as transaction:
-            known = table.look_up(transaction, (flight.key for flight in fresh))
-        due = {}
-        for flight in fresh:
-            number = flight.delivery.attempt
-            begun = known.get(flight.key)
-            if begun is None:
-                due[flight] = ""
-                continue
-            flight.outcome = judge(number, {each: row.outcome for each, row in begun.items()})
-            if flight.outcome:
-                flight.is_recorded = True
-                flight.serving.counts.repeated += 1
-                continue
-            owner = begun[number].owner if number in begun else ""
-            if number - 1 in begun and (before := begun[number - 1].outcome):
-                flight.delivery = dataclasses.replace(flight.delivery, earlier=before.result)
-            if owner not in ("", self._owner) and children.is_alive(owner):
-                self._hold(flight)
-                continue
-            if owner:
-                flight.delivery = dataclasses.replace(flight.delivery, repeated=True)
-            due[flight] = owner
-        return due
-
-    def _write_files(self, due: Mapping[Flight, str]) -> None:
-        """Have what is logged written, and give it its outcome; where that fails it waits, and nothing else does."""
-        logged: dict[Logged, list[Flight]] = defaultdict(list)
-        for flight in due:
-            if isinstance(way := flight.serving.way, Logged):
-                logged[way].append(flight)
-        for way, flights in logged.items():
-            try:
-                way.write(flights)
-            except OSError as error:
-                facts = {"subscription": flights[0].serving.name, "reason": str(error), "deliveries": len(flights)}
-                log.error("log file cannot be written, its deliveries wait", extra=facts)  # noqa: TRY400 - as in batches
-                for flight in flights:
-                    self._hold(flight)
-
-    def _attempt(self, flight: Flight, now: datetime) -> table.Attempt:
-        ended = flight.ended or (now if flight.outcome else None)
-        digest = self._subscriptions.digest
-        return table.Attempt(flight.delivery, self._owner, digest, flight.started or now, ended, flight.outcome)
-
-    def _won(self, transaction: Connection, calls: Mapping[Flight, str]) -> list[Flight]:
-        """Return those of *calls* whose row is ours now; another consumer was quicker with the rest."""
-        if not calls:
-            return []
-        known = table.look_up(transaction, (flight.key for flight in calls))
-        mine = table.Begun(self._owner, None)
-        return [flight for flight in calls if known[flight.key].get(flight.delivery.attempt) == mine]
+    def _act(self, flight: Flight) -> None:
+        settling.act(self._broker, flight, self._finish, self._catalogues, self._clock())
 
     # Handlers
 
@@ -259,12 +234,13 @@ class Engine:
 
     def _submit(self, flight: Flight) -> None:
         if isinstance(way := flight.serving.way, Called):
-            flight.future = way.pool.submit(self._call, flight, way.handler)
+            flight.called = self._clock()
+            flight.future = way.pool.submit(self._call, flight, way)
 
-    def _call(self, flight: Flight, handler: Call) -> None:
+    def _call(self, flight: Flight, way: Called) -> None:
         """Call the handler, in a thread of its subscription's; what it comes to goes to the broker's thread."""
         started = self._clock()
-        outcome = attempt(flight.delivery, handler, flight.serving.subscription.retry)
+        outcome = call(flight.delivery, way.handler, flight.serving.subscription, self._breaking_off)
         self._broker.call(partial(self._called, flight, started, outcome))
 
     def _called(self, flight: Flight, started: datetime, outcome: Outcome | None) -> None:
@@ -274,8 +250,27 @@ class Engine:
         flight.started, flight.ended, flight.outcome = started, self._clock(), outcome
         self._batches.add(flight)
 
+    def _entrust(self) -> None:
+        """Have the broker keep, in a wait queue, what is called for long: a copy that comes back joins its flight."""
+        before = self._clock() - _LONG
+        for flight in self._flights.values():
+            if flight.outcome is None and flight.called and flight.called < before and flight.arrivals:
+                flight.called = self._clock()
+                if flight.future and flight.future.cancel():
+                    # It was behind others in the pool all the time.
+                    flight.outcome = Waiting(timedelta(), f"{flight.serving.name} is busy")
+                    self._batches.add(flight)
+                    continue
+                kept, flight.arrivals = flight.arrivals, []
+                settling.entrust(self._broker, flight, _MEANWHILE, partial(self._ack_all, kept))
+        self._broker.later(_LONG / 10, self._entrust)
+
+    def _ack_all(self, kept: list[Arrival]) -> None:
+        for arrival in kept:
+            self._broker.ack(arrival)
+
     def _give_back(self, flight: Flight) -> None:
-        del self._flights[flight.key]
+        self._forget(flight)
         for arrival in flight.arrivals + flight.others:
             self._broker.requeue(arrival)
         self._leave_if_through()
@@ -284,13 +279,14 @@ class Engine:
         if self._flights.get(flight.key) is not flight:
             # Given back meanwhile: whoever gets it finds its outcome.
             return
-        del self._flights[flight.key]
-        for arrival in flight.arrivals:
-            self._broker.ack(arrival)
+        self._forget(flight)
+        self._ack_all(flight.arrivals)
         for arrival in flight.others:
             self._receive(flight.serving, arrival)
         self._leave_if_through()
 
-
-def _is_audited(flight: Flight) -> bool:
-    return isinstance(flight.serving.way, Logged) and flight.serving.way.is_audited
+    def _forget(self, flight: Flight) -> None:
+        del self._flights[flight.key]
+        if flight.lane and (following := self._lanes.leave(flight)):
+            self._batches.add(following)
+        self._close_if_left(flight.serving)

@@ -5,12 +5,14 @@ ConsumerError
 ├── FilterError          a filter is no CEL, or none that we evaluate
 ├── StoreError           the store cannot be read or written: trying again may help
 ├── LetterError          a letter is not there, not kept any more, or cannot be replayed
+├── OccasionError        an event cannot be made up: no such event type or variable, or a value that is none
 └── Rejected             a handler gives a delivery up: a dead letter at once, without a retry
-    └── TemplateError    a template cannot be read, or not be filled in from this event
+    ├── TemplateError    a template cannot be read, or not be filled in from this event
+    └── SecretError      a secret is not where its reference says, or not readable
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -59,12 +61,25 @@ class LetterError(ConsumerError):
     """A letter is not there, not kept any more, or cannot be replayed."""
 
 
+class OccasionError(ConsumerError):
+    """An event cannot be made up: there is no such event type or variable, or a value is none."""
+
+
 class Rejected(ConsumerError):
-    """A handler gives a delivery up: it is dead-lettered at once, with this reason."""
+    """A handler gives a delivery up: it is dead-lettered at once, with this reason, and the *result* so far."""
+
+    def __init__(self, reason: str = "", result: Mapping[str, object] | None = None) -> None:
+        """Keep *result* with the delivery: what was answered, who was told all the same."""
+        self.result: Mapping[str, object] = result or {}
+        super().__init__(reason)
 
 
 class TemplateError(Rejected):
     """A template cannot be read, or not be filled in from this event: another attempt would end the same."""
+
+
+class SecretError(Rejected):
+    """A secret is not where its reference says, or not readable: that takes somebody to mend it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

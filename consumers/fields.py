@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -21,7 +21,7 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def listed(value: object) -> object:
+def listed(value: object) -> Any:  # noqa: ANN401 - what a file holds
     """Return one text as a list of it."""
     return (value,) if isinstance(value, str) else value
 

@@ -83,22 +83,31 @@ class Document:
         return self.lines.get(place, 1)
 
 
-def read_all(paths: Sequence[Path] | Path) -> list[Document]:
-    """Return all files that *paths* mean, a folder being all its `*.yaml` in the order of their names."""
+Parser = Callable[[bytes, str], Document]
+"""Reads the content of a file of that name."""
+
+
+def read_all(paths: Sequence[Path] | Path, parsers: Mapping[str, Parser] | None = None) -> list[Document]:
+    """Return all files that *paths* mean, a folder being all its `*.yaml` in the order of their names.
+
+    *parsers* read files of other suffixes, and count in folders as well.
+    """
+    known: Mapping[str, Parser] = {".yaml": parse, **(parsers or {})}
     documents: dict[Path, Document] = {}
     for path in [paths] if isinstance(paths, Path) else paths:
         if path.is_dir():
-            found = sorted(each for each in path.glob("*.yaml") if not each.name.startswith("."))
+            found = sorted(each for each in path.glob("*") if each.suffix in known and not each.name.startswith("."))
             if not found:
-                documents[path] = _failed(str(path), 0, "no file here is named *.yaml")
+                named = " or ".join(f"*{suffix}" for suffix in known)
+                documents[path] = _failed(str(path), 0, f"no file here is named {named}")
         else:
             found = [path]
-        documents |= {each: read(each) for each in found if each not in documents}
+        documents |= {each: read(each, known.get(each.suffix, parse)) for each in found if each not in documents}
     return list(documents.values())
 
 
-def read(path: Path) -> Document:
-    """Return what is in the file *path*; what is wrong with it is in the document's flaws."""
+def read(path: Path, parser: Parser | None = None) -> Document:
+    """Return what is in the file *path*, by *parser* if not YAML; what is wrong with it is in the document's flaws."""
     try:
         # Not blocking: a pipe would keep us waiting for somebody to write to it.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123 - a descriptor
@@ -109,7 +118,7 @@ def read(path: Path) -> Document:
         return _failed(str(path), 0, f"cannot be read: {error.strerror}")
     if len(content) > LARGEST:
         return _failed(str(path), 0, f"has more than {LARGEST} octets: split it")
-    return parse(content, str(path))
+    return (parser or parse)(content, str(path))
 
 
 def parse(content: bytes, file: str) -> Document:

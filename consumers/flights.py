@@ -24,7 +24,8 @@ class Flight:
     """One delivery from its arrival until it is acknowledged.
 
     *arrivals* are all messages that brought this attempt: they are acknowledged together, when it has been acted on.
-    *others* brought another attempt of the same delivery meanwhile: they are looked at after that.
+    *others* brought another attempt of the same delivery meanwhile: they are looked at after that.  *lane* is what it
+    has in common with those that it keeps an order with, *targets* what its handler depends on.
     """
 
     key: Key
@@ -37,6 +38,14 @@ class Flight:
     outcome: Outcome | None = None
     is_recorded: bool = False
     future: Future[None] | None = None
+    called: datetime | None = None
+    lane: str = ""
+    targets: tuple[str, ...] = ()
+    origin: Arrival = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Keep the first arrival: its headers travel on, and it may be settled long before the end."""
+        self.origin = self.arrivals[0]
 
     @property
     def is_called(self) -> bool:

@@ -1,6 +1,6 @@
 """Letters: what was given up, rejected or brought to nobody, kept until somebody replays or drops it.
 
-The keeper brings them from the broker's parking queues into the store; the rest is what people do with them.
+The keeper brings them from the broker's parking queues into the store; `replays` brings them back.
 """
 
 from __future__ import annotations
@@ -8,23 +8,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 
-from router.broker import Arrival, Broker, Message, Settlement
-from router.broker.topology import DEAD, INGRESS, REJECTED, RETURN, UNROUTED, queue_of
+from router.broker import Arrival, Broker
+from router.broker.topology import DEAD, REJECTED, UNROUTED, queue_of
 from router.errors import InvalidEvent, InvalidTopic
 from router.events import Event
-from router.records import new_id
 from router.topics import IngressKey
 
 from .arrivals import clean, topic_of
 from .batches import Batches
 from .deliveries import bounded
 from .errors import LetterError
-from .store import Store
-from .store import deliveries as attempts
+from .store import Store, attempts
 from .store import letters as table
 from .store.letters import Kind, Letter
 
@@ -33,7 +29,6 @@ log = logging.getLogger(__name__)
 _KINDS: Mapping[str, Kind] = {DEAD: "delivery", REJECTED: "record", UNROUTED: "unrouted"}
 _PREFETCH = 100
 _SUBSCRIPTIONS = queue_of("")
-_OF_REJECTION = ("reason", "claimed-key", "origin-user")
 
 
 class Keeper:
@@ -148,15 +143,6 @@ def _plain(headers: Mapping[str, object]) -> Mapping[str, object]:
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A letter, what is published to replay it, and what the broker said; None where it has said nothing yet."""
-
-    letter: Letter
-    message: Message
-    settlement: Settlement | None = None
-
-
 def show(store: Store, letter_id: str) -> tuple[Letter, list[attempts.Row]]:
     """Return a letter, and the attempts that led to it, oldest first.  Raises LetterError, StoreError."""
     with store.reading() as transaction:
@@ -176,88 +162,22 @@ def find(store: Store, **filters: object) -> list[Letter]:
         return table.find(transaction, **filters)  # type: ignore[arg-type]  # checked there
 
 
-def plan(store: Store, letter_ids: Sequence[str], *, by: str) -> list[Replay]:
-    """Return what replaying these letters would publish; nothing is written.
-
-    Raises LetterError where one of them is not there, not kept any more, or cannot be replayed; StoreError.
-    """
-    letters = [_kept(store, each) for each in dict.fromkeys(letter_ids)]
-    return [Replay(letter, message_of(letter, letter.replay or new_id(), by)) for letter in letters]
-
-
-def _kept(store: Store, letter_id: str) -> Letter:
-    letter, _ = show(store, letter_id)
-    if letter.state != "kept":
-        raise LetterError(f"letter {letter_id} was {letter.state} by {letter.by} at {letter.settled_at}")
-    return letter
-
-
-def message_of(letter: Letter, nonce: str, by: str) -> Message:
-    """Return what replays *letter*: to its subscription alone, or to where it was going.  Raises LetterError."""
-    if letter.kind == "delivery":
-        if not letter.subscription:
-            raise LetterError(f"letter {letter.id} names no subscription: it can't be replayed, only dropped")
-        headers = clean(letter.headers)
-        headers.pop("reason", None)
-        headers |= {"subscription": letter.subscription, "topic": letter.topic, "replay": nonce, "attempt": 1}
-        return Message(RETURN, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
-    headers = {name: value for name, value in clean(letter.headers).items() if name not in _OF_REJECTION}
-    headers["replayed-by"] = bounded(by)
-    if letter.kind == "record":
-        kind = letter.event.partition(".")[2]
-        return Message(INGRESS, letter.topic, letter.body, letter.event_id, kind, "application/json", headers)
-    if not letter.exchange:
-        raise LetterError(f"letter {letter.id} was going to no exchange of ours: it can't be replayed, only dropped")
-    return Message(letter.exchange, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
-
-
-def replay(
-    store: Store,
-    broker: Broker,
-    letter_ids: Sequence[str],
-    *,
-    by: str,
-    clock: Callable[[], datetime],
-    limit: timedelta = timedelta(seconds=30),
-) -> list[Replay]:
-    """Publish these letters again and mark as replayed those that the broker confirms within *limit*; return all.
-
-    Runs *broker*, and stops it.  The nonce is written before it is used: a replay that was cut short is finished under
-    the same one, and delivered once.  Raises LetterError, StoreError, BrokerError.
-    """
-    planned = plan(store, letter_ids, by=by)
-    with store.writing() as transaction:
-        for at, each in enumerate(planned):
-            nonce = table.give_nonce(transaction, each.letter.id, str(each.message.headers.get("replay") or new_id()))
-            planned[at] = Replay(each.letter, message_of(each.letter, nonce, by))
-    settlements = _publish(broker, [each.message for each in planned], limit)
-    ended = [Replay(each.letter, each.message, settlements.get(at)) for at, each in enumerate(planned)]
-    with store.writing() as transaction:
-        for each in ended:
-            if each.settlement is Settlement.CONFIRMED:
-                table.settle(transaction, each.letter.id, "replayed", by, clock())
-    return ended
-
-
-def _publish(broker: Broker, messages: Sequence[Message], limit: timedelta) -> dict[int, Settlement]:
-    settlements: dict[int, Settlement] = {}
-
-    def settled(at: int, settlement: Settlement) -> None:
-        settlements[at] = settlement
-        if len(settlements) == len(messages):
-            broker.stop()
-
-    for at, message in enumerate(messages):
-        broker.publish(message, partial(settled, at))
-    if messages:
-        broker.later(limit, broker.stop)
-        broker.run()
-    return settlements
+def all_kept(store: Store, letter_ids: Sequence[str]) -> list[Letter]:
+    """Return these letters, which all have to be kept.  Raises LetterError with the first that is not, StoreError."""
+    with store.reading() as transaction:
+        found = table.get_all(transaction, letter_ids)
+    for letter_id in letter_ids:
+        letter = found.get(letter_id)
+        if letter is None:
+            raise LetterError(f"there is no letter {letter_id!r}: `clusterbus dead list` shows those that are kept")
+        if letter.state != "kept":
+            raise LetterError(f"letter {letter_id} was {letter.state} by {letter.by} at {letter.settled_at}")
+    return [found[each] for each in dict.fromkeys(letter_ids)]
 
 
 def drop(store: Store, letter_ids: Sequence[str], *, by: str, clock: Callable[[], datetime]) -> list[Letter]:
     """Mark these letters as dropped; they stay in the table, with who and when.  Raises LetterError, StoreError."""
-    letters = [_kept(store, each) for each in dict.fromkeys(letter_ids)]
+    letters = all_kept(store, letter_ids)
     with store.writing() as transaction:
         for each in letters:
             table.settle(transaction, each.id, "dropped", by, clock())

@@ -11,8 +11,10 @@ from router.events import Event
 
 from .deliveries import Delivery
 from .errors import FilterError, TemplateError
+from .fields import listed
 from .files import Place
 from .filters import Filter
+from .groupings import variables
 from .kinds import Kinds, Remark, named
 from .templates import Template
 from .verbs import installed
@@ -23,11 +25,29 @@ def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator
     where = raw.get("where")
     if isinstance(where, str):
         yield from _filter(where, kinds)
+    yield from _places(raw, kinds)
+    guard = raw.get("guard")
+    if isinstance(guard, dict):
+        for place, text in _texts(guard.get("only_if"), ("guard", "only_if")):
+            yield from _template(place, text, kinds)
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
         for name in installed()[kind].templates:
             for place, text in _texts(below.get(name), (kind, name)):
                 yield from _template(place, text, kinds)
+
+
+def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
+    """Yield that a place by which events are grouped or ordered is in none of them, or not in all."""
+    for name in ("order_by", "fold", "once_per", "limit"):
+        below = raw.get(name)
+        by, place = (below.get("by"), (name, "by")) if isinstance(below, dict) else (below, (name,))
+        for variable in variables(tuple(each for each in listed(by) or () if isinstance(each, str))):
+            if unknown := kinds.unknown(variable):
+                yield Remark(place, unknown)
+            elif lacking := kinds.lacking(variable):
+                message = f"{named(lacking)} cannot have data.{variable}: those events belong together"
+                yield Remark(place, message, warning=True)
 
 
 def _filter(text: str, kinds: Kinds) -> Iterator[Remark]:

@@ -35,7 +35,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run and how long, how much output of it to keep, and how long it has between SIGTERM and SIGKILL."""
+    """What to run and how long, how much output of it to keep, and how long it has between SIGTERM and SIGKILL.
+
+    *keep* are descriptors that it gets besides the three.
+    """
 
     words: Sequence[str]
     environment: Mapping[str, str]
@@ -44,6 +47,7 @@ class Command:
     grace: timedelta
     output: int
     user: User | None = None
+    keep: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ def run(command: Command, feed: bytes, stopping: Flag) -> Ended:
         env={**command.environment, children.VARIABLE: command.mark},
         start_new_session=True,
         close_fds=True,
+        pass_fds=command.keep,
         umask=0o022,
         user=user.user if user else None,
         group=user.group if user else None,

@@ -25,7 +25,10 @@ from router.broker.topology import RUNGS
 LONGEST = max(RUNGS.values())
 """What the ladder can wait at the most."""
 
-_FAILURE = re.compile(r"exit(:(25[0-5]|2[0-4]\d|1\d\d|\d\d?))?|signal(:\d\d?)?|timeout|[A-Z]\w*")
+_FAILURE = re.compile(
+    r"exit(:(25[0-5]|2[0-4]\d|1\d\d|\d\d?))?|signal(:\d\d?)?|timeout|http(:[1-5]\d\d)?|connect|notify"
+    r"|unreachable|nodes|several|lost|[A-Z]\w*"
+)
 
 
 def _duration(value: object) -> timedelta:
@@ -61,7 +64,8 @@ Duration = Annotated[
 
 def _failure(value: str) -> str:
     if not _FAILURE.fullmatch(value):
-        raise ValueError(f"{value!r} is no failure: write exit:64, exit, signal:9, signal, timeout or OSError")
+        words = "exit:64, exit, signal:9, signal, timeout, http:503, http, connect, notify, unreachable, nodes, several"
+        raise ValueError(f"{value!r} is no failure: write {words}, lost or OSError")
     return value
 
 
@@ -69,7 +73,8 @@ class RetryPolicy(BaseModel):
     """How often a delivery is attempted, and how long to wait in between.
 
     *never_for* names failures that no other attempt would mend: `exit:64` is one exit code, `exit` all of them,
-    `OSError` what a handler raised.
+    `OSError` what a handler raised.  *only_for* names the only ones that another might.  A delivery that is given up is
+    brought to the subscription *then* as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,6 +84,8 @@ class RetryPolicy(BaseModel):
     growth: float = Field(default=3, ge=1, le=10)
     longest: Annotated[Duration, AfterValidator(_on_the_ladder)] = timedelta(hours=1)
     never_for: tuple[Annotated[str, AfterValidator(_failure)], ...] = Field(default=(), strict=False)
+    only_for: tuple[Annotated[str, AfterValidator(_failure)], ...] = Field(default=(), strict=False)
+    then: str | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -93,12 +100,19 @@ class RetryPolicy(BaseModel):
         >>> RetryPolicy(attempts=3).delay_after(2)
         datetime.timedelta(seconds=15)
         >>> RetryPolicy(never_for=("exit:64",)).delay_after(1, "exit:64")
+        >>> RetryPolicy(only_for=("timeout",)).delay_after(1, "exit:64")
         """
-        if attempt >= self.attempts or {failure, failure.partition(":")[0]} & set(self.never_for):
+        if attempt >= self.attempts or not self._may_mend(failure):
             return None
         # Capped as a float: a timedelta of the uncapped value could overflow.
         seconds = self.first.total_seconds() * self.growth ** (attempt - 1)
         return timedelta(seconds=min(seconds, self.longest.total_seconds()))
+
+    def _may_mend(self, failure: str) -> bool:
+        if not failure:
+            return True
+        words = {failure, failure.partition(":")[0]}
+        return not words.intersection(self.never_for) and (not self.only_for or bool(words.intersection(self.only_for)))
 
     def schedule(self) -> tuple[str, ...]:
         """Return the rungs that a delivery waits on, from the first failed attempt to the last that is not final.

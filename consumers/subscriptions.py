@@ -9,8 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SerializeAsAny, create_model, model_validator
 
+from .expectations import Expectation
 from .fields import Closed, Listed, Words
+from .groupings import Places
+from .guards import Guard
 from .retries import RetryPolicy
+from .storms import Folding, Limit, OncePer
 from .verbs import Verb, installed
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -35,7 +39,13 @@ class Entry(Closed):
     where: str | None = None
     retry: RetryPolicy = RetryPolicy()
     concurrency: int = Field(default=1, ge=1, le=64)
+    order_by: Places = ()
+    fold: Folding | None = None
+    once_per: OncePer | None = None
+    limit: Limit | None = None
+    guard: Guard | None = None
     mode: Mode = "live"
+    tests: Annotated[tuple[Expectation, ...], Field(strict=False, max_length=1000)] = ()
 
 
 _verbs: dict[str, Any] = {kind: (model | None, None) for kind, model in installed().items()}
@@ -56,20 +66,19 @@ class File(Closed):
     subscriptions: list[EntryWithVerb]  # type: ignore[valid-type]  # made from what is installed
 
 
-class Subscription(Closed):
+class Subscription(Entry):
     """One subscription, checked: *patterns* are its bindings, *kind* is its verb's name."""
 
-    name: str
-    on: Words
     patterns: Words
-    where: str | None = None
     kind: str
     verb: SerializeAsAny[Verb]
-    retry: RetryPolicy = RetryPolicy()
-    concurrency: int = 1
-    mode: Mode = "live"
     line: int = 0
     file: str = ""
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        """What it means, as plain values: two that are equal in this are served alike."""
+        return self.model_dump(mode="json", exclude={"line", "file", "tests"})
 
     @model_validator(mode="before")
     @classmethod
@@ -88,8 +97,7 @@ class Subscriptions(Closed):
     @cached_property
     def digest(self) -> str:
         """A hash of what they mean: of neither their order nor their places, nor of comments."""
-        places = {"line", "file"}
-        meant = {each.name: each.model_dump(mode="json", exclude=places) for each in self.subscriptions}
+        meant = {each.name: each.meaning for each in self.subscriptions}
         return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
 
     @cached_property

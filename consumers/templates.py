@@ -93,6 +93,12 @@ class Template:
         """Return the text for *about*, where a leading dash does no harm: a variable of the environment."""
         return self._bounded("".join(self._parts(about)))
 
+    def render_escaped(self, about: About, escape: Callable[[str], str]) -> str:
+        """Return the text for *about* with each value passed through *escape*: no value is markup in a page."""
+        parts = self._parts(about)
+        # Every other part is a value.
+        return self._bounded("".join(escape(part) if at % 2 else part for at, part in enumerate(parts)))
+
     def _parts(self, about: About) -> list[str]:
         try:
             return self._template.render(about.as_dict()).split(_MARK)

@@ -12,15 +12,16 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from . import durations
 from .broker.addresses import without_password
 from .errors import SettingsError
+from .references import Address
 
 SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
 
@@ -33,8 +34,14 @@ def _urls(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Folders = Annotated[tuple[Path, ...], BeforeValidator(_urls)]
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
 class _Section(BaseModel):
@@ -81,11 +88,32 @@ class RouterSettings(_Section):
     keep: Duration = timedelta(days=30)
 
 
+class Contact(_Section):
+    """People who can be told: the addresses of their services in apprise's words, by reference."""
+
+    urls: Annotated[tuple[Address, ...], BeforeValidator(_listed), Field(min_length=1, max_length=10)]
+    format: Literal["text", "html", "markdown"] = "text"
+    """What the service is given: plain text, HTML, or Markdown."""
+
+    description: str = ""
+
+
 class ConsumersSettings(_Section):
     """Who is told, and where that is written down."""
 
     subscriptions: Path = Path("/etc/clusterbus/subscriptions.yaml")
     store: str = "sqlite:////var/lib/clusterbus/store.db"
+    handlers: Folders = (Path("/etc/clusterbus/handlers"),)
+    """Where modules are found that `call` names, besides what is installed."""
+    jobs: Path = Path("/var/lib/clusterbus/jobs")
+    """What commands that run detached are kept in; its own user's alone."""
+    keep_jobs: Duration = timedelta(days=30)
+    transport: Literal["ssh", "local", "record"] = "ssh"
+    """How nodes are reached: `local` runs each node's command here, `record` only writes it to the file *recorded*."""
+    recorded: Path = Path("/var/lib/clusterbus/recorded.jsonl")
+    ssh: str = "ssh"
+    ssh_options: Words = ()
+    contacts: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact] = {}
 
 
 class ShimSettings(_Section):
@@ -181,9 +209,14 @@ def _mistake(error: Any, origins: Mapping[str, str]) -> str:  # noqa: ANN401 - p
         (origin for each, origin in origins.items() if each.startswith(f"{name}.")), "settings"
     )
     if error["type"] != "extra_forbidden":
-        return f"{where}: {name}: {error['msg'].removeprefix('Value error, ')} (value {error['input']!r})"
+        # What stands where a contact's address is expected may be a password.
+        within = ".".join(str(each) for each in error["loc"][2:])
+        value = "" if name == "consumers.contacts" else f" (value {error['input']!r})"
+        return f"{where}: {name}{within and f'.{within}'}: {error['msg'].removeprefix('Value error, ')}{value}"
     section = Settings.model_fields.get(name.partition(".")[0])
     known = list(section.annotation.model_fields) if section else list(Settings.model_fields)  # type: ignore[union-attr]
+    if name == "consumers.contacts":
+        name, known = ".".join(str(each) for each in error["loc"]), list(Contact.model_fields)
     near = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
     return f"{where}: {name}: unknown setting" + (
         f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
@@ -201,4 +234,6 @@ def _shown(value: object) -> str:
         return durations.text(value)
     if isinstance(value, (tuple, frozenset)):
         return " ".join(sorted(without_password(str(each)) for each in value)) or "-"
+    if isinstance(value, Mapping):
+        return " ".join(sorted(value)) or "-"
     return "-" if value is None else without_password(str(value))

@@ -26,7 +26,7 @@ from consumers.subscriptions import Subscription, Subscriptions
 from consumers.verbs import Verb, installed
 from consumers.verbs.log import LogVerb
 from consumers.verbs.run import RunVerb
-from router import logs
+from router import logs, settings
 from router.broker.rabbit import Rabbit
 from router.broker.topology import EVENTS
 from router.events import CONTENT_TYPE, Event
@@ -62,7 +62,7 @@ def make_subscription(name: str, verb: Verb | list[str] | None = None, **fields:
         verb = RunVerb(command=tuple(verb), timeout=fields.pop("timeout", timedelta(seconds=20)))
     defaults: dict[str, Any] = {"on": ("#",), "patterns": ("#",), "retry": QUICK}
     verb = verb or LogVerb()
-    kind = next(each for each, model in installed().items() if isinstance(verb, model))
+    kind = next((each for each, model in installed().items() if isinstance(verb, model)), "test")
     return Subscription(name=name, kind=kind, verb=verb, **defaults | fields)
 
 
@@ -251,7 +251,8 @@ def main() -> None:
     broker.moment = moment
     store = Store(store_url)
     subscriptions = Subscriptions.model_validate_json(Path(file).read_text())
-    engine = Engine(broker, store, subscriptions, clock=now)
+    of_the_test = settings.load(system=Path("/none")).settings
+    engine = Engine(broker, store, subscriptions, clock=now, settings=of_the_test)
     keeper = Keeper(broker, store, now)
     signal.signal(signal.SIGTERM, lambda *_: broker.call(lambda: (keeper.stop(), engine.stop(timedelta(seconds=5)))))
     engine.start()

@@ -21,3 +21,13 @@ def remember(transaction: Connection, subscription: str, patterns: Iterable[str]
     if new := wanted - known:
         transaction.execute(insert(table), [{"subscription": subscription, "pattern": each} for each in sorted(new)])
     return known - wanted
+
+
+def names(transaction: Connection) -> set[str]:
+    """Return the names of all subscriptions that were ever bound."""
+    return set(transaction.scalars(select(table.c.subscription).distinct()))
+
+
+def of(transaction: Connection, subscription: str) -> set[str]:
+    """Return the patterns that the queue of *subscription* was ever bound by."""
+    return set(transaction.scalars(select(table.c.pattern).where(table.c.subscription == subscription)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ..errors import StoreError
-from .schema import VERSION, metadata, versions
+from . import migrations
+from .schema import VERSION
+
+log = logging.getLogger(__name__)
 
 _PATIENCE = 5
 """Seconds to wait for another writer: less than a heartbeat, since the broker's thread is waiting too."""
@@ -75,27 +79,21 @@ class Store:
     def _open(self) -> None:
         # A store that is there is only looked at: its disk may be full, or not ours to write.
         with self.reading() as transaction:
-            is_there = inspect(transaction).has_table(versions.name) and self._check(transaction)
-        if not is_there:
-            with self.writing() as transaction:
-                self._prepare(transaction)
-
-    def _prepare(self, transaction: Connection) -> None:
-        # Another may be at it, or have been since we looked.
-        lock(transaction)
-        metadata.create_all(transaction)
-        if not self._check(transaction):
-            transaction.execute(insert(versions), {"version": VERSION})
-
-    def _check(self, transaction: Connection) -> bool:
-        """Say whether a version is written; raises StoreError where it is not ours."""
-        found = transaction.execute(select(versions.c.version)).scalar()
-        if found not in (None, VERSION):
+            found = migrations.version(transaction)
+        if found == VERSION:
+            return
+        if (found and not found.isdigit()) or int(found or 0) > int(VERSION):
             raise StoreError(
                 f"store {self.name} is of version {found}, this release reads version {VERSION}: "
                 "use the release that made it or a newer one, or another store"
             )
-        return found is not None
+        with self.writing() as transaction:
+            # Another may be at it, or have been since we looked.
+            lock(transaction)
+            if migrations.version(transaction) != VERSION:
+                migrations.upgrade(transaction)
+                if found:
+                    log.info("store is of this release now", extra={"store": self.name, "before": found})
 
 
 def lock(transaction: Connection) -> None:

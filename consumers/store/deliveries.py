@@ -7,17 +7,32 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
+from .attempts import Row, find
 from .schema import deliveries as table
+
+__all__ = [
+    "Attempt",
+    "Begun",
+    "Known",
+    "Row",
+    "Unfinished",
+    "claim",
+    "find",
+    "look_up",
+    "record",
+    "running",
+    "unfinished",
+]
 
 _DONE, _RETRY, _DEAD, _WAIT = "done", "retry", "dead", "wait"
 
@@ -40,6 +55,7 @@ class Attempt:
     started: datetime
     ended: datetime | None = None
     outcome: Outcome | None = None
+    lane: str | None = None
 
 
 Known = dict[Key, dict[int, Begun]]
@@ -101,6 +117,39 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
         transaction.execute(ended, rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A delivery that is being attempted, or is to be attempted *again* at a moment."""
+
+    event_id: str
+    again: datetime | None
+
+
+def unfinished(transaction: Connection, subscription: str, lanes: Collection[str]) -> dict[str, list[Unfinished]]:
+    """Return what is not finished of *subscription*, by lane, the earliest event first."""
+    later = table.alias()
+    same = [later.c[name] == table.c[name] for name in ("event_id", "subscription", "replay")]
+    query = (
+        select(table.c.lane, table.c.event_id, table.c.ended, table.c.delay)
+        .where(table.c.subscription == subscription, table.c.lane.in_([*lanes]))
+        .where(table.c.outcome.is_(None) | table.c.outcome.in_((_RETRY, _WAIT)))
+        .where(~exists().where(*same, later.c.attempt > table.c.attempt))
+        .order_by(table.c.event_id)
+    )
+    found: dict[str, list[Unfinished]] = defaultdict(list)
+    for lane, event_id, ended, delay in transaction.execute(query):
+        found[lane].append(Unfinished(event_id, ended + timedelta(seconds=delay or 0) if ended else None))
+    return found
+
+
+def running(transaction: Connection, subscription: str) -> set[Key]:
+    """Return the deliveries of *subscription* whose latest attempt has begun and has no outcome."""
+    query = select(table.c.event_id, table.c.subscription, table.c.replay).where(
+        table.c.subscription == subscription, table.c.outcome.is_(None)
+    )
+    return {Key(*row) for row in transaction.execute(query)}
+
+
 _WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
 
 
@@ -127,6 +176,7 @@ def _row(attempt: Attempt) -> dict[str, object]:
         "result": None,
         "digest": attempt.digest,
         "owner": attempt.owner,
+        "lane": attempt.lane,
     }
     match attempt.outcome:
         case Done(result, reason):
@@ -163,45 +213,3 @@ def _outcome(outcome: str | None, delay: int | None, reason: str | None, result:
     if outcome == _WAIT:
         return Waiting(timedelta(seconds=delay or 0), reason or "", facts)
     return DeadLetter(reason or "", facts) if outcome == _DEAD else Skipped(outcome, reason or "", facts)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One attempt as it is shown: *outcome* is None while it is open."""
-
-    event_id: str
-    subscription: str
-    replay: str
-    attempt: int
-    event: str
-    topic: str
-    node: str
-    started: datetime
-    ended: datetime | None
-    outcome: str | None
-    reason: str | None
-    result: Mapping[str, object]
-    digest: str
-
-
-def find(
-    transaction: Connection,
-    *,
-    event_id: str | None = None,
-    subscription: str | None = None,
-    event: str | None = None,
-    outcome: str | None = None,
-    since: datetime | None = None,
-    limit: int = 100,
-) -> list[Row]:
-    """Return the latest *limit* attempts that fit all filters, newest first; *event* is a type or its last word."""
-    query = select(*(table.c[name] for name in Row.__slots__)).order_by(table.c.started.desc()).limit(limit)
-    for column, value in (("event_id", event_id), ("subscription", subscription), ("outcome", outcome)):
-        if value is not None:
-            query = query.where(table.c[column] == value)
-    if event is not None:
-        query = query.where(or_(table.c.event == event, table.c.event.endswith(f".{event}", autoescape=True)))
-    if since is not None:
-        query = query.where(table.c.started >= since)
-    rows = [dict(each) for each in transaction.execute(query).mappings()]
-    return [Row(**row | {"result": json.loads(row["result"]) if row["result"] else {}}) for row in rows]

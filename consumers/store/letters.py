@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from ..fingerprints import fingerprint
+from .schema import amendments
 from .schema import letters as table
 
 Kind = Literal["delivery", "record", "unrouted"]
@@ -93,6 +96,16 @@ def get(transaction: Connection, letter_id: str) -> Letter | None:
     return None if row is None else _letter(row)
 
 
+def get_all(transaction: Connection, letter_ids: Collection[str]) -> dict[str, Letter]:
+    """Return the letters of these ids, as far as they are there, by id."""
+    ids = [*letter_ids]
+    found: dict[str, Letter] = {}
+    for at in range(0, len(ids), _MANY):
+        query = select(table).where(table.c.id.in_(ids[at : at + _MANY]))
+        found |= {row["id"]: _letter(row) for row in transaction.execute(query).mappings()}
+    return found
+
+
 def find(  # noqa: PLR0913 - one argument a filter
     transaction: Connection,
     *,
@@ -102,15 +115,17 @@ def find(  # noqa: PLR0913 - one argument a filter
     event_id: str | None = None,
     event: str | None = None,
     reason: str | None = None,
+    failure: str | None = None,
     before: datetime | None = None,
     since: datetime | None = None,
     limit: int = 100,
 ) -> list[Letter]:
     """Return the latest *limit* letters that fit all filters, newest first.
 
-    *event* is an event type or its last word, *reason* a part of the reason; None lets all pass.
+    *event* is an event type or its last word, *reason* a part of the reason, *failure* its fingerprint; None lets all
+    pass.
     """
-    query = select(table).order_by(table.c.kept_at.desc(), table.c.id).limit(limit)
+    query = select(table).order_by(table.c.kept_at.desc(), table.c.id)
     same = {"state": state, "kind": kind, "subscription": subscription, "event_id": event_id}
     for column, value in same.items():
         if value is not None:
@@ -123,7 +138,50 @@ def find(  # noqa: PLR0913 - one argument a filter
         query = query.where(table.c.kept_at < before)
     if since is not None:
         query = query.where(table.c.kept_at >= since)
-    return [_letter(row) for row in transaction.execute(query).mappings()]
+    if failure is None:
+        return [_letter(row) for row in transaction.execute(query.limit(limit)).mappings()]
+    # The fingerprint is in no column: so it can be made better, and then holds for what is there as well.
+    rows = transaction.execute(query.execution_options(yield_per=_PAGE)).mappings()
+    return [_letter(row) for row in islice((row for row in rows if fingerprint(row["reason"]) == failure), limit)]
+
+
+_MANY = 10_000
+"""Values in a statement: databases bound them."""
+
+_PAGE = 1000
+"""Rows that are looked at in one go, where they are not chosen by the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What somebody changed of a letter's event: *body* is the event as it is to be replayed."""
+
+    letter: str
+    number: int
+    by: str
+    at: datetime
+    changes: Sequence[Mapping[str, object]]
+    body: bytes
+
+
+def amend(
+    transaction: Connection, letter_id: str, *, by: str, at: datetime, changes: Sequence[object], body: bytes
+) -> None:
+    """Write that the event of a letter was changed; the letter itself stays as it was kept."""
+    number = len(amended(transaction, [letter_id]).get(letter_id, ())) + 1
+    row = {"letter": letter_id, "number": number, "by": by, "at": at, "changes": json.dumps(changes), "body": body}
+    transaction.execute(insert(amendments).values(row))
+
+
+def amended(transaction: Connection, letter_ids: Collection[str]) -> dict[str, list[Amendment]]:
+    """Return what was changed of each of these letters, the last change last."""
+    found: dict[str, list[Amendment]] = {}
+    ids = [*letter_ids]
+    for at in range(0, len(ids), _MANY):
+        query = select(amendments).where(amendments.c.letter.in_(ids[at : at + _MANY])).order_by(amendments.c.number)
+        for row in transaction.execute(query).mappings():
+            found.setdefault(row["letter"], []).append(Amendment(**{**row, "changes": json.loads(row["changes"])}))
+    return found
 
 
 def give_nonce(transaction: Connection, letter_id: str, nonce: str) -> str:

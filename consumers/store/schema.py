@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 1
-"""What this release reads and writes; a store of a newer one is refused."""
+VERSION = "2"
+"""What this release reads and writes: the last revision in `migrations`."""
 
 
 class Moment(TypeDecorator[datetime]):
@@ -44,7 +44,8 @@ class Plain(TypeDecorator[str]):
 
 metadata = MetaData()
 
-versions = Table("store_version", metadata, Column("version", Integer, primary_key=True))
+versions = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own, hence not among ours."""
 
 deliveries = Table(
     "deliveries",
@@ -64,8 +65,80 @@ deliveries = Table(
     Column("result", Text),
     Column("digest", String(64), nullable=False),
     Column("owner", Text, nullable=False),
+    Column("lane", Plain),
     Index("deliveries_by_start", "started"),
     sqlite_with_rowid=False,
+)
+_unfinished = deliveries.c.outcome.is_(None) | deliveries.c.outcome.in_(("retry", "wait"))
+Index(
+    "deliveries_unfinished",
+    deliveries.c.subscription,
+    deliveries.c.lane,
+    sqlite_where=_unfinished,
+    postgresql_where=_unfinished,
+)
+
+passes = Table(
+    "passes",
+    metadata,
+    Column("subscription", String(100), primary_key=True),
+    Column("rule", String(16), primary_key=True),
+    Column("key", Plain, primary_key=True),
+    Column("event_id", String(26), primary_key=True),
+    Column("at", Moment, nullable=False),
+    Index("passes_by_time", "at"),
+    sqlite_with_rowid=False,
+)
+
+folds = Table(
+    "folds",
+    metadata,
+    Column("subscription", String(100), primary_key=True),
+    Column("head", String(26), primary_key=True),
+    Column("key", Plain, nullable=False),
+    Column("due", Moment, nullable=False),
+    Column("told", Moment),
+    Column("events", Integer, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index("folds_by_key", "subscription", "key"),
+    sqlite_with_rowid=False,
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("subscription", String(100), nullable=False),
+    Column("where", Text, nullable=False),
+    Column("author", Plain, nullable=False),
+    Column("comment", Plain, nullable=False),
+    Column("made", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("target", Plain, primary_key=True),
+    Column("failed", Integer, nullable=False),
+    Column("until", Moment),
+    Column("opened", Moment),
+    Column("reason", Plain, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("event_id", String(26), nullable=False),
+    Column("subscription", String(100), nullable=False),
+    Column("event", Plain, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("asked", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("by", Plain, nullable=False),
+    Column("answered", Moment),
 )
 
 events = Table(
@@ -100,6 +173,18 @@ letters = Table(
     Column("by", Plain, nullable=False),
     Column("settled_at", Moment),
     Index("letters_by_state", "state", "kept_at"),
+)
+
+amendments = Table(
+    "amendments",
+    metadata,
+    Column("letter", String(16), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("by", Plain, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("changes", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 bindings = Table(

@@ -29,7 +29,8 @@ __all__ = ["GROUP", "Delivery", "Handler", "Kinds", "Remark", "Report", "Surroun
 
 GROUP = "clusterbus.verbs"
 
-log = logging.getLogger(__name__)
+# Not `log`: that is the package of a verb, and once it is imported also a name in here.
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class Verb(Closed):
         """Yield what is wrong here, or may not have been meant, as this machine is now; places are below the verb."""
         yield from ()
 
+    reports: ClassVar[tuple[str, str] | None] = None
+    """The events of source `clusterbus` that tell of its outcomes: one for success, one for failure."""
+
     @abstractmethod
     def handler(self, surroundings: Surroundings) -> Handler:
         """Return what does it.  Raises SubscriptionsError (`surroundings.mistake`) where it can't on this machine."""
@@ -103,10 +107,10 @@ def installed() -> Mapping[str, type[Verb]]:
         try:
             verb = each.load()
         except Exception as error:  # noqa: BLE001 - somebody else's module must not end all commands
-            log.error("verb can't be loaded", extra={"verb": each.name, "from": each.value, "reason": repr(error)})  # noqa: TRY400 - the reason says it all
+            logger.error("verb can't be loaded", extra={"verb": each.name, "from": each.value, "reason": repr(error)})  # noqa: TRY400 - the reason says it all
             continue
         if isinstance(verb, type) and issubclass(verb, Verb):
             found[each.name] = verb
         else:
-            log.error("entry point is no verb", extra={"verb": each.name, "from": each.value})
+            logger.error("entry point is no verb", extra={"verb": each.name, "from": each.value})
     return found

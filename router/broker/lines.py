@@ -106,7 +106,9 @@ class Line:
 
     def declare(self, todo: list[Step]) -> None:
         """Have *todo* there, over this connection and each that follows."""
-        self._wanted += todo
+        # What is wanted anew takes the place of what was wanted before, be it that it is to be gone now.
+        things = [each.thing for each in todo]
+        self._wanted = [each for each in self._wanted if each.thing not in things] + todo
         self._todo += todo
         self._work.hold()
         self._then(None)

@@ -163,9 +163,12 @@ def queue_of(subscription: str) -> str:
     return f"clusterbus.sub.{subscription}"
 
 
-def subscription(name: str, patterns: Iterable[str]) -> Topology:
-    """Return the queue of subscription *name*, bound to events by *patterns* and to its retries by its name."""
-    queue = Queue(queue_of(name), _quorum(DEAD))
+def subscription(name: str, patterns: Iterable[str], *, ordered: bool = False) -> Topology:
+    """Return the queue of subscription *name*, bound to events by *patterns* and to its retries by its name.
+
+    An *ordered* one has one active consumer at a time.
+    """
+    queue = Queue(queue_of(name), _quorum(DEAD, single_active_consumer=True) if ordered else _quorum(DEAD))
     returns = Binding(RETURN, queue.name, arguments={"x-match": "all", "subscription": name})
     return Topology(
         queues=(queue,), bindings=(*(Binding(EVENTS, queue.name, pattern) for pattern in patterns), returns)

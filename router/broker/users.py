@@ -33,7 +33,9 @@ class Role(Enum):
 
     NODE = "publishes its own records"
     ROUTER = "reads records, publishes events and rejected records"
-    CONSUMER = "declares and reads its subscriptions, retries, dead-letters, reads the letters and the history"
+    CONSUMER = (
+        "declares and reads its subscriptions, retries, dead-letters, says what it did, reads letters and history"
+    )
     OPERATOR = "declares everything of clusterbus, and may publish and read all of it"
 
 
@@ -65,17 +67,22 @@ def definitions(
         "users": [_user(each, salt) for each in known],
         "permissions": [{"user": each.name, "vhost": vhost} | _permissions(each.role) for each in known],
         "topic_permissions": [
-            {
-                "user": each.name,
-                "vhost": vhost,
-                "exchange": INGRESS,
-                "write": ingress_pattern(each.name, cluster),
-                "read": _NOTHING,
-            }
+            {"user": each.name, "vhost": vhost} | topics
             for each in known
-            if each.role is Role.NODE
+            if (topics := _topics(each, cluster)) is not None
         ],
     }
+
+
+def _topics(user: User, cluster: str | None) -> dict[str, str] | None:
+    match user.role:
+        case Role.NODE:
+            return {"exchange": INGRESS, "write": ingress_pattern(user.name, cluster), "read": _NOTHING}
+        case Role.CONSUMER:
+            # What consumers themselves say, of the actions that they took; no source's events.
+            return {"exchange": EVENTS, "write": rf"^clusterbus\.{_ANY_WORD}\.action\.", "read": ".*"}
+        case _:
+            return None
 
 
 def _check(users: list[User], cluster: str | None) -> None:
@@ -133,7 +140,7 @@ def _permissions(role: Role) -> dict[str, str]:
             # `read` on the queue and `write` on that.
             return _rights(
                 configure=[],
-                write=[RETRY, RETURN, DEAD],
+                write=[RETRY, RETURN, DEAD, EVENTS],
                 read=[EVENTS, RETURN, DEAD, REJECTED, UNROUTED, HISTORY],
                 everywhere=_SUBSCRIPTIONS,
             )

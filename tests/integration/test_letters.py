@@ -4,7 +4,8 @@ from datetime import timedelta
 import pika
 import pytest
 
-from consumers.letters import find, replay, show
+from consumers.letters import find, show
+from consumers.replays import replay
 from consumers.retries import RetryPolicy
 from consumers.store import Store
 from router.broker import Settlement

@@ -146,7 +146,7 @@ def test_a_command_past_its_time_is_ended_with_its_children(tmp_path):
 
 
 def test_a_command_that_ignores_the_gentle_signal_is_killed(monkeypatch):
-    monkeypatch.setattr("consumers.run.GRACE", timedelta(milliseconds=300))
+    monkeypatch.setattr("consumers.verbs.run.command.GRACE", timedelta(milliseconds=300))
     code = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     began = time.monotonic()
 

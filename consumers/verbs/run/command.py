@@ -6,7 +6,7 @@ ours but what is written here: what the event is, and its variables.
 
 from __future__ import annotations
 
-import errno
+import dataclasses
 import json
 import logging
 import os
@@ -14,7 +14,7 @@ import pwd
 import re
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from router.events import Value
@@ -25,6 +25,7 @@ from ...errors import Rejected
 from ...templates import Template
 from .. import Handler, Surroundings
 from . import RunVerb
+from .detached import HOPELESS, Detached, Ended
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ LONGEST_VARIABLE = 32768
 LARGEST_ENVIRONMENT = 512 * 1024
 """Octets of all variables together: Linux takes 2 MiB of words and environment by default, less on small stacks."""
 
-_HOPELESS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
-_HOPELESS |= {errno.E2BIG, errno.EISDIR}
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -49,13 +48,20 @@ class CommandHandler(Handler):
         self._verb, self._stopping = verb, surroundings.stopping
         self._words = [Template(each) for each in verb.command]
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
-        self._user = _user(surroundings, verb.user)
+        self._user = user_of(surroundings, verb.user)
+        self._detached = Detached(surroundings) if verb.detach else None
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Run the command for *delivery*; its exit code is the outcome.  None where it was broken off by a stop."""
+        command = self._command(delivery)
+        if self._detached:
+            return self._blaming(self._run_detached(self._detached, command, delivery))
         if delivery.repeated and (left := children.end(delivery.mark)):
             log.warning("ended what a killed consumer left running", extra={"mark": delivery.mark, "processes": left})
-        command = processes.Command(
+        return self._blaming(_report(_run(command, delivery.event.to_json(), self._stopping), self._verb.timeout))
+
+    def _command(self, delivery: Delivery) -> processes.Command:
+        return processes.Command(
             words=self._rendered(delivery),
             environment=self._variables(delivery),
             mark=delivery.mark,
@@ -64,11 +70,28 @@ class CommandHandler(Handler):
             output=self._verb.output,
             user=self._user,
         )
-        return _report(_run(command, delivery.event.to_json(), self._stopping), self._verb.timeout)
+
+    def _run_detached(self, detached: Detached, command: processes.Command, delivery: Delivery) -> Report | None:
+        ended = detached.run(command, delivery.event.to_json(), about(delivery) | {"command": list(command.words)})
+        return _of_job(ended, self._verb.timeout) if isinstance(ended, Ended) else ended
+
+    def _blaming(self, report: Report | None) -> Report | None:
+        """Blame the program where it hangs or can't be started; an exit code may be about the event."""
+        if report is None or report.failure is None or report.failure.startswith(("exit", "signal")):
+            return report
+        return dataclasses.replace(report, blamed=(self._target,))
 
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the command as it would be run."""
-        return {"command": self._rendered(delivery), "user": self._verb.user}
+        return {"command": self._rendered(delivery), "user": self._verb.user, "detach": self._verb.detach}
+
+    def targets(self, delivery: Delivery) -> Sequence[str]:  # noqa: ARG002 - the same for all
+        """Return the program, which no event chooses."""
+        return (self._target,)
+
+    @property
+    def _target(self) -> str:
+        return f"run {self._verb.command[0]}"
 
     def _rendered(self, delivery: Delivery) -> list[str]:
         return [each.render(delivery) for each in self._words]
@@ -78,13 +101,30 @@ class CommandHandler(Handler):
         return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", **own, **facts(delivery)}
 
 
+def about(delivery: Delivery) -> dict[str, object]:
+    """Return what a job says of the *delivery* that it is for."""
+    event = delivery.event
+    return {
+        "subscription": delivery.subscription,
+        "event": event.id,
+        "type": event.type,
+        "attempt": delivery.attempt,
+        **({"replay": delivery.replay} if delivery.replay else {}),
+    }
+
+
 def facts(delivery: Delivery) -> dict[str, str]:
     """Return what the environment says of *delivery*: what it is, and each variable that has a value.
 
     `CLUSTERBUS_CUT` names the variables that are too large to be there whole; standard input has them.
     """
+    variables, cut = _event_variables(delivery.event.data)
+    return {**identity(delivery), **({"CLUSTERBUS_CUT": " ".join(cut)} if cut else {}), **variables}
+
+
+def identity(delivery: Delivery) -> dict[str, str]:
+    """Return what the environment says of *delivery* less the variables: it is always small."""
     event = delivery.event
-    variables, cut = _event_variables(event.data)
     return {
         "CLUSTERBUS_EVENT_ID": event.id,
         "CLUSTERBUS_TYPE": _plain(event.type),
@@ -93,8 +133,6 @@ def facts(delivery: Delivery) -> dict[str, str]:
         "CLUSTERBUS_CLUSTER": event.cluster,
         "CLUSTERBUS_SUBSCRIPTION": delivery.subscription,
         "CLUSTERBUS_ATTEMPT": str(delivery.attempt),
-        **({"CLUSTERBUS_CUT": " ".join(cut)} if cut else {}),
-        **variables,
     }
 
 
@@ -130,7 +168,7 @@ def _run(command: processes.Command, feed: bytes, stopping: threading.Event) -> 
     try:
         return processes.run(command, feed, stopping)
     except OSError as error:
-        if error.errno in _HOPELESS:
+        if error.errno in HOPELESS:
             raise Rejected(f"command {command.words[0]!r} cannot be run: {error.strerror}") from error
         raise
     except (ValueError, subprocess.SubprocessError) as error:
@@ -161,13 +199,34 @@ def _report(ended: processes.Ended, timeout: timedelta) -> Report | None:
     )
 
 
+def _of_job(ended: Ended, timeout: timedelta) -> Report:
+    """Return the report of a command that ran as a job: as of one that did not, but for what it said as errors."""
+    result, facts_of_job = ended.result, {"job": ended.job.id}
+    if ended.lost:
+        return Report("lost", ended.lost, facts_of_job)
+    code = result.get("exit", -result["signal"] if "signal" in result else None)
+    through = processes.Ended(
+        code=code,
+        timed_out=result["ended"] == "timeout",
+        output=bytearray(ended.output or ended.errors),
+        octets=result["octets"],
+        seconds=result["seconds"],
+        left=result.get("left_behind", 0),
+    )
+    report = _report(through, timeout)
+    assert report is not None  # noqa: S101 - for the reader: only what was stopped has none
+    errors = {"errors": ended.errors.decode("utf-8", "replace")} if ended.errors and ended.output else {}
+    return dataclasses.replace(report, result={**report.result, **errors, **facts_of_job})
+
+
 def _tail(ended: processes.Ended) -> str:
     """Return what a reason can hold of the output: its last line that was kept."""
     lines = ended.output.decode("utf-8", "replace").strip().splitlines()
     return f": {lines[-1][:500]}" if lines else ""
 
 
-def _user(surroundings: Surroundings, name: str | None) -> processes.User | None:
+def user_of(surroundings: Surroundings, name: str | None) -> processes.User | None:
+    """Return who *name* is, None where that is us.  Raises SubscriptionsError where we can't become that user."""
     if name is None:
         return None
     try:

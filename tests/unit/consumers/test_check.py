@@ -46,7 +46,7 @@ subscriptions:
     mode: shade
     concurrency: many
   - on: quota
-    notify: {to: [storage-team]}
+    mail: {to: [storage-team]}
   - name: both
     on: disk
     log: {}
@@ -75,7 +75,7 @@ EXPECTED = [
     (22, "quota-mail", "mode", "has to be 'live', 'shadow' or 'off', not 'shade'"),
     (23, "quota-mail", "concurrency", "has to be a valid integer, not 'many'"),
     (24, "entry 4", "name", "is missing"),
-    (25, "entry 4", "notify", "the verbs are log, run"),
+    (25, "entry 4", "mail", "the verbs are call, log, notify, post, run, scripts"),
     (29, "both", "run", "has the verbs log and run: one each"),
     (29, "both", "run.command", "'bin/tool' is a relative path"),
     (29, "both", "run.user", "there is no user 'no-such-user-here'"),
@@ -198,10 +198,10 @@ def test_a_mistake_in_one_file_keeps_out_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "line", "said"),
     [
-        ("on: quota", 3, "it: has no verb: one of log, run"),
+        ("on: quota", 3, "it: has no verb: one of call, log, notify, post, run, scripts"),
         ("on: quota\nrnu: {command: [x]}", 5, "it: rnu: unknown key; did you mean run?"),
         ("on: quota\nwhre: 'true'", 5, "it: whre: unknown key; did you mean where?"),
-        ("on: quota\npost: {}", 5, "it: post: unknown key; the verbs are log, run"),
+        ("on: quota\nmail: {}", 5, "it: mail: unknown key; the verbs are call, log, notify, post, run, scripts"),
         ("log: {}", 3, "it: on: is missing"),
         ("on: []\nlog: {}", 4, "it: on: is empty"),
         ("on: 5\nlog: {}", 4, "it: on: "),

@@ -1,130 +1,21 @@
 import threading
 from collections import Counter
-from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
 from consumers.deliveries import Report
-from consumers.engine import Engine
-from consumers.errors import StoreError
-from consumers.servings import Called, Logged, Serving, serve
-from consumers.store import Store, audit
+from consumers.servings import Logged, serve
 from consumers.store import deliveries as table
 from consumers.subscriptions import Subscriptions
-from consumers.verbs import Handler, Surroundings
+from consumers.verbs import Surroundings
 from consumers.verbs.log import LogVerb
 from router.broker import Message
-from router.broker.memory import Memory
 from router.broker.topology import DEAD, EVENTS, RETURN, queue_of
 from tests.consuming import make_event, make_subscription, now
+from tests.engines import Bench
 
 SECOND = timedelta(seconds=1)
-
-
-class Inline:
-    """An executor without threads: what is submitted runs when the test says so, or at once."""
-
-    def __init__(self):
-        self.held = None
-        self.waiting = []
-
-    def submit(self, function, *arguments):
-        future = Future()
-        if self.held is None:
-            function(*arguments)
-        else:
-            self.waiting.append((function, arguments))
-        return future
-
-    def release(self):
-        self.held = None
-        for function, arguments in self.waiting:
-            function(*arguments)
-        self.waiting = []
-
-    def shutdown(self, *, wait, cancel_futures):
-        pass
-
-
-class Flaky(Store):
-    """A store that cannot be written for as often as the test says."""
-
-    failures = 0
-
-    @contextmanager
-    def writing(self):
-        if self.failures:
-            self.failures -= 1
-            raise StoreError("database or disk is full")
-        with super().writing() as transaction:
-            yield transaction
-
-
-class Recorded(Handler):
-    """A handler that is the test's."""
-
-    def __init__(self, call):
-        self._call = call
-
-    def __call__(self, delivery):
-        return self._call(delivery)
-
-    def plan(self, delivery):
-        return {"call": delivery.event.id}
-
-
-class Bench:
-    """An engine over a broker in memory, with handlers of the test's own for what is no `log`."""
-
-    def __init__(self, folder):
-        self.broker = Memory(user="consumer")
-        self.store = Flaky(f"sqlite:///{folder / 'store.db'}")
-        self.pool = Inline()
-        self.calls = []
-        self.handler = lambda _delivery: Report()
-
-    def start(self, *subscriptions):
-        self.engine = Engine(
-            self.broker, self.store, Subscriptions(subscriptions=subscriptions), clock=now, serve=self._serve
-        )
-        self.engine.start()
-        self.broker.run()
-        return self
-
-    def _serve(self, subscription, surroundings):
-        if isinstance(subscription.verb, LogVerb):
-            return serve(subscription, surroundings)
-        way = Called(Recorded(self._call), 1)
-        way.pool = self.pool
-        return Serving(subscription, way)
-
-    def _call(self, delivery):
-        self.calls.append((delivery.subscription, delivery.event.id, delivery.attempt))
-        return self.handler(delivery)
-
-    def publish(self, *events, times=1):
-        for event in events:
-            for _ in range(times):
-                self.send(Message(EVENTS, event.topic, event.to_json(), event.id, event.type))
-        self.broker.run()
-
-    def send(self, message):
-        self.broker.another(user="router").publish(message, lambda _: None)
-        self.broker.run()
-
-    def rows(self):
-        with self.store.reading() as transaction:
-            return table.find(transaction)[::-1]
-
-    def audited(self):
-        with self.store.reading() as transaction:
-            return [each.id for each in audit.find(transaction)][::-1]
-
-    def waiting(self, queue):
-        held = self.broker.model.queue(queue)
-        return len(held.ready) + sum(len(each.unsettled) for each in held.subscribers)
 
 
 @pytest.fixture

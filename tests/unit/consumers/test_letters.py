@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumers.errors import LetterError, StoreError
-from consumers.letters import Keeper, drop, find, letter_of, message_of, plan, replay, show
+from consumers.letters import Keeper, drop, find, letter_of, show
+from consumers.replays import message_of, plan, replay
 from consumers.store import Store
 from router.broker import Arrival, Message, Settlement
 from router.broker.memory import Memory

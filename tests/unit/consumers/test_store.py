@@ -1,13 +1,18 @@
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, update
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, delete, text, update
 
 from consumers.deliveries import DeadLetter, Delivery, Done, Retry
 from consumers.errors import StoreError
-from consumers.store import Store, audit, bindings, letters, schema
+from consumers.store import Store, audit, bindings, letters, migrations, schema
 from consumers.store import deliveries as table
 from consumers.store.letters import Letter
 from tests.consuming import make_event
@@ -257,11 +262,45 @@ def test_a_transaction_that_fails_leaves_nothing(store):
         assert audit.find(transaction) == []
 
 
+def test_migrations_lead_to_the_tables_that_the_code_has(store):
+    with store.reading() as transaction:
+        assert compare_metadata(MigrationContext.configure(transaction), schema.metadata) == []
+
+
+def test_a_store_of_the_first_release_is_brought_to_this_one_with_all_that_is_in_it(tmp_path):
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    first = create_engine(url)
+    with first.begin() as transaction:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = transaction
+        command.upgrade(config, "1")
+        # As the first release left it, which did not know Alembic.
+        transaction.execute(text("DROP TABLE alembic_version"))
+        transaction.execute(text("CREATE TABLE store_version (version INTEGER PRIMARY KEY)"))
+        transaction.execute(text("INSERT INTO store_version VALUES (1)"))
+        transaction.execute(
+            text(
+                "INSERT INTO deliveries (event_id, subscription, replay, attempt, event, topic, node, started, digest,"
+                " owner) VALUES ('e', 's', '', 1, 'gpfs.mount', 't', 'n', '2026-11-20T12:00:00+00:00', 'd', 'o')"
+            )
+        )
+    first.dispose()
+
+    old = Store(url)
+
+    with old.reading() as transaction:
+        assert [row.event_id for row in table.find(transaction)] == ["e"]
+        assert compare_metadata(MigrationContext.configure(transaction), schema.metadata) == []
+    old.close()
+
+
 def test_a_store_of_a_newer_release_is_refused_with_the_way_out(store, url):
     with store.writing() as transaction:
-        transaction.execute(update(schema.versions).values(version=2))
+        transaction.execute(update(schema.versions).values(version_num="99"))
 
-    with pytest.raises(StoreError, match=r"store\.db is of version 2, this release reads version 1: use the release"):
+    with pytest.raises(StoreError, match=r"store\.db is of version 99, this release reads version 2: use the release"):
         Store(url)
 
 

@@ -77,6 +77,8 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "nodeSilent",
         "nodeBack",
         "recordRejected",
+        "runFinished",
+        "runFailed",
     }
 
 

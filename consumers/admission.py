@@ -1,0 +1,172 @@
+"""What of a batch is attempted now, and what is written of it: the consumer's side of the store.
+
+All of a batch is one transaction.  Where that fails nothing has changed, neither here nor there, and the batch is
+worked on again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from . import children
+from .breakers import Breaker
+from .deliveries import FOLDED, DeadLetter, Done, Outcome, Retry, judge
+from .flights import Flight
+from .gates import Refused, ask_all
+from .servings import Logged, Serving
+from .store import Store, audit, breakers, storms
+from .store import deliveries as table
+
+Due = Mapping[Flight, str]
+"""What is to be attempted, with the owner of the row that says it has begun before; empty: none."""
+
+
+class Admission:
+    """Says which flights are due, and writes what begins and what has ended."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        """Write to *store* in the name of this process."""
+        self._store, self._clock = store, clock
+        self._owner = children.owner()
+
+    def due(self, fresh: Sequence[Flight]) -> tuple[dict[Flight, str], list[Flight]]:
+        """Return which of *fresh* are to be attempted, and those that another consumer of this machine is at.
+
+        The others get the outcome that is recorded.  Raises StoreError.
+        """
+        due: dict[Flight, str] = {}
+        elsewhere: list[Flight] = []
+        if not fresh:
+            return due, elsewhere
+        with self._store.reading() as transaction:
+            known = table.look_up(transaction, (flight.key for flight in fresh))
+            given_up = {flight: _given_up(transaction, flight) for flight in fresh if _is_replayed(flight)}
+        for flight in fresh:
+            begun = known.get(flight.key)
+            if begun is None:
+                if flight in given_up:
+                    flight.delivery = dataclasses.replace(flight.delivery, earlier=given_up[flight])
+                due[flight] = ""
+                continue
+            number = flight.delivery.attempt
+            flight.outcome = judge(number, {each: row.outcome for each, row in begun.items()})
+            if flight.outcome:
+                flight.is_recorded = True
+                flight.serving.counts.repeated += 1
+                continue
+            owner = begun[number].owner if number in begun else ""
+            if owner not in ("", self._owner) and children.is_alive(owner):
+                elsewhere.append(flight)
+                continue
+            earlier = begun.get(number) or begun.get(number - 1)
+            result = earlier.outcome.result if earlier and earlier.outcome else {}
+            flight.delivery = dataclasses.replace(flight.delivery, repeated=bool(owner), earlier=result)
+            due[flight] = owner
+        return due, elsewhere
+
+    def write(self, due: Due, ended: Sequence[Flight]) -> tuple[list[Flight], list[Flight]]:
+        """Write that *due* begin, unless a gate refuses, and how *ended* ended.
+
+        Return those that begin, and those that another consumer was quicker with; what was refused has its outcome.
+        Raises StoreError.
+        """
+        now = self._clock()
+        refused: Refused = {}
+        begun: dict[Flight, str] = {}
+        with self._store.writing() as transaction:
+            for serving, flights in _by_serving(due).items():
+                refused |= ask_all(serving.gates, transaction, flights, now)
+            begun = {flight: owner for flight, owner in due.items() if flight not in refused}
+            table.claim(transaction, ((self._attempt(flight, now), owner) for flight, owner in begun.items()))
+            if audited := [each.delivery for each in ended if _is_audited(each)]:
+                audit.append(transaction, audited)
+            rows = [self._attempt(flight, now, flight.outcome) for flight in ended]
+            rows += [self._attempt(flight, now, outcome) for flight, outcome in refused.items()]
+            table.record(transaction, rows)
+            _learn(transaction, ended, now)
+            won = self._won(transaction, begun)
+        for flight, outcome in refused.items():
+            flight.outcome = outcome
+        for flight in (*ended, *refused):
+            flight.is_recorded = True
+        return won, [flight for flight in begun if flight not in won]
+
+    def forget(self, before: datetime) -> None:
+        """Forget what passed a rate, and what was told, *before*, a portion of it.  Raises StoreError."""
+        with self._store.writing() as transaction:
+            storms.forget(transaction, before)
+
+    def _attempt(self, flight: Flight, now: datetime, outcome: Outcome | None = None) -> table.Attempt:
+        return table.Attempt(
+            flight.delivery,
+            self._owner,
+            flight.serving.digest,
+            flight.started or now,
+            (flight.ended or now) if outcome else None,
+            outcome,
+            flight.lane or None,
+        )
+
+    def _won(self, transaction: Connection, begun: Mapping[Flight, str]) -> list[Flight]:
+        """Return those of *begun* whose row is ours now."""
+        if not begun:
+            return []
+        known = table.look_up(transaction, (flight.key for flight in begun))
+        mine = table.Begun(self._owner, None)
+        return [flight for flight in begun if known[flight.key].get(flight.delivery.attempt) == mine]
+
+
+def _is_replayed(flight: Flight) -> bool:
+    return flight.delivery.attempt == 1 and flight.delivery.replay not in ("", FOLDED)
+
+
+def _given_up(transaction: Connection, flight: Flight) -> Mapping[str, object]:
+    """Return the result of the attempt whose dead letter is replayed: what of it was done is not done again."""
+    key = flight.key
+    found = table.find(transaction, event_id=key.event_id, subscription=key.subscription, outcome="dead", limit=1)
+    return found[0].result if found else {}
+
+
+def _by_serving(due: Due) -> Mapping[Serving, list[Flight]]:
+    """Return the flights of *due* that have gates before them, by serving."""
+    found: dict[Serving, list[Flight]] = defaultdict(list)
+    for flight in due:
+        if flight.serving.gates:
+            found[flight.serving].append(flight)
+    return found
+
+
+def _is_audited(flight: Flight) -> bool:
+    return isinstance(flight.serving.way, Logged) and flight.serving.way.is_audited
+
+
+def _learn(transaction: Connection, ended: Sequence[Flight], now: datetime) -> None:
+    """Remember what outcomes say of targets, and let the next of its kind pass where one came to nothing."""
+    for flight in ended:
+        subscription, outcome = flight.serving.subscription, flight.outcome
+        if isinstance(outcome, DeadLetter) and subscription.once_per:
+            storms.take_back(transaction, subscription.name, [flight.delivery.event.id])
+    met = {target for flight in ended for target in flight.targets}
+    if not met:
+        return
+    known = breakers.find(transaction, met)
+    closed: set[str] = set()
+    for flight in ended:
+        match flight.outcome:
+            case Done():
+                closed |= known.keys() & set(flight.targets)
+            case Retry(reason=reason, blamed=blamed) | DeadLetter(reason=reason, blamed=blamed):
+                for target in {*blamed} & {*flight.targets}:
+                    before = known.get(target) or Breaker(target)
+                    known[target] = before.after_failure(now, reason[:200])
+                    closed.discard(target)
+            case _:
+                pass
+    if closed:
+        breakers.close(transaction, closed)
+    breakers.write(transaction, [each for target, each in known.items() if target not in closed])

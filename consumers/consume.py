@@ -1,0 +1,121 @@
+"""The program `clusterbus consume`: serves subscriptions, and reads them anew when they change."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from watchfiles import watch
+
+from router.broker import Broker
+from router.broker.topology import Topology
+from router.catalogue import Catalogues
+from router.command import run_until_stopped
+from router.settings import Settings
+
+from . import check
+from .engine import Engine
+from .errors import StoreError, SubscriptionsError
+from .letters import Keeper
+from .store import Store
+from .subscriptions import Subscriptions
+
+log = logging.getLogger(__name__)
+
+_SUFFIXES = (".yaml", ".py")
+
+
+def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundation: Topology) -> None:
+    """Serve the subscriptions in *paths* over *broker* until a signal ends it.
+
+    Raises SubscriptionsError, StoreError and what `broker.run` raises.
+    """
+    subscriptions = check.load(paths, Catalogues.shipped(), settings)
+    store = Store(settings.consumers.store)
+    try:
+        engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation)
+        keeper = Keeper(broker, store, _now)
+
+        def stop() -> None:
+            keeper.stop()
+            engine.stop()
+
+        engine.start()
+        keeper.start()
+        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)))
+        with reader.reading():
+            run_until_stopped(broker, stop)
+    finally:
+        store.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def follow(engine: Engine, subscriptions: Subscriptions) -> None:
+    """Have *engine* serve *subscriptions*, or go on as it is where it can't; tell which."""
+    try:
+        change = engine.reload(subscriptions)
+    except (SubscriptionsError, StoreError) as error:
+        log.error("subscriptions can't be followed, those before hold", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it all
+        return
+    facts = {
+        "digest": subscriptions.digest,
+        "added": [each.name for each in change.added],
+        "changed": [each.name for each in change.changed],
+        "removed": list(change.removed),
+    }
+    log.info("subscriptions read anew" if change else "subscriptions read anew, nothing has changed", extra=facts)
+
+
+class Reader:
+    """Reads subscriptions anew on SIGHUP and when their files change; what has mistakes is told, and left."""
+
+    def __init__(self, paths: Sequence[Path], settings: Settings, found: Callable[[Subscriptions], None]) -> None:
+        """Give what is in *paths* to *found*, from a thread of its own: checking may take its time."""
+        self._paths, self._settings, self._found = paths, settings, found
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def read(self) -> None:
+        """Read now."""
+        with self._lock:
+            try:
+                subscriptions = check.load(self._paths, Catalogues.shipped(), self._settings)
+            except SubscriptionsError as error:
+                said = {"mistakes": [str(each) for each in error.mistakes]}
+                log.error("subscriptions have mistakes, those before hold", extra=said)  # noqa: TRY400 - the mistakes say it all
+                return
+            self._found(subscriptions)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read anew, whenever there is cause to, until the block ends."""
+        before = signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self.read, daemon=True).start())
+        watcher = threading.Thread(target=self._watch, name="subscriptions", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+            self._ended.set()
+            watcher.join(5)
+
+    def _watch(self) -> None:
+        # Folders and not files: editors put another file in the old one's place.
+        files = {each.resolve() for each in self._paths if not each.is_dir()}
+        folders = {each.resolve() for each in self._paths if each.is_dir()}
+        watched = folders | {each.parent for each in files}
+
+        def is_ours(_change: object, name: str) -> bool:
+            path = Path(name)
+            return path in files or (path.parent in folders and path.suffix in _SUFFIXES)
+
+        for _ in watch(*watched, watch_filter=is_ours, stop_event=self._ended, recursive=False, raise_interrupt=False):
+            self.read()

@@ -1,0 +1,42 @@
+"""What has to hold before an action: how many run at once, a check that succeeds, somebody's word."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from .fields import Closed, Command
+from .retries import Duration
+
+
+def _within_an_hour(value: timedelta) -> timedelta:
+    if value > timedelta(hours=1):
+        raise ValueError("is longer than 1h")
+    return value
+
+
+def _within_a_month(value: timedelta) -> timedelta:
+    if value > timedelta(days=31):
+        raise ValueError("is longer than 31d")
+    return value
+
+
+class Ask(Closed):
+    """Somebody has to approve each delivery *within* that time, by `clusterbus jobs approve`; else it is skipped."""
+
+    within: Annotated[Duration, AfterValidator(_within_a_month)] = timedelta(hours=24)
+
+
+class Guard(Closed):
+    """What has to hold right before a delivery's handler is called.
+
+    *at_most* bounds how many of the subscription run at once, over all consumers; the others wait in the broker.
+    *only_if* is a command that has to succeed, within *timeout*; where it does not, the delivery is skipped.
+    """
+
+    at_most: int | None = Field(default=None, ge=1, le=1000)
+    only_if: Command | None = None
+    timeout: Annotated[Duration, AfterValidator(_within_an_hour)] = timedelta(seconds=30)
+    ask: Ask | None = None

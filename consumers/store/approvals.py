@@ -1,0 +1,64 @@
+"""The table of approvals: deliveries that wait for somebody's word, and the word."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from ..deliveries import Key
+from .schema import approvals as table
+
+State = Literal["pending", "approved", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One question: may this delivery do what *plan* (JSON) says, and who has answered it how."""
+
+    id: str
+    event_id: str
+    subscription: str
+    event: str
+    plan: str
+    asked: datetime
+    until: datetime
+    state: State = "pending"
+    by: str = ""
+    answered: datetime | None = None
+
+
+def identity(key: Key) -> str:
+    """Return the id of the approval for a delivery: always the same.
+
+    >>> identity(Key("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", "restart-disk", ""))
+    '77691928'
+    """
+    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:8]
+
+
+def get(transaction: Connection, approval_id: str) -> Approval | None:
+    """Return the approval of this id, or None."""
+    row = transaction.execute(select(table).where(table.c.id == approval_id)).mappings().one_or_none()
+    return None if row is None else Approval(**row)
+
+
+def ask(transaction: Connection, approval: Approval) -> None:
+    """Write the question."""
+    transaction.execute(insert(table), asdict(approval))
+
+
+def answer(transaction: Connection, approval_id: str, state: State, by: str, at: datetime) -> bool:
+    """Write the answer; False where there is no such question, it is answered already, or its time is up."""
+    here = (table.c.id == approval_id) & (table.c.state == "pending") & (table.c.until > at)
+    return transaction.execute(update(table).where(here).values(state=state, by=by, answered=at)).rowcount == 1
+
+
+def pending(transaction: Connection, at: datetime) -> list[Approval]:
+    """Return the questions that can be answered at this moment, oldest first."""
+    query = select(table).where(table.c.state == "pending", table.c.until > at).order_by(table.c.asked)
+    return [Approval(**row) for row in transaction.execute(query).mappings()]

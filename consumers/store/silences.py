@@ -1,0 +1,43 @@
+"""The table of silences: who wants to hear nothing of what, until when, and why.  They are kept when they are over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from .schema import silences as table
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """One silence: of *subscription*, or of all that tell people where it is empty, for events that match *where*."""
+
+    id: str
+    subscription: str
+    where: str
+    author: str
+    comment: str
+    made: datetime
+    until: datetime
+
+
+def add(transaction: Connection, silence: Silence) -> None:
+    """Write *silence*."""
+    transaction.execute(insert(table), asdict(silence))
+
+
+def find(transaction: Connection, *, at: datetime | None = None) -> list[Silence]:
+    """Return all silences, or those that hold *at* a moment, oldest first."""
+    query = select(table).order_by(table.c.id)
+    if at is not None:
+        query = query.where(table.c.until > at)
+    return [Silence(**row) for row in transaction.execute(query).mappings()]
+
+
+def expire(transaction: Connection, silence_id: str, at: datetime) -> bool:
+    """End a silence *at* this moment; False where it is not there or over already."""
+    here = (table.c.id == silence_id) & (table.c.until > at)
+    return transaction.execute(update(table).where(here).values(until=at)).rowcount == 1

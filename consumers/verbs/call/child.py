@@ -1,0 +1,95 @@
+"""The process of one isolated call: `python -m consumers.verbs.call.child`, with the request on its input."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from router import Event
+
+from ... import handlers
+from ...deliveries import Delivery, Fold, Report
+from ...errors import Rejected
+from . import results
+from .arguments import Arguments
+from .function import called
+from .references import Unusable, find
+
+
+def main() -> None:
+    """Do what the request says, write the outcome to the descriptor that it names, and leave."""
+    own = os.getpid()
+    request = json.loads(sys.stdin.buffer.read())
+    _settle_in(request["outcome"])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    if request["memory"]:
+        resource.setrlimit(resource.RLIMIT_AS, (request["memory"], limits[1]))
+    wire = _outcome(request)
+    if os.getpid() == own:
+        # What is left of the memory has to do for the function, not for what we say of it.
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        _write(request["outcome"], json.dumps(wire).encode())
+    # Threads that the function left behind are not waited for, nor what it asked to be done at the end.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(0)
+
+
+def _settle_in(outcome: int) -> None:
+    # What the function starts gets neither our import path nor the descriptor, and it cannot wait for our input.
+    os.environ.pop("PYTHONPATH", None)
+    os.set_inheritable(outcome, False)  # noqa: FBT003 - the library has no name for it
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.enable()
+
+
+def _outcome(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return results.to_wire(_call(request))
+    except Rejected as error:
+        return {"rejected": str(error)}
+    except Unusable as error:
+        # It was there when it was checked: another attempt may find it again.
+        return results.to_wire(Report("Unusable", str(error)))
+    except BaseException as error:  # noqa: BLE001 - there is nobody else to tell
+        return results.to_wire(results.failed(error))
+
+
+def _call(request: Mapping[str, Any]) -> Report:
+    event = Event.from_json(request["event"].encode())
+    folded = Fold(**request["folded"]) if request["folded"] else None
+    delivery = Delivery(
+        event,
+        request["subscription"],
+        request["topic"],
+        request["event"].encode(),
+        attempt=request["attempt"],
+        folded=folded,
+    )
+    folders, digest = [Path(each) for each in request["folders"]], None
+    if request["source"] is not None:
+        handlers.put_on_path(folders)
+        file, content = request["function"].rpartition(":")[0], request["source"].encode("latin-1")
+        handlers.execute(file, content)
+        digest = handlers.digest(file, content)
+    target = find(request["function"], folders, digest)
+    return called(target.make(), Arguments(target, request["fixed"]), delivery)
+
+
+def _write(file: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(file, content) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""What people are told: title and body of an event, in plain text, HTML or Markdown.  Pure: no service, no clock.
+
+No value of an event is markup, a second line or an endless text: values are made plain before a template sees them,
+and are escaped for what the message is written in.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from router.catalogue import Catalogues
+from router.events import Event, Value
+
+from ...deliveries import Delivery, Fold
+from ...templates import Template
+from ...texts import one_line, shortened
+from . import Importance, NotifyVerb
+
+Format = Literal["text", "html", "markdown"]
+
+LONGEST_TITLE = 200
+LONGEST_BODY = 16384
+_LONGEST_VALUE = 1000
+_LONGEST_ITEM = 120
+_MOST_ITEMS = 100
+
+_MARKDOWN = re.compile(r"([\\_*\[\]()~`<>#+=|{}.!&-])")
+# What chats take for a call to everybody, or to somebody, in whatever text they get.
+_MENTION = re.compile(r"@(?=(?:everyone|here|channel|all)\b)|<(?=[!@#])", re.IGNORECASE)
+_BROKEN = "\u2060"
+"""A word joiner: not to be seen, and no mention any more."""
+
+_BY_SEVERITY: Mapping[str, Importance] = {"warning": "warning", "error": "failure", "critical": "failure"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a contact is told, *body* being written in *format*."""
+
+    title: str
+    body: str
+    format: Format
+    importance: Importance
+
+
+class Messages:
+    """Writes the messages of one subscription; from any thread."""
+
+    def __init__(self, verb: NotifyVerb, catalogues: Catalogues) -> None:
+        """Write as *verb* says, else with the meanings and units of *catalogues*."""
+        self._title, self._body, self._html = (
+            Template(text) if text is not None else None for text in (verb.title, verb.body, verb.html)
+        )
+        self._importance = verb.importance
+        self._catalogues = catalogues
+
+    def message(self, delivery: Delivery, wanted: Format) -> Message:
+        """Return what a contact that reads *wanted* is told of *delivery*; raises TemplateError where it can't be."""
+        plain = _Plain(delivery)
+        title = self._title.render_text(plain) if self._title else _title(plain.event, plain.fold)
+        importance = self._importance or _BY_SEVERITY.get(plain.event.severity, "info")
+        body, written = self._written(plain, wanted)
+        # Cut markup is broken markup; what a template makes is bounded in itself.
+        body = body if written == "html" else shortened(body, LONGEST_BODY)
+        # Values are on one line already; what is written may be on several.
+        title = " ".join(title.splitlines()).strip() or plain.event.name
+        return Message(shortened(title, LONGEST_TITLE), body, written, importance)
+
+    def _written(self, plain: _Plain, wanted: Format) -> tuple[str, Format]:
+        """Return the body and what it is written in: text where there is nothing in what is *wanted*."""
+        if wanted == "html" and self._html:
+            return self._html.render_escaped(plain, html.escape), "html"
+        if self._body and wanted == "markdown":
+            return self._body.render_escaped(plain, _escape_markdown), "markdown"
+        if self._body:
+            return self._body.render_text(plain), "text"
+        return _WRITERS[wanted](list(facts(plain.event, plain.fold, self._catalogues))), wanted
+
+
+def facts(event: Event, fold: Fold, catalogues: Catalogues) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of *event*, as name and value, told as *fold*; an empty name is a heading."""
+    catalogue = catalogues.of(event.origin)
+    known = catalogue.get(event.name)
+    yield "", f"{event.name} {event.subject}" if event.subject else event.name
+    if known and known.meaning:
+        yield "meaning", known.meaning
+    yield "severity", event.severity
+    yield "cluster", event.cluster
+    if fold.count > 1:
+        yield "events", str(fold.count)
+        yield "nodes", fold.nodes
+        yield "first", fold.first
+        yield "last", fold.last
+    else:
+        yield "node", event.node
+        yield "time", event.time
+    for name, value in event.data.items():
+        values = list(fold.values.get(name, ())) if fold.count > 1 else [value]
+        if text := ", ".join(_text(each) for each in values if each is not None):
+            variable = catalogue.variable(name)
+            yield name, f"{text} {variable.unit}" if variable and variable.unit else text
+    yield "event id", event.id
+
+
+class _Plain:
+    """A delivery whose values are plain: bounded, on one line, nothing in them that cannot be seen."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.event = _event(delivery.event)
+        fold = delivery.fold
+        values = {one_line(name): [_value(each) for each in some] for name, some in fold.values.items()}
+        self.fold = Fold(fold.count, shortened(one_line(fold.nodes), _LONGEST_VALUE), fold.first, fold.last, values)
+        self._delivery = delivery
+
+    def as_dict(self) -> Mapping[str, Any]:
+        fold = {name: getattr(self.fold, name) for name in Fold.__dataclass_fields__}
+        return self.event.as_dict() | {"fold": fold}
+
+
+def _event(event: Event) -> Event:
+    texts = {name: _plain(value, _LONGEST_VALUE) for name, value in event if isinstance(value, str)}
+    return event.model_copy(
+        update={**texts, "data": {one_line(name): _value(each) for name, each in event.data.items()}}
+    )
+
+
+def _value(value: Value) -> Value:
+    if isinstance(value, str):
+        return _plain(value, _LONGEST_VALUE)
+    if isinstance(value, list):
+        items = [_plain(each, _LONGEST_ITEM) for each in value[:_MOST_ITEMS]]
+        return [*items, f"and {len(value) - _MOST_ITEMS} more"] if len(value) > _MOST_ITEMS else items
+    return value
+
+
+def _plain(text: str, limit: int) -> str:
+    # Cut first: the rest of a megabyte need not be looked through.
+    return _MENTION.sub(lambda found: found[0] + _BROKEN, one_line(shortened(text, limit)))
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _title(event: Event, fold: Fold) -> str:
+    about = f" {event.subject}" if event.subject else ""
+    where = f"{fold.count} events, {fold.nodes}" if fold.count > 1 else event.node
+    return f"[{event.severity}] {event.name}{about} ({event.cluster}: {where})"
+
+
+def _as_text(lines: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" if name else f"{value}\n" for name, value in lines)
+
+
+def _as_html(lines: Sequence[tuple[str, str]]) -> str:
+    rows = (
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>"
+        if name
+        else f'<tr><td colspan="2"><b>{html.escape(value)}</b></td></tr>'
+        for name, value in lines
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _as_markdown(lines: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(
+        f"- {_escape_markdown(name)}: {_escape_markdown(value)}" if name else f"**{_escape_markdown(value)}**\n"
+        for name, value in lines
+    )
+
+
+def _escape_markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+_WRITERS = {"text": _as_text, "html": _as_html, "markdown": _as_markdown}

@@ -1,0 +1,141 @@
+"""An engine over a broker in memory, on a clock that a test moves, with handlers of the test's own."""
+
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from consumers.deliveries import Report
+from consumers.engine import Engine
+from consumers.errors import StoreError
+from consumers.servings import Called, Serving, serve
+from consumers.store import Store, audit
+from consumers.store import deliveries as table
+from consumers.subscriptions import Subscriptions
+from consumers.verbs import Handler
+from consumers.verbs.log import LogVerb
+from router.broker import Message
+from router.broker.memory import Memory
+from router.broker.topology import EVENTS
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Inline:
+    """An executor without threads: what is submitted runs when the test says so, or at once."""
+
+    def __init__(self):
+        self.held = None
+        self.waiting = []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_running_or_notify_cancel()
+        if self.held is None:
+            function(*arguments)
+        else:
+            self.waiting.append((function, arguments))
+        return future
+
+    def release(self):
+        self.held = None
+        for function, arguments in self.waiting:
+            function(*arguments)
+        self.waiting = []
+
+    def shutdown(self, *, wait=True, cancel_futures=False):
+        pass
+
+
+class Flaky(Store):
+    """A store that cannot be written for as often as the test says."""
+
+    failures = 0
+
+    @contextmanager
+    def writing(self):
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("database or disk is full")
+        with super().writing() as transaction:
+            yield transaction
+
+
+class Recorded(Handler):
+    """A handler that is the test's."""
+
+    def __init__(self, call, depends_on=()):
+        self._call, self.depends_on = call, depends_on
+
+    def __call__(self, delivery):
+        return self._call(delivery)
+
+    def plan(self, delivery):
+        return {"call": delivery.event.id}
+
+    def targets(self, delivery):
+        return self.depends_on
+
+
+class Bench:
+    """An engine over a broker in memory, with handlers of the test's own for what is no `log`."""
+
+    def __init__(self, folder):
+        self.broker = Memory(user="consumer")
+        self.store = Flaky(f"sqlite:///{folder / 'store.db'}")
+        self.pool = Inline()
+        self.calls = []
+        self.depends_on = ()
+        self.handler = lambda _delivery: Report()
+
+    def start(self, *subscriptions):
+        self.engine = Engine(
+            self.broker, self.store, Subscriptions(subscriptions=subscriptions), clock=self.clock, serve=self._serve
+        )
+        self.engine.start()
+        self.broker.run()
+        return self
+
+    def clock(self):
+        """The broker's time."""
+        return START + self.broker.now
+
+    def _serve(self, subscription, surroundings):
+        if isinstance(subscription.verb, LogVerb):
+            return serve(subscription, surroundings)
+        way = Called(Recorded(self._call, self.depends_on), subscription.concurrency, least=100)
+        way.pool = self.pool
+        return Serving(subscription, way)
+
+    def _call(self, delivery):
+        self.calls.append((delivery.subscription, delivery.event.id, delivery.attempt))
+        return self.handler(delivery)
+
+    def publish(self, *events, times=1):
+        for event in events:
+            for _ in range(times):
+                self.send(Message(EVENTS, event.topic, event.to_json(), event.id, event.type))
+        self.broker.run()
+
+    def publish_at_once(self, events):
+        """Publish many, which arrive in as few batches as the prefetch allows."""
+        router = self.broker.another(user="router")
+        for event in events:
+            message = Message(EVENTS, event.topic, event.to_json(), event.id, event.type)
+            router.publish(message, lambda _: None)
+        self.broker.run()
+
+    def send(self, message):
+        self.broker.another(user="router").publish(message, lambda _: None)
+        self.broker.run()
+
+    def rows(self):
+        with self.store.reading() as transaction:
+            return table.find(transaction, limit=100_000)[::-1]
+
+    def audited(self):
+        with self.store.reading() as transaction:
+            return [each.id for each in audit.find(transaction)][::-1]
+
+    def waiting(self, queue):
+        held = self.broker.model.queue(queue)
+        return len(held.ready) + sum(len(each.unsettled) for each in held.subscribers)
