@@ -32,6 +32,7 @@ check: $(ready)
 	$(bin)/pytest -q -n $(workers) tests/unit router consumers shim
 
 bench: $(ready)
+	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(bin)/python -m tests.benchmarks
 
 clean:

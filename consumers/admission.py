@@ -18,12 +18,19 @@ from .breakers import Breaker
 from .deliveries import FOLDED, DeadLetter, Done, Outcome, Retry, judge
 from .flights import Flight
 from .gates import Refused, ask_all
-from .servings import Logged, Serving
-from .store import Store, audit, breakers, storms
+from .servings import Called, Logged, Serving
+from .store import Store, audit, breakers, bulk, storms
 from .store import deliveries as table
 
-Due = Mapping[Flight, str]
-"""What is to be attempted, with the owner of the row that says it has begun before; empty: none."""
+Due = Mapping[Flight, str | None]
+"""What is to be attempted, with the owner of the row that says it has begun before; empty: none.
+
+None: nobody has looked, since it comes for the first time, as nearly all do.  Whether that is so is seen in writing.
+"""
+
+
+class _Met(Exception):
+    """Some that nobody looked for were known after all."""
 
 
 class Admission:
@@ -34,12 +41,17 @@ class Admission:
         self._store, self._clock = store, clock
         self._owner = children.owner()
 
-    def due(self, fresh: Sequence[Flight]) -> tuple[dict[Flight, str], list[Flight]]:
+    def due(self, fresh: Sequence[Flight]) -> tuple[dict[Flight, str | None], list[Flight]]:
         """Return which of *fresh* are to be attempted, and those that another consumer of this machine is at.
 
         The others get the outcome that is recorded.  Raises StoreError.
         """
-        due: dict[Flight, str] = {}
+        guessed: dict[Flight, str | None] = {flight: None for flight in fresh if _comes_first(flight)}
+        looked_up, elsewhere = self._look_up([flight for flight in fresh if flight not in guessed])
+        return guessed | looked_up, elsewhere
+
+    def _look_up(self, fresh: Sequence[Flight]) -> tuple[dict[Flight, str | None], list[Flight]]:
+        due: dict[Flight, str | None] = {}
         elsewhere: list[Flight] = []
         if not fresh:
             return due, elsewhere
@@ -75,26 +87,46 @@ class Admission:
         Return those that begin, and those that another consumer was quicker with; what was refused has its outcome.
         Raises StoreError.
         """
+        try:
+            return self._write(due, ended)
+        except _Met:
+            found, elsewhere = self._look_up([flight for flight, owner in due.items() if owner is None])
+            known = {flight: owner for flight, owner in due.items() if owner is not None}
+            won, lost = self._write(known | found, ended)
+            return won, lost + elsewhere
+
+    def _write(self, due: Due, ended: Sequence[Flight]) -> tuple[list[Flight], list[Flight]]:
         now = self._clock()
         refused: Refused = {}
-        begun: dict[Flight, str] = {}
         with self._store.writing() as transaction:
             for serving, flights in _by_serving(due).items():
                 refused |= ask_all(serving.gates, transaction, flights, now)
-            begun = {flight: owner for flight, owner in due.items() if flight not in refused}
-            table.claim(transaction, ((self._attempt(flight, now), owner) for flight, owner in begun.items()))
+            won, lost = self._begin(transaction, {each: due[each] for each in due if each not in refused}, now)
             if audited := [each.delivery for each in ended if _is_audited(each)]:
                 audit.append(transaction, audited)
-            rows = [self._attempt(flight, now, flight.outcome) for flight in ended]
+            logged = [flight for flight in ended if isinstance(flight.serving.way, Logged)]
+            rows = [self._attempt(flight, now, flight.outcome) for flight in logged]
             rows += [self._attempt(flight, now, outcome) for flight, outcome in refused.items()]
             table.record(transaction, rows)
+            called = [flight for flight in ended if not isinstance(flight.serving.way, Logged)]
+            if called:
+                bulk.finish(transaction, [self._attempt(flight, now, flight.outcome) for flight in called])
             _learn(transaction, ended, now)
-            won = self._won(transaction, begun)
         for flight, outcome in refused.items():
             flight.outcome = outcome
         for flight in (*ended, *refused):
             flight.is_recorded = True
-        return won, [flight for flight in begun if flight not in won]
+        return won, lost
+
+    def _begin(self, transaction: Connection, due: Due, now: datetime) -> tuple[list[Flight], list[Flight]]:
+        """Write that *due* begin; return those that do, and those that another consumer was quicker with."""
+        new = [flight for flight, owner in due.items() if owner is None]
+        if new and not bulk.begin(transaction, [self._attempt(flight, now) for flight in new]):
+            raise _Met
+        known = {flight: owner for flight, owner in due.items() if owner is not None}
+        table.claim(transaction, ((self._attempt(flight, now), owner) for flight, owner in known.items()))
+        won = self._won(transaction, known)
+        return new + won, [flight for flight in known if flight not in won]
 
     def forget(self, before: datetime) -> None:
         """Forget what passed a rate, and what was told, *before*, a portion of it.  Raises StoreError."""
@@ -109,7 +141,7 @@ class Admission:
             flight.started or now,
             (flight.ended or now) if outcome else None,
             outcome,
-            flight.lane or None,
+            flight.lane if flight.serving.is_counted else None,
         )
 
     def _won(self, transaction: Connection, begun: Mapping[Flight, str]) -> list[Flight]:
@@ -119,6 +151,13 @@ class Admission:
         known = table.look_up(transaction, (flight.key for flight in begun))
         mine = table.Begun(self._owner, None)
         return [flight for flight in begun if known[flight.key].get(flight.delivery.attempt) == mine]
+
+
+def _comes_first(flight: Flight) -> bool:
+    """Say whether it is hardly known: the broker brings it for the first time, as its first attempt."""
+    delivery = flight.delivery
+    is_new = delivery.attempt == 1 and not delivery.replay and not flight.origin.redelivered
+    return is_new and not flight.serving.gates and isinstance(flight.serving.way, Called)
 
 
 def _is_replayed(flight: Flight) -> bool:
@@ -163,6 +202,9 @@ def _learn(transaction: Connection, ended: Sequence[Flight], now: datetime) -> N
             case Retry(reason=reason, blamed=blamed) | DeadLetter(reason=reason, blamed=blamed):
                 for target in {*blamed} & {*flight.targets}:
                     before = known.get(target) or Breaker(target)
+                    if before.opened and flight.started and flight.started <= before.opened:
+                        # One of those that were under way when it opened: says nothing that is not known.
+                        continue
                     known[target] = before.after_failure(now, reason[:200])
                     closed.discard(target)
             case _:

@@ -21,8 +21,8 @@ from router.settings import Settings
 from . import arrivals, settling
 from .admission import Admission
 from .batches import Batches
-from .calling import call
-from .deliveries import Key, Outcome, Waiting, bounded
+from .deliveries import Key, Waiting, bounded
+from .dispatch import Dispatch
 from .errors import StoreError
 from .flights import Counts, Flight
 from .groupings import key_of
@@ -77,6 +77,14 @@ class Engine:
         self._catalogues = Catalogues.shipped()
         self._batches = Batches(broker, self._work)
         self._admission = Admission(store, clock)
+        self._dispatch = Dispatch(
+            broker,
+            clock,
+            self._breaking_off,
+            through=self._batches.add,
+            broken_off=self._give_back,
+            paced=self._fetch_anew,
+        )
         self._lanes = Lanes()
         self._flights: dict[Key, Flight] = {}
         self._parking = 0
@@ -133,10 +141,8 @@ class Engine:
         log.info("consumer stops", extra={"deliveries": len(self._flights), "limit": str(limit)})
         for serving in self._roster:
             self._broker.cancel(serving.queue)
-            if isinstance(serving.way, Called):
-                serving.way.pool.shutdown(wait=False, cancel_futures=True)
         for flight in list(self._flights.values()):
-            if flight.outcome is None and not flight.is_called:
+            if flight.outcome is None and (flight.ticket is None or flight.ticket.cancel()):
                 self._give_back(flight)
         self._broker.later(limit, self._break_off)
         self._leave_if_through()
@@ -215,7 +221,7 @@ class Engine:
         for flight in elsewhere:
             self._hold(flight)
         for flight in won:
-            self._submit(flight)
+            self._dispatch.submit(flight)
         for flight in flights:
             if flight.outcome:
                 self._act(flight)
@@ -232,22 +238,19 @@ class Engine:
         """Look at *flight* again a little later."""
         self._broker.later(_ELSEWHERE, partial(self._batches.add, flight))
 
-    def _submit(self, flight: Flight) -> None:
-        if isinstance(way := flight.serving.way, Called):
-            flight.called = self._clock()
-            flight.future = way.pool.submit(self._call, flight, way)
-
-    def _call(self, flight: Flight, way: Called) -> None:
-        """Call the handler, in a thread of its subscription's; what it comes to goes to the broker's thread."""
-        started = self._clock()
-        outcome = call(flight.delivery, way.handler, flight.serving.subscription, self._breaking_off)
-        self._broker.call(partial(self._called, flight, started, outcome))
-
-    def _called(self, flight: Flight, started: datetime, outcome: Outcome | None) -> None:
-        if outcome is None:
-            self._give_back(flight)
+    def _fetch_anew(self, serving: Serving) -> None:
+        """Have as much at hand as the serving says now; what is too much for it may go to others."""
+        if serving.is_leaving or self._is_stopping:
             return
-        flight.started, flight.ended, flight.outcome = started, self._clock(), outcome
+        self._broker.cancel(serving.queue)
+        self._consume(serving)
+        waiting = [each for each in self._flights.values() if each.serving is serving and each.is_waiting]
+        for flight in waiting[serving.way.prefetch :]:
+            if flight.ticket and flight.ticket.cancel():
+                self._let_go(flight)
+
+    def _let_go(self, flight: Flight) -> None:
+        flight.outcome = Waiting(timedelta(), f"{flight.serving.name} is busy")
         self._batches.add(flight)
 
     def _entrust(self) -> None:
@@ -256,10 +259,9 @@ class Engine:
         for flight in self._flights.values():
             if flight.outcome is None and flight.called and flight.called < before and flight.arrivals:
                 flight.called = self._clock()
-                if flight.future and flight.future.cancel():
+                if flight.ticket and flight.ticket.cancel():
                     # It was behind others in the pool all the time.
-                    flight.outcome = Waiting(timedelta(), f"{flight.serving.name} is busy")
-                    self._batches.add(flight)
+                    self._let_go(flight)
                     continue
                 kept, flight.arrivals = flight.arrivals, []
                 settling.entrust(self._broker, flight, _MEANWHILE, partial(self._ack_all, kept))
@@ -270,6 +272,9 @@ class Engine:
             self._broker.ack(arrival)
 
     def _give_back(self, flight: Flight) -> None:
+        if self._flights.get(flight.key) is not flight:
+            # Given back before, when the limit of a stop was reached.
+            return
         self._forget(flight)
         for arrival in flight.arrivals + flight.others:
             self._broker.requeue(arrival)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from datetime import datetime
 
     from router.broker import Arrival
 
     from .deliveries import Delivery, Key, Outcome
+    from .pools import Ticket
     from .servings import Serving
 
 _REASONS = 100
@@ -37,7 +37,7 @@ class Flight:
     ended: datetime | None = None
     outcome: Outcome | None = None
     is_recorded: bool = False
-    future: Future[None] | None = None
+    ticket: Ticket | None = None
     called: datetime | None = None
     lane: str = ""
     targets: tuple[str, ...] = ()
@@ -48,9 +48,14 @@ class Flight:
         self.origin = self.arrivals[0]
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether its handler is to be called, as far as is known."""
+        return self.outcome is None and self.ticket is not None
+
+    @property
     def is_called(self) -> bool:
         """Whether its handler was called, or is about to be."""
-        return self.future is not None and not self.future.cancelled()
+        return self.ticket is not None and not self.ticket.is_cancelled
 
 
 @dataclass(slots=True)

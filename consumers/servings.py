@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from router.broker import topology
 
@@ -17,6 +17,7 @@ from .deliveries import Done
 from .filters import Filter
 from .flights import Counts, Flight
 from .gates import gates_of
+from .pools import Pool
 from .subscriptions import Subscription
 from .verbs import Handler, Surroundings
 from .verbs.log import LogHandler
@@ -25,6 +26,13 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500
 """Prefetch where a batch costs hardly more than one."""
+
+_QUICK_PREFETCH = 250
+_SHOWN, _MEAN = 100, 50
+"""Calls until a handler counts as quick; calls over which their length is averaged."""
+
+_QUICK, _SLOW = 0.005, 0.05
+"""Seconds that a quick handler takes at the most, and above which it is one no more."""
 
 _MANY = 100
 """Prefetch where most deliveries are not called."""
@@ -48,24 +56,45 @@ class Logged:
 
 
 class Called:
-    """Serves a subscription by calling a handler in threads of its own."""
+    """Serves a subscription by calling a handler in threads of its own.
 
-    def __init__(self, handler: Handler, concurrency: int, *, least: int = 0) -> None:
+    *prefetch* is a little more than can run: not much, since what a consumer holds when it crashes counts against all
+    of it, and what it holds while it is slow nobody else gets.  A handler that has shown itself to be quick gets more.
+    """
+
+    def __init__(self, handler: Handler, concurrency: int, *, least: int = 0, name: str = "handler") -> None:
         """Call *handler* for at most *concurrency* deliveries at once; have *least* of them at hand."""
         self.handler = handler
-        # A little more than can run, so that none has to wait for the broker; not much, since what a crashing
-        # consumer holds counts against all of it.
-        self.prefetch = max(2, 2 * concurrency, least)
-        self.pool = ThreadPoolExecutor(concurrency, thread_name_prefix="handler")
+        self._small = self.prefetch = max(2, 2 * concurrency, least)
+        self._is_fixed = bool(least)
+        self._calls, self._pace = 0, 0.0
+        self.pool = Pool(concurrency, name)
+
+    def note(self, duration: timedelta) -> bool:
+        """Note how long a call took; say whether *prefetch* is another from now on."""
+        seconds = duration.total_seconds()
+        self._pace += (seconds - self._pace) / min(self._calls + 1, _MEAN)
+        self._calls += 1
+        before = self.prefetch
+        if not self._is_fixed and self._calls >= _SHOWN and self._pace < _QUICK:
+            self.prefetch = max(_QUICK_PREFETCH, self._small)
+        elif self._pace > _SLOW:
+            self.prefetch, self._calls = self._small, 0
+        return self.prefetch != before
 
 
 class Serving:
-    """One subscription that is served; *digest* is that of the reading that it is from."""
+    """One subscription that is served; *digest* is that of the reading that it is from.
+
+    What is not finished of one that *is_counted* is asked for again and again.
+    """
 
     def __init__(self, subscription: Subscription, way: Logged | Called) -> None:
         """Serve *subscription* in this *way*."""
         self.subscription, self.way = subscription, way
         self.gates = gates_of(subscription, way.handler) if isinstance(way, Called) else []
+        guard = subscription.guard
+        self.is_counted = bool(subscription.order_by or (guard and guard.at_most))
         self.digest = ""
         self.is_leaving = False
         self.name = subscription.name
@@ -77,7 +106,7 @@ class Serving:
         """Let go of what its handler holds; it has no deliveries any more."""
         self.way.handler.close()
         if isinstance(self.way, Called):
-            self.way.pool.shutdown(wait=False)
+            self.way.pool.close()
 
 
 def serve(subscription: Subscription, surroundings: Surroundings) -> Serving:
@@ -87,7 +116,7 @@ def serve(subscription: Subscription, surroundings: Surroundings) -> Serving:
         return Serving(subscription, Logged(handler))
     # Where many come to few calls, or wait behind others, these must not keep the rest from being seen.
     many = subscription.fold or subscription.once_per or subscription.limit or subscription.order_by
-    way = Called(handler, subscription.concurrency, least=_MANY if many else 0)
+    way = Called(handler, subscription.concurrency, least=_MANY if many else 0, name=subscription.name)
     return Serving(subscription, way)
 
 

@@ -1,12 +1,12 @@
 """An engine over a broker in memory, on a clock that a test moves, with handlers of the test's own."""
 
-from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from consumers.deliveries import Report
 from consumers.engine import Engine
 from consumers.errors import StoreError
+from consumers.pools import Ticket
 from consumers.servings import Called, Serving, serve
 from consumers.store import Store, audit
 from consumers.store import deliveries as table
@@ -21,28 +21,27 @@ START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class Inline:
-    """An executor without threads: what is submitted runs when the test says so, or at once."""
+    """A pool without threads: what is submitted runs when the test says so, or at once."""
 
     def __init__(self):
         self.held = None
         self.waiting = []
 
-    def submit(self, function, *arguments):
-        future = Future()
-        future.set_running_or_notify_cancel()
+    def submit(self, work):
+        ticket = Ticket(work)
         if self.held is None:
-            function(*arguments)
+            ticket.run()
         else:
-            self.waiting.append((function, arguments))
-        return future
+            self.waiting.append(ticket)
+        return ticket
 
     def release(self):
         self.held = None
-        for function, arguments in self.waiting:
-            function(*arguments)
+        for ticket in self.waiting:
+            ticket.run()
         self.waiting = []
 
-    def shutdown(self, *, wait=True, cancel_futures=False):
+    def close(self):
         pass
 
 

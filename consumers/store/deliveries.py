@@ -21,6 +21,9 @@ from .attempts import Row, find
 from .schema import deliveries as table
 
 __all__ = [
+    "DONE",
+    "WAIT",
+    "WRITTEN",
     "Attempt",
     "Begun",
     "Known",
@@ -28,13 +31,15 @@ __all__ = [
     "Unfinished",
     "claim",
     "find",
+    "inserts",
     "look_up",
     "record",
+    "row_of",
     "running",
     "unfinished",
 ]
 
-_DONE, _RETRY, _DEAD, _WAIT = "done", "retry", "dead", "wait"
+DONE, _RETRY, _DEAD, WAIT = "done", "retry", "dead", "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +98,26 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
 
     Where another consumer was quicker its row stays: look up again to see whose they are.
     """
-    rows = [_row(attempt) | {"seen": owner} for attempt, owner in attempts]
+    rows = [row_of(attempt) | {"seen": owner} for attempt, owner in attempts]
     if rows:
         statement = _insert(transaction)
         taken_over = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
             set_={name: statement.excluded[name] for name in ("owner", "started", "digest", "outcome")},
-            where=(table.c.outcome.is_(None) | (table.c.outcome == _WAIT)) & (table.c.owner == bindparam("seen")),
+            where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
         )
         transaction.execute(taken_over, rows)
 
 
 def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
     """Write how *attempts* ended.  An outcome that is there stays, but done stands over all others."""
-    rows = [_row(attempt) for attempt in attempts]
+    rows = [row_of(attempt) for attempt in attempts]
     if rows:
         statement = _insert(transaction)
         ended = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in _WRITTEN},
-            where=or_(table.c.outcome.is_(None), table.c.outcome == _WAIT, statement.excluded.outcome == _DONE),
+            set_={name: statement.excluded[name] for name in WRITTEN},
+            where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
         )
         transaction.execute(ended, rows)
 
@@ -132,7 +137,7 @@ def unfinished(transaction: Connection, subscription: str, lanes: Collection[str
     query = (
         select(table.c.lane, table.c.event_id, table.c.ended, table.c.delay)
         .where(table.c.subscription == subscription, table.c.lane.in_([*lanes]))
-        .where(table.c.outcome.is_(None) | table.c.outcome.in_((_RETRY, _WAIT)))
+        .where(table.c.outcome.is_(None) | table.c.outcome.in_((_RETRY, WAIT)))
         .where(~exists().where(*same, later.c.attempt > table.c.attempt))
         .order_by(table.c.event_id)
     )
@@ -145,20 +150,25 @@ def unfinished(transaction: Connection, subscription: str, lanes: Collection[str
 def running(transaction: Connection, subscription: str) -> set[Key]:
     """Return the deliveries of *subscription* whose latest attempt has begun and has no outcome."""
     query = select(table.c.event_id, table.c.subscription, table.c.replay).where(
-        table.c.subscription == subscription, table.c.outcome.is_(None)
+        table.c.subscription == subscription, table.c.lane.is_not(None), table.c.outcome.is_(None)
     )
     return {Key(*row) for row in transaction.execute(query)}
 
 
-_WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
+WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
 
 
 def _insert(transaction: Connection) -> Any:  # noqa: ANN401 - the dialects' inserts are alike, their types are not
-    dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+    return inserts(transaction.dialect.name)
 
 
-def _row(attempt: Attempt) -> dict[str, object]:
+def inserts(dialect: str) -> Any:  # noqa: ANN401 - as above
+    """Return an insert into the table in the words of *dialect*."""
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
+
+
+def row_of(attempt: Attempt) -> dict[str, object]:
+    """Return *attempt* as it is kept, by column."""
     delivery = attempt.delivery
     row = {
         "event_id": delivery.event.id,
@@ -180,7 +190,7 @@ def _row(attempt: Attempt) -> dict[str, object]:
     }
     match attempt.outcome:
         case Done(result, reason):
-            row |= {"outcome": _DONE, "reason": reason or None, "result": _json(result)}
+            row |= {"outcome": DONE, "reason": reason or None, "result": _json(result)}
         case Retry(delay, reason, result):
             row |= {"outcome": _RETRY, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
         case DeadLetter(reason, result):
@@ -189,7 +199,7 @@ def _row(attempt: Attempt) -> dict[str, object]:
             row |= {"outcome": word, "reason": reason or None, "result": _json(result)}
         case Waiting(delay, reason, result):
             # Nobody's: whoever it comes to next may begin it.
-            row |= {"outcome": _WAIT, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
+            row |= {"outcome": WAIT, "delay": int(delay.total_seconds()), "reason": reason, "result": _json(result)}
             row |= {"owner": ""}
         case None:
             pass
@@ -206,10 +216,10 @@ def _outcome(outcome: str | None, delay: int | None, reason: str | None, result:
     if outcome is None:
         return None
     facts = json.loads(result) if result else {}
-    if outcome == _DONE:
+    if outcome == DONE:
         return Done(facts, reason or "")
     if outcome == _RETRY:
         return Retry(timedelta(seconds=delay or 0), reason or "", facts)
-    if outcome == _WAIT:
+    if outcome == WAIT:
         return Waiting(timedelta(seconds=delay or 0), reason or "", facts)
     return DeadLetter(reason or "", facts) if outcome == _DEAD else Skipped(outcome, reason or "", facts)

@@ -11,6 +11,18 @@ VERSION = "2"
 """What this release reads and writes: the last revision in `migrations`."""
 
 
+def moment_text(value: datetime) -> str:
+    """Return an aware *value* as it is kept."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def plain_text(value: str) -> str:
+    """Return *value* as it is kept."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware datetime, kept as text in UTC of fixed width: sorts as it should, and is read without us."""
 
@@ -19,7 +31,7 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
         """Return *value* as it is kept."""
-        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+        return None if value is None else moment_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the interface
         """Return what was given to the store."""
@@ -37,9 +49,7 @@ class Plain(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
         """Return *value* as it is kept."""
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        return None if value is None else plain_text(value)
 
 
 metadata = MetaData()
@@ -69,7 +79,10 @@ deliveries = Table(
     Index("deliveries_by_start", "started"),
     sqlite_with_rowid=False,
 )
-_unfinished = deliveries.c.outcome.is_(None) | deliveries.c.outcome.in_(("retry", "wait"))
+# Where nobody asks what is unfinished there is no lane, and nothing to keep an index of.
+_unfinished = deliveries.c.lane.is_not(None) & (
+    deliveries.c.outcome.is_(None) | deliveries.c.outcome.in_(("retry", "wait"))
+)
 Index(
     "deliveries_unfinished",
     deliveries.c.subscription,

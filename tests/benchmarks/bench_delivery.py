@@ -1,6 +1,8 @@
 """Deliveries beside a bare pika loop that consumes, validates and acknowledges: the same events, in one run."""
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import timedelta
@@ -9,12 +11,11 @@ from functools import partial
 import pika
 from pika.adapters.select_connection import SelectConnection
 
-from consumers.deliveries import Report
 from consumers.engine import Engine
-from consumers.servings import Called, Logged, Serving
+from consumers.servings import Logged, Serving, serve
 from consumers.store import Store
-from consumers.subscriptions import Subscriptions
-from consumers.verbs import Handler
+from consumers.subscriptions import Subscription, Subscriptions
+from consumers.verbs.call import CallVerb
 from consumers.verbs.log import LogHandler, LogVerb
 from router.broker import Message
 from router.broker.rabbit import Rabbit
@@ -23,8 +24,10 @@ from router.events import Event
 from tests.benchmarks.table import Row
 from tests.consuming import make_event, make_subscription, now
 
-COUNTS = {"peer": 10_000, "noop": 10_000, "audit": 10_000, "called": 2_000}
-"""A handler in threads is given a small prefetch on purpose, so fewer tell enough."""
+COUNTS = {"peer": 10_000, "noop": 10_000, "audit": 10_000}
+CALLED = 10_000
+PEERS = ("faststream", "celery", "dramatiq")
+PEER_COUNT = 5_000
 
 ROUNDS = 3
 PREFETCH = 500
@@ -33,18 +36,45 @@ _TICK = timedelta(milliseconds=5)
 
 def run(url: str) -> list[Row]:
     """Return the rows of delivery against the broker at *url*, whose virtual host has to be free of our queues."""
-    rates: dict[str, list[float]] = {name: [] for name in COUNTS}
+    rates: dict[str, list[float]] = {name: [] for name in (*COUNTS, "called", *PEERS)}
     for _ in range(ROUNDS):
         for name, count in COUNTS.items():
             _fill(url, name, count)
             seconds = _bare_loop(url, queue_of(name), count) if name == "peer" else _engine(url, name, count)
             rates[name].append(count / seconds)
-    peer, noop, audit, called = (statistics.median(rates[name]) for name in COUNTS)
+        _fill(url, "called", CALLED)
+        rates["called"].append(CALLED / _engine(url, "called", CALLED))
+        for name in PEERS:
+            rates[name].append(PEER_COUNT / _peer(url, name, PEER_COUNT))
+    median = {name: statistics.median(found) for name, found in rates.items()}
+    peer, noop, audit, called = (median[name] for name in (*COUNTS, "called"))
+    best = max(PEERS, key=lambda name: median[name])
     return [
-        Row("delivery, no-op handler / bare consume-validate-ack loop", noop, peer, noop / peer, ">= 0.4", "events/s"),
+        Row("delivery, no effect / bare consume-validate-ack loop", noop, peer, noop / peer, ">= 0.4", "events/s"),
         Row("delivery, audit with its chain / the same", audit, peer, audit / peer, "-", "events/s"),
-        Row("delivery, no-op in 32 threads / the same", called, peer, called / peer, "-", "events/s"),
+        Row("delivery, `call` of a no-op / the same", called, peer, called / peer, ">= 0.4", "events/s"),
+        *(
+            Row(
+                f"delivery, `call` of a no-op, recorded / {name}",
+                called,
+                median[name],
+                called / median[name],
+                ">= 1.5" if name == best else "-",
+                "events/s",
+            )
+            for name in PEERS
+        ),
     ]
+
+
+def _peer(url: str, name: str, count: int) -> float:
+    """Return the seconds that a peer takes, in a process of its own."""
+    words = [sys.executable, "-m", "tests.benchmarks.peers", name, url, str(count)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    said = [line for line in ended.stdout.splitlines() if line.startswith("seconds ")]
+    if not said:
+        raise RuntimeError(f"{name} did not end well; `make bench` installs it:\n{ended.stderr[-2000:]}")
+    return float(said[-1].split()[1])
 
 
 class _Timed(Rabbit):
@@ -60,18 +90,14 @@ class _Timed(Rabbit):
         super().consume(queue, received, prefetch=prefetch, offset=offset)
 
 
-class _Noop(Handler):
-    def __call__(self, delivery):
-        return Report()
-
-    def plan(self, delivery):
-        return {}
+def noop(fsName):  # noqa: N803 - the variable's own name
+    """Do nothing, with one variable of the event."""
 
 
-def _serve(subscription, _surroundings):
+def _serve(subscription, surroundings):
     if subscription.name == "called":
-        return Serving(subscription, Called(_Noop(), 32))
-    # The no-op writes nothing but that the event was delivered.
+        return serve(subscription, surroundings)
+    # What has no effect writes nothing but that the event was delivered.
     verb = LogVerb.model_construct(file=None, store=subscription.name == "audit")
     return Serving(subscription, Logged(LogHandler(verb)))
 
@@ -120,11 +146,16 @@ def _bare_loop(url: str, queue: str, count: int) -> float:
     return ended - began
 
 
+def _subscription(name: str) -> Subscription:
+    verb = CallVerb(function="tests.benchmarks.bench_delivery:noop") if name == "called" else None
+    return make_subscription(name, verb, patterns=())
+
+
 def _engine(url: str, name: str, count: int) -> float:
     """Return the seconds from the first event to the last one's outcome on disk, in the engine."""
     with tempfile.TemporaryDirectory() as folder:
         broker, store = _Timed(url, name="bench"), Store(f"sqlite:///{folder}/store.db")
-        subscriptions = Subscriptions(subscriptions=(make_subscription(name, patterns=()),))
+        subscriptions = Subscriptions(subscriptions=(_subscription(name),))
         engine = Engine(broker, store, subscriptions, clock=now, serve=_serve)
         ended = 0.0
 

@@ -382,4 +382,4 @@ def test_the_way_of_a_verb_says_how_much_is_fetched():
     assert isinstance(logged.way, Logged)
     assert logged.way.prefetch == 500
     assert called.way.prefetch == 8
-    called.way.pool.shutdown()
+    called.close()

@@ -6,7 +6,7 @@ from sqlalchemy import Column, Integer, LargeBinary, String, Text, text
 revision = "2"
 down_revision = "1"
 
-_UNFINISHED = text("outcome IS NULL OR outcome IN ('retry', 'wait')")
+_UNFINISHED = text("lane IS NOT NULL AND (outcome IS NULL OR outcome IN ('retry', 'wait'))")
 
 
 def upgrade() -> None:
