@@ -10,14 +10,15 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.engine import Connection
 
 from . import children
 from .breakers import Breaker
-from .deliveries import FOLDED, DeadLetter, Done, Outcome, Retry, judge
+from .deliveries import FOLDED, DeadLetter, Done, Outcome, Retry, is_fold, judge
 from .flights import Flight
-from .gates import Refused, ask_all
+from .gates import Refused, ask_all, folded
 from .servings import Called, Logged, Serving
 from .store import Store, audit, breakers, bulk, storms
 from .store import deliveries as table
@@ -59,24 +60,22 @@ class Admission:
             known = table.look_up(transaction, (flight.key for flight in fresh))
             given_up = {flight: _given_up(transaction, flight) for flight in fresh if _is_replayed(flight)}
         for flight in fresh:
-            begun = known.get(flight.key)
-            if begun is None:
-                if flight in given_up:
-                    flight.delivery = dataclasses.replace(flight.delivery, earlier=given_up[flight])
-                due[flight] = ""
-                continue
+            begun = known.get(flight.key, {})
             number = flight.delivery.attempt
             flight.outcome = judge(number, {each: row.outcome for each, row in begun.items()})
             if flight.outcome:
                 flight.is_recorded = True
+                flight.is_old = number not in begun or begun[number].outcome != flight.outcome
                 flight.serving.counts.repeated += 1
                 continue
-            owner = begun[number].owner if number in begun else ""
+            own, before = begun.get(number), begun.get(number - 1)
+            owner = own.owner if own else ""
             if owner not in ("", self._owner) and children.is_alive(owner):
                 elsewhere.append(flight)
                 continue
-            earlier = begun.get(number) or begun.get(number - 1)
-            result = earlier.outcome.result if earlier and earlier.outcome else {}
+            # What was done before is known also to an attempt that was broken off, or had to wait.
+            result = (own and own.result) or (before and before.result) or given_up.get(flight, {})
+            flight.is_begun = bool(owner or (own and own.result))
             flight.delivery = dataclasses.replace(flight.delivery, repeated=bool(owner), earlier=result)
             due[flight] = owner
         return due, elsewhere
@@ -99,24 +98,28 @@ class Admission:
         now = self._clock()
         refused: Refused = {}
         with self._store.writing() as transaction:
-            for serving, flights in _by_serving(due).items():
-                refused |= ask_all(serving.gates, transaction, flights, now)
-            won, lost = self._begin(transaction, {each: due[each] for each in due if each not in refused}, now)
-            if audited := [each.delivery for each in ended if _is_audited(each)]:
-                audit.append(transaction, audited)
-            logged = [flight for flight in ended if isinstance(flight.serving.way, Logged)]
-            rows = [self._attempt(flight, now, flight.outcome) for flight in logged]
-            rows += [self._attempt(flight, now, outcome) for flight, outcome in refused.items()]
-            table.record(transaction, rows)
-            called = [flight for flight in ended if not isinstance(flight.serving.way, Logged)]
-            if called:
-                bulk.finish(transaction, [self._attempt(flight, now, flight.outcome) for flight in called])
+            # First: what has just failed may keep back what is due.
             _learn(transaction, ended, now)
+            self._finish(transaction, ended, now)
+            won, lost = self._begin(transaction, due, now)
+            # Only now: what another consumer has would be refused, or gathered, a second time.
+            for serving, flights in _by_serving(won).items():
+                refused |= ask_all(serving.gates or [partial(folded, serving.name, None)], transaction, flights, now)
+            table.record(transaction, (self._attempt(flight, now, outcome) for flight, outcome in refused.items()))
         for flight, outcome in refused.items():
             flight.outcome = outcome
         for flight in (*ended, *refused):
             flight.is_recorded = True
-        return won, lost
+        return [flight for flight in won if flight not in refused], lost
+
+    def _finish(self, transaction: Connection, ended: Sequence[Flight], now: datetime) -> None:
+        if audited := [each.delivery for each in ended if _is_audited(each)]:
+            audit.append(transaction, audited)
+        logged = [flight for flight in ended if isinstance(flight.serving.way, Logged)]
+        table.record(transaction, [self._attempt(flight, now, flight.outcome) for flight in logged])
+        called = [flight for flight in ended if not isinstance(flight.serving.way, Logged)]
+        if called:
+            bulk.finish(transaction, [self._attempt(flight, now, flight.outcome) for flight in called])
 
     def _begin(self, transaction: Connection, due: Due, now: datetime) -> tuple[list[Flight], list[Flight]]:
         """Write that *due* begin; return those that do, and those that another consumer was quicker with."""
@@ -171,11 +174,11 @@ def _given_up(transaction: Connection, flight: Flight) -> Mapping[str, object]:
     return found[0].result if found else {}
 
 
-def _by_serving(due: Due) -> Mapping[Serving, list[Flight]]:
-    """Return the flights of *due* that have gates before them, by serving."""
+def _by_serving(due: Sequence[Flight]) -> Mapping[Serving, list[Flight]]:
+    """Return the flights of *due* that have gates before them, or tell of a fold, by serving."""
     found: dict[Serving, list[Flight]] = defaultdict(list)
     for flight in due:
-        if flight.serving.gates:
+        if flight.serving.gates or (flight.delivery.replay and is_fold(flight.delivery.replay)):
             found[flight.serving].append(flight)
     return found
 
@@ -202,7 +205,7 @@ def _learn(transaction: Connection, ended: Sequence[Flight], now: datetime) -> N
             case Retry(reason=reason, blamed=blamed) | DeadLetter(reason=reason, blamed=blamed):
                 for target in {*blamed} & {*flight.targets}:
                     before = known.get(target) or Breaker(target)
-                    if before.opened and flight.started and flight.started <= before.opened:
+                    if before.opened and flight.called and flight.called <= before.opened:
                         # One of those that were under way when it opened: says nothing that is not known.
                         continue
                     known[target] = before.after_failure(now, reason[:200])

@@ -12,7 +12,7 @@ from router.errors import InvalidEvent
 from router.events import Event
 from router.topics import LONGEST
 
-from .deliveries import FOLDED, Delivery
+from .deliveries import FOLDED, HANDED_OVER, Delivery
 from .retries import hop, rung
 
 LARGEST_ATTEMPT = 1000
@@ -88,7 +88,7 @@ def _later(delivery: Delivery, arrival: Arrival, rung: str, attempt: int) -> Mes
 def other_message(delivery: Delivery, arrival: Arrival, subscription: str, reason: str) -> Message:
     """Return what brings the event of *delivery*, which is given up, to another *subscription* in its place."""
     headers = clean(arrival.headers) | {"subscription": subscription, "attempt": 1, "topic": delivery.topic}
-    headers |= {"replay": f">{delivery.subscription}", "reason": reason}
+    headers |= {"replay": f"{HANDED_OVER}{delivery.subscription}", "reason": reason}
     return Message(RETURN, delivery.topic, delivery.body, delivery.event.id, delivery.event.type, headers=headers)
 
 

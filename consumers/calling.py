@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from threading import Event as Flag
 
 from . import processes
-from .deliveries import Delivery, Outcome, Skipped, attempt, bounded, raised
-from .errors import Rejected
+from .deliveries import DeadLetter, Delivery, Outcome, Retry, Skipped, Waiting, attempt, bounded, raised
 from .guards import Guard
 from .subscriptions import Subscription
 from .templates import Template
@@ -17,11 +18,15 @@ from .verbs.run.command import PATH, facts
 _GRACE = timedelta(seconds=2)
 _OUTPUT = 4096
 
+_LONGEST = timedelta(days=31)
+"""A delay that fits every table and every sum."""
+
 
 def call(delivery: Delivery, handler: Handler, subscription: Subscription, stopping: Flag) -> Outcome | None:
     """Return what the attempt comes to; None where it was broken off by a stop.
 
-    A guard's check is run right before.  In mode `shadow` all but the effect happens.
+    A guard's check is run right before.  In mode `shadow` all but the effect happens.  Never raises, whatever the
+    handler does: who calls it would wait for its outcome for ever.
     """
     guard = subscription.guard
     try:
@@ -29,9 +34,25 @@ def call(delivery: Delivery, handler: Handler, subscription: Subscription, stopp
             return refused
         if subscription.mode == "shadow":
             return Skipped("shadow", "mode is shadow", {"would": dict(handler.plan(delivery))})
-    except (Rejected, OSError) as error:
+        return _sound(attempt(delivery, handler, subscription.retry))
+    except BaseException as error:  # noqa: BLE001 - also of a report that is none
         return raised(delivery, error, subscription.retry)
-    return attempt(delivery, handler, subscription.retry)
+
+
+def _sound(outcome: Outcome | None) -> Outcome | None:
+    """Return *outcome* with what the store and those that act on it rely on, whatever the handler has put into it."""
+    if outcome is not None and not isinstance(outcome.result, Mapping):
+        outcome = replace(outcome, result={"result": outcome.result})
+    match outcome:
+        case Retry() | DeadLetter():
+            outcome = replace(outcome, blamed=tuple(str(each) for each in outcome.blamed))
+        case Waiting():
+            # A result tells what was begun from what only waits.
+            delay = max(timedelta(), min(outcome.delay, _LONGEST))
+            outcome = replace(outcome, delay=delay, result=outcome.result or {"again": True})
+    if isinstance(outcome, Retry):
+        outcome = replace(outcome, delay=min(outcome.delay, _LONGEST))
+    return outcome
 
 
 def _check(delivery: Delivery, guard: Guard, stopping: Flag) -> Outcome | None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from router import cli as _router_commands  # noqa: F401 - defines the commands it has
+from router import durations
 from router.broker.private import finding
 from router.catalogue import Catalogues
 from router.command import Json, app, connect, current, fail, open_session, say, topology
 from router.errors import RouterError, SettingsError, Unreachable
 
-from . import approving
+from . import approving, dry
 from . import check as checking
 from . import consume as consuming
 from . import doctor as looking
@@ -50,10 +52,26 @@ Files = Annotated[
 
 
 @app.command()
-def consume(context: typer.Context, files: Files = None) -> None:
+def consume(
+    context: typer.Context,
+    files: Files = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done with events as they come; take and do nothing.")
+    ] = False,
+    since: Annotated[str | None, typer.Option(help="With --dry-run: how far back to begin, such as 1h.")] = None,
+    as_json: Json = False,
+) -> None:
     """Serve subscriptions: bring events to their handlers, with retries and dead letters."""
     wanted = current(context)
     paths = files or [wanted.consumers.subscriptions]
+    if dry_run:
+        back = durations.parse(since) if since else None
+        line = connect(context, "clusterbus-dry-run", impatient=True)
+        dry.dry_run(line, wanted, paths, back=back, now=datetime.now(UTC), as_json=as_json)
+        return
+    if since or as_json:
+        fail("--since and --json are for --dry-run", 2)
     consuming.consume(connect(context, "clusterbus-consume"), wanted, paths, topology(context))
 
 

@@ -109,13 +109,15 @@ class Reader:
 
     def _watch(self) -> None:
         # Folders and not files: editors put another file in the old one's place.
-        files = {each.resolve() for each in self._paths if not each.is_dir()}
+        files = {path for each in self._paths if not each.is_dir() for path in (each.absolute(), each.resolve())}
         folders = {each.resolve() for each in self._paths if each.is_dir()}
         watched = folders | {each.parent for each in files}
 
         def is_ours(_change: object, name: str) -> bool:
             path = Path(name)
-            return path in files or (path.parent in folders and path.suffix in _SUFFIXES)
+            # `..data` is what Kubernetes turns over, in one step for all files of a folder.
+            is_file = path in files or (path.name == "..data" and path.parent in watched)
+            return is_file or (path.parent in folders and path.suffix in _SUFFIXES)
 
         for _ in watch(*watched, watch_filter=is_ours, stop_event=self._ended, recursive=False, raise_interrupt=False):
             self.read()

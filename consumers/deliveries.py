@@ -15,6 +15,9 @@ from .retries import RetryPolicy
 FOLDED = "folded"
 """The replay of a delivery that tells what was folded, and the word of those that were folded into it."""
 
+HANDED_OVER = ">"
+"""What the replay begins with of a delivery that another subscription has given up; its name follows."""
+
 LONGEST_REASON = 2048
 """Octets of a reason at the most: it travels as a header."""
 
@@ -176,7 +179,11 @@ def raised(delivery: Delivery, error: BaseException, policy: RetryPolicy) -> Out
     if isinstance(error, Rejected):
         return DeadLetter(bounded(str(error)), error.result)
     name = type(error).__name__
-    return decide(delivery.attempt, Report(name, f"{name}: {error}"), policy)
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - its text is somebody else's program
+        said = "(has no text)"
+    return decide(delivery.attempt, Report(name, f"{name}: {said}"), policy)
 
 
 def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:

@@ -177,12 +177,9 @@ class Engine:
             self._park(serving, arrival, bounded(str(error)))
             return
         # What comes back was let pass when it first came: a delivery that is owed stays owed.
-        if serving.filter and arrival.exchange != topology.RETURN:
-            verdict = serving.filter.matches(delivery.event)
-            if not verdict.matched:
-                serving.counts.no_match(verdict.reason)
-                self._broker.ack(arrival)
-                return
+        if arrival.exchange != topology.RETURN and not serving.lets_pass(delivery.event):
+            self._broker.ack(arrival)
+            return
         key = delivery.key
         flight = self._flights.get(key)
         if flight is None:
@@ -287,7 +284,10 @@ class Engine:
         self._forget(flight)
         self._ack_all(flight.arrivals)
         for arrival in flight.others:
-            self._receive(flight.serving, arrival)
+            if flight.serving.is_leaving:
+                self._broker.requeue(arrival)  # its handler is closed: whoever serves the queue now gets it
+            else:
+                self._receive(flight.serving, arrival)
         self._leave_if_through()
 
     def _forget(self, flight: Flight) -> None:

@@ -24,8 +24,10 @@ class Flight:
     """One delivery from its arrival until it is acknowledged.
 
     *arrivals* are all messages that brought this attempt: they are acknowledged together, when it has been acted on.
-    *others* brought another attempt of the same delivery meanwhile: they are looked at after that.  *lane* is what it
-    has in common with those that it keeps an order with, *targets* what its handler depends on.
+    *others* brought another attempt of the same delivery meanwhile: they are looked at after that.  *is_old* says that
+    its outcome is another attempt's.  *lane* is what it has in common with those that it keeps an order with, *targets*
+    what its handler depends on.  *is_begun* says that
+    its handler was called for this very attempt before: no gate holds it up again.
     """
 
     key: Key
@@ -37,8 +39,10 @@ class Flight:
     ended: datetime | None = None
     outcome: Outcome | None = None
     is_recorded: bool = False
+    is_begun: bool = False
     ticket: Ticket | None = None
     called: datetime | None = None
+    is_old: bool = False
     lane: str = ""
     targets: tuple[str, ...] = ()
     origin: Arrival = field(init=False)

@@ -7,9 +7,9 @@ begin.  It returns the outcome of those that do not begin now, and remembers in 
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -19,12 +19,13 @@ from sqlalchemy.engine import Connection
 from router import durations
 
 from .breakers import Breaker
-from .deliveries import FOLDED, DeadLetter, Outcome, Skipped, Waiting, bounded, is_fold
-from .errors import Rejected
+from .deliveries import FOLDED, HANDED_OVER, DeadLetter, Outcome, Skipped, Waiting, is_fold, raised
+from .errors import FilterError
 from .filters import Filter
 from .flights import Flight
 from .groupings import key_of
 from .guards import Ask
+from .retries import RetryPolicy
 from .store import approvals, breakers, silences, storms
 from .store import deliveries as table
 from .store.approvals import Approval
@@ -32,6 +33,8 @@ from .store.database import lock
 from .storms import Folding, Gathered, Rate, rates
 from .subscriptions import Subscription
 from .verbs import Handler
+
+log = logging.getLogger(__name__)
 
 Refused = dict[Flight, Outcome]
 Gate = Callable[[Connection, Sequence[Flight], datetime], Refused]
@@ -43,22 +46,33 @@ _ANSWER = timedelta(seconds=15)
 """Between two looks of a delivery that waits for somebody's word."""
 
 
+_LATE = timedelta(minutes=5)
+"""How long after its time a fold is taken to be told after all."""
+
+
 def gates_of(subscription: Subscription, handler: Handler) -> list[Gate]:
-    """Return the gates before *handler*, in the order that they are asked; most subscriptions have none."""
+    """Return the gates before *handler*, in the order that they are asked; most subscriptions have none.
+
+    Those that skip come first, then those that may take long.  Last are those that let few pass: what they let pass
+    has to be called, or the few would be used up by what still waits elsewhere.
+    """
     name, guard = subscription.name, subscription.guard
-    found: list[Gate] = [partial(silenced, name)] if subscription.verb.tells else []
-    if subscription.fold:
-        found.append(partial(folded, name, subscription.fold))
-    found += [partial(rated, name, each) for each in rates(subscription.once_per, subscription.limit)]
+    of_rates = rates(subscription.once_per, subscription.limit)
+    found: list[Gate] = [partial(folded, name, subscription.fold)]
+    if subscription.verb.tells:
+        # A fold is silenced when it is told: only then its events have come to an end.
+        found = [partial(silenced, name, tellers=False), *found, partial(silenced, name, tellers=True)]
+    found += [partial(rated, name, each) for each in of_rates if not each.waits]
     if subscription.order_by:
         found.append(partial(in_order, name))
+    if guard and guard.ask and subscription.mode == "live":
+        found.append(partial(approved, handler, guard.ask, subscription.retry))
     if guard and guard.at_most:
         found.append(partial(at_most, name, guard.at_most))
     if type(handler).targets is not Handler.targets:
         found.append(partial(unbroken, handler))
-    if guard and guard.ask and subscription.mode == "live":
-        found.append(partial(approved, handler, guard.ask))
-    return found
+    found += [partial(rated, name, each) for each in of_rates if each.waits]
+    return found if len(found) > 1 or subscription.fold else []
 
 
 def ask_all(gates: Iterable[Gate], transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
@@ -74,35 +88,50 @@ def ask_all(gates: Iterable[Gate], transaction: Connection, flights: Sequence[Fl
 
 def _is_new(flight: Flight) -> bool:
     """Say whether it comes for the first time: what somebody replays has passed, and so has what is repeated."""
-    return flight.delivery.attempt == 1 and flight.delivery.replay in ("", FOLDED)
+    replay = flight.delivery.replay
+    is_first = replay in ("", FOLDED) or replay.startswith(HANDED_OVER)
+    return is_first and flight.delivery.attempt == 1 and not flight.is_begun
 
 
-def silenced(name: str, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
-    """Skip what somebody wants to hear nothing of."""
-    new = [each for each in flights if _is_new(each)]
+def silenced(name: str, transaction: Connection, flights: Sequence[Flight], now: datetime, *, tellers: bool) -> Refused:
+    """Skip what somebody wants to hear nothing of: of folds those that are told, else those that are none."""
+    new = [each for each in flights if _is_new(each) and is_fold(each.delivery.replay) is tellers]
     known = silences.find(transaction, at=now) if new else []
     refused: Refused = {}
     for silence in known:
         if silence.subscription in ("", name):
             said = f"{silence.id} by {silence.author} until {silence.until:%Y-%m-%d %H:%M}: {silence.comment}"
+            wanted = _compiled(silence.where)
             for flight in new:
-                if _compiled(silence.where).matches(flight.delivery.event).matched:
+                if wanted and wanted.matches(flight.delivery.event).matched:
                     refused[flight] = Skipped("silenced", said)
     return refused
 
 
 @lru_cache(maxsize=256)
-def _compiled(where: str) -> Filter:
-    return Filter(where)
+def _compiled(where: str) -> Filter | None:
+    try:
+        return Filter(where)
+    except FilterError as error:
+        # Another release has written it: to hear too much is better than to stop.
+        log.error("silence can't be read and holds for nothing", extra={"where": where, "reason": str(error)})  # noqa: TRY400 - the reason says it all
+        return None
 
 
-def folded(name: str, folding: Folding, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
-    """Gather events; let pass, with all that was gathered, the one that tells them."""
-    lock(transaction)
+def folded(
+    name: str, folding: Folding | None, transaction: Connection, flights: Sequence[Flight], now: datetime
+) -> Refused:
+    """Gather events; let pass, with all that was gathered, the one that tells them.
+
+    Without *folding*, which may have been taken away, what was gathered before is told all the same.
+    """
     tellers = [each for each in flights if is_fold(each.delivery.replay)]
-    new = [each for each in flights if _is_new(each) and each not in tellers]
+    new = [each for each in flights if folding and not each.delivery.replay and _is_new(each)]
+    if not tellers and not new:
+        return {}
+    lock(transaction)
     refused = _tell(name, transaction, tellers, now) if tellers else {}
-    return refused | _gather(name, folding, transaction, new, now) if new else refused
+    return refused | _gather(name, folding, transaction, new, now) if folding and new else refused
 
 
 def _tell(name: str, transaction: Connection, tellers: Sequence[Flight], now: datetime) -> Refused:
@@ -112,7 +141,9 @@ def _tell(name: str, transaction: Connection, tellers: Sequence[Flight], now: da
         gathered = known.get(flight.delivery.event.id)
         if gathered is None:
             continue
-        if gathered.due > now:
+        if not gathered.count:
+            refused[flight] = Skipped(FOLDED, "came too late: told with an event that came after it was due")
+        elif gathered.due > now:
             refused[flight] = Waiting(gathered.due - now, f"{gathered.count} events, told at {gathered.due:%H:%M:%S}")
         else:
             flight.delivery = replace(flight.delivery, folded=gathered.fold)
@@ -128,6 +159,10 @@ def _gather(name: str, folding: Folding, transaction: Connection, new: Sequence[
     for flight, key in keys.items():
         event = flight.delivery.event
         before = open_.get(key) or Gathered(event.id, folding.due(now, told.get(key)))
+        if before.due + _LATE < now:
+            # Who should have told it is lost, or late: this one does, or nobody ever might.
+            storms.hand_on(transaction, name, before.head, now)
+            before = replace(before, head=event.id, due=folding.due(now, told.get(key)))
         open_[key] = before.with_event(event)
         reason = f"told with {before.head}, not before {before.due:%Y-%m-%d %H:%M:%S}"
         facts = {"head": before.head, "wait": round((before.due - now).total_seconds(), 3)}
@@ -138,24 +173,30 @@ def _gather(name: str, folding: Folding, transaction: Connection, new: Sequence[
 
 
 def rated(name: str, rate: Rate, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
-    """Let so many pass in so long."""
-    lock(transaction)
+    """Let so many pass in so long.
+
+    What a rate would skip passes for good; what it has wait counts when it passes last, which is when it is called.
+    """
     keys = {each: key_of(each.delivery.event, rate.by) for each in flights if _is_new(each)}
     if not keys:
         return {}
-    known = storms.passed(transaction, name, rate.word, set(keys.values()), now - rate.per)
+    lock(transaction)
+    wanted, ids = set(keys.values()), {each.delivery.event.id for each in keys}
+    known = storms.passed(transaction, name, rate.word, wanted, now - rate.per)
+    for_good = set() if rate.waits else storms.have_passed(transaction, name, rate.word, wanted, ids)
     passed: dict[str, list[tuple[datetime, str]]] = defaultdict(list, known)
     refused: Refused = {}
     rows = []
     for flight, key in keys.items():
         event_id = flight.delivery.event.id
-        if any(each == event_id for _, each in passed[key]):
+        if (key, event_id) in for_good:
             continue
-        outcome = rate.decide([at for at, _ in passed[key]], now)
+        others = [each for each in passed[key] if each[1] != event_id]
+        outcome = rate.decide([at for at, _ in others], now)
         if outcome:
             refused[flight] = outcome
             continue
-        passed[key].append((now, event_id))
+        passed[key] = [*others, (now, event_id)]
         rows.append({"subscription": name, "rule": rate.word, "key": key, "event_id": event_id, "at": now})
     storms.let_pass(transaction, rows)
     return refused
@@ -163,32 +204,34 @@ def rated(name: str, rate: Rate, transaction: Connection, flights: Sequence[Flig
 
 def in_order(name: str, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
     """Have a delivery wait for the earlier ones of its lane that are to be attempted again."""
-    lanes = {flight.lane for flight in flights}
-    ahead: Mapping[str, list[table.Unfinished]] = table.unfinished(transaction, name, lanes)
+    waiting = [each for each in flights if not each.is_begun]
+    lanes = {flight.lane for flight in waiting}
+    ahead: Mapping[str, list[table.Unfinished]] = table.unfinished(transaction, name, lanes) if lanes else {}
     refused: Refused = {}
-    for flight in flights:
+    for flight in waiting:
         earlier = [each for each in ahead.get(flight.lane, ()) if each.event_id < flight.delivery.event.id]
+        earlier = [each for each in earlier if not each.is_gone(now)]
         if earlier:
-            again = max((each.again for each in earlier if each.again), default=now)
             reason = f"waits for {earlier[0].event_id}, which comes before it"
-            refused[flight] = Waiting(max(again - now, timedelta(seconds=1)), reason)
+            refused[flight] = Waiting(max(each.wait(now) for each in earlier), reason)
     return refused
 
 
-def at_most(name: str, most: int, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:  # noqa: ARG001 - a gate
+def at_most(name: str, most: int, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
     """Have what is too many at once wait."""
     lock(transaction)
-    # What was begun by a consumer that is gone is among these flights again: it is not counted twice.
-    running = table.running(transaction, name) - {each.key for each in flights}
-    free = max(0, most - len(running))
-    return {each: Waiting(_LOOK, f"{most} of {name} run at once") for each in flights[free:]}
+    # What was begun before has its place already.
+    asking = [each for each in flights if not each.is_begun]
+    keys = {each.key for each in asking}
+    running = [each for key, each in table.running(transaction, name).items() if key not in keys]
+    free = max(0, most - sum(not each.is_gone(now) for each in running))
+    return {each: Waiting(_LOOK, f"{most} of {name} run at once") for each in asking[free:]}
 
 
 def unbroken(handler: Handler, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
     """Have what needs a target wait while its breaker is open."""
     for flight in flights:
-        with suppress(Rejected):  # the call will raise it, and then it counts
-            flight.targets = tuple(handler.targets(flight.delivery))
+        flight.targets = _targets(handler, flight)
     known = breakers.find(transaction, {target for flight in flights for target in flight.targets})
     if not known:
         return {}
@@ -197,37 +240,59 @@ def unbroken(handler: Handler, transaction: Connection, flights: Sequence[Flight
     for flight in flights:
         theirs = [probed.get(each) or known[each] for each in flight.targets if each in known]
         waits = [(wait, each) for each in theirs if (wait := each.wait(now))]
-        if waits:
+        if waits and not flight.is_begun:
             wait, breaker = max(waits, key=lambda each: each[0])
             reason = f"breaker of {breaker.target} is open: failed {breaker.failed} times in a row, {breaker.reason}"
             refused[flight] = Waiting(wait, reason)
-        else:
+        elif not waits:
             probed |= {each.target: each.probed(now) for each in theirs}
     breakers.write(transaction, [each for each in probed.values() if each.until])
     return refused
 
 
-def approved(handler: Handler, ask: Ask, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
+def _targets(handler: Handler, flight: Flight) -> tuple[str, ...]:
+    try:
+        return tuple(str(each) for each in handler.targets(flight.delivery))
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, the call will raise it, and then it counts
+        return ()
+
+
+def approved(
+    handler: Handler,
+    ask: Ask,
+    policy: RetryPolicy,
+    transaction: Connection,
+    flights: Sequence[Flight],
+    now: datetime,
+) -> Refused:
     """Have a delivery wait for somebody's word, or skip it where that is no, or does not come."""
+    questions = {flight: approvals.identity(flight.key) for flight in flights if not flight.is_begun}
+    known = approvals.get_all(transaction, questions.values()) if questions else {}
     refused: Refused = {}
-    for flight in flights:
-        delivery = flight.delivery
-        question = approvals.identity(delivery.key)
-        found = approvals.get(transaction, question)
+    for flight, question in questions.items():
+        found = known.get(question)
         if found is None:
             try:
-                plan = json.dumps(dict(handler.plan(delivery)), default=str)
-            except Rejected as error:
-                refused[flight] = DeadLetter(bounded(str(error)))
+                plan = json.dumps(dict(handler.plan(flight.delivery)), default=str)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - its attempt has failed, and nothing else has
+                refused[flight] = raised(flight.delivery, error, policy)
                 continue
-            facts = (delivery.event.id, delivery.subscription, delivery.event.type, plan)
-            found = Approval(question, *facts, asked=now, until=now + ask.within)
+            event = flight.delivery.event
+            found = Approval(question, event.id, flight.key.subscription, event.type, plan, now, now + ask.within)
             approvals.ask(transaction, found)
-        if found.state == "refused":
-            refused[flight] = Skipped("refused", f"by {found.by}")
-        elif found.state == "pending" and found.until <= now:
-            refused[flight] = Skipped("unanswered", f"nobody approved it within {durations.text(ask.within)}")
-        elif found.state == "pending":
-            said = f"clusterbus jobs approve {question}, until {found.until:%Y-%m-%d %H:%M}"
-            refused[flight] = Waiting(min(_ANSWER, found.until - now), f"waits for approval: {said}")
+        if outcome := _by_word(found, flight, ask, now):
+            refused[flight] = outcome
     return refused
+
+
+def _by_word(found: Approval, flight: Flight, ask: Ask, now: datetime) -> Outcome | None:
+    if (found.event_id, found.subscription) != flight.key[:2]:
+        return DeadLetter(f"question {found.id} is of another delivery: replay this one, it is asked for anew then")
+    if found.state == "approved":
+        return None
+    if found.state == "refused":
+        return Skipped("refused", f"by {found.by}")
+    if found.until <= now:
+        return Skipped("unanswered", f"nobody approved it within {durations.text(ask.within)}")
+    said = f"clusterbus jobs approve {found.id}, until {found.until:%Y-%m-%d %H:%M}"
+    return Waiting(min(_ANSWER, found.until - now), f"waits for approval: {said}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Annotated
@@ -13,6 +14,7 @@ from router.events import Event
 from .errors import did_you_mean
 from .fields import Listed
 
+_LONGEST = 200
 _PLACE = re.compile(r"data\.[A-Za-z_]\w*|[a-z]+")
 _ATTRIBUTES = frozenset(Event.model_fields) - {"data", "id", "specversion"}
 
@@ -39,9 +41,15 @@ def variables(places: tuple[str, ...]) -> list[str]:
 
 
 def key_of(event: Event, places: tuple[str, ...]) -> str:
-    """Return what events that belong together by *places* have in common; what is absent counts as null."""
+    """Return what events that belong together by *places* have in common; what is absent counts as null.
+
+    It is short, however long the values are: a database refuses long keys.
+    """
     values = [
         event.data.get(each.removeprefix("data.")) if each.startswith("data.") else getattr(event, each)
         for each in places
     ]
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    key = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    if len(key) <= _LONGEST:
+        return key
+    return f"{key[:_LONGEST]}...{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"

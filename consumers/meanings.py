@@ -25,6 +25,8 @@ def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator
     where = raw.get("where")
     if isinstance(where, str):
         yield from _filter(where, kinds)
+    if kind == "log":
+        yield from _of_no_call(raw)
     yield from _places(raw, kinds)
     guard = raw.get("guard")
     if isinstance(guard, dict):
@@ -35,6 +37,15 @@ def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator
         for name in installed()[kind].templates:
             for place, text in _texts(below.get(name), (kind, name)):
                 yield from _template(place, text, kinds)
+
+
+def _of_no_call(raw: Mapping[str, object]) -> Iterator[Remark]:
+    """Yield what is about calls, in an entry whose verb writes each event down with the outcomes."""
+    for name in ("order_by", "fold", "once_per", "limit", "guard"):
+        if raw.get(name):
+            yield Remark((name,), "is not for log: it writes every event down, in order, until it has")
+    if raw.get("mode") == "shadow":
+        yield Remark(("mode",), "log has no shadow, since it has no effect but to write: live or off")
 
 
 def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:

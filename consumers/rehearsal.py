@@ -18,8 +18,9 @@ from .errors import ConsumerError, Rejected
 from .filters import Filter
 from .retries import RetryPolicy
 from .subscriptions import Subscription
+from .telling import is_own
 
-Decision = Literal["matched", "pattern", "filter", "unclear", "off"]
+Decision = Literal["matched", "pattern", "own", "filter", "unclear", "off"]
 """`pattern`: none of `on` fits; `filter`: `where` is false; `unclear`: `where` could not be evaluated."""
 
 Plan = Callable[[Delivery], Mapping[str, object]]
@@ -98,10 +99,18 @@ def consider(subscription: Subscription, event: Event | None, topic: str) -> Ver
     fitting = [each for each in subscription.patterns if matches(each, topic)]
     if not fitting:
         return Verdict("pattern", f"no pattern of `on` fits {topic}: there is {', '.join(subscription.patterns)}")
+    if event is not None and subscription.kind != "log" and is_own(event, subscription.name):
+        return Verdict("own", "it is what an action of its own came to, which is never brought to itself")
+    if subscription.mode == "off":
+        return Verdict("off", "its mode is off: what comes waits in its queue until it is not")
+    return _filtered(subscription, event, fitting[0])
+
+
+def _filtered(subscription: Subscription, event: Event | None, pattern: str) -> Verdict:
     if subscription.where:
         if event is None:
             return Verdict(
-                "unclear", f"pattern {fitting[0]} fits, but the event's data is not known: {subscription.where}"
+                "unclear", f"pattern {pattern} fits, but the event's data is not known: {subscription.where}"
             )
         asked = Filter(subscription.where)
         answer = asked.matches(event)
@@ -109,10 +118,8 @@ def consider(subscription: Subscription, event: Event | None, topic: str) -> Ver
             return Verdict("unclear", f"where cannot be evaluated: {answer.reason}: {subscription.where}")
         if not answer.matched:
             return Verdict("filter", f"where is false: {subscription.where}{_read(asked, event)}")
-    if subscription.mode == "off":
-        return Verdict("off", "its mode is off: what comes waits in its queue until it is not")
     also = f", and where is true: {subscription.where}" if subscription.where else ""
-    return Verdict("matched", f"pattern {fitting[0]} fits{also}")
+    return Verdict("matched", f"pattern {pattern} fits{also}")
 
 
 def _read(asked: Filter, event: Event) -> str:

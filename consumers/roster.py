@@ -79,7 +79,12 @@ class Roster:
             raise SubscriptionsError(wrong)
         touched = (*change.added, *change.changed)
         made = self._made(touched, subscriptions.digest)
-        wanted = self.topology(subscriptions)
+        try:
+            wanted = self.topology(subscriptions)
+        except BaseException:
+            for serving in made.values():
+                serving.close()
+            raise
         gone = {*change.removed, *(each.name for each in touched)}
         leaving = [each for each in self if each.name in gone]
         kept = {each.name: each for each in self if each.name not in gone}

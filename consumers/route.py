@@ -31,8 +31,8 @@ Files = Annotated[
     list[Path] | None, typer.Option("--file", help="Subscription files or folders; by default those of the settings.")
 ]
 
-_SIGNS = {"matched": "✓", "pattern": "·", "filter": "✗", "unclear": "?", "off": "○"}
-_STYLES = {"matched": "green", "pattern": "dim", "filter": "yellow", "unclear": "red", "off": "dim"}
+_SIGNS = {"matched": "✓", "pattern": "·", "own": "·", "filter": "✗", "unclear": "?", "off": "○"}
+_STYLES = {"matched": "green", "pattern": "dim", "own": "dim", "filter": "yellow", "unclear": "red", "off": "dim"}
 _SHOWN = 2000
 
 
@@ -125,10 +125,11 @@ def _show(event: Event, found: Iterable[Rehearsal], *, as_json: bool, examples: 
     if event.malformed:
         console.print(Text(f"what does not fit its type stays text: {event.malformed}", "yellow"))
     for each in found:
-        _show_one(console, each)
+        show_one(console, each)
 
 
-def _show_one(console: Console, found: Rehearsal) -> None:
+def show_one(console: Console, found: Rehearsal) -> None:
+    """Print what one subscription would do, for people."""
     subscription, verdict = found.subscription, found.verdict
     style = _STYLES[verdict.decision]
     word = does(subscription.kind) if verdict.matched else "not delivered"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from router.broker import topology
+from router.events import Event
 
 from .deliveries import Done
 from .filters import Filter
@@ -19,6 +20,7 @@ from .flights import Counts, Flight
 from .gates import gates_of
 from .pools import Pool
 from .subscriptions import Subscription
+from .telling import is_own
 from .verbs import Handler, Surroundings
 from .verbs.log import LogHandler
 
@@ -66,7 +68,8 @@ class Called:
         """Call *handler* for at most *concurrency* deliveries at once; have *least* of them at hand."""
         self.handler = handler
         self._small = self.prefetch = max(2, 2 * concurrency, least)
-        self._is_fixed = bool(least)
+        # What depends on a target may find it gone: then all that is at hand would use an attempt up.
+        self._is_fixed = bool(least) or type(handler).targets is not Handler.targets
         self._calls, self._pace = 0, 0.0
         self.pool = Pool(concurrency, name)
 
@@ -99,8 +102,19 @@ class Serving:
         self.is_leaving = False
         self.name = subscription.name
         self.queue = topology.queue_of(subscription.name)
-        self.filter = Filter(subscription.where) if subscription.where else None
+        self._filter = Filter(subscription.where) if subscription.where else None
         self.counts = Counts()
+
+    def lets_pass(self, event: Event) -> bool:
+        """Say whether *event* is for the handler; where it is not, it is counted, with the reason if there is one."""
+        if is_own(event, self.name) and isinstance(self.way, Called):
+            self.counts.no_match("")
+            return False
+        verdict = self._filter.matches(event) if self._filter else None
+        if verdict and not verdict.matched:
+            self.counts.no_match(verdict.reason)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of what its handler holds; it has no deliveries any more."""

@@ -46,8 +46,9 @@ def _messages(flight: Flight, catalogues: Catalogues, moment: datetime) -> Itera
     """Yield all that takes the place of *flight*."""
     delivery, arrival, subscription = flight.delivery, flight.origin, flight.serving.subscription
     outcome, names = flight.outcome, subscription.verb.reports
-    if outcome and names and (told := outcome_message(delivery, outcome, names, catalogues, moment)):
-        yield told
+    if outcome and names and not flight.is_old:
+        told = outcome_message(delivery, outcome, names, catalogues, moment)
+        yield from [told] if told else []
     match outcome:
         case Skipped(word, _, result) if word == FOLDED and result.get("head") == delivery.event.id:
             # The first of its fold: what comes back later tells all of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
@@ -16,9 +17,6 @@ from .deliveries import DeadLetter, Delivery, Done, Outcome, Retry, Skipped, Wai
 
 DEEPEST = 5
 """Actions that follow one another because of their outcomes, at the most: a circle of subscriptions has an end."""
-
-_TOLD = ("nodes", "failedNodes")
-"""What of a result is told, where it has it."""
 
 
 def outcome_message(
@@ -51,11 +49,29 @@ def outcome_message(
         "depth": depth,
         **said,
     }
-    data |= {each: str(value) for each in _TOLD if (value := outcome.result.get(each)) is not None}
+    data |= _nodes(outcome.result)
     what = f"{name}/{delivery.mark}"
     id_ = derived_id(event.id[:10], what)
     told = own_event(name, data, catalogues, cluster=event.cluster, node=event.node, id_=id_, moment=moment)
     return message_of(told)
+
+
+def is_own(event: Event, subscription: str) -> bool:
+    """Say whether *event* tells what an action of *subscription* came to: that is never brought to itself."""
+    return event.category == "action" and event.origin == OWN and event.data.get("subscription") == subscription
+
+
+def _nodes(result: Mapping[str, object]) -> dict[str, Value]:
+    """Return on which nodes it was done, and on which of them it failed, where it was done on nodes.
+
+    >>> _nodes({"nodes": {"succeeded": "n[1-2]", "failed": "n3"}})
+    {'nodes': 'n[1-2],n3', 'failedNodes': 'n3'}
+    """
+    found = result.get("nodes")
+    if not isinstance(found, Mapping):
+        return {}
+    good, bad = (str(found.get(each) or "") for each in ("succeeded", "failed"))
+    return {"nodes": ",".join(each for each in (good, bad) if each), "failedNodes": bad or None}
 
 
 def _depth(event: Event) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from consumers.engine import Engine
 from consumers.letters import Keeper
 from consumers.retries import RetryPolicy
-from consumers.store import Store, schema
+from consumers.store import Store, bulk, schema
 from consumers.store import deliveries as table
 from consumers.subscriptions import Subscription, Subscriptions
 from consumers.verbs import Verb, installed
@@ -57,10 +57,10 @@ def make_event(event_id: str | None = None, **attributes: Any) -> Event:
 
 
 def make_subscription(name: str, verb: Verb | list[str] | None = None, **fields: Any) -> Subscription:
-    """Return a subscription to everything; a list is the command that it runs, nothing the audit."""
+    """Return a subscription to all of GPFS; a list is the command that it runs, nothing the audit."""
     if isinstance(verb, list):
         verb = RunVerb(command=tuple(verb), timeout=fields.pop("timeout", timedelta(seconds=20)))
-    defaults: dict[str, Any] = {"on": ("#",), "patterns": ("#",), "retry": QUICK}
+    defaults: dict[str, Any] = {"on": ("gpfs.#",), "patterns": ("gpfs.#",), "retry": QUICK}
     verb = verb or LogVerb()
     kind = next((each for each, model in installed().items() if isinstance(verb, model)), "test")
     return Subscription(name=name, kind=kind, verb=verb, **defaults | fields)
@@ -230,15 +230,18 @@ class _Fragile(Rabbit):
 
 def _plant(moment: str) -> None:
     """Have the outcome's recording be the moment."""
-    record = table.record
+    for module, name in ((table, "record"), (bulk, "finish")):
+        setattr(module, name, _dying_before(getattr(module, name), moment))
 
+
+def _dying_before(record: Any, moment: str) -> Any:
     def recorded(transaction: Any, attempts: Any) -> None:
         rows = list(attempts)
         if rows and moment == "before the outcome is recorded":
             _die()
         record(transaction, rows)
 
-    table.record = recorded
+    return recorded
 
 
 def main() -> None:

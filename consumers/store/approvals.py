@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
@@ -36,15 +37,21 @@ def identity(key: Key) -> str:
     """Return the id of the approval for a delivery: always the same.
 
     >>> identity(Key("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", "restart-disk", ""))
-    '77691928'
+    '7769192854ff'
     """
-    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:8]
+    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:12]
 
 
 def get(transaction: Connection, approval_id: str) -> Approval | None:
     """Return the approval of this id, or None."""
     row = transaction.execute(select(table).where(table.c.id == approval_id)).mappings().one_or_none()
     return None if row is None else Approval(**row)
+
+
+def get_all(transaction: Connection, ids: Iterable[str]) -> dict[str, Approval]:
+    """Return those of these approvals that there are, by id."""
+    query = select(table).where(table.c.id.in_([*ids]))
+    return {row["id"]: Approval(**row) for row in transaction.execute(query).mappings()}
 
 
 def ask(transaction: Connection, approval: Approval) -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, exists, or_, select
+from sqlalchemy import bindparam, exists, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from router.broker.topology import RUNGS
+
+from .. import children
 from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
+from ..retries import rung
 from .attempts import Row, find
 from .schema import deliveries as table
 
@@ -41,13 +45,23 @@ __all__ = [
 
 DONE, _RETRY, _DEAD, WAIT = "done", "retry", "dead", "wait"
 
+_GONE = timedelta(days=1)
+"""After how long what should have come again, or is open though its consumer is dead, holds up others no more."""
+
+_SOONEST, _LATEST = timedelta(seconds=1), timedelta(minutes=1)
+"""Between two looks at what nobody knows the end of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An attempt that has begun: *owner* is the consumer that began it, *outcome* None while it is open."""
+    """An attempt that has begun: *owner* is the consumer that began it, *outcome* None while it is open.
+
+    *result* is what it came to so far: also of an open one, which a handler asked to be called for again.
+    """
 
     owner: str
     outcome: Outcome | None
+    result: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,9 @@ def look_up(transaction: Connection, keys: Iterable[Key]) -> Known:
     )
     known: Known = defaultdict(dict)
     for event_id, subscription, replay, attempt, owner, outcome, delay, reason, result in rows:
-        known[Key(event_id, subscription, replay)][attempt] = Begun(owner, _outcome(outcome, delay, reason, result))
+        facts = json.loads(result) if result else {}
+        key = Key(event_id, subscription, replay)
+        known[key][attempt] = Begun(owner, _outcome(outcome, delay, reason, facts), facts)
     return known
 
 
@@ -124,10 +140,29 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A delivery that is being attempted, or is to be attempted *again* at a moment."""
+    """A delivery that is being attempted by *owner*, or is to be attempted *again* at a moment."""
 
     event_id: str
+    started: datetime
+    owner: str
     again: datetime | None
+
+    def is_gone(self, now: datetime) -> bool:
+        """Say whether nothing more is to be expected of it: its message is lost, or the broker has given it up."""
+        if (self.again or self.started) + _GONE > now:
+            return False
+        return self.again is not None or not children.is_alive(self.owner)
+
+    def wait(self, now: datetime) -> timedelta:
+        """Return how long to wait for it: until it comes again, and past that the longer, the longer it takes."""
+        since = self.again or self.started
+        return since - now if since > now else min(max((now - since) / 4, _SOONEST), _LATEST)
+
+
+# Word for word the condition of the index, with its values in it: SQLite uses it for nothing else.
+_IS_UNFINISHED = table.c.lane.is_not(None) & (
+    table.c.outcome.is_(None) | table.c.outcome.in_([literal_column(f"'{each}'") for each in (_RETRY, WAIT)])
+)
 
 
 def unfinished(transaction: Connection, subscription: str, lanes: Collection[str]) -> dict[str, list[Unfinished]]:
@@ -135,24 +170,41 @@ def unfinished(transaction: Connection, subscription: str, lanes: Collection[str
     later = table.alias()
     same = [later.c[name] == table.c[name] for name in ("event_id", "subscription", "replay")]
     query = (
-        select(table.c.lane, table.c.event_id, table.c.ended, table.c.delay)
+        select(table.c.lane, *_UNFINISHED)
         .where(table.c.subscription == subscription, table.c.lane.in_([*lanes]))
-        .where(table.c.outcome.is_(None) | table.c.outcome.in_((_RETRY, WAIT)))
+        .where(_IS_UNFINISHED)
         .where(~exists().where(*same, later.c.attempt > table.c.attempt))
         .order_by(table.c.event_id)
     )
     found: dict[str, list[Unfinished]] = defaultdict(list)
-    for lane, event_id, ended, delay in transaction.execute(query):
-        found[lane].append(Unfinished(event_id, ended + timedelta(seconds=delay or 0) if ended else None))
+    for row in transaction.execute(query):
+        found[row.lane].append(_unfinished(row))
     return found
 
 
-def running(transaction: Connection, subscription: str) -> set[Key]:
-    """Return the deliveries of *subscription* whose latest attempt has begun and has no outcome."""
-    query = select(table.c.event_id, table.c.subscription, table.c.replay).where(
-        table.c.subscription == subscription, table.c.lane.is_not(None), table.c.outcome.is_(None)
+def running(transaction: Connection, subscription: str) -> dict[Key, Unfinished]:
+    """Return the deliveries of *subscription* that have begun and not ended, be it that they are asked after again."""
+    query = (
+        select(table.c.subscription, table.c.replay, *_UNFINISHED)
+        .where(table.c.subscription == subscription)
+        .where(_IS_UNFINISHED)
+        # What waits at a gate has no result; what a handler has begun, and wants to be called for again, has.
+        .where(table.c.outcome.is_(None) | ((table.c.outcome == WAIT) & table.c.result.is_not(None)))
     )
-    return {Key(*row) for row in transaction.execute(query)}
+    rows = transaction.execute(query)
+    return {Key(row.event_id, row.subscription, row.replay): _unfinished(row) for row in rows}
+
+
+_UNFINISHED = (table.c.event_id, table.c.started, table.c.owner, table.c.outcome, table.c.ended, table.c.delay)
+
+
+def _unfinished(row: Any) -> Unfinished:  # noqa: ANN401 - a row of any query
+    again = None
+    if row.ended:
+        delay = timedelta(seconds=row.delay or 0)
+        # A retry waits on a rung of the ladder, and other deliveries hop from rung to rung.
+        again = row.ended + (RUNGS[rung(delay)] if row.outcome == _RETRY else delay)
+    return Unfinished(row.event_id, row.started, row.owner, again)
 
 
 WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
@@ -209,13 +261,17 @@ def row_of(attempt: Attempt) -> dict[str, object]:
 
 
 def _json(result: Mapping[str, object]) -> str | None:
-    return json.dumps(result, default=str) if result else None
+    if not result:
+        return None
+    try:
+        return json.dumps(result, default=str)
+    except Exception as error:  # noqa: BLE001 - what can't be written would be tried for ever
+        return json.dumps({"unreadable": f"the handler's result is no JSON: {type(error).__name__}"})
 
 
-def _outcome(outcome: str | None, delay: int | None, reason: str | None, result: str | None) -> Outcome | None:
+def _outcome(outcome: str | None, delay: int | None, reason: str | None, facts: Mapping[str, object]) -> Outcome | None:
     if outcome is None:
         return None
-    facts = json.loads(result) if result else {}
     if outcome == DONE:
         return Done(facts, reason or "")
     if outcome == _RETRY:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from ..storms import Gathered
@@ -42,10 +43,28 @@ _PASSED = (
 )
 
 
+def have_passed(
+    transaction: Connection, subscription: str, rule: str, keys: Collection[str], event_ids: Collection[str]
+) -> set[tuple[str, str]]:
+    """Return which of these *rule* has let pass, whenever that was: (key, event id)."""
+    query = select(passes.c.key, passes.c.event_id).where(
+        passes.c.subscription == subscription,
+        passes.c.rule == rule,
+        passes.c.key.in_([*keys]),
+        passes.c.event_id.in_([*event_ids]),
+    )
+    return {(key, event_id) for key, event_id in transaction.execute(query)}
+
+
 def let_pass(transaction: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write what passes: subscription, rule, key, event_id, at."""
+    """Write what passes: subscription, rule, key, event_id, at.  What has passed before passes anew."""
     if new := list(rows):
-        transaction.execute(insert(passes), new)
+        dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(passes)
+        anew = statement.on_conflict_do_update(
+            index_elements=passes.primary_key.columns, set_={"at": statement.excluded["at"]}
+        )
+        transaction.execute(anew, new)
 
 
 def take_back(transaction: Connection, subscription: str, event_ids: Collection[str]) -> None:
@@ -98,6 +117,12 @@ def tell(transaction: Connection, subscription: str, heads: Collection[str], at:
     """Write that what was gathered under *heads* is told: what comes from now on begins anew."""
     here = (folds.c.subscription == subscription) & folds.c.head.in_([*heads]) & folds.c.told.is_(None)
     transaction.execute(update(folds).where(here).values(told=at))
+
+
+def hand_on(transaction: Connection, subscription: str, head: str, at: datetime) -> None:
+    """Write that what was gathered under *head* is told by another: it has nothing to tell any more."""
+    here = (folds.c.subscription == subscription) & (folds.c.head == head)
+    transaction.execute(update(folds).where(here).values(told=at, events=0))
 
 
 def _facts(gathered: Gathered) -> str:

@@ -1,5 +1,6 @@
 """What README and docs show is true: commands exist, examples load, pictures are there."""
 
+import ast
 import json
 import re
 import shlex
@@ -10,9 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from consumers.check import check
 from consumers.cli import app
-from router.catalogue import Catalogues
 from router.sources.gpfs.simulator import Cluster, install_capture
 from router.sources.gpfs.simulator.commands import mmaddcallback
 
@@ -55,15 +54,25 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "usage" in done.stdout.lower()
 
 
-def test_the_subscriptions_of_the_readme_are_right(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(version: 1.*?)```", README, re.DOTALL)
-    file = tmp_path / "subscriptions.yaml"
-    file.write_text(example)
+def test_the_route_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(version: 1.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (settings,) = re.findall(r"^```\n(consumers:.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (shown,) = re.findall(r"^<!-- route -->\n```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (line,) = re.findall(r"^    clusterbus (route .*)$", README, re.MULTILINE)
+    (tmp_path / "subscriptions.yaml").write_text(example)
+    (tmp_path / "settings.yaml").write_text(settings)
 
-    report = check([file], Catalogues.shipped())
+    done = subprocess.run(
+        [sys.executable, "-m", "consumers.cli", "--settings", str(tmp_path / "settings.yaml"), *shlex.split(line)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
-    assert report.mistakes == ()
-    assert [each.name for each in report.subscriptions.subscriptions] == ["audit", "quota-ticket"]
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
 
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
@@ -72,14 +81,46 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
         assert target.startswith("http") or (ROOT / target).exists(), f"{page}: {target}"
 
 
+def layout() -> dict[str, list[str]]:
+    """Return what ARCHITECTURE.md says there is in each folder of Python, in its order."""
+    section = (ROOT / "ARCHITECTURE.md").read_text().partition("## 7. Where things are")[2].partition("## 8.")[0]
+    rows = re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", section, re.MULTILINE)
+    ours = ("shim", "router", "consumers", "tests")
+    return {folder: re.findall(r"`([\w/]+)`", row) for folder, row in rows if folder.split("/")[0] in ours}
+
+
 def test_the_pictures_of_the_layout_name_what_is_there() -> None:
-    layout = (ROOT / "ARCHITECTURE.md").read_text().partition("## 7. Where things are")[2].partition("## 8.")[0]
-    for folder, row in re.findall(r"^\| `(\w+)/` \| (.*) \|$", layout, re.MULTILINE):
-        for name in re.findall(r"`([\w/]+)`", row):
-            if folder in ("shim", "router", "consumers", "tests"):
-                place = ROOT / folder / name.rstrip("/")
-                known = place.is_dir() or place.with_suffix(".py").exists() or (ROOT / name).exists()
-                assert known, f"{folder}/ has no {name}"
+    for folder, names in layout().items():
+        for name in names:
+            place = ROOT / folder / name.rstrip("/")
+            assert place.is_dir() or place.with_suffix(".py").exists(), f"{folder}/ has no {name}"
+
+
+@pytest.mark.parametrize(
+    "folder", ["shim", "router", "router/broker", "consumers", "consumers/store", "consumers/jobs"]
+)
+def test_the_pictures_of_the_layout_name_all_that_is_there(folder: str) -> None:
+    inside = {each.stem for each in (ROOT / folder).glob("*.py")} - {"__init__"}
+    folders = {each.parent.name for each in (ROOT / folder).glob("*/__init__.py")}
+
+    assert (inside | folders) - {each.rstrip("/") for each in layout()[folder]} == set()
+
+
+def test_in_the_picture_of_the_consumers_a_module_stands_behind_what_it_imports() -> None:
+    names = [each.rstrip("/") for each in layout()["consumers"]]
+    for at, name in enumerate(names):
+        file = ROOT / "consumers" / f"{name}.py"
+        above = set(names[at + 1 :]) & imported(file) if file.exists() else set()
+        assert above == set(), f"{name} imports what is named after it"
+
+
+def imported(file: Path) -> set[str]:
+    """Return which modules of its package *file* imports when it is imported itself."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module.split(".")[0]} if node.module else {each.name for each in node.names}
+    return found
 
 
 def test_the_registration_of_the_readme_brings_a_callback_into_the_spool(tmp_path: Path) -> None:

@@ -216,6 +216,39 @@ def test_a_consumer_can_speak_for_nobody_and_reads_no_records(site: Site, attemp
         attempt(channel)
 
 
+def test_a_consumer_says_what_its_actions_came_to(site: Site, tap: Tap):
+    with Running(site.url_of("consumer")) as line:
+        line.publish(
+            "clusterbus.prod.action.runFinished.restart-disk.nsd01",
+            "clusterbus.prod.action.runFailed.-.-",
+            exchange=names.EVENTS,
+        )
+        line.wait_settled(2)
+
+        # Of this exchange nobody has bound a queue yet, but history has it all.
+        line.assert_each_settled_once()
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "gpfs.prod.action.runFinished.-.nsd01",
+        "qube.prod.action.runFinished.-.nsd01",
+        "clusterbus.prod.node.nodeSilent.-.nsd01",
+        "clusterbus.prod.health.eventsLost.-.nsd01",
+        "clusterbus.action.prod.nodeSilent.-.nsd01",
+        "clusterbus.prod.x.action.-.nsd01",
+        "clusterbus.prod.actions.runFinished.-.nsd01",
+        "xclusterbus.prod.action.runFinished.-.nsd01",
+        "a\nclusterbus.prod.action.runFinished.-.nsd01",
+        "clusterbus.prod.disk.diskFailure.action.runFinished",
+    ],
+)
+def test_a_consumer_speaks_for_no_source_and_of_nothing_but_actions(site: Site, topic: str):
+    with site.channel("consumer") as channel, pytest.raises(ChannelClosedByBroker, match="403"):
+        channel.basic_publish(names.EVENTS, topic, b"{}")
+
+
 def test_the_operator_emits_looks_and_tidies_up(site: Site, tap: Tap):
     with Session(site.url_of("operator"), name="clusterbus") as session:
         records = [Message(names.INGRESS, "gpfs.prod.mount.lab", b"{}", "id")]

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -39,6 +39,7 @@ class RunVerb(Verb):
     failed.  *detach* has it run as a job, which outlives the consumer.
     """
 
+    reports: ClassVar[tuple[str, str]] = ("runFinished", "runFailed")
     templates = ("command", "environment", "nodes")
 
     command: Command
@@ -80,8 +81,11 @@ class RunVerb(Verb):
         """Whether the node set stands in the file as it is: then it may name groups of the site."""
         return self.nodes is not None and "{{" not in self.nodes and "{%" not in self.nodes
 
-    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
-        """Yield that the program is not there, or that the node set is none."""
+    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
+        """Yield that the program is not there, that the node set is none, or that it would answer itself."""
+        if own := [each for each in kinds.samples if each.partition(".")[2] in self.reports]:
+            message = f"is on {' and '.join(sorted(own))} too, its own outcomes: write gpfs.# for what a cluster says"
+            yield Remark((), message, warning=True)
         transport = settings.consumers.transport
         is_here = (self.nodes is None or transport == "local") and self.command[0].startswith("/")
         if is_here and not os.access(self.command[0], os.X_OK):

@@ -19,7 +19,7 @@ run: {command: [/bin/echo, "{{ data.fsName }}", "{{ data.diskName | join(';') }}
 """
 SPACE = """
 on: lowDiskSpace
-log: {}
+run: {command: [/bin/true]}
 """
 
 
@@ -108,7 +108,7 @@ def test_folds_and_rates_decide_on_the_tests_own_clock(tmp_path, rule, given, co
 
 
 def test_a_fold_stands_for_all_its_events(tmp_path):
-    entry = SPACE.replace("log: {}", 'run: {command: [/bin/echo, "{{ fold.count }}", "{{ fold.nodes }}"]}')
+    entry = SPACE.replace("[/bin/true]", '[/bin/echo, "{{ fold.count }}", "{{ fold.nodes }}"]')
     given = ", ".join(f"{{event: lowDiskSpace, node: n{number}}}" for number in range(1, 5))
     test = f'given: [{given}], expect: {{deliveries: 1, effect: {{command: [/bin/echo, "4", "n[1-4]"]}}}}'
 

@@ -1,0 +1,142 @@
+"""Guards on actions over processes: so many at once, somebody's word; and silences, by the real commands."""
+
+from datetime import timedelta
+
+import pytest
+
+from consumers.guards import Ask, Guard
+from router.broker.topology import queue_of
+from tests.consuming import make_event, make_subscription, publish, python
+from tests.operating import Consumer, Program
+from tests.waiting import wait_for
+from tests.webhooks import mail_server
+
+NOTHING = "version: 1\nsubscriptions: []\n"
+ASKED = """\
+version: 1
+subscriptions:
+  - name: act
+    on: quota
+    concurrency: 4
+    run: {command: [touch, "FOLDER/{{ data.fsName }}"], timeout: 20s}
+    guard: {ask: {within: 1s}}
+"""
+TOLD = """\
+version: 1
+subscriptions:
+  - {name: audit, on: "gpfs.#", log: {}}
+  - name: mail
+    on: quota
+    notify: {to: team, title: "{{ data.fsName }}", body: "{{ data.fsName }}"}
+"""
+
+
+def most_at_once(path):
+    """Return how many of the intervals in *path*, `begin end` a line, overlap at the most."""
+    intervals = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+    return max(sum(begin <= moment < end for begin, end in intervals) for moment, _ in intervals)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_no_more_than_so_many_run_at_once_over_two_consumers(vhost_url, tmp_path, tap, killed):
+    done, began = tmp_path / "done", tmp_path / "began"
+    note = f"open({str(began)!r},'a').write(str(os.getppid())+' ')"
+    interval = f"open({str(done)!r},'a').write(f'{{begun}} {{time.time()}}\\n')"
+    code = f"import os,time\n{note}\nbegun=time.time(); time.sleep(0.4)\n{interval}"
+    act = make_subscription("act", python(code), guard=Guard(at_most=2), concurrency=4)
+    one, two = Consumer(vhost_url, tmp_path, [act]), Consumer(vhost_url, tmp_path, [act])
+    one.waits = two.waits = {"at most": 1}
+    try:
+        one.start().wait_ready()
+        two.start()
+        wait_for(lambda: consumers(tap, "act") == 2, 20, "two consumers")
+        events = [make_event() for _ in range(8)]
+        publish(vhost_url, events)
+        if killed:
+            wait_for(began.exists, 20, "the first command")
+            two.kill()
+        rows = one.wait_outcomes(8, outcome="done")
+        wait_for(lambda: tap.count(queue_of("act")) == 0, 20, "an empty queue")
+    finally:
+        one.close()
+        two.close()
+
+    assert {row.event_id for row in rows} == {each.id for each in events}
+    assert most_at_once(done) <= 2
+    assert {row.attempt for row in rows} == {1}
+    if not killed:
+        assert len(done.read_text().splitlines()) == 8
+        assert most_at_once(done) == 2
+
+
+def consumers(tap, name):
+    return tap.channel.queue_declare(queue_of(name), passive=True).method.consumer_count
+
+
+def test_what_waits_for_somebodys_word_is_done_when_approved_and_not_when_refused(vhost_url, tmp_path):
+    good, bad = make_event(fsName="good"), make_event(fsName="bad")
+    guard = Guard(ask=Ask(within=timedelta(hours=1)))
+    act = make_subscription("act", ["touch", f"{tmp_path}/{{{{ data.fsName }}}}"], guard=guard, concurrency=4)
+    consumer = Consumer(vhost_url, tmp_path, [act])
+    consumer.waits = {"answer": 1}
+    with Program(vhost_url, tmp_path, NOTHING) as program, consumer:
+        consumer.wait_ready()
+        publish(vhost_url, [good, bad])
+        program.wait_rows(2, outcome="wait")
+        asked = {each["event_id"]: each for each in program.command("jobs", "pending", "--json")}
+        program.command("jobs", "approve", asked[good.id]["id"])
+        program.command("jobs", "refuse", asked[bad.id]["id"])
+        again = program.command("jobs", "approve", asked[bad.id]["id"], "--json", code=1)
+        pending = program.command("jobs", "pending", "--json")
+        rows = {row.event_id: row for row in program.wait_rows(1, outcome="done")}
+        rows |= {row.event_id: row for row in program.wait_rows(1, outcome="refused")}
+
+    assert set(asked) == {good.id, bad.id}
+    assert asked[bad.id]["plan"]["command"] == ["touch", str(tmp_path / "bad")]
+    assert pending == []
+    assert again[0]["done"] != "approved"
+    assert (tmp_path / "good").exists()
+    assert not (tmp_path / "bad").exists()
+    assert rows[bad.id].reason.startswith("by ")
+    assert rows[good.id].attempt == rows[bad.id].attempt == 1
+
+
+def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, tap):
+    text = ASKED.replace("FOLDER", str(tmp_path))
+    with Program(vhost_url, tmp_path, text).start("act") as program:
+        publish(vhost_url, [event := make_event(fsName="late")])
+        (row,) = program.wait_rows(1, outcome="unanswered")
+        wait_for(lambda: tap.count(queue_of("act")) == 0, 10, "an empty queue")
+
+    assert row.event_id == event.id
+    assert not (tmp_path / "late").exists()
+
+
+def test_a_silence_takes_hold_at_once_keeps_the_record_and_ends_when_it_is_expired(vhost_url, tmp_path):
+    with mail_server() as server:
+        contacts = f'consumers: {{contacts: {{team: {{urls: ["{server.url()}"]}}}}}}\n'
+        with Program(vhost_url, tmp_path, TOLD, settings=contacts).start("audit", "mail") as program:
+            where = ("--where", 'data.fsName == "gpfs1"', "--until", "1h", "--comment", "we know")
+            (silence,) = program.command("silences", "add", *where, "--json")
+            silenced, other = make_event(), make_event(fsName="gpfs2")
+            publish(vhost_url, [silenced, other])
+            rows = {row.event_id: row for row in program.wait_rows(2, subscription="mail")}
+            first = subjects(server)
+            listed = program.command("silences", "list", "--json")
+            program.command("silences", "expire", silence["id"])
+            publish(vhost_url, [after := make_event()])
+            rows |= {row.event_id: row for row in program.wait_rows(3, subscription="mail")}
+            audited = {row.event_id for row in program.wait_rows(3, subscription="audit")}
+            second = subjects(server)
+
+    assert [each["id"] for each in listed] == [silence["id"]]
+    assert rows[silenced.id].outcome == "silenced"
+    assert silence["id"] in rows[silenced.id].reason
+    assert "we know" in rows[silenced.id].reason
+    assert (rows[other.id].outcome, rows[after.id].outcome) == ("done", "done")
+    assert (first, second) == (["gpfs2"], ["gpfs2", "gpfs1"])
+    assert audited == {silenced.id, other.id, after.id}
+
+
+def subjects(server):
+    return [mail.headers["subject"][0] for mail in server.mails]
