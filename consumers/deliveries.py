@@ -60,6 +60,7 @@ class Delivery:
     *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the event itself.  *repeated*
     says that this very attempt was begun before, by a consumer that did not live to record its end.  *earlier* is the
     result of the attempt before, empty where there was none.  *folded* is set where the event stands for several.
+    *shunned* are those of its handler's targets that are to be left out, since their breakers are open.
     """
 
     event: Event
@@ -71,6 +72,7 @@ class Delivery:
     repeated: bool = False
     earlier: Mapping[str, object] = field(default_factory=dict)
     folded: Fold | None = None
+    shunned: frozenset[str] = frozenset()
 
     @property
     def fold(self) -> Fold:

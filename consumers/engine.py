@@ -42,7 +42,7 @@ _LAST = timedelta(seconds=20)
 """What broken-off handlers have, after the limit of a stop, to end their commands."""
 
 _LONG = timedelta(minutes=10)
-"""A delivery that is called for so long is entrusted to the broker's wait queues: what is unsettled for half an hour
+"""A delivery that is with us for so long is entrusted to the broker's wait queues: what is unsettled for half an hour
 costs the consumer its channel."""
 
 _MEANWHILE = timedelta(minutes=15)
@@ -183,7 +183,7 @@ class Engine:
         key = delivery.key
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = Flight(key, delivery, serving, [arrival])
+            flight = self._flights[key] = Flight(key, delivery, serving, [arrival], self._clock())
             if serving.subscription.order_by:
                 flight.lane = key_of(delivery.event, serving.subscription.order_by)
             self._batches.add(flight)
@@ -251,11 +251,11 @@ class Engine:
         self._batches.add(flight)
 
     def _entrust(self) -> None:
-        """Have the broker keep, in a wait queue, what is called for long: a copy that comes back joins its flight."""
+        """Have the broker keep, in a wait queue, what is with us for long: a copy that comes back joins its flight."""
         before = self._clock() - _LONG
         for flight in self._flights.values():
-            if flight.outcome is None and flight.called and flight.called < before and flight.arrivals:
-                flight.called = self._clock()
+            if flight.outcome is None and flight.since < before and flight.arrivals:
+                flight.since = self._clock()
                 if flight.ticket and flight.ticket.cancel():
                     # It was behind others in the pool all the time.
                     self._let_go(flight)

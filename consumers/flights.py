@@ -23,7 +23,8 @@ _REASONS = 100
 class Flight:
     """One delivery from its arrival until it is acknowledged.
 
-    *arrivals* are all messages that brought this attempt: they are acknowledged together, when it has been acted on.
+    *arrivals* are all messages that brought this attempt: they are acknowledged together, when it has been acted on;
+    *since* is when it came, or was last entrusted to the broker.
     *others* brought another attempt of the same delivery meanwhile: they are looked at after that.  *is_old* says that
     its outcome is another attempt's.  *lane* is what it has in common with those that it keeps an order with, *targets*
     what its handler depends on.  *is_begun* says that
@@ -34,6 +35,7 @@ class Flight:
     delivery: Delivery
     serving: Serving
     arrivals: list[Arrival]
+    since: datetime
     others: list[Arrival] = field(default_factory=list)
     started: datetime | None = None
     ended: datetime | None = None

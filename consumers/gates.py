@@ -229,7 +229,7 @@ def at_most(name: str, most: int, transaction: Connection, flights: Sequence[Fli
 
 
 def unbroken(handler: Handler, transaction: Connection, flights: Sequence[Flight], now: datetime) -> Refused:
-    """Have what needs a target wait while its breaker is open."""
+    """Have what needs a target wait while its breaker is open; of several the open ones are left out."""
     for flight in flights:
         flight.targets = _targets(handler, flight)
     known = breakers.find(transaction, {target for flight in flights for target in flight.targets})
@@ -240,12 +240,14 @@ def unbroken(handler: Handler, transaction: Connection, flights: Sequence[Flight
     for flight in flights:
         theirs = [probed.get(each) or known[each] for each in flight.targets if each in known]
         waits = [(wait, each) for each in theirs if (wait := each.wait(now))]
-        if waits and not flight.is_begun:
-            wait, breaker = max(waits, key=lambda each: each[0])
+        if len(waits) == len(flight.targets) and waits and not flight.is_begun:
+            wait, breaker = min(waits, key=lambda each: each[0])
             reason = f"breaker of {breaker.target} is open: failed {breaker.failed} times in a row, {breaker.reason}"
             refused[flight] = Waiting(wait, reason)
-        elif not waits:
-            probed |= {each.target: each.probed(now) for each in theirs}
+        else:
+            shunned = frozenset(each.target for _, each in waits)
+            flight.delivery = replace(flight.delivery, shunned=shunned)
+            probed |= {each.target: each.probed(now) for each in theirs if each.target not in shunned}
     breakers.write(transaction, [each for each in probed.values() if each.until])
     return refused
 

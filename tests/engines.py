@@ -31,6 +31,9 @@ class Inline:
         ticket = Ticket(work)
         if self.held is None:
             ticket.run()
+        elif self.held == "begun":
+            # As in a thread that is at it: it can't be cancelled any more.
+            self.waiting.append(Ticket(ticket._take()))
         else:
             self.waiting.append(ticket)
         return ticket

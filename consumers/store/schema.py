@@ -99,6 +99,7 @@ passes = Table(
     Column("key", Plain, primary_key=True),
     Column("event_id", String(26), primary_key=True),
     Column("at", Moment, nullable=False),
+    Index("passes_by_key", "subscription", "rule", "key", "at"),
     Index("passes_by_time", "at"),
     sqlite_with_rowid=False,
 )

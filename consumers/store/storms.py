@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from ..storms import Gathered
 from .schema import folds, passes
 
-_KEPT = 1000
+_KEPT = 20_000
 """Rows that one call forgets at the most."""
 
 

@@ -71,7 +71,11 @@ class Handler:
         """
 
     def targets(self, delivery: Delivery) -> Sequence[str]:  # noqa: ARG002 - for those that have some
-        """Return what the call depends on, such as `post hooks.example.com:443`: each has a breaker of its own."""
+        """Return what the call depends on, such as `post hooks.example.com:443`: each has a breaker of its own.
+
+        While all of them are open the delivery waits.  While some are, the handler is called and has to leave those
+        out (`delivery.shunned`), and to say that it is not through (`Report.again`).
+        """
         return ()
 
     def close(self) -> None:

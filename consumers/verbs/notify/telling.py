@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ FAILURE = "notify"
 
 _LEAVE = timedelta(seconds=2)
 """How long calls that are under way are waited for when the consumer stops."""
+
+_LATER = timedelta(minutes=1)
+"""Until contacts that were left out are tried."""
 
 _MOST_HANGING = 20
 _POLL = 0.1
@@ -53,14 +57,19 @@ class NotifyHandler(Handler):
         """Tell all who have not been told of *delivery* yet."""
         began = time.monotonic()
         told = {name: list(each) for name, each in _told(delivery).items()}
-        calls = list(self._calls(told))
+        shunned = [name for name in self._verb.to if _target(name) in delivery.shunned]
+        calls = [each for each in self._calls(told) if each.contact not in shunned]
         self._make([each for each in calls if not each.hopeless], delivery)
         for call in calls:
             if call.reason == "":
                 told.setdefault(call.contact, []).append(call.address)
         if self._stopping.is_set() and not told and any(each.reason is None for each in calls):
             return None
-        return self._report(calls, told, time.monotonic() - began)
+        report = self._report(calls, told, time.monotonic() - began)
+        if shunned and report.failure is None:
+            left = ", ".join(shunned)
+            return dataclasses.replace(report, again=_LATER, reason=f"left out while their breakers are open: {left}")
+        return report
 
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return who would be told what; addresses are references."""
@@ -77,7 +86,7 @@ class NotifyHandler(Handler):
     def targets(self, delivery: Delivery) -> Sequence[str]:
         """Return the contacts that have not been told yet."""
         told = _told(delivery)
-        return [f"notify {name}" for name in self._verb.to if not self._is_told(name, told)]
+        return [_target(name) for name in self._verb.to if not self._is_told(name, told)]
 
     def _is_told(self, name: str, told: Mapping[str, Sequence[str]]) -> bool:
         contact = self._contacts.get(name)
@@ -152,7 +161,11 @@ class NotifyHandler(Handler):
         trying = list(dict.fromkeys(each.contact for each in calls if each.reason != "" and not each.hopeless))
         if not trying:
             raise Rejected(f"cannot be told: {reason}", result)
-        return Report(FAILURE, f"not told: {reason}", result, blamed=[f"notify {name}" for name in trying])
+        return Report(FAILURE, f"not told: {reason}", result, blamed=[_target(name) for name in trying])
+
+
+def _target(contact: str) -> str:
+    return f"notify {contact}"
 
 
 def _told(delivery: Delivery) -> Mapping[str, Sequence[str]]:

@@ -270,7 +270,7 @@ def test_of_two_consumers_that_look_at_the_same_moment_one_has_it(tmp_path, monk
         serving = next(iter(bench.engine._roster))
         delivery = Delivery(event, "tell", event.topic, event.to_json())
         arrival = SimpleNamespace(redelivered=True)
-        flight = Flight(delivery.key, delivery, serving, [arrival], lane="")
+        flight = Flight(delivery.key, delivery, serving, [arrival], START, lane="")
         won, lost = other.write({flight: ""}, [])
         assert not lost
         outcome_of.append((won, flight.outcome))

@@ -41,6 +41,7 @@ def _passes() -> None:
         Column("at", String(32), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_index("passes_by_key", "passes", ["subscription", "rule", "key", "at"])
     op.create_index("passes_by_time", "passes", ["at"])
 
 
