@@ -8,25 +8,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from .fields import Closed, Command
-from .retries import Duration
-
-
-def _within_an_hour(value: timedelta) -> timedelta:
-    if value > timedelta(hours=1):
-        raise ValueError("is longer than 1h")
-    return value
-
-
-def _within_a_month(value: timedelta) -> timedelta:
-    if value > timedelta(days=31):
-        raise ValueError("is longer than 31d")
-    return value
+from .retries import Duration, no_longer_than
 
 
 class Ask(Closed):
     """Somebody has to approve each delivery *within* that time, by `clusterbus jobs approve`; else it is skipped."""
 
-    within: Annotated[Duration, AfterValidator(_within_a_month)] = timedelta(hours=24)
+    within: Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=31)))] = timedelta(hours=24)
 
 
 class Guard(Closed):
@@ -38,5 +26,5 @@ class Guard(Closed):
 
     at_most: int | None = Field(default=None, ge=1, le=1000)
     only_if: Command | None = None
-    timeout: Annotated[Duration, AfterValidator(_within_an_hour)] = timedelta(seconds=30)
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(hours=1)))] = timedelta(seconds=30)
     ask: Ask | None = None

@@ -5,6 +5,7 @@ waits on the smallest that is not shorter than was asked.
 """
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Self
 
@@ -60,6 +61,17 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "examples": ["30s", "1h30m"]}),
 ]
 """A field that is read from `30s`, `1h30m`: the unit is required."""
+
+
+def no_longer_than(limit: timedelta) -> Callable[[timedelta], timedelta]:
+    """Return what refuses a duration that is longer than *limit*."""
+
+    def checked(value: timedelta) -> timedelta:
+        if value > limit:
+            raise ValueError(f"is longer than {durations.text(limit)}")
+        return value
+
+    return checked
 
 
 def _failure(value: str) -> str:

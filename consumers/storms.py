@@ -19,22 +19,15 @@ from router.events import Event, Value
 from .deliveries import Fold, Outcome, Skipped, Waiting
 from .fields import Closed
 from .groupings import Places
-from .retries import Duration
+from .retries import Duration, no_longer_than
 
 MOST_VALUES = 20
 """Different values of a variable that a fold names."""
 
 _LONGEST_VALUE = 200
-_LONGEST = timedelta(days=31)
 
 
-def _within_a_month(value: timedelta) -> timedelta:
-    if value > _LONGEST:
-        raise ValueError(f"is longer than {durations.text(_LONGEST)}")
-    return value
-
-
-Interval = Annotated[Duration, AfterValidator(_within_a_month)]
+Interval = Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=31)))]
 
 
 class Folding(Closed):

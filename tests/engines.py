@@ -11,11 +11,12 @@ from consumers.servings import Called, Serving, serve
 from consumers.store import Store, audit
 from consumers.store import deliveries as table
 from consumers.subscriptions import Subscriptions
-from consumers.verbs import Handler
+from consumers.verbs import Handler, Verb
 from consumers.verbs.log import LogVerb
 from router.broker import Message
 from router.broker.memory import Memory
 from router.broker.topology import EVENTS
+from tests.consuming import make_event, make_subscription
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -141,3 +142,27 @@ class Bench:
     def waiting(self, queue):
         held = self.broker.model.queue(queue)
         return len(held.ready) + sum(len(each.unsettled) for each in held.subscribers)
+
+
+class TellVerb(Verb):
+    """Tells people; what it does is the test's."""
+
+    tells = True
+
+    def handler(self, surroundings):
+        raise NotImplementedError
+
+
+def subscription(name="tell", **fields):
+    """Return a subscription that tells people."""
+    return make_subscription(name, TellVerb(), **fields)
+
+
+def outcomes(bench, name="tell"):
+    """Return the outcomes of a subscription, in the order of their beginning."""
+    return [row.outcome for row in bench.rows() if row.subscription == name]
+
+
+def events(count, **variables):
+    """Return *count* events, each of another node."""
+    return [make_event(node=f"n{number + 1:03d}", **variables) for number in range(count)]

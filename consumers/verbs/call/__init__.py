@@ -22,19 +22,13 @@ from pydantic_core import CoreSchema
 
 from router.settings import Settings
 
-from ...retries import Duration
+from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
 
 _UNITS: Mapping[str, int] = {"MiB": 2**20, "GiB": 2**30}
 _LEAST_MEMORY = 256 * 2**20
 TIMEOUT = timedelta(minutes=10)
 """How long an isolated call may take where nothing else is said."""
-
-
-def _within_a_week(value: timedelta) -> timedelta:
-    if value > timedelta(days=7):
-        raise ValueError("is longer than 7d")
-    return value
 
 
 def _octets(value: object) -> object:
@@ -69,7 +63,7 @@ class CallVerb(Verb):
 
     function: Annotated[str, Field(min_length=1, max_length=1000)]
     isolate: bool = False
-    timeout: Annotated[Duration, AfterValidator(_within_a_week)] | None = None
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=7)))] | None = None
     memory: Memory | None = None
     fixed: dict[str, JsonValue] = Field(default={}, alias="with")
     digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")

@@ -15,7 +15,7 @@ from router.settings import Settings
 from ... import secrets
 from ...errors import did_you_mean
 from ...fields import Listed
-from ...retries import Duration
+from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
 
 Importance = Literal["info", "success", "warning", "failure"]
@@ -40,12 +40,6 @@ def _page(text: str | None) -> str | None:
     return text
 
 
-def _within_minutes(value: timedelta) -> timedelta:
-    if value > timedelta(minutes=5):
-        raise ValueError("is longer than 5m")
-    return value
-
-
 class NotifyVerb(Verb):
     """Tell people: one message for each contact, which is told once, however often others have to be tried again."""
 
@@ -57,7 +51,7 @@ class NotifyVerb(Verb):
     body: str | None = None
     html: Annotated[str | None, AfterValidator(_page)] = None
     importance: Importance | None = None
-    timeout: Annotated[Duration, AfterValidator(_within_minutes)] = timedelta(seconds=30)
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(minutes=5)))] = timedelta(seconds=30)
     attach: Literal["none"] = "none"
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol

@@ -16,7 +16,7 @@ from router.settings import Settings
 from ... import secrets
 from ...errors import SecretError
 from ...fields import listed
-from ...retries import Duration
+from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
 from .addresses import looks_secret, url
 from .signatures import key
@@ -84,12 +84,6 @@ def _verify(value: object) -> object:
     raise ValueError(f"has to be true, or the absolute path of an authority's certificates, not {value!r}")
 
 
-def _within_minutes(value: timedelta) -> timedelta:
-    if value > timedelta(minutes=5):
-        raise ValueError("is longer than 5m")
-    return value
-
-
 class PostVerb(Verb):
     """Send the event to a webhook; 2xx is done, what `retry_on` names is tried again, all else is given up."""
 
@@ -99,7 +93,7 @@ class PostVerb(Verb):
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     secret: Annotated[tuple[Reference, ...], BeforeValidator(listed), Field(strict=False, max_length=5)] = ()
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default={})
-    timeout: Annotated[Duration, AfterValidator(_within_minutes)] = timedelta(seconds=10)
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(minutes=5)))] = timedelta(seconds=10)
     body: Annotated[Any, AfterValidator(_body), WithJsonSchema({"type": ["string", "object", "array"]})] = "event"
     retry_on: Annotated[
         tuple[Annotated[str, AfterValidator(_status)], ...],

@@ -16,20 +16,14 @@ from router import durations
 from router.settings import Settings
 
 from ...fields import ON_THIS_MACHINE, Command, Environment
-from ...retries import Duration
+from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
 
 _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _FOR_NODES = ("fanout", "connect_timeout", "deadline")
 
 
-def _within_a_week(value: timedelta) -> timedelta:
-    if value > timedelta(days=7):
-        raise ValueError("is longer than 7d")
-    return value
-
-
-Limit = Annotated[Duration, AfterValidator(_within_a_week)]
+Limit = Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=7)))]
 
 
 class RunVerb(Verb):

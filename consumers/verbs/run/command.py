@@ -225,18 +225,18 @@ def _tail(ended: processes.Ended) -> str:
     return f": {lines[-1][:500]}" if lines else ""
 
 
-def user_of(surroundings: Surroundings, name: str | None) -> processes.User | None:
+def user_of(surroundings: Surroundings, name: str | None, place: str = "run.user") -> processes.User | None:
     """Return who *name* is, None where that is us.  Raises SubscriptionsError where we can't become that user."""
     if name is None:
         return None
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        raise surroundings.mistake("run.user", f"there is no user {name!r} on this machine") from None
+        raise surroundings.mistake(place, f"there is no user {name!r} on this machine") from None
     if entry.pw_uid == os.geteuid():
         return None
     if os.geteuid() != 0:
         raise surroundings.mistake(
-            "run.user", f"only root can run a command as {name!r}: start consumers as root, or leave it out"
+            place, f"only root can run a command as {name!r}: start consumers as root, or leave it out"
         )
     return processes.User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))

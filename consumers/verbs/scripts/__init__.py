@@ -14,14 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from router.settings import Settings
 
 from ...fields import AbsolutePath, Environment, User, listed
-from ...retries import Duration
+from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
-
-
-def _within_a_week(value: timedelta) -> timedelta:
-    if value > timedelta(days=7):
-        raise ValueError("is longer than 7d")
-    return value
 
 
 def _different(value: tuple[AbsolutePath, ...]) -> tuple[AbsolutePath, ...]:
@@ -45,7 +39,7 @@ class ScriptsVerb(Verb):
     templates = ("environment",)
 
     folders: Folders
-    timeout: Annotated[Duration, AfterValidator(_within_a_week)] = timedelta(minutes=10)
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=7)))] = timedelta(minutes=10)
     environment: Environment = Field(default={})
     user: User = None
     output: int = Field(default=65536, ge=1024, le=1_048_576)

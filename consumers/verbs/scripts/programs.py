@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
-import pwd
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +17,7 @@ from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ...templates import Template
 from .. import Handler, Surroundings
-from ..run.command import facts
+from ..run.command import facts, user_of
 from . import ScriptsVerb, trust
 from .folders import ConfUnusable, Folders, Program
 
@@ -40,7 +38,7 @@ class ScriptsHandler(Handler):
         """Break off what runs when the consumer stops.  Raises SubscriptionsError where `user` cannot be become."""
         self._verb, self._stopping = verb, surroundings.stopping
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
-        self._user = _user(surroundings, verb.user)
+        self._user = user_of(surroundings, verb.user, "scripts.user")
         self._folders = Folders(verb.folders, Catalogues.shipped())
 
     def __call__(self, delivery: Delivery) -> Report | None:
@@ -165,18 +163,3 @@ def _report(names: Sequence[str], outcomes: Mapping[str, Mapping[str, Any]]) -> 
     # Where they differ, no word of a policy may give up all for what one of them said.
     word = words.pop() if len(words) == 1 else "several"
     return Report(word, "; ".join(f"{name}: {each['reason']}" for name, each in failed.items()), result)
-
-
-def _user(surroundings: Surroundings, name: str | None) -> processes.User | None:
-    if name is None:
-        return None
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise surroundings.mistake("scripts.user", f"there is no user {name!r} on this machine") from None
-    if entry.pw_uid == os.geteuid():
-        return None
-    if os.geteuid() != 0:
-        message = f"only root can run a program as {name!r}: start consumers as root, or leave it out"
-        raise surroundings.mistake("scripts.user", message)
-    return processes.User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))

@@ -25,9 +25,9 @@ from router.broker import Message
 from router.broker.topology import EVENTS, RUNGS, queue_of
 from router.records import new_id
 from tests.consuming import make_event, make_subscription
-from tests.engines import START, Bench
-from tests.unit.consumers.test_gates import HOUR, MINUTE, SECOND, TellVerb, events, subscription
+from tests.engines import START, Bench, TellVerb, events, subscription
 
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 QUICK = settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -11,25 +11,15 @@ from consumers.store import approvals, silences
 from consumers.store.silences import Silence
 from consumers.storms import Folding, Limit, OncePer
 from consumers.subscriptions import Subscriptions
-from consumers.verbs import Verb
 from router.broker.topology import DEAD, queue_of
 from router.records import new_id
 from tests import engines
 from tests.consuming import make_event, make_subscription
-from tests.engines import START, Bench
+from tests.engines import START, Bench, events, outcomes, subscription
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-
-
-class TellVerb(Verb):
-    """Tells people; what it does is the test's."""
-
-    tells = True
-
-    def handler(self, surroundings):
-        raise NotImplementedError
 
 
 @pytest.fixture
@@ -37,18 +27,6 @@ def bench(tmp_path):
     bench = Bench(tmp_path)
     yield bench
     bench.store.close()
-
-
-def subscription(name="tell", **fields):
-    return make_subscription(name, TellVerb(), **fields)
-
-
-def outcomes(bench, name="tell"):
-    return [row.outcome for row in bench.rows() if row.subscription == name]
-
-
-def events(count, **variables):
-    return [make_event(node=f"n{number + 1:03d}", **variables) for number in range(count)]
 
 
 def silence(bench, where="true", until=START + HOUR):
