@@ -18,9 +18,9 @@ from router.topics import IngressKey
 
 from .arrivals import clean, topic_of
 from .batches import Batches
-from .deliveries import bounded
+from .deliveries import Key, bounded
 from .errors import LetterError
-from .store import Store, attempts
+from .store import Store, attempts, deliveries
 from .store import letters as table
 from .store.letters import Kind, Letter
 
@@ -55,6 +55,11 @@ class Keeper:
             # Copies of one message would meet in one statement, which PostgreSQL refuses.
             letters = {letter.id: letter for letter in (letter_of(arrival, now) for arrival in arrivals)}
             table.keep(transaction, letters.values())
+            for letter in letters.values():
+                if letter.kind == "delivery" and letter.subscription:
+                    # The broker gives up what it delivered too often: its attempt has ended, though nobody has said so.
+                    key = Key(letter.event_id, letter.subscription, _text(letter.headers, "replay"))
+                    deliveries.give_up(transaction, key, letter.attempt, letter.reason, now)
         log.info("letters kept", extra={"letters": len(letters)})
         for arrival in arrivals:
             self._broker.ack(arrival)

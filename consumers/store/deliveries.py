@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, exists, literal_column, or_, select
+from sqlalchemy import bindparam, exists, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -35,6 +35,7 @@ __all__ = [
     "Unfinished",
     "claim",
     "find",
+    "give_up",
     "inserts",
     "look_up",
     "record",
@@ -136,6 +137,13 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
             where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
         )
         transaction.execute(ended, rows)
+
+
+def give_up(transaction: Connection, key: Key, attempt: int, reason: str, at: datetime) -> None:
+    """Write that an attempt which has begun, or waits, ended as a dead letter without the consumer's doing."""
+    own = (table.c[name] == value for name, value in (*key._asdict().items(), ("attempt", attempt)))
+    is_open = or_(table.c.outcome.is_(None), table.c.outcome == WAIT)
+    transaction.execute(update(table).where(*own, is_open).values(outcome=_DEAD, ended=at, reason=reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consumers.deliveries import Delivery, Retry
 from consumers.errors import LetterError, StoreError
 from consumers.letters import Keeper, drop, find, letter_of, show
 from consumers.replays import message_of, plan, replay
 from consumers.store import Store
+from consumers.store import deliveries as attempts
 from router.broker import Arrival, Message, Settlement
 from router.broker.memory import Memory
 from router.broker.topology import DEAD, EVENTS, INGRESS, REJECTED, RETURN, UNROUTED, base, queue_of, subscription
@@ -78,6 +80,19 @@ def test_a_dead_letter_is_kept_with_all_that_is_known_of_it(desk):
     assert (letter.subscription, letter.attempt, letter.topic) == ("act", 3, EVENT.topic)
     assert (letter.reason, letter.body, letter.kept_at) == ("exit code 3", EVENT.to_json(), MOMENT)
     assert desk.ready(DEAD) == []
+
+
+def test_what_the_broker_gave_up_is_no_attempt_that_goes_on(desk):
+    begun, done = (Delivery(EVENT, "act", EVENT.topic, EVENT.to_json(), attempt=each) for each in (3, 2))
+    with desk.store.writing() as transaction:
+        attempts.claim(transaction, [(attempts.Attempt(begun, "gone", "", MOMENT), "")])
+        attempts.record(transaction, [attempts.Attempt(done, "gone", "", MOMENT, MOMENT, Retry(timedelta(1), "once"))])
+
+    desk.send(dead(), dead(attempt=2))
+
+    with desk.store.reading() as transaction:
+        found = {row.attempt: (row.outcome, row.reason) for row in attempts.find(transaction)}
+    assert found == {3: ("dead", "exit code 3"), 2: ("retry", "once")}
 
 
 def test_copies_of_one_letter_are_one_and_other_attempts_are_others(desk):
