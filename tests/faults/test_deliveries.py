@@ -87,11 +87,13 @@ def test_a_long_delivery_is_with_the_broker_and_is_called_once(consume, vhost_ur
     rows = consumer.wait_outcomes(1)
     wait_for(lambda: tap.count("clusterbus.retry.1s") == 0 == tap.count(queue_of("act")), 20, "nothing waits")
     assert consumer.stop() == 0
+    # A copy that was just coming back is given back by the stop: whoever comes next finds that it is done.
+    consumer.start().wait_ready()
+    wait_for(lambda: tap.count("clusterbus.retry.1s") == 0 == tap.count(queue_of("act")), 20, "no copy is left")
 
     assert before == [None]
     assert [(row.attempt, row.outcome) for row in rows] == [(1, "done")]
     assert lines(tmp_path / "done") == [f"{event.id} 1"]
-    assert tap.count("clusterbus.retry.1s") == 0 == tap.count(queue_of("act"))
 
 
 def test_a_kill_during_a_long_delivery_brings_it_again_from_the_wait_queue(consume, vhost_url, tmp_path, tap):
