@@ -20,12 +20,8 @@ Ids = Annotated[list[str], typer.Argument(help="Questions by id, as `jobs pendin
 
 def pending(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002 - typer makes an option of it
     """Show the deliveries that wait for somebody's word, with what they would do."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            found = table.pending(transaction, datetime.now(UTC))
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found = table.pending(transaction, datetime.now(UTC))
     if as_json:
         for each in found:
             say(asdict(each) | {"plan": json.loads(each.plan)}, as_json=True)
@@ -50,12 +46,8 @@ def refuse(context: typer.Context, ids: Ids, as_json: Json = False) -> None:  # 
 
 
 def _answer(context: typer.Context, ids: list[str], state: table.State, *, as_json: bool) -> None:
-    store = Store(current(context).consumers.store)
-    try:
-        with store.writing() as transaction:
-            answered = {each: table.answer(transaction, each, state, who(), datetime.now(UTC)) for each in ids}
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        answered = {each: table.answer(transaction, each, state, who(), datetime.now(UTC)) for each in ids}
     for each, is_good in answered.items():
         word = state if is_good else "not there, answered already, or too late"
         say({"id": each, "done": word}, as_json=as_json, text=f"{each}: {word}")

@@ -33,12 +33,8 @@ def state(breaker: Breaker, now: datetime) -> str:
 def list_breakers(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002 - typer makes an option of it
     """Show the targets that failed of late; those that work are not here."""
     now = datetime.now(UTC)
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            found = table.find(transaction).values()
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found = table.find(transaction).values()
     if as_json:
         for each in found:
             say(asdict(each) | {"state": state(each, now)}, as_json=True)
@@ -59,12 +55,8 @@ def close(
     as_json: Json = False,  # noqa: FBT002 - typer makes an option of it
 ) -> None:
     """Forget the failures of a target: what waits for it is tried when it comes back from its wait."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.writing() as transaction:
-            is_closed = table.close(transaction, [target])
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        is_closed = table.close(transaction, [target])
     if not is_closed:
         fail(f"no breaker of {target!r}: `clusterbus breakers list` shows those that there are")
     say({"target": target, "done": "closed"}, as_json=as_json, text=f"closed {target}")

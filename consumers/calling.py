@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from threading import Event as Flag
 
 from . import processes
@@ -13,7 +14,7 @@ from .guards import Guard
 from .subscriptions import Subscription
 from .templates import Template
 from .verbs import Handler
-from .verbs.run.command import PATH, facts
+from .verbs.run.command import facts
 
 _GRACE = timedelta(seconds=2)
 _OUTPUT = 4096
@@ -55,13 +56,18 @@ def _sound(outcome: Outcome | None) -> Outcome | None:
     return outcome
 
 
+@lru_cache(maxsize=256)
+def _templates(words: tuple[str, ...]) -> list[Template]:
+    return [Template(each) for each in words]
+
+
 def _check(delivery: Delivery, guard: Guard, stopping: Flag) -> Outcome | None:
     """Return that the check says no; None where it succeeded."""
     assert guard.only_if is not None  # noqa: S101 - for the reader: it was asked for
-    words = [Template(each).render(delivery) for each in guard.only_if]
+    words = [each.render(delivery) for each in _templates(guard.only_if)]
     command = processes.Command(
         words=words,
-        environment={"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", **facts(delivery)},
+        environment={"PATH": processes.PATH, "LANG": "C.UTF-8", "HOME": "/", **facts(delivery)},
         mark=f"{delivery.mark}.check",
         timeout=guard.timeout,
         grace=_GRACE,

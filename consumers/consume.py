@@ -36,8 +36,7 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
     Raises SubscriptionsError, StoreError and what `broker.run` raises.
     """
     subscriptions = check.load(paths, Catalogues.shipped(), settings)
-    store = Store(settings.consumers.store)
-    try:
+    with Store(settings.consumers.store) as store:
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation)
         keeper = Keeper(broker, store, _now)
 
@@ -50,8 +49,6 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
         reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)))
         with reader.reading():
             run_until_stopped(broker, stop)
-    finally:
-        store.close()
 
 
 def _now() -> datetime:

@@ -1,6 +1,5 @@
 """The commands on dead letters: `clusterbus dead list | show | replay | edit | drop`."""
 
-import getpass
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from router.command import Json, connect, current, fail, say
 
 from . import edits, letters, replays
 from .fingerprints import fingerprint
+from .people import who
 from .selection import ALL, LATEST, LetterSelection, selecting
 from .store import Store
 from .store.letters import Letter
@@ -158,15 +158,12 @@ def replay(
 
 
 def _replay(context: typer.Context, chosen: Sequence[str], gap: timedelta, *, dry_run: bool, as_json: bool) -> None:
-    store = Store(current(context).consumers.store)
-    try:
+    with Store(current(context).consumers.store) as store:
         if dry_run:
-            done = replays.plan(store, chosen, by=_who())
+            done = replays.plan(store, chosen, by=who())
         else:
             broker = connect(context, "clusterbus-dead", impatient=True)
-            done = replays.replay(store, broker, chosen, by=_who(), clock=_now, gap=gap)
-    finally:
-        store.close()
+            done = replays.replay(store, broker, chosen, by=who(), clock=_now, gap=gap)
     failed = 0
     for each in done:
         good = dry_run or each.settlement is Settlement.CONFIRMED
@@ -201,17 +198,14 @@ def edit(
     """Change the data of a delivery's event and replay it; what was changed, by whom and when, is kept."""
     if bool(settings) == editor:
         fail("say what is to be changed: either --set data.NAME=VALUE, or --editor", 2)
-    store = Store(current(context).consumers.store)
-    try:
+    with Store(current(context).consumers.store) as store:
         (letter,) = letters.all_kept(store, [letter_id])
         event = replays.current(store, letter)
         data = edits.edited(event.data) if editor else edits.with_settings(event, settings or [], Catalogues.shipped())
         if dry_run:
             _, changes = replays.amended(event, data)
         else:
-            changes = replays.amend(store, letter, data, by=_who(), clock=_now)
-    finally:
-        store.close()
+            changes = replays.amend(store, letter, data, by=who(), clock=_now)
     facts = {"id": letter_id, "done": "would edit" if dry_run else "edited", "changes": changes}
     say(facts, as_json=as_json, text=f"{facts['done']} {letter_id} {edits.told(changes) or 'in nothing'}")
     _replay(context, [letter_id], timedelta(), dry_run=dry_run, as_json=as_json)
@@ -231,7 +225,7 @@ def drop(
     """Give letters up for good; they stay in the store, marked with who and when."""
     chosen = _chosen(context, ids, selection, all_of_them=all_of_them)
     if not dry_run:
-        _open_and(context, lambda store: letters.drop(store, chosen, by=_who(), clock=_now))
+        _open_and(context, lambda store: letters.drop(store, chosen, by=who(), clock=_now))
     word = "would drop" if dry_run else "dropped"
     for each in chosen:
         say({"id": each, "done": word}, as_json=as_json, text=f"{word} {each}")
@@ -253,11 +247,8 @@ def _chosen(
 
 
 def _open_and(context: typer.Context, work: Callable[[Store], Answer]) -> Answer:
-    store = Store(current(context).consumers.store)
-    try:
+    with Store(current(context).consumers.store) as store:
         return work(store)
-    finally:
-        store.close()
 
 
 def _plain(letter: Letter) -> dict[str, Any]:
@@ -271,10 +262,3 @@ def _first_line(reason: str) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

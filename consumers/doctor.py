@@ -217,13 +217,10 @@ def store(url: str) -> Iterator[Finding]:
         )
         return
     try:
-        opened = Store(url)
-        try:
+        with Store(url) as opened:
             with opened.reading() as transaction:
                 broken, head = audit.verify(transaction), audit.head(transaction)
             kept = letters.find(opened, limit=_MANY)
-        finally:
-            opened.close()
     except StoreError as error:
         yield Finding("store", "wrong", str(error), "is there room on its disk, and is it ours?")
         return

@@ -34,15 +34,11 @@ def deliveries(
     filters = selection.filters()
     counts: list[Count] = []
     rows: list[Row] = []
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            if summary:
-                counts = table.count(transaction, **filters)
-            else:
-                rows = table.find(transaction, limit=ALL if all_of_them else LATEST, **filters)
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        if summary:
+            counts = table.count(transaction, **filters)
+        else:
+            rows = table.find(transaction, limit=ALL if all_of_them else LATEST, **filters)
     if summary:
         _show_counts(counts, as_json=as_json)
     else:

@@ -16,6 +16,10 @@ from typing import IO, Self
 
 from . import children
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GRACE = timedelta(seconds=5)
+"""Between SIGTERM and SIGKILL."""
+
 _CHUNK = 65536
 _TICK = 0.05
 """Seconds between two looks at whether the command has ended; its closing of its output is seen at once."""
@@ -64,6 +68,42 @@ class Ended:
     octets: int = 0
     seconds: float = 0.0
     left: int = 0
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Return what is kept of it with a delivery, however it ended."""
+        facts: dict[str, object] = {
+            "output": self.output.decode("utf-8", "replace"),
+            "octets": self.octets,
+            "seconds": round(self.seconds, 3),
+        }
+        return facts | {"left_behind": self.left} if self.left else facts
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it was ended by a stop of the consumer, and by nothing else."""
+        return self.stopped and not self.timed_out and self.code is not None
+
+    def failure(self, limit: str, longest: int = 500) -> tuple[str, str] | None:
+        """Return the word and the reason of its failure, None where it succeeded; *limit* is the time that it had.
+
+        The reason ends with the last line that was kept of the output, cut to *longest*.
+
+        >>> Ended(code=3, output=bytearray(b"no such disk")).failure("10m")
+        ('exit:3', 'exit code 3: no such disk')
+        """
+        if self.code is None:
+            return "timeout", f"not through after {limit}, and it cannot be killed"
+        if self.timed_out:
+            return "timeout", f"not through after {limit}: ended"
+        if self.code < 0:
+            return f"signal:{-self.code}", f"ended by signal {-self.code}{self.tail(longest)}"
+        return (f"exit:{self.code}", f"exit code {self.code}{self.tail(longest)}") if self.code else None
+
+    def tail(self, longest: int = 500) -> str:
+        """Return the last line that was kept of the output, as the end of a reason."""
+        lines = self.output.decode("utf-8", "replace").strip().splitlines()
+        return f": {lines[-1][:longest]}" if lines else ""
 
 
 def run(command: Command, feed: bytes, stopping: Flag) -> Ended:

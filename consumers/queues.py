@@ -158,23 +158,15 @@ def _loaded(context: typer.Context, file: list[Path] | None) -> Subscriptions:
 
 def _bound(context: typer.Context) -> set[str]:
     """Return the names of all subscriptions that ever had a queue."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            return bindings.names(transaction)
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        return bindings.names(transaction)
 
 
 def _remembered(context: typer.Context, name: str) -> tuple[set[str], str]:
     """Return the patterns that *name* was ever bound by, and what is recorded of its deliveries."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            counts = attempts.count(transaction, subscription=name)
-            return bindings.of(transaction, name), ", ".join(f"{each.attempts} {each.outcome}" for each in counts)
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        counts = attempts.count(transaction, subscription=name)
+        return bindings.of(transaction, name), ", ".join(f"{each.attempts} {each.outcome}" for each in counts)
 
 
 def _facts(context: typer.Context, names: list[str]) -> tuple[dict[str, Facts | None], str]:

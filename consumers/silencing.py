@@ -58,12 +58,8 @@ def add(
     if not comment.strip():
         fail("--comment: is empty; say why", 2)
     silence = Silence(new_id(), subscription, where, author or who(), comment, now, end)
-    store = Store(current(context).consumers.store)
-    try:
-        with store.writing() as transaction:
-            table.add(transaction, silence)
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        table.add(transaction, silence)
     say(asdict(silence), as_json=as_json, text=f"silence {silence.id} until {end.astimezone():%Y-%m-%d %H:%M}")
 
 
@@ -75,12 +71,8 @@ def list_silences(
     as_json: Json = False,
 ) -> None:
     """Show silences, oldest first."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.reading() as transaction:
-            found = table.find(transaction, at=None if over else datetime.now(UTC))
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found = table.find(transaction, at=None if over else datetime.now(UTC))
     if as_json:
         for each in found:
             say(asdict(each), as_json=True)
@@ -101,12 +93,8 @@ def expire(
     as_json: Json = False,  # noqa: FBT002 - typer makes an option of it
 ) -> None:
     """End a silence now; it stays in the list of all."""
-    store = Store(current(context).consumers.store)
-    try:
-        with store.writing() as transaction:
-            is_ended = table.expire(transaction, silence_id, datetime.now(UTC))
-    finally:
-        store.close()
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        is_ended = table.expire(transaction, silence_id, datetime.now(UTC))
     if not is_ended:
         fail(f"no silence {silence_id} holds: `clusterbus silences list` shows those that do")
     say({"id": silence_id, "done": "expired"}, as_json=as_json, text=f"expired {silence_id}")

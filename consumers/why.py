@@ -45,11 +45,8 @@ def why(
         fail(f"{event_id!r} is no event's id: those have 26 letters and digits, as `clusterbus deliveries` shows", 2)
     settings = current(context)
     subscriptions = checking.load(file or [settings.consumers.subscriptions], Catalogues.shipped(), settings)
-    store = Store(settings.consumers.store)
-    try:
+    with Store(settings.consumers.store) as store:
         known = trace(store, event_id)
-    finally:
-        store.close()
     note = ""
     if known.event is None and offline:
         note = "the event itself is not in the store: without --offline history is asked"

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -188,6 +189,23 @@ class Consumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+Make = Callable[..., Consumer]
+
+
+@contextmanager
+def making(url: str, folder: Path, kind: type[Consumer] = Consumer) -> Iterator[Make]:
+    """Give a function that returns a consumer of these subscriptions, to be started; all have one store, and end."""
+    made: list[Consumer] = []
+
+    def make(*subscriptions: Subscription, url: str = url) -> Consumer:
+        made.append(kind(url, folder, subscriptions))
+        return made[-1]
+
+    yield make
+    for consumer in made:
+        consumer.close()
 
 
 def is_gone(pid: int | str) -> bool:

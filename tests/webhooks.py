@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 Behaviour = Callable[["_Request"], None]
 
@@ -119,10 +119,12 @@ def flooding(request: _Request) -> None:
         request.wfile.write(b"y" * 65536)
 
 
+Server = TypeVar("Server", "Webhook", "MailServer")
+
+
 @contextmanager
-def webhook() -> Iterator[Webhook]:
-    """Yield a webhook that is there."""
-    server = Webhook()
+def _served(server: Server) -> Iterator[Server]:
+    """Have *server* serve, in a thread of its own."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -132,6 +134,13 @@ def webhook() -> Iterator[Webhook]:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    """Yield a webhook that is there."""
+    with _served(Webhook()) as server:
+        yield server
 
 
 @dataclass
@@ -217,16 +226,8 @@ class _Session(socketserver.StreamRequestHandler):
 @contextmanager
 def mail_server() -> Iterator[MailServer]:
     """Yield a mail server that is there."""
-    server = MailServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with _served(MailServer()) as server:
         yield server
-    finally:
-        server.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 def seconds(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -18,14 +18,13 @@ from threading import Event as Flag
 from typing import Any
 
 from .. import children
-from ..processes import Command
+from ..processes import PATH, Command
 from .folders import CANCEL, LOG, REQUEST, RESULT, STATE, Job, JobError, Jobs, now
 
 ENDED = ("through", "timeout", "cancelled", "stopped", "refused", "lost")
 """How a job can have ended; what is not `through` or `timeout` says nothing of its command."""
 
 _ROOT = Path(__file__).parents[2]
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIDY = timedelta(hours=1)
 _CANCELLING = timedelta(seconds=20)
 
@@ -142,7 +141,7 @@ def _start(job: Job) -> None:
     with (job.path / LOG).open("ab") as said:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "consumers.jobs.wrapper", str(job.path)],
-            env={"PATH": _PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT)},
+            env={"PATH": PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT)},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

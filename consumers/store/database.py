@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, make_url
@@ -63,6 +64,14 @@ class Store:
         """Give a transaction for looking only: it waits for no writer."""
         with self._translated(), self._engine.connect().execution_options(**{_READS: True}) as transaction:
             yield transaction
+
+    def __enter__(self) -> Self:
+        """Return itself: it is open already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Let go of all connections."""

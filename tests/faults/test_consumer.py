@@ -13,7 +13,7 @@ from consumers.store import Store, audit
 from consumers.verbs.log import LogVerb
 from consumers.verbs.run import RunVerb
 from router.broker.topology import DEAD, queue_of
-from tests.consuming import Consumer, is_gone, make_event, make_subscription, publish, python
+from tests.consuming import Consumer, is_gone, make_event, make_subscription, making, publish, python
 from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)
@@ -38,15 +38,8 @@ def settled(tap, *names):
 @pytest.fixture
 def consume(vhost_url, tmp_path):
     """A function that returns a consumer of these subscriptions, to be started and killed."""
-    made = []
-
-    def make(*subscriptions):
-        made.append(Consumer(vhost_url, tmp_path, subscriptions))
-        return made[-1]
-
-    yield make
-    for consumer in made:
-        consumer.close()
+    with making(vhost_url, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

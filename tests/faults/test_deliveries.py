@@ -9,7 +9,7 @@ import pytest
 from consumers.letters import find
 from consumers.retries import RetryPolicy
 from router.broker.topology import DEAD, queue_of
-from tests.consuming import make_event, make_subscription, publish, python
+from tests.consuming import make_event, make_subscription, making, publish, python
 from tests.operating import Consumer
 from tests.waiting import wait_for
 
@@ -35,15 +35,8 @@ def until(path):
 @pytest.fixture
 def consume(vhost_url, tmp_path):
     """A function that returns a consumer of these subscriptions, to be started and killed."""
-    made = []
-
-    def make(*subscriptions, url=vhost_url):
-        made.append(Consumer(url, tmp_path, subscriptions))
-        return made[-1]
-
-    yield make
-    for consumer in made:
-        consumer.close()
+    with making(vhost_url, tmp_path, Consumer) as make:
+        yield make
 
 
 @pytest.mark.parametrize("moment", ["before it is handed over", "after it is handed over", "before the ack"])

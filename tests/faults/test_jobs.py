@@ -10,7 +10,7 @@ import pytest
 from consumers import children
 from consumers.jobs.folders import STATE, Jobs
 from consumers.verbs.run import RunVerb
-from tests.consuming import Consumer, is_gone, make_event, make_subscription, publish
+from tests.consuming import is_gone, make_event, make_subscription, making, publish
 from tests.waiting import wait_for
 
 
@@ -30,16 +30,13 @@ def jobs(tmp_path, monkeypatch):
 @pytest.fixture
 def consume(vhost_url, tmp_path, jobs):
     """A function that returns a consumer of one subscription that runs *code* as a job."""
-    made = []
+    with making(vhost_url, tmp_path) as make:
 
-    def make(code, **fields):
-        verb = RunVerb(command=("sh", "-c", code), timeout=timedelta(seconds=60), detach=True, **fields)
-        made.append(Consumer(vhost_url, tmp_path, [make_subscription("act", verb)]))
-        return made[-1]
+        def make_one(code, **fields):
+            verb = RunVerb(command=("sh", "-c", code), timeout=timedelta(seconds=60), detach=True, **fields)
+            return make(make_subscription("act", verb))
 
-    yield make
-    for consumer in made:
-        consumer.close()
+        yield make_one
 
 
 @pytest.mark.parametrize("nodes", [None, "n[1-3]"])

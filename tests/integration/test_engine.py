@@ -5,23 +5,15 @@ import pytest
 from consumers.retries import RetryPolicy
 from consumers.verbs.log import LogVerb
 from router.broker.topology import DEAD, queue_of
-from tests.consuming import Consumer, is_gone, make_event, make_subscription, publish, python
+from tests.consuming import is_gone, make_event, make_subscription, making, publish, python
 from tests.waiting import wait_for
 
 
 @pytest.fixture
 def consume(vhost_url, tmp_path):
     """A function that starts a consumer of these subscriptions, and ends it."""
-    started = []
-
-    def start(*subscriptions):
-        consumer = Consumer(vhost_url, tmp_path, subscriptions)
-        started.append(consumer)
-        return consumer.start().wait_ready()
-
-    yield start
-    for consumer in started:
-        consumer.close()
+    with making(vhost_url, tmp_path) as make:
+        yield lambda *subscriptions: make(*subscriptions).start().wait_ready()
 
 
 def append(tmp_path, *, fail="False"):

@@ -19,7 +19,7 @@ from consumers.verbs.post import PostVerb
 from router.broker.rabbit import Rabbit
 from router.broker.topology import queue_of
 from router.records import new_id
-from tests.consuming import make_event, make_subscription, now, publish, python
+from tests.consuming import make_event, make_subscription, making, now, publish, python
 from tests.operating import Consumer, Program
 from tests.waiting import wait_for
 from tests.webhooks import answering, webhook
@@ -30,15 +30,8 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture
 def consume(vhost_url, tmp_path):
     """A function that returns a consumer of these subscriptions, to be started and killed; their store is one."""
-    made = []
-
-    def make(*subscriptions):
-        made.append(Consumer(vhost_url, tmp_path, subscriptions))
-        return made[-1]
-
-    yield make
-    for consumer in made:
-        consumer.close()
+    with making(vhost_url, tmp_path, Consumer) as make:
+        yield make
 
 
 @pytest.mark.timeout(180)

@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from router import durations
@@ -26,9 +25,6 @@ from . import TIMEOUT, CallVerb, results
 from .function import found, shown
 
 log = logging.getLogger(__name__)
-
-GRACE = timedelta(seconds=5)
-"""Between SIGTERM and SIGKILL."""
 
 _LARGEST_OUTCOME = 1_048_576
 _CHILD = "consumers.verbs.call.child"
@@ -75,7 +71,7 @@ class IsolatedHandler(Handler):
             environment={**environment, "PYTHONPATH": path},
             mark=delivery.mark,
             timeout=self._verb.timeout or TIMEOUT,
-            grace=GRACE,
+            grace=processes.GRACE,
             output=results.LARGEST,
             keep=(outcome,),
         )
@@ -103,15 +99,15 @@ class IsolatedHandler(Handler):
             report = results.from_wire(wire)
             return dataclasses.replace(report, result={**report.result, **result})
         timeout = durations.text(self._verb.timeout or TIMEOUT)
-        if ended.code is None:
-            return Report("timeout", f"not through after {timeout}, and it cannot be killed", result)
-        if ended.timed_out:
-            return Report("timeout", f"not through after {timeout}: ended", result)
-        if ended.stopped:
+        if ended.is_broken_off:
             return None
+        failure = ended.failure(timeout)
+        if failure and (ended.code is None or ended.timed_out):
+            return Report(*failure, result)
+        assert ended.code is not None  # noqa: S101 - for the reader: what cannot be killed was told above
         how = f"signal:{-ended.code}" if ended.code < 0 else f"exit:{ended.code}"
         what = f"ended by signal {-ended.code}" if ended.code < 0 else f"left with exit code {ended.code}"
-        return Report(how, bounded(f"the function's process was {what}, without an outcome{_tail(ended)}"), result)
+        return Report(how, bounded(f"the function's process was {what}, without an outcome{ended.tail()}"), result)
 
 
 def _read(outcome: bytes) -> Mapping[str, Any]:
@@ -121,8 +117,3 @@ def _read(outcome: bytes) -> Mapping[str, Any]:
         # Written by a process that was killed in the middle of it.
         return {}
     return wire if isinstance(wire, dict) else {}
-
-
-def _tail(ended: processes.Ended) -> str:
-    lines = ended.output.decode("utf-8", "replace").strip().splitlines()
-    return f": {lines[-1][:500]}" if lines else ""

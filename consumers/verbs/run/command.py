@@ -22,6 +22,7 @@ from router.events import Value
 from ... import children, processes
 from ...deliveries import Delivery, Report
 from ...errors import Rejected
+from ...processes import PATH
 from ...templates import Template
 from .. import Handler, Surroundings
 from . import RunVerb
@@ -29,9 +30,7 @@ from .detached import HOPELESS, Detached, Ended
 
 log = logging.getLogger(__name__)
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-GRACE = timedelta(seconds=5)
-"""Between SIGTERM and SIGKILL."""
+GRACE = processes.GRACE
 
 LONGEST_VARIABLE = 32768
 LARGEST_ENVIRONMENT = 512 * 1024
@@ -176,27 +175,13 @@ def _run(command: processes.Command, feed: bytes, stopping: threading.Event) -> 
 
 
 def _report(ended: processes.Ended, timeout: timedelta) -> Report | None:
-    result: dict[str, object] = {
-        "output": ended.output.decode("utf-8", "replace"),
-        "octets": ended.octets,
-        "seconds": round(ended.seconds, 3),
-    }
-    if ended.left:
-        result["left_behind"] = ended.left
-    if ended.code is None:
-        return Report("timeout", f"not through after {timeout}, and it cannot be killed", result)
-    result |= {"exit": ended.code} if ended.code >= 0 else {"signal": -ended.code}
-    if ended.timed_out:
-        return Report("timeout", f"not through after {timeout}: ended", result)
-    if ended.stopped:
+    if ended.is_broken_off:
         return None
-    if ended.code < 0:
-        return Report(f"signal:{-ended.code}", f"ended by signal {-ended.code}{_tail(ended)}", result)
-    return (
-        Report(f"exit:{ended.code}", f"exit code {ended.code}{_tail(ended)}", result)
-        if ended.code
-        else Report(result=result)
-    )
+    result = ended.facts
+    if ended.code is not None:
+        result |= {"exit": ended.code} if ended.code >= 0 else {"signal": -ended.code}
+    failure = ended.failure(str(timeout))
+    return Report(*failure, result) if failure else Report(result=result)
 
 
 def _of_job(ended: Ended, timeout: timedelta) -> Report:
@@ -217,12 +202,6 @@ def _of_job(ended: Ended, timeout: timedelta) -> Report:
     assert report is not None  # noqa: S101 - for the reader: only what was stopped has none
     errors = {"errors": ended.errors.decode("utf-8", "replace")} if ended.errors and ended.output else {}
     return dataclasses.replace(report, result={**report.result, **errors, **facts_of_job})
-
-
-def _tail(ended: processes.Ended) -> str:
-    """Return what a reason can hold of the output: its last line that was kept."""
-    lines = ended.output.decode("utf-8", "replace").strip().splitlines()
-    return f": {lines[-1][:500]}" if lines else ""
 
 
 def user_of(surroundings: Surroundings, name: str | None, place: str = "run.user") -> processes.User | None:

@@ -25,7 +25,7 @@ from ...jobs.folders import now
 from ...templates import Template
 from .. import Handler, Surroundings
 from . import RunVerb, command, outcomes, recording
-from .command import PATH, about, facts, identity, user_of
+from .command import about, facts, identity, user_of
 from .detached import Detached, Ended
 from .nodes import GroupsUnknown, fold, names_of, unfold
 from .outcomes import Aim
@@ -154,7 +154,7 @@ class FleetHandler(Handler):
         agent = os.environ.get("SSH_AUTH_SOCK")
         process = processes.Command(
             words=[sys.executable, "-I", str(_PROGRAM)],
-            environment={"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
+            environment={"PATH": processes.PATH, "LANG": "C.UTF-8", "HOME": "/"}
             | ({"SSH_AUTH_SOCK": agent} if agent and self._is_remote else {}),
             mark=delivery.mark,
             timeout=deadline + _FOR_THE_END,
@@ -171,7 +171,7 @@ class FleetHandler(Handler):
         if size > limit:
             raise Rejected(f"command {words[0]!r} would have {size:,} octets: {limit:,} at the most on nodes")
         program = self._settings.ssh if self._is_remote else words[0]
-        if self._settings.transport != "record" and shutil.which(program, path=PATH) is None:
+        if self._settings.transport != "record" and shutil.which(program, path=processes.PATH) is None:
             raise Rejected(f"command {program!r} cannot be run: it is not on this machine, or not executable")
 
     def _deadline(self, count: int) -> timedelta:

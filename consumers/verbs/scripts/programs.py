@@ -23,11 +23,9 @@ from .folders import ConfUnusable, Folders, Program
 
 log = logging.getLogger(__name__)
 
-GRACE = timedelta(seconds=5)
-"""Between SIGTERM and SIGKILL."""
-
 _DONE, _FAILED = "done", "failed"
 _HOPELESS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP, errno.E2BIG}
+_LONGEST_LINE = 300
 _AFTER_A_STOP = timedelta(seconds=1)
 
 
@@ -91,7 +89,7 @@ class ScriptsHandler(Handler):
             environment={**environment, "CLUSTERBUS_SCRIPT": str(program.path)},
             mark=delivery.mark,
             timeout=self._verb.timeout,
-            grace=GRACE,
+            grace=processes.GRACE,
             output=self._verb.output,
             user=self._user,
         )
@@ -105,7 +103,7 @@ class ScriptsHandler(Handler):
 
     def _variables(self, delivery: Delivery) -> dict[str, str]:
         own = {name: each.render_text(delivery) for name, each in self._environment.items()}
-        return {"PATH": trust.PATH, "LANG": "C.UTF-8", "HOME": "/", **own, **facts(delivery)}
+        return {"PATH": processes.PATH, "LANG": "C.UTF-8", "HOME": "/", **own, **facts(delivery)}
 
 
 def _carried(delivery: Delivery) -> dict[str, Any]:
@@ -124,33 +122,14 @@ def _words(program: Program) -> Sequence[str]:
 
 
 def _outcome(ended: processes.Ended, timeout: timedelta) -> Mapping[str, Any] | None:
-    facts: dict[str, Any] = {
-        "output": ended.output.decode("utf-8", "replace"),
-        "octets": ended.octets,
-        "seconds": round(ended.seconds, 3),
-    }
-    if ended.left:
-        facts["left_behind"] = ended.left
-    if ended.code is None:
-        return _failure("timeout", f"not through after {durations.text(timeout)}, and it cannot be killed", facts)
-    if ended.timed_out:
-        return _failure("timeout", f"not through after {durations.text(timeout)}: ended", facts)
-    if ended.stopped:
+    if ended.is_broken_off:
         return None
-    if ended.code < 0:
-        return _failure(f"signal:{-ended.code}", f"ended by signal {-ended.code}{_tail(ended)}", facts)
-    if ended.code:
-        return _failure(f"exit:{ended.code}", f"exit code {ended.code}{_tail(ended)}", facts)
-    return {"outcome": _DONE, **facts}
+    failure = ended.failure(durations.text(timeout), _LONGEST_LINE)
+    return _failure(*failure, ended.facts) if failure else {"outcome": _DONE, **ended.facts}
 
 
 def _failure(word: str, reason: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"outcome": _FAILED, "failure": word, "reason": reason, **facts}
-
-
-def _tail(ended: processes.Ended) -> str:
-    lines = ended.output.decode("utf-8", "replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else ""
 
 
 def _report(names: Sequence[str], outcomes: Mapping[str, Mapping[str, Any]]) -> Report:

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import ConsumerError
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from ...processes import PATH
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 8

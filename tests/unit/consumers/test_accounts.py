@@ -11,7 +11,7 @@ from consumers.cli import app
 from consumers.deliveries import FOLDED, DeadLetter, Delivery, Done, Retry, Skipped, Waiting
 from consumers.fingerprints import fingerprint
 from consumers.history import moment_of
-from consumers.store import Store, audit
+from consumers.store import audit
 from consumers.store import deliveries as table
 from consumers.store import letters as kept
 from consumers.store.attempts import count, find
@@ -32,13 +32,6 @@ subscriptions:
   - {name: unclear, on: quota, where: data.blockUsage > data.blockLimit, log: {}}
   - {name: asleep, on: quota, mode: off, log: {}}
 """
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from consumers.errors import LetterError
 from consumers.fingerprints import fingerprint, normal
 from consumers.letters import find
 from consumers.replays import amend, amendments, plan, replay
-from consumers.store import Store
 from consumers.store import letters as table
 from consumers.store.letters import Letter
 from router.broker import Settlement
@@ -26,13 +25,6 @@ from tests.consuming import make_event
 
 MOMENT = datetime(2026, 11, 20, 15, 22, tzinfo=UTC)
 SHIPPED = Catalogues.shipped()
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture

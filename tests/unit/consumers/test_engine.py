@@ -2,8 +2,6 @@ import threading
 from collections import Counter
 from datetime import timedelta
 
-import pytest
-
 from consumers.deliveries import Report
 from consumers.servings import Logged, serve
 from consumers.store import deliveries as table
@@ -13,16 +11,8 @@ from consumers.verbs.log import LogVerb
 from router.broker import Message
 from router.broker.topology import DEAD, EVENTS, RETURN, queue_of
 from tests.consuming import make_event, make_subscription, now
-from tests.engines import Bench
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
 
 
 RUN = ["/bin/true"]

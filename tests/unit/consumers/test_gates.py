@@ -15,18 +15,11 @@ from router.broker.topology import DEAD, queue_of
 from router.records import new_id
 from tests import engines
 from tests.consuming import make_event, make_subscription
-from tests.engines import START, Bench, events, outcomes, subscription
+from tests.engines import START, events, outcomes, subscription
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
 
 
 def silence(bench, where="true", until=START + HOUR):

@@ -20,18 +20,11 @@ from router.broker.topology import DEAD, EVENTS, queue_of
 from router.events import Event
 from router.records import new_id
 from tests.consuming import make_event, make_subscription
-from tests.engines import START, Bench, TellVerb, events, outcomes, subscription
+from tests.engines import START, TellVerb, events, outcomes, subscription
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
 
 
 # fold
