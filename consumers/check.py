@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from router.catalogue import Catalogues
-from router.settings import Settings
+from router.sections import Settings
 
 from . import files, handlers, meanings, successions, trials
 from .errors import Mistake, SubscriptionsError, did_you_mean

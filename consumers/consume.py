@@ -16,7 +16,7 @@ from router.broker import Broker
 from router.broker.topology import Topology
 from router.catalogue import Catalogues
 from router.command import run_until_stopped
-from router.settings import Settings
+from router.sections import Settings
 
 from . import check
 from .engine import Engine

@@ -15,7 +15,7 @@ from router.broker.session import Session
 from router.broker.topology import DEAD, INGRESS, REJECTED, UNROUTED, base, queue_of
 from router.catalogue import Catalogues
 from router.errors import BrokerError, SettingsError, StateError
-from router.settings import Settings
+from router.sections import Settings
 from router.state import State
 
 from . import check, letters

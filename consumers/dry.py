@@ -21,7 +21,7 @@ from router.catalogue import Catalogues
 from router.command import run_until_stopped, say
 from router.errors import InvalidEvent
 from router.events import Event
-from router.settings import Settings
+from router.sections import Settings
 
 from . import check
 from .rehearsal import Plan, Rehearsal, rehearse

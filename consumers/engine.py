@@ -16,7 +16,7 @@ from router.broker import Arrival, Broker, topology
 from router.broker.topology import Topology
 from router.catalogue import Catalogues
 from router.errors import InvalidEvent
-from router.settings import Settings
+from router.sections import Settings
 
 from . import arrivals, settling
 from .admission import Admission

@@ -7,7 +7,7 @@ from threading import Event as Flag
 
 from router.broker import topology
 from router.broker.topology import Topology
-from router.settings import Settings
+from router.sections import Settings
 
 from .errors import Mistake, SubscriptionsError
 from .reloading import Change, compare

@@ -18,7 +18,7 @@ from router.catalogue import Catalogues
 from router.command import Json, app, current, fail, say
 from router.errors import InvalidEvent
 from router.events import Event
-from router.settings import Settings
+from router.sections import Settings
 
 from . import check as checking
 from .errors import OccasionError

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from router.catalogue import Catalogues
 from router.events import Event
-from router.settings import Settings
+from router.sections import Settings
 
 from .deliveries import Delivery, Waiting
 from .errors import ConsumerError, OccasionError, Rejected, SubscriptionsError

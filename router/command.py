@@ -19,6 +19,7 @@ from .broker.rabbit import Rabbit
 from .broker.session import Session
 from .broker.topology import Topology, base
 from .errors import SettingsError
+from .sections import Settings
 
 app = typer.Typer(
     name="clusterbus",
@@ -43,7 +44,7 @@ def root(
     context.obj = settings.load(file, options={"broker.url": broker})
 
 
-def current(context: typer.Context) -> settings.Settings:
+def current(context: typer.Context) -> Settings:
     """Return the settings of the command that is running."""
     return loaded(context).settings
 

@@ -12,124 +12,17 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from . import durations
 from .broker.addresses import without_password
 from .errors import SettingsError
-from .references import Address
+from .sections import Contact, Settings
 
 SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
-
-
-def _duration(value: object) -> timedelta:
-    return value if isinstance(value, timedelta) else durations.parse(str(value))
-
-
-def _urls(value: object) -> object:
-    return tuple(value.split()) if isinstance(value, str) else value
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Folders = Annotated[tuple[Path, ...], BeforeValidator(_urls)]
-Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_urls)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BrokerSettings(_Section):
-    """How to reach RabbitMQ; several URLs, separated by blanks, are the nodes of one cluster.
-
-    For TLS the URL says `amqps://HOST/VHOST?cacertfile=...&certfile=...&keyfile=...`, in RabbitMQ's own words.
-    """
-
-    url: Urls = ("amqp://guest:guest@127.0.0.1:5672/%2F",)
-    password_file: Path | None = None
-    progress_limit: Duration = timedelta(seconds=30)
-    patience: Duration = timedelta(seconds=15)
-    """How long a command that a person waits for tries to reach it; programs try for ever."""
-
-    def urls(self) -> tuple[str, ...]:
-        """Return the URLs with the password of `password_file` put in."""
-        if self.password_file is None:
-            return self.url
-        try:
-            password = self.password_file.read_text().rstrip("\n")
-        except OSError as error:
-            raise SettingsError(f"broker.password_file: {error}") from error
-        return tuple(_with_password(each, password) for each in self.url)
-
-
-class HistorySettings(_Section):
-    """How much the stream of all events keeps."""
-
-    age: Duration = timedelta(days=30)
-    size: int = 20_000_000_000
-
-
-class RouterSettings(_Section):
-    """How records become events."""
-
-    state: str = "sqlite:////var/lib/clusterbus/router.db"
-    window: Duration = timedelta(seconds=120)
-    trusted_users: frozenset[str] = frozenset()
-    silence: Duration = timedelta(minutes=3)
-    keep: Duration = timedelta(days=30)
-
-
-class Contact(_Section):
-    """People who can be told: the addresses of their services in apprise's words, by reference."""
-
-    urls: Annotated[tuple[Address, ...], BeforeValidator(_listed), Field(min_length=1, max_length=10)]
-    format: Literal["text", "html", "markdown"] = "text"
-    """What the service is given: plain text, HTML, or Markdown."""
-
-    description: str = ""
-
-
-class ConsumersSettings(_Section):
-    """Who is told, and where that is written down."""
-
-    subscriptions: Path = Path("/etc/clusterbus/subscriptions.yaml")
-    store: str = "sqlite:////var/lib/clusterbus/store.db"
-    handlers: Folders = (Path("/etc/clusterbus/handlers"),)
-    """Where modules are found that `call` names, besides what is installed."""
-    jobs: Path = Path("/var/lib/clusterbus/jobs")
-    """What commands that run detached are kept in; its own user's alone."""
-    keep_jobs: Duration = timedelta(days=30)
-    transport: Literal["ssh", "local", "record"] = "ssh"
-    """How nodes are reached: `local` runs each node's command here, `record` only writes it to the file *recorded*."""
-    recorded: Path = Path("/var/lib/clusterbus/recorded.jsonl")
-    ssh: str = "ssh"
-    ssh_options: Words = ()
-    contacts: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact] = {}
-
-
-class ShimSettings(_Section):
-    """Where this node's shim lives, for `up` and `doctor`."""
-
-    spool: Path = Path("/var/spool/clusterbus")
-
-
-class Settings(_Section):
-    """Everything that can be set."""
-
-    broker: BrokerSettings = BrokerSettings()
-    history: HistorySettings = HistorySettings()
-    router: RouterSettings = RouterSettings()
-    consumers: ConsumersSettings = ConsumersSettings()
-    shim: ShimSettings = ShimSettings()
 
 
 class Loaded:
@@ -221,12 +114,6 @@ def _mistake(error: Any, origins: Mapping[str, str]) -> str:  # noqa: ANN401 - p
     return f"{where}: {name}: unknown setting" + (
         f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
     )
-
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{host}"))
 
 
 def _shown(value: object) -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import ClassVar
 
-from router.settings import Settings
+from router.sections import Settings
 
 from ..deliveries import Delivery, Report
 from ..errors import Mistake, SubscriptionsError

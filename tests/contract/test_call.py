@@ -15,7 +15,7 @@ from consumers.deliveries import DeadLetter, Delivery, Done, Retry, attempt
 from consumers.verbs import Surroundings
 from consumers.verbs.call import CallVerb
 from router.catalogue import Catalogues
-from router.settings import ConsumersSettings, Settings
+from router.sections import ConsumersSettings, Settings
 from tests.consuming import QUICK, is_gone, make_event
 from tests.waiting import wait_for
 
@@ -242,7 +242,7 @@ def test_what_a_killed_consumer_left_running_is_ended_before_it_is_called_again(
         "import sys, json; sys.path.insert(0, sys.argv[3]);"
         "from consumers.deliveries import Delivery; from consumers.verbs import Surroundings;"
         "from consumers.verbs.call import CallVerb; from router.events import Event;"
-        "from router.settings import *; from pathlib import Path;"
+        "from router.sections import *; from pathlib import Path;"
         "event = Event.from_json(sys.argv[1].encode());"
         "settings = Settings(consumers=ConsumersSettings(handlers=(Path(sys.argv[2]),)));"
         "h = CallVerb(function='site_acts:deaf', isolate=True).handler(Surroundings('a', settings=settings));"

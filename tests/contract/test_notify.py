@@ -11,7 +11,7 @@ from consumers.errors import Rejected
 from consumers.retries import RetryPolicy
 from consumers.verbs import Surroundings
 from consumers.verbs.notify import NotifyVerb
-from router.settings import Settings
+from router.sections import Settings
 from tests.consuming import make_event
 from tests.webhooks import answering, mail_server, seconds, silent, webhook
 

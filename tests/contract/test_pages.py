@@ -26,7 +26,7 @@ from consumers.verbs.log.syslog import SyslogTarget
 from consumers.verbs.notify import NotifyVerb
 from router.broker.topology import RUNGS
 from router.catalogue import Catalogues
-from router.settings import Contact, Settings
+from router.sections import Contact, Settings
 from tests.consuming import make_subscription
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from consumers.errors import Rejected
 from consumers.verbs import Surroundings
 from consumers.verbs.run import RunVerb, fanout
 from consumers.verbs.run.nodes import fold, names_of
-from router.settings import Settings
+from router.sections import Settings
 from tests.consuming import is_gone, make_event
 from tests.waiting import wait_for
 

@@ -19,7 +19,7 @@ from consumers.jobs.folders import RESULT, STATE, Jobs
 from consumers.jobs.runner import id_of
 from consumers.verbs import Surroundings
 from consumers.verbs.run import RunVerb
-from router.settings import Settings
+from router.sections import Settings
 from tests.consuming import QUICK, is_gone, make_event
 from tests.waiting import wait_for
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from router.settings import Settings
+from router.sections import Settings
 
 from ...deliveries import Delivery, Report
 from ...fields import AbsolutePath

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from router.references import is_reference
-from router.settings import Settings
+from router.sections import Settings
 
 from ... import secrets
 from ...errors import did_you_mean

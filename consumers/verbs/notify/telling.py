@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from router import durations
 from router.catalogue import Catalogues
-from router.settings import Contact
+from router.sections import Contact
 
 from ...deliveries import Delivery, Report
 from ...errors import Rejected

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from router.references import Reference, is_reference
-from router.settings import Settings
+from router.sections import Settings
 
 from ... import secrets
 from ...errors import SecretError

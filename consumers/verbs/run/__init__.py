@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from router import durations
-from router.settings import Settings
+from router.sections import Settings
 
 from ...fields import ON_THIS_MACHINE, Command, Environment
 from ...retries import Duration, no_longer_than

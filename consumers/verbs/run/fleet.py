@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from router import durations
-from router.settings import ConsumersSettings
+from router.sections import ConsumersSettings
 
 from ... import children, processes
 from ...deliveries import Delivery, Report

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from router.settings import Settings
+from router.sections import Settings
 
 from ...fields import AbsolutePath, Environment, User, listed
 from ...retries import Duration, no_longer_than

@@ -15,7 +15,7 @@ from consumers.subscriptions import Subscriptions, schema
 from consumers.verbs import Surroundings
 from consumers.verbs.call import CallVerb
 from router.catalogue import Catalogues
-from router.settings import ConsumersSettings, Settings
+from router.sections import ConsumersSettings, Settings
 from tests.consuming import QUICK, make_event
 
 SHIPPED = Catalogues.shipped()

@@ -14,7 +14,7 @@ from consumers.deliveries import Delivery
 from consumers.kinds import Kinds
 from consumers.verbs.notify import NotifyVerb, messages
 from router.catalogue import Catalogues
-from router.settings import Settings
+from router.sections import Settings
 from tests.consuming import make_event
 
 CATALOGUES = Catalogues.shipped()

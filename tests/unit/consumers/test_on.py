@@ -9,7 +9,7 @@ from consumers.check import check, load
 from consumers.deliveries import Delivery
 from consumers.verbs import Surroundings
 from router.catalogue import Catalogues
-from router.settings import ConsumersSettings, Settings
+from router.sections import ConsumersSettings, Settings
 from tests.consuming import make_event
 
 SHIPPED = Catalogues.shipped()

@@ -14,7 +14,7 @@ from consumers.kinds import Kinds
 from consumers.verbs.post import PostVerb, answers
 from consumers.verbs.post.signatures import key, sign
 from router.catalogue import Catalogues
-from router.settings import Settings
+from router.sections import Settings
 
 CATALOGUES = Catalogues.shipped()
 README = Path(__file__).parents[3] / "consumers" / "verbs" / "post" / "README.md"

@@ -16,7 +16,7 @@ from consumers.storms import Folding, Limit, OncePer
 from consumers.trials import planner
 from router.catalogue import Catalogues
 from router.records import Record
-from router.settings import Settings
+from router.sections import Settings
 from router.translation import event_of
 from tests.consuming import make_event, make_subscription
 

@@ -18,7 +18,7 @@ from consumers.verbs.run import RunVerb
 from consumers.verbs.run.nodes import MOST, GroupsUnknown, fold, names_of, unfold
 from consumers.verbs.run.outcomes import Aim, aim_of, lost, nothing_left, read, report
 from router.catalogue import Catalogues
-from router.settings import Settings
+from router.sections import Settings
 
 HOSTILE = [
     "; rm -rf /",

@@ -7,7 +7,8 @@ import pytest
 from consumers import secrets
 from consumers.errors import Rejected, SecretError
 from router.errors import SettingsError
-from router.settings import Contact, Settings, load
+from router.sections import Contact, Settings
+from router.settings import load
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from consumers.verbs import Verb, installed
 from consumers.verbs.log import LogVerb
 from consumers.verbs.run import RunVerb
 from router.catalogue import Catalogues
-from router.settings import Settings
+from router.sections import Settings
 
 
 def remarks(verb: Verb) -> list[tuple[str | int, ...]]:
