@@ -49,6 +49,19 @@ class BrokerSettings(_Section):
     patience: Duration = timedelta(seconds=15)
     """How long a command that a person waits for tries to reach it; programs try for ever."""
 
+    control: Words = ("rabbitmqctl",)
+    """What `broker users` gives users their rights by, where no *management* is set."""
+
+    management: str | None = None
+    """The management API, `https://ADMINISTRATOR@HOST:15671`; `?cacertfile=...` says whose certificates it trusts."""
+
+    management_password_file: Path | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "clusterbus"
+    """What the users of our programs are called: *prefix*`-router`, `-consumer`, `-operator`."""
+
+    secrets: Path = Path("/etc/clusterbus/secrets/users")
+    """The passwords of our programs' users, each in a folder of its name; a node's is in `nodes.secrets`."""
+
     def urls(self) -> tuple[str, ...]:
         """Return the URLs with the password of `password_file` put in."""
         if self.password_file is None:
@@ -125,6 +138,8 @@ class GpfsSettings(_Section):
     """Families and events; `default` are those that do no harm."""
 
     without: Words = ()
+    """Families and events that are not to be registered; and variables, as `%reason`, that are not to be passed."""
+
     parameters: Mapping[str, Words] = {}
     """More variables, by the family that gets them; `"*"` is every family."""
 
@@ -156,8 +171,18 @@ class QubeSettings(_Section):
     """Where callbacks of a Qube supervisor are written."""
 
     callbacks: Path = Path("/usr/local/pfx/qube/callback")
+    """One folder of the supervisor's `supervisor_universal_callback_path`; $QBDIR/callback is Qube's default."""
+
     events: Words = ("default",)
     without: Words = ()
+    node: str = ""
+    """The supervisor's name as its relay has it; empty is the host name's first label, as for capture."""
+
+    owner: str = ""
+    """The user that the supervisor runs as; empty is whoever the folder belongs to."""
+
+    log: Path = Path("/var/log/clusterbus-qube.log")
+    """Where callbacks complain when syslog does not listen."""
 
 
 class NodesSettings(_Section):
@@ -195,6 +220,16 @@ class FactsSettings(_Section):
     """How old what is known may be before it is asked again, and called stale."""
 
     keep: Duration = timedelta(days=90)
+    """How long is kept what is no more so."""
+
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,100}$")] = ""
+    """The cluster's word in events, as in `relay.conf`; by default the first label of its name."""
+
+    limit: Duration = timedelta(seconds=30)
+    """How long one command may take."""
+
+    whole: Duration = timedelta(minutes=2)
+    """How long all commands together may take."""
 
 
 class Settings(_Section):

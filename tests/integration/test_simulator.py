@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
+import shlex
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from router.sources.gpfs import simulator
 from router.sources.gpfs.simulator import (
     CallbackState,
     Cluster,
@@ -23,6 +28,7 @@ from router.sources.gpfs.simulator import (
     install_capture,
     register_all,
 )
+from router.sources.gpfs.simulator.answering import answering
 
 COMMAND = "/opt/site/handler"
 GLOBAL = {"eventNode": "cl01"}
@@ -327,7 +333,7 @@ def test_registrations_by_many_programs_at_once_are_all_kept(cluster):
         list(threads.map(add, range(40)))
 
     assert len(cluster.state.callbacks) == 40
-    assert sorted(each.name for each in cluster.folder.iterdir()) == ["cluster.json", "lock", "nodes"]
+    assert sorted(each.name for each in cluster.folder.iterdir()) == ["cluster.db", "nodes"]
 
 
 def test_a_program_killed_while_it_registers_leaves_a_whole_state(cluster):
@@ -366,10 +372,19 @@ def test_a_folder_without_a_cluster_is_told_as_such(tmp_path):
 
 
 def test_a_damaged_state_is_told_with_its_place(cluster):
-    (cluster.folder / "cluster.json").write_text('{"version": 2}')
+    (cluster.folder / "cluster.db").write_bytes(b"\0" * 5000)
 
-    with pytest.raises(StateUnusable, match=r"cluster\.json is no state of ours: version"):
+    with pytest.raises(StateUnusable, match=r"cluster\.db"):
         Cluster(cluster.folder)
+
+
+def test_a_state_of_an_earlier_version_is_told_as_such(tmp_path):
+    (tmp_path / "cluster.json").write_text('{"version": 1}')
+
+    with pytest.raises(StateUnusable, match=r"cluster\.json is a cluster of version 1, which is not read any more"):
+        Cluster(tmp_path)
+    with pytest.raises(StateUnusable, match="holds a cluster already"):
+        Cluster.create(tmp_path)
 
 
 def test_a_cluster_is_never_made_over_another(cluster):
@@ -439,13 +454,13 @@ def test_the_cluster_is_listed_for_people_and_programs(programs):
 
 def test_everything_is_there_on_the_command_line(programs, tmp_path):
     state = tmp_path / "other"
-    simulator = _simulator(state)
+    words_before = _simulator(state)
 
-    made = [programs(*simulator, *words).returncode for words in (["create", "--nodes", "3"], ["capture"])]
-    raised = programs(*simulator, "raise", "nodeLeave", "eventNode=cl01", "--json")
-    refused = programs(*simulator, "raise", "nodeLeft")
-    switched = programs(*simulator, "behave", "undefined=empty")
-    wrong = programs(*simulator, "behave", "undefined=nothing")
+    made = [programs(*words_before, *words).returncode for words in (["create", "--nodes", "3"], ["capture"])]
+    raised = programs(*words_before, "raise", "nodeLeave", "eventNode=cl01", "--json")
+    refused = programs(*words_before, "raise", "nodeLeft")
+    switched = programs(*words_before, "behave", "undefined=empty")
+    wrong = programs(*words_before, "behave", "undefined=nothing")
     nowhere = programs(*_simulator(tmp_path / "nowhere"), "raise", "nodeLeave")
 
     assert made == [0, 0]
@@ -461,3 +476,126 @@ def test_everything_is_there_on_the_command_line(programs, tmp_path):
 def _simulator(state: Path) -> list[str]:
     root = Path(__file__).resolve().parents[2]
     return [f"PYTHONPATH={root}", sys.executable, "-m", "router.sources.gpfs.simulator", "--state", str(state)]
+
+
+def test_five_thousand_nodes_are_made_listed_and_run(tmp_path):
+    cluster = Cluster.create(tmp_path / "cluster", nodes=5000)
+    cluster.add_callbacks(
+        CallbackState(identifier="a", command="/bin/true", events=("nodeLeave",), nodes=("quorumNodes",)),
+        CallbackState(identifier="b", command="/bin/true", events=("mount",)),
+    )
+    ask = answering(cluster)
+
+    listed = [len(ask([*words, "-Y"]).splitlines()) for words in (["mmlscluster"], ["mmgetstate", "-a"])]
+    left = cluster.raise_event("nodeLeave", {"eventNode": "cl4000"})
+    mounted = cluster.raise_event("mount", {"fsName": "gpfs1"}, node="cl4992")
+
+    assert listed == [5003, 5001]
+    assert [each.node for each in left] == ["nsd01", "nsd02", "nsd03"]
+    assert [each.node for each in mounted] == ["cl4992"]
+    assert (cluster.folder / "cluster.db").stat().st_size < 3_000_000
+
+
+def test_one_node_that_changes_costs_one_row_however_many_there_are(tmp_path):
+    cluster = Cluster.create(tmp_path / "cluster", nodes=500)
+
+    cluster.raise_event("nodeLeave", {"eventNode": "cl300"})
+    cluster.raise_event("lowDiskSpace", {"fsName": "gpfs1", "storagePool": "data"})
+
+    with closing(sqlite3.connect(cluster.folder / "cluster.db")) as connection:
+        assert connection.execute("SELECT revision, key FROM rows WHERE revision > 1").fetchall() == [(2, "cl300")]
+
+
+def test_of_many_nodes_no_more_run_at_once_than_are_allowed(tmp_path):
+    cluster = Cluster.create(tmp_path / "cluster", nodes=150)
+    there = tmp_path / "there"
+    there.mkdir()
+    script = f"#!/bin/sh\necho > {there}/$1; ls {there} | wc -l; /bin/sleep 0.02; rm {there}/$1\n"
+    program = tmp_path / "program"
+    program.write_text(script)
+    program.chmod(0o755)
+    cluster.add_callbacks(
+        CallbackState(identifier="a", command=str(program), events=("quorumLoss",), parms="%myNode.shortName")
+    )
+
+    runs = cluster.raise_event("quorumLoss")
+
+    assert [each.exit_code for each in runs] == [0] * 150
+    assert max(int(said(each)[0]) for each in cluster.nodes) <= 64
+
+
+@pytest.mark.parametrize(
+    ("switches", "expected"),
+    [({}, "[]"), ({"environment": "daemon"}, "[/usr/lpp/mmfs/bin:/usr/sbin:/usr/bin:/sbin:/bin]")],
+)
+def test_the_environment_is_what_the_switch_says(cluster, register, tmp_path, switches, expected):
+    register(f'echo "[$(/usr/bin/env | /bin/grep ^LANG= > /dev/null && echo $PATH)]" > {tmp_path}/said', "startup")
+    cluster.behave(**switches)
+
+    cluster.raise_event("startup", node="cl01")
+
+    assert (tmp_path / "said").read_text().strip() == expected
+
+
+@pytest.mark.parametrize(("output", "code"), [("nowhere", 0), ("broken_pipe", None)])
+def test_what_a_command_writes_goes_where_the_switch_says(cluster, register, output, code):
+    register("echo hello; /bin/true", "startup")
+    cluster.behave(output=output)
+
+    [run] = cluster.raise_event("startup", node="cl01")
+
+    assert run.exit_code == code
+    assert said(cluster.node("cl01")) == []
+
+
+def test_a_command_past_its_timeout_is_killed_where_the_switch_says_so(cluster, register):
+    register("/bin/sleep 1000", "startup", sync=True, timeout=1)
+    cluster.behave(past_timeout="killed")
+
+    [run] = cluster.raise_event("startup", node="cl01")
+
+    assert (run.exit_code, run.reason) == (None, "timeout of 1 s passed; ended by signal 9")
+
+
+def test_a_missing_program_is_taken_where_the_switch_says_so(cluster):
+    cluster.behave(missing_program="taken")
+    cluster.add_callbacks(CallbackState(identifier="a", command="/opt/nowhere", events=("startup",)))
+
+    [run] = cluster.raise_event("startup", node="cl01")
+
+    assert "No such file" in run.reason
+
+
+def test_nodes_that_are_added_have_a_place_and_join(cluster):
+    [added] = cluster.grow(1)
+
+    assert (added.name, cluster.state.nodes["cl05"].up) == ("cl05", False)
+    cluster.raise_event("nodeJoin", {"eventNode": "cl05"})
+    assert cluster.state.nodes["cl05"].up
+    assert added.root.is_dir()
+
+
+def test_an_event_that_is_not_there_cannot_be_lacking(cluster):
+    with pytest.raises(CommandRefused, match="lacks: there is no event 'mont'; did you mean mount"):
+        cluster.behave(lacks="mont")
+
+
+def test_an_event_that_the_release_lacks_never_happens(cluster):
+    cluster.behave(unknown_events="taken", lacks="mount")
+    cluster.add_callbacks(CallbackState(identifier="a", command="/bin/true", events=("mount",)))
+
+    with pytest.raises(CommandRefused, match="mount never happens here"):
+        cluster.raise_event("mount", {"fsName": "gpfs1"}, node="cl01")
+
+
+def test_the_examples_of_the_page_are_true(cluster, programs, tmp_path):
+    page = (Path(simulator.__file__).parent / "README.md").read_text()
+    examples = re.findall(r"^\$ (.+)\n((?:(?!\$ |```).*\n)*)", page, re.MULTILINE)
+    state = tmp_path / "page"
+
+    assert examples
+    for line, shown in examples:
+        words = shlex.split(line)
+        got = programs(*_simulator(state), *(words[1:] if words[0] == "simulator" else words))
+        assert got.returncode == 0, (line, got.stderr)
+        assert got.stdout == shown, line

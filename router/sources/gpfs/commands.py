@@ -81,5 +81,5 @@ def _run(argv: Sequence[str], words: Sequence[str], folder: Path, limit: timedel
             raise
     text = output.decode("utf-8", "surrogateescape")
     if process.returncode != 0:
-        raise CommandFailed(words, process.returncode, errors.decode("utf-8", "replace") or text)
+        raise CommandFailed(words, process.returncode, errors.decode("utf-8", "replace") or text, text)
     return text

@@ -67,9 +67,10 @@ def _rows(text: str) -> Iterator[Row]:
         if values and values[-1] == "":
             values.pop()  # each line ends with a colon
         if fields[2] == "HEADER":
-            columns[key] = values
-        elif key in columns:
-            yield _row(key, columns[key], [decoded(each) for each in values])
+            # A public sample has a header of the command `fs`, and rows of mmlsfs.
+            columns[key] = columns["", fields[1]] = values
+        elif named := columns.get(key) or columns.get(("", fields[1])):
+            yield _row(key, named, [decoded(each) for each in values])
 
 
 def _row(key: tuple[str, str], columns: list[str], values: list[str]) -> Row:

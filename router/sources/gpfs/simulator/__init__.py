@@ -13,12 +13,13 @@ event `<eventName>`, and the pairs as its arguments.  A callback's command is on
 each node has a root of its own, `<state>/nodes/<name>/root`, and a file in it goes before one of this machine.
 """
 
+from .behaviours import Behaviour
 from .cluster import Cluster
 from .errors import CommandRefused, SimulatorError, StateUnusable
 from .installing import install, install_capture, register_all
 from .node import Node
 from .processes import Run
-from .state import Behaviour, CallbackState
+from .state import CallbackState
 
 __all__ = [
     "Behaviour",

@@ -7,7 +7,11 @@
     commands FOLDER                             write the mm commands as programs into FOLDER
     raise EVENT [NAME=VALUE ...] [--node N] [--times N] [--json]     let an event happen
     behave [SWITCH=VALUE ...]                   set what is not known of GPFS; lists the switches
-    mmaddcallback, mmdelcallback, mmlscallback, mmlscluster ...      as GPFS has them
+    grow NODES                                  add clients, down at first
+    scenario NAME [--rate N/s] [--seed N] [--speed X] [--dry-run] [--json]
+                                                play `cluster start`, `disk failure`, `space running low`,
+                                                `quorum lost`, `rolling restart` or `AFM home lost`
+    mmaddcallback, mmlscallback, mmlsdisk, mmchdisk ...              as GPFS has them
 
 The state folder may also be given in CLUSTERBUS_SIMULATOR.  Exit codes: 0 done; 1 refused, or a command that an event
 ran did not end with 0; 2 used wrongly; 3 no usable state folder.
@@ -15,10 +19,12 @@ ran did not end with 0; 2 used wrongly; 3 no usable state folder.
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +34,8 @@ from .cluster import Cluster
 from .commands import COMMANDS
 from .errors import CommandRefused, StateUnusable
 from .installing import STATE_VARIABLE, install, install_capture, register_all
+from .player import Played, play
+from .scenarios import Step, steps
 
 DONE, FOUND_WRONG, USED_WRONGLY, UNREACHABLE = range(4)
 
@@ -81,8 +89,12 @@ def _own(state: Path, argv: list[str]) -> int:
             install(wanted.folder, state)
         case "behave":
             _behave(Cluster(state), wanted.switches)
+        case "grow":
+            Cluster(state).grow(wanted.nodes)
         case "raise":
             return _raise(Cluster(state), wanted)
+        case "scenario":
+            return _scenario(Cluster(state), wanted)
     return DONE
 
 
@@ -106,7 +118,26 @@ def _parser() -> argparse.ArgumentParser:
     happen.add_argument("--node")
     happen.add_argument("--times", type=int, default=1)
     happen.add_argument("--json", action="store_true")
+    commands.add_parser("grow").add_argument("nodes", type=int)
+    scenario = commands.add_parser("scenario")
+    scenario.add_argument("name", nargs="+")
+    scenario.add_argument("--rate", type=_rate, metavar="N/s")
+    scenario.add_argument("--seed", type=int, default=0)
+    scenario.add_argument("--speed", type=_positive, default=1.0)
+    scenario.add_argument("--dry-run", action="store_true")
+    scenario.add_argument("--json", action="store_true")
     return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number) or number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def _rate(text: str) -> float:
+    return _positive(text.removesuffix("/s"))
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
@@ -137,6 +168,39 @@ def _raise(cluster: Cluster, wanted: argparse.Namespace) -> int:
             ending = "no exit code" if each.exit_code is None else f"exit {each.exit_code}"
             sys.stdout.write(f"{each.node}  {each.identifier}  {ending}{'  ' + each.reason if each.reason else ''}\n")
     return DONE if all(each.exit_code == 0 for each in runs) else FOUND_WRONG
+
+
+def _scenario(cluster: Cluster, wanted: argparse.Namespace) -> int:
+    """Play the scenario, or list its steps; say at the end how it went."""
+    told = steps(" ".join(wanted.name), cluster.state, seed=wanted.seed, rate=wanted.rate)
+    if wanted.dry_run:
+        for step in told:
+            _tell(step, None, as_json=wanted.json)
+        return DONE
+    count, runs, wrong, latest = 0, 0, 0, timedelta()
+    for each in play(cluster, told, speed=wanted.speed):
+        _tell(each.step, each, as_json=wanted.json)
+        count, runs, wrong = count + 1, runs + len(each.runs), wrong + (not each.well)
+        latest = max(latest, each.late)
+    sys.stderr.write(f"{count} steps, {runs} commands run, {wrong} went wrong, {latest.total_seconds():.1f} s behind\n")
+    return FOUND_WRONG if wrong else DONE
+
+
+def _tell(step: Step, played: Played | None, *, as_json: bool) -> None:
+    moment = step.moment.total_seconds()
+    if as_json:
+        document: dict[str, object] = {"at": round(moment, 3), "event": step.event or None, "values": dict(step.values)}
+        document |= {"node": step.node, "command": list(step.command) or None}
+        if played is not None:
+            document |= {"runs": [asdict(each) for each in played.runs], "refused": played.refused or None}
+        line = json.dumps(document)
+    else:
+        what = list(step.command) or [step.event, *(f"{name}={value}" for name, value in step.values.items())]
+        line = f"{moment:10.1f}  {step.node or '':<8}  {' '.join(what)}"
+        if played is not None and not played.well:
+            line += f"  ! {played.refused or 'a command went wrong'}"
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

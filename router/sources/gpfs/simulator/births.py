@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
+from .behaviours import Behaviour
 from .errors import CommandRefused
-from .state import Behaviour, NodeState, Role, State
+from .furnishings import Furnishing, furnished
+from .state import NodeState, Role, State
 
 MOST_NODES = 5000
 
@@ -14,7 +17,19 @@ _GATEWAYS = 2
 _FIRST_NUMBER = 1
 
 
-def newborn(name: str, nodes: int, file_systems: Sequence[str], *, up: bool, behaviour: Behaviour) -> State:
+BEGINNING = datetime.fromisoformat("2026-01-05T08:00:00+00:00")
+"""When a cluster was made, where nothing else is said."""
+
+
+def newborn(
+    name: str,
+    nodes: int,
+    file_systems: Sequence[str],
+    *,
+    up: bool,
+    behaviour: Behaviour,
+    moment: datetime = BEGINNING,
+) -> State:
     """Return a cluster of *nodes*: a third are servers, at most eight, the rest are clients.
 
     Servers may be managers, the first three (or the first) have quorum, the last two are AFM gateways too.
@@ -31,14 +46,41 @@ def newborn(name: str, nodes: int, file_systems: Sequence[str], *, up: bool, beh
     servers = min(max(1, nodes // 3), 8)
     made = [_node(name, index, servers, frozenset(file_systems), up=up) for index in range(nodes)]
     managers = [each.name for each in made[:servers]] if up else [None]
-    return State(
-        name=name,
-        id="8370000000000000001",
-        manager=managers[0],
-        nodes={each.name: each for each in made},
-        file_systems={each: managers[place % len(managers)] for place, each in enumerate(file_systems)},
-        behaviour=behaviour,
+    holders = [each.name for each in made[:servers]]
+    held = [furnished(each, place, holders, moment) for place, each in enumerate(file_systems)]
+    return _with(
+        held,
+        State(
+            name=name,
+            id="8370000000000000001",
+            manager=managers[0],
+            nodes={each.name: each for each in made},
+            file_systems={each: managers[place % len(managers)] for place, each in enumerate(file_systems)},
+            behaviour=behaviour,
+        ),
     )
+
+
+def _with(held: Sequence[Furnishing], state: State) -> State:
+    return state.model_copy(
+        update={
+            "disks": {key: disk for each in held for key, disk in each.disks.items()},
+            "filesets": {key: fileset for each in held for key, fileset in each.filesets.items()},
+            "quotas": {key: quota for each in held for key, quota in each.quotas.items()},
+        }
+    )
+
+
+def grown(state: State, nodes: int) -> State:
+    """Return *state* with so many clients more, down at first: nodeJoin brings them up."""
+    if nodes < 1 or len(state.nodes) + nodes > MOST_NODES:
+        raise CommandRefused(
+            f"{state.name} has {len(state.nodes)} nodes and cannot grow by {nodes}: at most {MOST_NODES} altogether"
+        )
+    servers = sum("server" in each.roles for each in state.nodes.values())
+    first = len(state.nodes)
+    added = [_node(state.name, index, servers, frozenset(), up=False) for index in range(first, first + nodes)]
+    return state.model_copy(update={"nodes": state.nodes | {each.name: each for each in added}})
 
 
 def _node(cluster: str, index: int, servers: int, mounts: frozenset[str], *, up: bool) -> NodeState:

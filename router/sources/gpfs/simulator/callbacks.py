@@ -1,17 +1,20 @@
 """Registrations: what mmaddcallback checks, in what order and where they run, how they are listed.  Pure.
 
-Known: the rules for identifiers, the full path, `--timeout` and `--onerror` only with `--sync`, the three actions,
-that GPFS has to be down everywhere for tiebreakerCheck, and the human listing's form.  Not known, and decided here:
-the wording of refusals, that each node of the registration must have the command, and the header of `-Y`.
+Known: the rules for identifiers, the full path, that the command has to be on every node and not in GPFS, `--timeout`
+and `--onerror` only with `--sync`, the three actions, that GPFS has to be down everywhere for tiebreakerCheck.  Not
+known, and decided here: the wording of refusals, and which of that GPFS checks itself (switches of `Behaviour`).
 """
 
 import re
+from collections.abc import Collection
 
-from ....catalogue import Catalogue
+from ....catalogue import Catalogue, EventType
+from .behaviours import Behaviour
 from .errors import CommandRefused, near
 from .names import covers
+from .occurrences import scope
 from .parameters import QUALIFIERS, variables
-from .state import CallbackState, NodeState, State
+from .state import CallbackState, FormerState, NodeState, State
 
 IDENTIFIER_LENGTH = 255
 
@@ -33,8 +36,8 @@ SYSTEM = tuple(
 def check(callback: CallbackState, state: State, catalogue: Catalogue) -> CallbackState:
     """Return *callback* as it is stored, its events under the catalogue's names; raises CommandRefused."""
     _check_identifier(callback.identifier)
-    if callback.identifier in state.callbacks:
-        raise CommandRefused(f"callback identifier {callback.identifier!r} exists already: delete it, or take another")
+    if (known := _known(callback.identifier, state)) is not None:
+        raise CommandRefused(f"callback identifier {known!r} exists already: delete it, or take another")
     if not callback.command.startswith("/"):
         raise CommandRefused(f"command {callback.command!r} is no full path: it has to begin with /")
     if not callback.events:
@@ -43,7 +46,9 @@ def check(callback: CallbackState, state: State, catalogue: Catalogue) -> Callba
         if value is not None and not callback.sync:
             raise CommandRefused(f"{option} {value} goes with --sync only: add --sync, or leave it out")
     _check_text(callback)
-    events = tuple(dict.fromkeys(_event(each, state, catalogue) for each in callback.events))
+    _check_place(callback, state)
+    events = tuple(dict.fromkeys(_event(each, state.behaviour, catalogue) for each in callback.events))
+    _check_scopes(events, state.behaviour, catalogue)
     if "tiebreakerCheck" in events:
         check_down(state, callback.identifier)
     _check_variables(callback, state, catalogue)
@@ -68,6 +73,36 @@ def _check_identifier(identifier: str) -> None:
             raise CommandRefused(f"callback identifier {identifier!r} begins with {start!r}: that is reserved for GPFS")
 
 
+def _known(identifier: str, state: State) -> str | None:
+    if state.behaviour.callback_case == "distinguished":
+        return identifier if identifier in state.callbacks else None
+    return next((each for each in state.callbacks if each.lower() == identifier.lower()), None)
+
+
+def _check_place(callback: CallbackState, state: State) -> None:
+    """Refuse a command in GPFS: running it while the file system waits for it is a deadlock."""
+    if state.behaviour.program_in_gpfs == "taken":
+        return
+    for each in state.file_systems:
+        if callback.command.startswith(f"/gpfs/{each}/"):
+            raise CommandRefused(
+                f"command {callback.command} lies in the file system {each}: it has to be on a local one"
+            )
+
+
+def _check_scopes(events: tuple[str, ...], behaviour: Behaviour, catalogue: Catalogue) -> None:
+    if behaviour.mixed_scopes == "taken":
+        return
+    by_scope: dict[str, str] = {}
+    for each in events:
+        if each in catalogue.events:
+            by_scope.setdefault(scope(catalogue.events[each], behaviour), each)
+    if len(by_scope) > 1:
+        raise CommandRefused(
+            f"{by_scope['global']} is a global event and {by_scope['local']} a local one: register them apart"
+        )
+
+
 def _check_text(callback: CallbackState) -> None:
     """Refuse what the state cannot hold, or would break a listing's lines."""
     texts = {"identifier": callback.identifier, "--command": callback.command, "--parms": callback.parms}
@@ -76,11 +111,55 @@ def _check_text(callback: CallbackState) -> None:
             raise CommandRefused(f"{what} {value!r} has characters in it that cannot be printed: leave them out")
 
 
-def _event(name: str, state: State, catalogue: Catalogue) -> str:
+def _event(name: str, behaviour: Behaviour, catalogue: Catalogue) -> str:
     found = catalogue.get(name)
-    if found is None or (found.name != name and state.behaviour.event_case == "exact"):
-        raise CommandRefused(f"there is no event {name!r}{near(name, catalogue.events)}")
-    return found.name
+    if found is not None and found.name != name and behaviour.event_case == "exact":
+        found = None
+    if found is not None and not is_lacking(found, behaviour):
+        return found.name
+    if behaviour.unknown_events == "taken":
+        return name
+    known = (each.name for each in catalogue.events.values() if not is_lacking(each, behaviour))
+    raise CommandRefused(f"there is no event {name!r}{near(name, known)}")
+
+
+_BY_4_2 = re.compile(r"(RAID )?4\.2(\.\d)? or earlier|4\.1 .*|seen in 4\.2.*")
+_BY_5_0 = re.compile(r"5\.0(\.\d)? or earlier")
+
+
+def is_lacking(event: EventType, behaviour: Behaviour) -> bool:
+    """Say whether the release has no such *event*; one of which it is not known when it came, only 6.0 has."""
+    if event.name in behaviour.lacks:
+        return True
+    early = _BY_4_2.fullmatch(event.since) is not None
+    match behaviour.release:
+        case "4.2":
+            return not early
+        case "5.0":
+            return not early and _BY_5_0.fullmatch(event.since) is None
+        case _:
+            return False
+
+
+def dated(callback: CallbackState, state: State) -> CallbackState:
+    """Return *callback* as registered now: for when it reaches nodes late, or not those added later."""
+    last = max(each.number for each in state.nodes.values())
+    covers = last if state.behaviour.new_nodes == "left_out" and not callback.nodes else None
+    return callback.model_copy(update={"since": state.happened, "covers": covers})
+
+
+def without(state: State, identifiers: Collection[str]) -> State:
+    """Return *state* without the registrations of these *identifiers*; slow nodes may go by them for a while."""
+    kept = {name: each for name, each in state.callbacks.items() if name not in identifiers}
+    former = {
+        f"{state.happened}/{name}": FormerState(callback=each, until=state.happened)
+        for name, each in state.callbacks.items()
+        if name in identifiers and state.behaviour.propagation
+    }
+    still = {
+        key: each for key, each in state.former.items() if each.until + state.behaviour.propagation >= state.happened
+    }
+    return state.model_copy(update={"callbacks": kept, "former": still | former})
 
 
 def check_down(state: State, identifier: str) -> None:
@@ -105,6 +184,17 @@ def _check_variables(callback: CallbackState, state: State, catalogue: Catalogue
 
 
 def to_run(state: State, event: str, node: NodeState) -> list[CallbackState]:
-    """Return what runs for *event* on *node*: by priority, smaller first, those without one last, else as added."""
-    found = [each for each in state.callbacks.values() if event in each.events and covers(state, each.nodes, node)]
+    """Return what runs for *event* on *node*: by priority, smaller first, those without one last, else as added.
+
+    Where registrations take their time, the node with number n has them n events later, modulo the longest time.
+    """
+    slow = state.behaviour.propagation
+    here = state.happened - node.number % (slow + 1)
+    present = [each for each in state.callbacks.values() if each.since < here or not slow]
+    present += [each.callback for each in state.former.values() if slow and each.callback.since < here <= each.until]
+    found = [each for each in present if event in each.events and _on(state, each, node)]
     return sorted(found, key=lambda each: (each.priority is None, each.priority or 0.0))
+
+
+def _on(state: State, callback: CallbackState, node: NodeState) -> bool:
+    return (callback.covers is None or node.number <= callback.covers) and covers(state, callback.nodes, node)

@@ -9,21 +9,24 @@ cluster.raise_event("nodeLeave", {"eventNode": "cl03"})
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from ....catalogue import Catalogue, load
 from . import callbacks, occurrences
-from .births import newborn
+from .behaviours import Behaviour
+from .births import grown, newborn
 from .errors import CommandRefused, near
 from .names import checked, covers, find
 from .node import Node
 from .occurrences import Occurrence
-from .parameters import arguments
+from .parameters import Lookup, arguments
 from .processes import Call, Run, run
-from .state import Behaviour, CallbackState, NodeState, State, Store
-from .values import on_node
+from .state import CallbackState, NodeState, State
+from .store import Store
+from .values import Known, on_node
 
 BOUND = timedelta(seconds=30)
 
@@ -53,11 +56,11 @@ class Cluster:
 
         With *up* false GPFS is down on all of them, and nodeJoin brings them up one by one.
         """
-        state = newborn(name, nodes, file_systems, up=up, behaviour=behaviour or Behaviour())
+        moment = datetime.now(UTC)
+        state = newborn(name, nodes, file_systems, up=up, behaviour=behaviour or Behaviour(), moment=moment)
         Store(Path(folder).absolute()).create(state)
         cluster = cls(folder)
-        for node in cluster.nodes:
-            node.root.mkdir(parents=True, exist_ok=True)
+        cluster._make_places()
         return cluster
 
     @property
@@ -75,12 +78,27 @@ class Cluster:
         return self._node(self._known(self.state, text).name)
 
     def behave(self, **switches: str) -> Behaviour:
-        """Set *switches* of `Behaviour`; return all of them."""
-        return self._store.change(
-            lambda state: state.model_copy(
-                update={"behaviour": Behaviour.model_validate(state.behaviour.model_dump() | switches)}
-            )
-        ).behaviour
+        """Set *switches* of `Behaviour`; return all of them.  Raises pydantic's ValidationError."""
+
+        def change(state: State) -> State:
+            wanted = Behaviour.model_validate(state.behaviour.model_dump() | switches)
+            for each in wanted.lacks:
+                if each not in self.catalogue.events:
+                    raise CommandRefused(f"lacks: there is no event {each!r}{near(each, self.catalogue.events)}")
+            return state.model_copy(update={"behaviour": wanted})
+
+        return self._store.change(change).behaviour
+
+    def change(self, how: Callable[[State], State]) -> State:
+        """Replace the state by what *how* makes of it, and return that; nothing changes where *how* raises."""
+        return self._store.change(how)
+
+    def grow(self, nodes: int) -> list[Node]:
+        """Add so many clients, down at first, and return them."""
+        before = self.state.nodes.keys()
+        self._store.change(lambda state: grown(state, nodes))
+        self._make_places()
+        return [each for each in self.nodes if each.name not in before]
 
     def add_callbacks(self, *wanted: CallbackState) -> None:
         """Register *wanted*, all or, where one is refused, none; raises CommandRefused."""
@@ -90,6 +108,7 @@ class Cluster:
                 nodes = checked(state, ",".join(callback.nodes)) if callback.nodes else ()
                 stored = callbacks.check(callback.model_copy(update={"nodes": nodes}), state, self.catalogue)
                 self._check_program(state, stored)
+                stored = callbacks.dated(stored, state)
                 state = state.model_copy(update={"callbacks": state.callbacks | {stored.identifier: stored}})
             return state
 
@@ -104,8 +123,7 @@ class Cluster:
                     raise CommandRefused(f"there is no callback {identifier!r}{near(identifier, state.callbacks)}")
                 if "tiebreakerCheck" in state.callbacks[identifier].events:
                     callbacks.check_down(state, identifier)
-            kept = {name: each for name, each in state.callbacks.items() if name not in identifiers}
-            return state.model_copy(update={"callbacks": kept})
+            return callbacks.without(state, identifiers)
 
         self._store.change(change)
 
@@ -135,43 +153,52 @@ class Cluster:
             return occurrences.before(state, occurrence)
 
         state = self._store.change(change)
-        calls = self._calls(state, occurrence)
-        runs = run(calls, bound)
-        failed = [
-            call
-            for call, each in zip((call for of_a_node in calls.values() for call in of_a_node), runs, strict=True)
-            if call.callback.sync and each.exit_code != 0
-        ]
+        ended = run(self._calls(state, occurrence), state.behaviour, bound)
+        failed = [(each.node, callback) for callback, each in ended if callback.sync and each.exit_code != 0]
         self._store.change(lambda state: _acted_on(occurrences.after(state, occurrence), occurrence.name, failed))
-        return runs
+        return [each for _, each in ended]
 
     def _occurrence(self, event: str, values: Mapping[str, str], node: str | None) -> Occurrence:
         """Check what is to happen; any spelling of *event* will do, and the daemon then spells it so."""
         found = self.catalogue.get(event)
         if found is None:
             raise CommandRefused(f"there is no event {event!r}{near(event, self.catalogue.events)}")
+        if callbacks.is_lacking(found, self.state.behaviour):
+            raise CommandRefused(f"{found.name} never happens here: the switches release and lacks say so")
         for variable, value in values.items():
             if variable not in self.catalogue.variables:
                 raise CommandRefused(f"there is no variable {variable!r}{near(variable, self.catalogue.variables)}")
             _check_value(variable, value)
         short = None if node is None else self._known(self.state, node).name
-        return Occurrence(found, event, dict(values), short)
+        return Occurrence(found, event, dict(values), short, datetime.now(UTC))
 
-    def _calls(self, state: State, occurrence: Occurrence) -> dict[str, list[Call]]:
-        found = {}
+    def _calls(self, state: State, occurrence: Occurrence) -> list[Callable[[], list[Call]]]:
+        """Return, for each node that has something to run, what gives its calls: many arguments are never held."""
+        found: list[Callable[[], list[Call]]] = []
+        known: Known = {}
+        of_event = {name: each for name, each in state.callbacks.items() if occurrence.name in each.events}
+        narrowed = state.model_copy(update={"callbacks": of_event})
         for each in occurrences.noticing(state, occurrence):
-            registered = callbacks.to_run(state, occurrence.name, each)
+            registered = callbacks.to_run(narrowed, occurrence.name, each)
             if registered:
-                found[each.name] = [self._call(state, occurrence, each, callback) for callback in registered]
+                lookup = on_node(state, self.catalogue, occurrence, each, known)
+                found.append(
+                    partial(self._calls_of, each.name, occurrence.spelling, registered, lookup, state.behaviour)
+                )
         return found
 
-    def _call(self, state: State, occurrence: Occurrence, node: NodeState, callback: CallbackState) -> Call:
-        place = self._node(node.name)
-        lookup = on_node(state, self.catalogue, occurrence, node)
-        given = arguments(callback.parms, lookup, state.behaviour)
-        return Call(node.name, occurrence.spelling, callback, place.find(callback.command), given, place.log)
+    def _calls_of(
+        self, node: str, spelling: str, registered: Sequence[CallbackState], lookup: Lookup, behaviour: Behaviour
+    ) -> list[Call]:
+        place = self._node(node)
+        return [
+            Call(node, spelling, each, place.find(each.command), arguments(each.parms, lookup, behaviour), place.log)
+            for each in registered
+        ]
 
     def _check_program(self, state: State, callback: CallbackState) -> None:
+        if state.behaviour.missing_program == "taken":
+            return
         for node in state.nodes.values():
             if not covers(state, callback.nodes, node):
                 continue
@@ -184,6 +211,10 @@ class Cluster:
         if node is None:
             raise CommandRefused(f"{state.name} has no node {text!r}{near(text, state.nodes)}")
         return node
+
+    def _make_places(self) -> None:
+        for node in self.nodes:
+            node.root.mkdir(parents=True, exist_ok=True)
 
     def _node(self, name: str) -> Node:
         return Node(self.folder / "nodes" / name, name)
@@ -199,11 +230,11 @@ def _check_value(variable: str, value: str) -> None:
         raise CommandRefused(f"the value of {variable} has a NUL in it, which no argument can hold")
 
 
-def _acted_on(state: State, event: str, failed: Sequence[Call]) -> State:
-    """Return *state* after the actions that `--onerror` asks for where a synchronous command failed."""
-    for call in failed:
-        if call.callback.on_error == "shutdown":
-            state = occurrences.stopped(state, call.node)
-        elif call.callback.on_error == "quorumLoss" and event == "tiebreakerCheck":
-            state = occurrences.stepped_back(state, call.node)
+def _acted_on(state: State, event: str, failed: Sequence[tuple[str, CallbackState]]) -> State:
+    """Return *state* after the actions that `--onerror` asks for where a synchronous command failed on a node."""
+    for node, callback in failed:
+        if callback.on_error == "shutdown":
+            state = occurrences.stopped(state, node)
+        elif callback.on_error == "quorumLoss" and event == "tiebreakerCheck":
+            state = occurrences.stepped_back(state, node)
     return state

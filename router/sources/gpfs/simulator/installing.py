@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....sections import GpfsSettings
+from .. import capturing
 from ..registrations import COMMAND, registrations
 from .cluster import Cluster
 from .commands import COMMANDS, mmaddcallback
-from .errors import StateUnusable
 
 STATE_VARIABLE = "CLUSTERBUS_SIMULATOR"
 
@@ -38,16 +39,7 @@ def install_capture(
         node.spool.chmod(0o2770)
         node.install(f"{COMMAND.rpartition('/')[0]}/capture.py", (folder / "capture.py").read_bytes())
         ours = ["--spool", str(node.spool), "--node", node.name, *options]
-        node.install(COMMAND, _with_options((folder / "capture_gpfs.py").read_text(encoding="utf-8"), python, ours))
-
-
-def _with_options(script: str, python: str, options: Sequence[str]) -> str:
-    """Return capture_gpfs.py for one node, as a deployment writes it: with its interpreter and its options."""
-    first, rest = script.split("\n", 1)
-    given = rest.replace("\nOPTIONS = []", f"\nOPTIONS = {[*options]!r}", 1)
-    if not first.startswith("#!") or given == rest:
-        raise StateUnusable("capture_gpfs.py has no interpreter or no OPTIONS to fill in")
-    return f"#!{python} -IS\n{given}"
+        node.install(COMMAND, capturing.written((folder / "capture_gpfs.py").read_text(encoding="utf-8"), python, ours))
 
 
 def register_all(cluster: Cluster, *, everywhere: bool = False) -> list[str]:
@@ -55,7 +47,7 @@ def register_all(cluster: Cluster, *, everywhere: bool = False) -> list[str]:
 
     Global events on the quorum nodes only, unless *everywhere*.
     """
-    wanted = registrations(cluster.catalogue, everywhere=everywhere)
+    wanted = registrations(cluster.catalogue, GpfsSettings(global_nodes=()) if everywhere else None)
     for each in wanted:
         mmaddcallback(cluster, each.arguments(), lambda _: None)
     return [each.identifier for each in wanted]

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from .behaviours import Behaviour
 from .errors import CommandRefused, near
-from .state import Behaviour, NodeState, State
+from .state import NodeState, State
 
 # System node classes, recalled: GPFS has more, which say nothing here (linuxNodes, mount ...).
-_CLASSES: dict[str, Callable[[NodeState], bool]] = {
+CLASSES: dict[str, Callable[[NodeState], bool]] = {
     "all": lambda _: True,
     "quorumNodes": lambda node: "quorum" in node.roles,
     "nonQuorumNodes": lambda node: "quorum" not in node.roles,
@@ -15,7 +16,7 @@ _CLASSES: dict[str, Callable[[NodeState], bool]] = {
     "clientNodes": lambda node: "manager" not in node.roles,
     "nsdNodes": lambda node: "server" in node.roles,
 }
-_BY_LOWER_CASE = {name.lower(): members for name, members in _CLASSES.items()}
+_BY_LOWER_CASE = {name.lower(): members for name, members in CLASSES.items()}
 
 
 def find(state: State, text: str) -> NodeState | None:
@@ -61,8 +62,8 @@ def checked(state: State, text: str) -> tuple[str, ...]:
     else:
         names = [each.strip() for each in text.split(",")]
     for name in names:
-        if name.lower() not in _BY_LOWER_CASE and find(state, name) is None:
-            hint = near(name, [*state.nodes, *_CLASSES])
+        if name.lower() not in _BY_LOWER_CASE and name not in state.classes and find(state, name) is None:
+            hint = near(name, [*state.nodes, *CLASSES, *state.classes])
             raise CommandRefused(f"{state.name} has no node or node class {name!r}{hint}")
     if not names:
         raise CommandRefused(f"the node list {text!r} is empty")
@@ -78,5 +79,13 @@ def covers(state: State, nodes: tuple[str, ...], node: NodeState) -> bool:
 
 
 def _names(state: State, text: str, node: NodeState) -> bool:
+    if text in (node.name, node.full_name, node.address):
+        return True
     members = _BY_LOWER_CASE.get(text.lower())
-    return find(state, text) == node if members is None else members(node)
+    return node.name in state.classes.get(text, ()) if members is None else members(node)
+
+
+def members_of(state: State, nodes: tuple[str, ...]) -> list[NodeState]:
+    """Return the nodes that an `-N` list takes in, in the cluster's order.  Raises CommandRefused as `checked`."""
+    wanted = checked(state, ",".join(nodes))
+    return [each for each in state.nodes.values() if covers(state, wanted, each)]

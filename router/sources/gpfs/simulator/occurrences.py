@@ -4,13 +4,18 @@ Known: a global event runs a callback on every node that it is registered for an
 node where it happens; events of a file system (quota, space, disk, snapshot) happen on its manager node.
 Not known, and decided here: quorumReached runs on the cluster manager only (`Behaviour.quorum_reached`); fsstruct
 happens on the file system manager, events of the configuration on the cluster manager, AFM events on the first
-gateway, RAID events on the first server, each unless a node is given; on a node whose daemon is down nothing runs.
+gateway, RAID events on the first server, each unless a node is given; on a node whose daemon is down nothing runs;
+the two AFM events that a cache expires or not are global (`Behaviour.afm_scope`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ....catalogue import EventType
+from ....events import Scope
+from . import effects
+from .behaviours import Behaviour
 from .errors import CommandRefused
 from .names import find, find_all
 from .state import NodeState, Role, State
@@ -19,6 +24,7 @@ _OF_A_FILE_SYSTEM = {"quota", "space", "disk", "snapshot"}
 _JOINING = {"nodeJoin", "quorumNodeJoin"}
 _LEAVING = {"nodeLeave", "quorumNodeLeave"}
 _STARTING = {"preStartup", "startup"}
+_EXPIRING = {"afmFilesetExpired", "afmFilesetUnexpired"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,17 @@ class Occurrence:
     spelling: str
     values: Mapping[str, str] = field(default_factory=dict)
     node: str | None = None
+    moment: datetime | None = None
 
     @property
     def name(self) -> str:
         """The event's name in the catalogue."""
         return self.type.name
+
+
+def scope(event: EventType, behaviour: Behaviour) -> Scope:
+    """Return whether *event* is global or local, as far as that depends on what is not known."""
+    return "local" if event.name in _EXPIRING and behaviour.afm_scope == "local" else event.scope
 
 
 def noticing(state: State, occurrence: Occurrence) -> list[NodeState]:
@@ -46,7 +58,7 @@ def noticing(state: State, occurrence: Occurrence) -> list[NodeState]:
         nodes = [state.nodes[occurrence.node]]
     elif occurrence.name == "quorumReached" and state.behaviour.quorum_reached == "manager":
         nodes = [state.nodes[state.manager]] if state.manager else []
-    elif occurrence.type.scope == "global":
+    elif scope(occurrence.type, state.behaviour) == "global":
         nodes = list(state.nodes.values())
     else:
         nodes = _place(state, occurrence)
@@ -86,9 +98,12 @@ def _some(names: Mapping[str, object]) -> str:
 def before(state: State, occurrence: Occurrence) -> State:
     """Return the state in which the callbacks of *occurrence* run.
 
-    Who joins or starts is up by then, who left is down; a new cluster manager is in office.
+    Who joins or starts is up by then, who left is down; a new cluster manager is in office; a disk is down, a quota
+    crossed, a snapshot taken.
     """
     name = occurrence.name
+    if state.behaviour.propagation:
+        state = state.model_copy(update={"happened": state.happened + 1})
     if name in _JOINING:
         return _settled(_with(state, _about(state, occurrence), lambda node: node.model_copy(update={"up": True})))
     if name in _LEAVING:
@@ -100,6 +115,8 @@ def before(state: State, occurrence: Occurrence) -> State:
         manager = find(state, occurrence.values.get("clusterManager", ""))
         if manager is not None and manager.up:
             return state.model_copy(update={"manager": manager.name})
+    if name in effects.EFFECTS:
+        return effects.EFFECTS[name](state, occurrence.values, occurrence.moment)
     return state
 
 
@@ -142,7 +159,8 @@ def _about(state: State, occurrence: Occurrence) -> list[NodeState]:
 
 
 def _with(state: State, nodes: list[NodeState], change: Callable[[NodeState], NodeState]) -> State:
-    return state.model_copy(update={"nodes": state.nodes | {each.name: change(each) for each in nodes}})
+    changed = {each.name: new for each in nodes if (new := change(each)) != each}
+    return state.model_copy(update={"nodes": state.nodes | changed}) if changed else state
 
 
 def _settled(state: State) -> State:
@@ -152,6 +170,8 @@ def _settled(state: State) -> State:
         name: _elected(state, holder, "manager", place)
         for place, (name, holder) in enumerate(state.file_systems.items())
     }
+    if (manager, managers) == (state.manager, state.file_systems):
+        return state
     return state.model_copy(update={"manager": manager, "file_systems": managers})
 
 

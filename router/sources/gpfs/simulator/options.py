@@ -21,9 +21,6 @@ mmaddcallback CallbackIdentifier --command CommandPathname
 or
 mmaddcallback {-S Filename | --spec-file Filename}
 """
-DELETE_USAGE = "mmdelcallback CallbackIdentifier[,CallbackIdentifier...]\n"
-LIST_USAGE = "mmlscallback [-Y] [CallbackIdentifier[,CallbackIdentifier...] | user | system | all]\n"
-CLUSTER_USAGE = "mmlscluster [-Y]\n"
 
 _VALUED = {"--command", "--event", "--priority", "--timeout", "--onerror", "-N", "--parms"}
 _SECONDS = re.compile(r"[1-9][0-9]{0,8}")

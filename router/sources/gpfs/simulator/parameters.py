@@ -8,7 +8,7 @@ it again is not known, hence `Behaviour.value_with_blanks`.  Quotes and backslas
 import re
 from collections.abc import Callable
 
-from .state import Behaviour
+from .behaviours import Behaviour
 
 QUALIFIERS = ("ip", "name", "shortName")
 

@@ -1,56 +1,28 @@
-"""The state of a simulated cluster: one JSON file, replaced whole, changed under a lock.
+"""The state of a simulated cluster, as values.  Pure.
 
-Whoever reads it sees a whole state, never half a change.  Changes by several processes at once follow one another.
+Whatever comes in numbers is in a dictionary of its own, and changed by replacing entries: so the store can tell what
+has changed, and writes no more than that.  Disks, filesets, quotas and snapshots have keys such as `gpfs1/nsd1`.
 """
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import StateUnusable
-
-FILE = "cluster.json"
-_LOCK = "lock"
+from .behaviours import Behaviour
 
 Role = Literal["quorum", "manager", "gateway", "server"]
 Action = Literal["continue", "quorumLoss", "shutdown"]
+QuotaType = Literal["USR", "GRP", "FILESET"]
 
 
-class Behaviour(BaseModel):
-    """What is not known of GPFS, as switches; the defaults are what is recalled, else the stricter choice.
-
-    `value_with_blanks`: a value with blanks is one argument, or is cut again into several.
-    `undefined`: what stands for a variable that does not apply: the word `UNDEFINED`, an empty argument, the
-    literal `%name`, or no argument at all.
-    `inside_words`: whether `key=%name` in one word is replaced.
-    `unknown_variable`: whether a registration with an unknown `%name` is refused, or hands on the literal.
-    `event_case`: whether `--event` wants the exact spelling, or takes any case and the spellings IBM's pages use.
-    `quorum_reached`: whether quorumReached runs on the new cluster manager only, or on every registered node.
-    `node_names`: whether a bare node variable gives full names or short ones.
-    `percent`: whether `-Y` output writes a percent sign as `%25`, or as it is.
-    """
-
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    value_with_blanks: Literal["kept", "split"] = "kept"
-    undefined: Literal["word", "empty", "literal", "missing"] = "word"
-    inside_words: Literal["kept", "replaced"] = "kept"
-    unknown_variable: Literal["refused", "literal"] = "refused"
-    event_case: Literal["exact", "any"] = "exact"
-    quorum_reached: Literal["manager", "all"] = "manager"
-    node_names: Literal["full", "short"] = "full"
-    percent: Literal["encoded", "kept"] = "encoded"
 
-
-class NodeState(BaseModel):
+class NodeState(_Part):
     """One node: its names, its roles, whether GPFS is up on it, and which file systems it has mounted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     full_name: str
@@ -61,10 +33,12 @@ class NodeState(BaseModel):
     mounts: frozenset[str] = frozenset()
 
 
-class CallbackState(BaseModel):
-    """One registration, as mmaddcallback stored it; empty *nodes* means all, those added later included."""
+class CallbackState(_Part):
+    """One registration, as mmaddcallback stored it; empty *nodes* means all.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    *since* is how many events had happened before it, *covers* the highest number of a node that it may run on: both
+    matter where a switch of `Behaviour` says so.
+    """
 
     identifier: str
     command: str
@@ -75,94 +49,113 @@ class CallbackState(BaseModel):
     on_error: Action | None = None
     nodes: tuple[str, ...] = ()
     parms: str = ""
+    since: int = 0
+    covers: int | None = None
 
 
-class State(BaseModel):
+class FormerState(_Part):
+    """A registration that was deleted after *until* events, and that slow nodes may still go by."""
+
+    callback: CallbackState
+    until: int
+
+
+class DiskState(_Part):
+    """One disk of a file system."""
+
+    name: str
+    file_system: str
+    number: int
+    failure_group: int
+    pool: str
+    size_kb: int
+    servers: tuple[str, ...]
+    uid: str
+    metadata: bool = True
+    data: bool = True
+    status: Literal["ready", "suspended"] = "ready"
+    availability: Literal["up", "down"] = "up"
+
+
+class FilesetState(_Part):
+    """One fileset; *parent* is None for root, *home* the target of an AFM cache."""
+
+    name: str
+    file_system: str
+    number: int
+    root_inode: int
+    path: str
+    created: datetime
+    parent: int | None = None
+    comment: str = ""
+    home: str = ""
+    inode_space: int = 0
+    most_inodes: int = 0
+
+
+class QuotaState(_Part):
+    """What one user, group or fileset uses of a file system, and may: blocks in KB, 0 is no limit."""
+
+    file_system: str
+    type: QuotaType
+    number: int
+    name: str
+    block_usage: int = 0
+    block_quota: int = 0
+    block_limit: int = 0
+    files_usage: int = 0
+    files_quota: int = 0
+    files_limit: int = 0
+
+
+class SnapshotState(_Part):
+    """One snapshot, of *fileset* where it is not of the whole file system."""
+
+    name: str
+    file_system: str
+    number: int
+    created: datetime
+    fileset: str = ""
+
+
+_Stored = TypeVar("_Stored", DiskState, FilesetState, QuotaState, SnapshotState)
+
+
+class State(_Part):
     """A whole cluster.  *file_systems* gives the manager node of each, None where no node can be it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     name: str
     id: str
     manager: str | None
+    behaviour: Behaviour = Behaviour()
+    happened: int = 0
+    snapshots_taken: int = 0
     nodes: dict[str, NodeState]
     file_systems: dict[str, str | None]
     callbacks: dict[str, CallbackState] = {}
-    behaviour: Behaviour = Behaviour()
+    former: dict[str, FormerState] = {}
+    classes: dict[str, tuple[str, ...]] = {}
+    disks: dict[str, DiskState] = {}
+    filesets: dict[str, FilesetState] = {}
+    quotas: dict[str, QuotaState] = {}
+    snapshots: dict[str, SnapshotState] = {}
 
     def up(self, role: Role | None = None) -> list[NodeState]:
         """Return the nodes that are up, in order, of *role* where one is given."""
         return [each for each in self.nodes.values() if each.up and (role is None or role in each.roles)]
 
+    @property
+    def quorum_needed(self) -> int:
+        """How many quorum nodes have to be up: more than half of them."""
+        return sum("quorum" in each.roles for each in self.nodes.values()) // 2 + 1
 
-class Store:
-    """The state in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        """Use *folder*; nothing is touched yet."""
-        self.folder = folder
-
-    def create(self, state: State) -> None:
-        """Make the folder and write the first *state*; raises StateUnusable where there is a cluster already."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._locked():
-                if (self.folder / FILE).exists():
-                    raise StateUnusable(f"{self.folder} holds a cluster already: take another folder, or remove it")
-                self._write(state)
-        except OSError as error:
-            raise StateUnusable(f"cannot make a cluster in {self.folder}: {error}") from error
-
-    def read(self) -> State:
-        """Return the present state."""
-        path = self.folder / FILE
-        try:
-            return State.model_validate_json(path.read_bytes())
-        except FileNotFoundError as error:
-            raise StateUnusable(f"{self.folder} holds no simulated cluster: make one with `create`") from error
-        except OSError as error:
-            raise StateUnusable(f"cannot read {path}: {error}") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(each) for each in first["loc"])
-            raise StateUnusable(f"{path} is no state of ours: {where}: {first['msg']}") from error
-
-    def change(self, how: Callable[[State], State]) -> State:
-        """Replace the state by what *how* makes of it, and return the new one; nothing changes if *how* raises."""
-        self.read()  # so that a missing folder is told as such, not as a missing lock
-        try:
-            with self._locked():
-                state = how(self.read())
-                self._write(state)
-                return state
-        except OSError as error:
-            raise StateUnusable(f"cannot change {self.folder / FILE}: {error}") from error
-
-    def _locked(self) -> "_Lock":
-        return _Lock(self.folder / _LOCK)
-
-    def _write(self, state: State) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=FILE)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(state.model_dump_json(indent=1))
-            Path(name).replace(self.folder / FILE)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    @property
+    def quorum(self) -> bool:
+        """Whether as many are up."""
+        return len(self.up("quorum")) >= self.quorum_needed
 
 
-class _Lock:
-    """An advisory lock on a file, held inside `with`; the kernel gives it up when its holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def __enter__(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+def of_file_system(parts: Mapping[str, _Stored], name: str) -> list[_Stored]:
+    """Return those of *parts* that are of the file system *name*, in their order."""
+    return [each for each in parts.values() if each.file_system == name]

@@ -4,19 +4,35 @@ Variables usable with any event are filled in from the cluster; the event's own 
 others do not apply.  Not known, and decided here: eventNode of a local event is the node where it happens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
 from ....catalogue import Catalogue
 from .names import written
-from .occurrences import Occurrence
+from .occurrences import Occurrence, scope
 from .parameters import Lookup
 from .state import NodeState, State
 
+Known = MutableMapping[tuple[str, str | None], str | None]
+"""What was looked up before, and is the same on all nodes: a list of thousands of nodes is put together once."""
 
-def on_node(state: State, catalogue: Catalogue, occurrence: Occurrence, node: NodeState) -> Lookup:
-    """Return a look-up of a variable's value on *node*: None where it does not apply, KeyError for no variable."""
+
+def on_node(
+    state: State, catalogue: Catalogue, occurrence: Occurrence, node: NodeState, known: Known | None = None
+) -> Lookup:
+    """Return a look-up of a variable's value on *node*: None where it does not apply, KeyError for no variable.
+
+    *known* is shared between the nodes of one occurrence.
+    """
+    everywhere: Known = {} if known is None else known
 
     def lookup(name: str, qualifier: str | None) -> str | None:
+        if name in _OF_A_NODE:
+            return found(name, qualifier)
+        if (name, qualifier) not in everywhere:
+            everywhere[name, qualifier] = found(name, qualifier)
+        return everywhere[name, qualifier]
+
+    def found(name: str, qualifier: str | None) -> str | None:
         variable = catalogue.variables[name]
         if qualifier is not None and not variable.qualifiers:
             raise KeyError(f"{name}.{qualifier}")
@@ -34,13 +50,15 @@ def _list(nodes: list[NodeState]) -> str | None:
     return ",".join(each.name for each in nodes) or None
 
 
-def _event_node(occurrence: Occurrence, node: NodeState) -> str | None:
-    return node.name if occurrence.type.scope == "local" else None
+def _event_node(state: State, occurrence: Occurrence, node: NodeState) -> str | None:
+    return node.name if scope(occurrence.type, state.behaviour) == "local" else None
 
+
+_OF_A_NODE = {"eventNode", "myNode"}
 
 _FILLED_IN: dict[str, Callable[[State, Occurrence, NodeState], str | None]] = {
     "eventName": lambda _, occurrence, __: occurrence.spelling,
-    "eventNode": lambda _, occurrence, node: _event_node(occurrence, node),
+    "eventNode": _event_node,
     "myNode": lambda _, __, node: node.name,
     "clusterName": lambda state, _, __: state.name,
     "clusterManager": lambda state, _, __: state.manager,

@@ -6,7 +6,8 @@ from router.catalogue import load
 from router.sources.gpfs.simulator import Behaviour, CallbackState, CommandRefused
 from router.sources.gpfs.simulator.births import newborn
 from router.sources.gpfs.simulator.callbacks import SYSTEM, check, to_run
-from router.sources.gpfs.simulator.listings import callbacks_for_people, callbacks_for_programs, cluster_for_programs
+from router.sources.gpfs.simulator.listings.callbacks import callbacks_for_people, callbacks_for_programs
+from router.sources.gpfs.simulator.listings.members import cluster_for_programs
 from router.sources.gpfs.simulator.names import checked, covers
 from router.sources.gpfs.simulator.options import callback_of, callbacks_of_file
 
@@ -200,7 +201,7 @@ def test_the_listing_for_people_has_the_documented_form():
 def test_the_listing_for_programs_encodes_what_would_break_a_line():
     callback = make_callback("a", parms="%daName x:y (1)", events=("mount", "unmount"), sync=True, timeout=5)
 
-    header, row = (line.split(":") for line in callbacks_for_programs([callback]).splitlines())
+    header, row = (line.split(":") for line in callbacks_for_programs([callback], Behaviour()).splitlines())
     fields = dict(zip(header[6:], row[6:], strict=True))
 
     assert fields["parms"] == "%25daName x%3Ay %281%29"
@@ -210,7 +211,7 @@ def test_the_listing_for_programs_encodes_what_would_break_a_line():
 
 
 def test_the_percent_sign_may_stay_as_it_is():
-    assert ":%daName:" in callbacks_for_programs([make_callback(parms="%daName")], encode_percent=False)
+    assert ":%daName:" in callbacks_for_programs([make_callback(parms="%daName")], Behaviour(percent="kept"))
 
 
 def test_the_cluster_for_programs_has_the_known_columns():

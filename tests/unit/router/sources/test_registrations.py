@@ -3,6 +3,7 @@
 import pytest
 
 from router.catalogue import load
+from router.sections import GpfsSettings
 from router.sources.gpfs.registrations import registrations
 from router.sources.gpfs.simulator import Behaviour
 from router.sources.gpfs.simulator.births import newborn
@@ -56,7 +57,7 @@ def test_only_what_is_certainly_global_is_left_to_the_quorum_nodes():
     on_quorum = [each.identifier for each in registrations(GPFS) if each.nodes]
 
     assert on_quorum == ["clusterbus-node"]
-    assert not any(each.nodes for each in registrations(GPFS, everywhere=True))
+    assert not any(each.nodes for each in registrations(GPFS, GpfsSettings(global_nodes=())))
 
 
 @pytest.mark.parametrize("wanted", registrations(GPFS), ids=lambda each: each.identifier)
