@@ -1,0 +1,136 @@
+"""Which callbacks are registered with GPFS: read from `mmlscallback -Y`, and where that is not to be had, its text.
+
+Known: the form of both.  Not known: the names of the columns of `-Y` (several are taken for each), and under which
+words the text shows more than command, event and parms.  What can't be read with certainty is an error: who plans by a
+list that misses one would register it twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .commands import Commands
+from .errors import CommandFailed, NotUnderstood
+from .tables import Row, has_header, rows
+
+COMMAND = "mmlscallback"
+
+# The first is what `-Y` is taken to say, in lower case.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "identifier": ("identifier", "callbackidentifier", "callbackid", "callback", "callbackname", "name", "id"),
+    "command": ("command", "commandpathname", "commandpath", "cmd"),
+    "events": ("event", "events", "eventlist"),
+    "priority": ("priority",),
+    "sync": ("sync", "synchronous", "mode"),
+    "timeout": ("timeout",),
+    "onerror": ("onerror", "action"),
+    "nodes": ("node", "nodes", "nodelist", "nodenames", "n"),
+    "parms": ("parms", "parm", "parameters", "parameterstring"),
+}
+_FIELDS = {name: field for field, names in _NAMES.items() for name in names}
+_LINE = re.compile(r"\s*([A-Za-z]+)\s*=(?:\s(.*)|)$")
+_UNSET = frozenset(("", "-", "-1", "none", "(undefined)", "undefined", "default"))
+_YES = frozenset(("yes", "true", "1", "sync", "synchronous"))
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One callback as it is registered; empty *nodes* means all, *timeout* is in seconds.  None is: not set."""
+
+    identifier: str
+    command: str
+    events: tuple[str, ...]
+    parms: str = ""
+    nodes: tuple[str, ...] = ()
+    priority: float | None = None
+    sync: bool = False
+    timeout: int | None = None
+    onerror: str | None = None
+
+
+def read(commands: Commands) -> list[Registered]:
+    """Return what users have registered, in the order in which GPFS lists it.
+
+    Raises CommandFailed, CommandMissing, and NotUnderstood where what is printed can't be read for certain.
+    """
+    try:
+        text = commands.read(COMMAND, "-Y")
+    except CommandFailed:
+        # 4.2 has no -Y; where something else is wrong, this fails as well.
+        return from_text(commands.read(COMMAND))
+    if not has_header(text):
+        return from_text(commands.read(COMMAND)) if text.strip() else []
+    try:
+        return from_rows(rows(text))
+    except NotUnderstood:
+        return from_text(commands.read(COMMAND))
+
+
+def from_rows(found: Iterable[Row]) -> list[Registered]:
+    """Return what the rows of `-Y` say.  Raises NotUnderstood."""
+    return [
+        _registered({field: value for column, value in row.values.items() if (field := _FIELDS.get(column.lower()))})
+        for row in found
+    ]
+
+
+def from_text(text: str) -> list[Registered]:
+    r"""Return what mmlscallback prints for people.  Raises NotUnderstood.
+
+    >>> from_text("test1\n        command       = /tmp/myScript\n        event         = startup\n")[0].events
+    ('startup',)
+    """
+    blocks: list[dict[str, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.match(line)
+        field = _FIELDS.get(match[1].lower()) if match else None
+        if match is None:
+            blocks.append({"identifier": line.strip()})
+        elif not blocks:
+            raise NotUnderstood(f"{COMMAND}: line {number}, {line.strip()[:80]!r}, comes before any identifier")
+        elif field:
+            blocks[-1][field] = match[2] or ""
+    return [_registered(each) for each in blocks]
+
+
+def _registered(fields: Mapping[str, str]) -> Registered:
+    values = {field: value.strip() for field, value in fields.items()}
+    missing = [each for each in ("identifier", "command", "events") if not values.get(each)]
+    if missing:
+        known = values.get("identifier", "")[:80] or "a callback"
+        raise NotUnderstood(f"{COMMAND}: {known} has no {' and no '.join(missing)}: is this another release's list?")
+    sync = values.get("sync", "").lower()
+    return Registered(
+        identifier=values["identifier"],
+        command=values["command"],
+        events=_list(values["events"]),
+        parms=_unquoted(values.get("parms", "")),
+        nodes=() if values.get("nodes", "").lower() in ("all", *_UNSET) else _list(values["nodes"]),
+        priority=_number(values, "priority"),
+        sync=sync in _YES,
+        timeout=None if (seconds := _number(values, "timeout")) is None else int(seconds),
+        onerror=None if (action := values.get("onerror", "")).lower() in _UNSET else action,
+    )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(each for each in re.split(r"[,\s]+", text) if each)
+
+
+def _unquoted(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if quoted else text
+
+
+def _number(values: Mapping[str, str], field: str) -> float | None:
+    text = values.get(field, "")
+    if text.lower() in _UNSET:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise NotUnderstood(f"{COMMAND}: {values['identifier']}: {field} is {text!r}, not a number") from None
