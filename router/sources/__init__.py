@@ -9,10 +9,14 @@ from ..catalogue import Catalogue
 from .arguments import ARGUMENTS, Decoded, escaped
 from .arguments import decode as _plain
 from .gpfs import decoder as _gpfs
+from .qube import decoder as _qube
 
 __all__ = ["ARGUMENTS", "Decoded", "decode", "escaped"]
 
-_DECODERS: Mapping[str, Callable[[Sequence[str], Catalogue], Decoded]] = {"gpfs": _gpfs.decode}
+_DECODERS: Mapping[str, Callable[[Sequence[str], Catalogue], Decoded]] = {
+    "gpfs": _gpfs.decode,
+    "qube": _qube.decode,
+}
 
 
 def decode(arguments: Sequence[str], catalogue: Catalogue) -> Decoded:

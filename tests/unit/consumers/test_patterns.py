@@ -27,7 +27,7 @@ TOPICS = st.lists(st.sampled_from("abc"), min_size=6, max_size=6).map(".".join)
         ("#", ("#",)),
         ("gpfs.prod.#", ("gpfs.prod.#",)),
         ("#.nsd01", ("#.nsd01",)),
-        ("unknown", ("clusterbus.*.unknown.*.*.*", "gpfs.*.unknown.*.*.*")),
+        ("unknown", ("clusterbus.*.unknown.*.*.*", "gpfs.*.unknown.*.*.*", "qube.*.unknown.*.*.*")),
         ("gpfs.*.unknown.#", ("gpfs.*.unknown.#",)),
     ],
 )

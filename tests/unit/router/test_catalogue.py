@@ -44,13 +44,13 @@ def test_a_name_is_found_in_every_source_that_has_it(shipped: Catalogues) -> Non
 
 
 def test_an_unknown_source_has_an_empty_catalogue(shipped: Catalogues) -> None:
-    assert shipped.of("qube").get("jobDone") is None
+    assert shipped.of("slurm").get("jobDone") is None
 
 
 def test_an_unknown_event_has_a_category_that_is_known(shipped: Catalogues) -> None:
-    stand_in = unknown("qube", "jobDone")
+    stand_in = unknown("slurm", "jobDone")
 
-    assert (stand_in.type, stand_in.severity, stand_in.scope) == ("qube.jobDone", "warning", "local")
+    assert (stand_in.type, stand_in.severity, stand_in.scope) == ("slurm.jobDone", "warning", "local")
     assert stand_in.category in shipped.categories
 
 

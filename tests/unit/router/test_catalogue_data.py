@@ -11,7 +11,7 @@ import router
 from router.catalogue import Catalogue, Kind, load
 from router.events import Scope, Severity
 
-SOURCES = ("gpfs", "clusterbus")
+SOURCES = ("gpfs", "clusterbus", "qube")
 
 # What a public API for GPFS documents: its events and variables have to be there under these names.
 DOCUMENTED_EVENTS = """

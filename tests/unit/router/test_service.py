@@ -135,11 +135,11 @@ def test_a_record_becomes_an_event(bench: Bench) -> None:
 def test_what_no_catalogue_knows_is_published_all_the_same(bench: Bench) -> None:
     node = Node("nsd01")
 
-    bench.send(node.record("brandNew", "--fsName", "gpfs1"), node.record("jobDone", "--frame", "3", source="qube"))
+    bench.send(node.record("brandNew", "--fsName", "gpfs1"), node.record("jobDone", "--frame", "3", source="slurm"))
 
     known, strange = (each for each in bench.events() if each.origin != "clusterbus")
     assert (known.category, known.data, known.dataschema) == ("unknown", {"fsName": "gpfs1"}, None)
-    assert (strange.type, strange.data) == ("qube.jobDone", {"frame": "3"})
+    assert (strange.type, strange.data) == ("slurm.jobDone", {"frame": "3"})
 
 
 def test_values_that_do_not_fit_are_named(bench: Bench) -> None:

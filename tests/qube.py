@@ -1,0 +1,90 @@
+"""A render farm for tests: a folder of callbacks, a spool, and a supervisor that runs what is mapped in the folder."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from router.catalogue import load
+from router.sections import QubeSettings
+from router.sources.qube.registrar import QubeRegistrar
+from tests.machine import make_spool
+
+SUPERVISOR = Path(__file__).with_name("qube_supervisor.py")
+CATALOGUE = load("qube")
+WAYS = ("one", "split", "bound", "bound-split")
+_NAME = re.compile(r"python(2\.7|3\.(\d+))$")
+
+
+def interpreters() -> dict[str, str]:
+    """Return the interpreters of this machine that a supervisor may have inside: 2.7, and 3.6 and later."""
+    found: dict[str, str] = {}
+    for path in sorted(_candidates()):
+        version = _NAME.search(path.name)
+        if version and (version[2] is None or int(version[2]) >= 6) and os.access(path, os.X_OK):
+            found.setdefault(version[1], str(path))
+    return found
+
+
+def _candidates() -> Iterator[Path]:
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if Path(folder).name != "shims":  # of pyenv: they are for versions that may not be chosen
+            yield from Path(folder).glob("python[23].*")
+    versions = [Path(sys.base_prefix).parent]
+    if "PYENV_ROOT" in os.environ:
+        versions.append(Path(os.environ["PYENV_ROOT"]) / "versions")
+    for folder in versions:
+        yield from folder.glob("*/bin/python[23].*")
+    yield Path(sys.base_prefix) / f"bin/python3.{sys.version_info.minor}"
+
+
+class Farm:
+    """A supervisor's folder of callbacks in *folder*, with a spool beside it; nothing is registered yet."""
+
+    def __init__(self, folder: Path, spool: Path | None = None, **settings: Any) -> None:
+        self.callbacks = folder / "callback"
+        self.callbacks.mkdir(mode=0o755)
+        self.conf = self.callbacks / "callbacks.conf"
+        self.log = folder / "clusterbus-qube.log"
+        self.spool = spool or make_spool(folder / "spool")
+        facts = {"callbacks": self.callbacks, "node": "super01", "log": self.log}
+        self.settings = QubeSettings.model_validate(facts | settings)
+
+    @property
+    def registrar(self) -> QubeRegistrar:
+        """What registers, by the settings as they are."""
+        return QubeRegistrar(self.settings, CATALOGUE, self.spool)
+
+    def set(self, **settings: Any) -> None:
+        """Have other settings."""
+        self.settings = QubeSettings.model_validate(self.settings.model_dump() | settings)
+
+    def apply(self) -> list[str]:
+        """Plan and apply; return the files that it was about, in order."""
+        registrar = self.registrar
+        return [each.file for each in registrar.apply(registrar.plan()).done]
+
+    def remove(self) -> list[str]:
+        """Remove all that is ours; return the files that it was about, in order."""
+        registrar = self.registrar
+        return [each.file for each in registrar.apply(registrar.remove()).done]
+
+    def there(self) -> dict[str, bytes]:
+        """Return what is in the folder."""
+        return {each.name: each.read_bytes() for each in sorted(self.callbacks.iterdir())}
+
+    def fire(self, *firings: str, python: str = sys.executable, before: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Have a supervisor with *python* inside run what WAY:BEHAVIOUR:TRIGGER map to; return what came of each."""
+        command = [*before, python, str(SUPERVISOR), str(self.callbacks), *firings]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        lines = ended.stdout.splitlines()
+        assert (ended.returncode, lines[-1:]) == (0, ["alive"]), ended.stdout[-500:] + ended.stderr[-2000:]
+        return [json.loads(each) | {"stderr": ended.stderr} for each in lines[:-1]]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what is in the spool, in the order of capture."""
+        return [json.loads(each.read_bytes()) for each in sorted((self.spool / "new").iterdir())]
