@@ -12,6 +12,7 @@ from typing import Any
 
 from router.errors import InvalidEvent
 from router.events import Event
+from router.facts import Known
 
 from .deliveries import FOLDED
 from .rehearsal import consider
@@ -113,8 +114,11 @@ def _events(bodies: Iterable[bytes]) -> Iterator[Event]:
             continue
 
 
-def accounts(known: Trace, subscriptions: Subscriptions) -> list[Account]:
-    """Return the account of each subscription, those too that are gone but have deliveries of the event."""
+def accounts(known: Trace, subscriptions: Subscriptions, facts: Known | None = None) -> list[Account]:
+    """Return the account of each subscription, those too that are gone but have deliveries of the event.
+
+    *facts* are what was known of the event's cluster when it happened.
+    """
     rows: dict[str, list[Row]] = {}
     letters: dict[str, list[Letter]] = {}
     for row in known.rows:
@@ -125,7 +129,7 @@ def accounts(known: Trace, subscriptions: Subscriptions) -> list[Account]:
     found = []
     for each in subscriptions.subscriptions:
         theirs = rows.pop(each.name, []), letters.pop(each.name, [])
-        found.append(_account(known, each.name, *theirs) if any(theirs) else _why_not(known, each))
+        found.append(_account(known, each.name, *theirs) if any(theirs) else _why_not(known, each, facts))
     for name in dict.fromkeys((*rows, *letters)):
         theirs = rows.get(name, []), letters.get(name, [])
         found.append(_account(known, name, *theirs, note="; it is in no file any more"))
@@ -169,10 +173,10 @@ def _told(row: Row) -> str:
             return f"skipped, {word}{reason}"
 
 
-def _why_not(known: Trace, subscription: Subscription) -> Account:
+def _why_not(known: Trace, subscription: Subscription, facts: Known | None) -> Account:
     if not known.topic:
         return Account(subscription.name, "unclear", "nothing is recorded, and the event's topic is not known")
-    verdict = consider(subscription, known.event, known.topic)
+    verdict = consider(subscription, known.event, known.topic, facts)
     if not verdict.matched:
         return Account(subscription.name, verdict.decision, verdict.because)
     because = f"nothing is recorded, though {verdict.because}"

@@ -10,6 +10,7 @@ from threading import Event as Flag
 
 from . import processes
 from .deliveries import DeadLetter, Delivery, Outcome, Retry, Skipped, Waiting, attempt, bounded, raised
+from .filters import Filter, told
 from .guards import Guard
 from .subscriptions import Subscription
 from .templates import Template
@@ -26,11 +27,13 @@ _LONGEST = timedelta(days=31)
 def call(delivery: Delivery, handler: Handler, subscription: Subscription, stopping: Flag) -> Outcome | None:
     """Return what the attempt comes to; None where it was broken off by a stop.
 
-    A guard's check is run right before.  In mode `shadow` all but the effect happens.  Never raises, whatever the
+    A guard is asked right before.  In mode `shadow` all but the effect happens.  Never raises, whatever the
     handler does: who calls it would wait for its outcome for ever.
     """
     guard = subscription.guard
     try:
+        if guard and guard.only_when and (refused := _ask(delivery, guard.only_when)):
+            return refused
         if guard and guard.only_if and (refused := _check(delivery, guard, stopping)):
             return refused
         if subscription.mode == "shadow":
@@ -59,6 +62,22 @@ def _sound(outcome: Outcome | None) -> Outcome | None:
 @lru_cache(maxsize=256)
 def _templates(words: tuple[str, ...]) -> list[Template]:
     return [Template(each) for each in words]
+
+
+@lru_cache(maxsize=256)
+def _filter(text: str) -> Filter:
+    return Filter(text)
+
+
+def _ask(delivery: Delivery, only_when: str) -> Outcome | None:
+    """Return that *only_when* is not true of the event and what is known now; None where it is."""
+    asked = _filter(only_when)
+    verdict = asked.matches(delivery.event, delivery.known)
+    if verdict.matched:
+        return None
+    how = f"cannot be evaluated: {verdict.reason}" if verdict.reason else "is false"
+    read = told(asked, delivery.event, delivery.known)
+    return Skipped("guarded", bounded(f"only_when {how}: {only_when}{read}"), {"check": only_when})
 
 
 def _check(delivery: Delivery, guard: Guard, stopping: Flag) -> Outcome | None:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from router.broker.private import finding
 from router.catalogue import Catalogues
 from router.command import Json, app, connect, current, fail, open_session, say, topology
 from router.errors import RouterError, SettingsError, Unreachable
+from router.fact_finding import facts_app
+from router.sources.gpfs.errors import CommandMissing
 
 from . import approving, dry
 from . import check as checking
@@ -43,6 +46,7 @@ app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(silences_app, name="silences")
 app.add_typer(breakers_app, name="breakers")
+app.add_typer(facts_app, name="facts")
 for command in (approving.pending, approving.approve, approving.refuse):
     jobs_app.command()(command)
 
@@ -90,9 +94,17 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
 
 
 @app.command()
-def doctor(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
+def doctor(
+    context: typer.Context,
+    files: Files = None,
+    part: Annotated[list[str] | None, typer.Option(help=f"Only one of {', '.join(sorted(looking.PARTS))}.")] = None,
+    as_json: Json = False,
+) -> None:
     """Look at spool, relay, broker, router and subscriptions: what is wrong, and what to do."""
-    found = list(looking.examine(current(context), files, lambda: open_session(context, "clusterbus-doctor")))
+    if strange := set(part or ()) - looking.PARTS:
+        fail(f"--part {min(strange)}: there are {', '.join(sorted(looking.PARTS))}", 2)
+    session = partial(open_session, context, "clusterbus-doctor")
+    found = list(looking.examine(current(context), files, session, part or looking.PARTS))
     table = Table(box=None, show_header=False)
     styles = {"good": "green", "look": "yellow", "wrong": "red"}
     for each in found:
@@ -163,7 +175,7 @@ def main() -> None:
         app()
     except (SettingsError, SubscriptionsError) as error:
         _end(error, 2)
-    except Unreachable as error:
+    except (Unreachable, CommandMissing) as error:
         _end(error, 3)
     except (RouterError, ConsumerError, ValueError) as error:
         _end(error, 1)

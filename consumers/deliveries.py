@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from router.events import Event, Value
+from router.facts import Known
 
 from .errors import Rejected
 from .retries import RetryPolicy
@@ -60,7 +61,8 @@ class Delivery:
     *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the event itself.  *repeated*
     says that this very attempt was begun before, by a consumer that did not live to record its end.  *earlier* is the
     result of the attempt before, empty where there was none.  *folded* is set where the event stands for several.
-    *shunned* are those of its handler's targets that are to be left out, since their breakers are open.
+    *shunned* are those of its handler's targets that are to be left out, since their breakers are open.  *known* is
+    what is known of the event's cluster, where its subscription asks for that.
     """
 
     event: Event
@@ -73,6 +75,7 @@ class Delivery:
     earlier: Mapping[str, object] = field(default_factory=dict)
     folded: Fold | None = None
     shunned: frozenset[str] = frozenset()
+    known: Known | None = None
 
     @property
     def fold(self) -> Fold:
@@ -82,8 +85,9 @@ class Delivery:
         return self.folded or Fold(1, event.node, event.time, event.time, values)
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return what templates are filled in from: the event's attributes and `data`, and `fold`."""
-        return self.event.as_dict() | {"fold": asdict(self.fold)}
+        """Return what templates are filled in from: the event's attributes and `data`, `fold`, and `facts`."""
+        facts = {"facts": self.known.for_templates()} if self.known else {}
+        return self.event.as_dict() | {"fold": asdict(self.fold)} | facts
 
     @property
     def key(self) -> Key:

@@ -48,7 +48,9 @@ class Dispatch:
     def _call(self, flight: Flight, way: Called) -> None:
         """Call the handler, in a thread of its subscription's; what it comes to goes to the broker's thread."""
         started = self._clock()
-        outcome = call(flight.delivery, way.handler, flight.serving.subscription, self._stopping)
+        outcome = call(
+            flight.serving.informed(flight.delivery), way.handler, flight.serving.subscription, self._stopping
+        )
         self._called.append((flight, started, self._clock(), outcome))
         if not self._is_collecting:
             # Once for many: each call of the broker's thread is a word to the kernel.

@@ -4,7 +4,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -43,14 +43,39 @@ Known = Mapping[str, Facts | None]
 """What the broker knows of each queue, None where it is not there."""
 
 
-def examine(settings: Settings, files: Sequence[Path] | None, connect: Callable[[], Session]) -> Iterator[Finding]:
-    """Look at everything that *settings* name, with the subscriptions of *files* or of the settings."""
-    yield from spool(settings.shim.spool)
-    yield from relay(settings.shim.spool)
-    report = check.check(files or [settings.consumers.subscriptions], Catalogues.shipped())
-    for each in report.mistakes:
-        yield Finding("subscriptions", "wrong", str(each), "mend it; the consumers keep out until then")
-    names = [each.name for each in report.subscriptions.subscriptions] if report.subscriptions else []
+PARTS = frozenset({"spool", "relay", "subscriptions", "broker", "router", "store"})
+"""What can be looked at by itself."""
+
+
+def examine(
+    settings: Settings,
+    files: Sequence[Path] | None,
+    connect: Callable[[], Session],
+    parts: Collection[str] = PARTS,
+) -> Iterator[Finding]:
+    """Look at *parts* of what *settings* name, with the subscriptions of *files* or of the settings."""
+    if "spool" in parts:
+        yield from spool(settings.shim.spool)
+    if "relay" in parts:
+        yield from relay(settings.shim.spool)
+    names: list[str] = []
+    if "subscriptions" in parts:
+        report = check.check(files or [settings.consumers.subscriptions], Catalogues.shipped())
+        for each in report.mistakes:
+            yield Finding("subscriptions", "wrong", str(each), "mend it; the consumers keep out until then")
+        names = [each.name for each in report.subscriptions.subscriptions] if report.subscriptions else []
+    if {"broker", "router", "subscriptions"} & set(parts):
+        for found in _asked(connect, names):
+            # What is unreachable hides all the others.
+            if found.unreachable or found.part in {*parts, *names} or (found.part == "letters" and "broker" in parts):
+                yield found
+    if "router" in parts:
+        yield from state(settings.router.state)
+    if "store" in parts:
+        yield from store(settings.consumers.store)
+
+
+def _asked(connect: Callable[[], Session], names: Sequence[str]) -> Iterator[Finding]:
     try:
         known = ask(connect(), [queue.name for queue in base().queues] + [queue_of(name) for name in names])
     except (BrokerError, SettingsError) as error:
@@ -59,8 +84,6 @@ def examine(settings: Settings, files: Sequence[Path] | None, connect: Callable[
     else:
         yield from broker(known)
         yield from subscriptions(known, names)
-    yield from state(settings.router.state)
-    yield from store(settings.consumers.store)
 
 
 def ask(session: Session, queues: Sequence[str]) -> Known:

@@ -24,6 +24,7 @@ from router.events import Event
 from router.sections import Settings
 
 from . import check
+from .knowledge import Knowledge, Knows, asks_for_facts
 from .rehearsal import Plan, Rehearsal, rehearse
 from .route import show_one
 from .subscriptions import Subscription
@@ -40,16 +41,23 @@ class DryRun:
     """Tells of each event what each of some subscriptions would do with it."""
 
     def __init__(
-        self, plans: Sequence[tuple[Subscription, Plan]], tell: Callable[[Event, Sequence[Rehearsal]], None]
+        self,
+        plans: Sequence[tuple[Subscription, Plan]],
+        tell: Callable[[Event, Sequence[Rehearsal]], None],
+        knowledge: Knows | None = None,
     ) -> None:
-        """Ask the *plans*, each of its subscription's handler, and *tell* what they come to."""
+        """Ask the *plans*, each of its subscription's handler, and *tell* what they come to by what is known now."""
         self._plans, self._tell = plans, tell
+        self._knowledge = knowledge if any(asks_for_facts(each) for each, _ in plans) else None
+        if self._knowledge:
+            self._knowledge.begin()
 
     def read(self, arrival: Arrival, since: datetime | None) -> None:
         """Tell of the event in *arrival*, unless it happened before *since*; raises InvalidEvent."""
         event = Event.from_json(arrival.body)
         if since is None or event.moment >= since:
-            self._tell(event, [rehearse(subscription, event, plan) for subscription, plan in self._plans])
+            known = self._knowledge.of(event.cluster) if self._knowledge else None
+            self._tell(event, [rehearse(subscription, event, plan, known) for subscription, plan in self._plans])
 
 
 def dry_run(
@@ -68,7 +76,8 @@ def dry_run(
     subscriptions = check.load(paths, Catalogues.shipped(), settings).subscriptions
     with ExitStack() as stack:
         plans = [(each, stack.enter_context(planner(each, settings))) for each in subscriptions]
-        rehearsal = DryRun(plans, _as_json if as_json else _for_people(Console(highlight=False, soft_wrap=True)))
+        tell = _as_json if as_json else _for_people(Console(highlight=False, soft_wrap=True))
+        rehearsal = DryRun(plans, tell, Knowledge(settings))
 
         def receive(arrival: Arrival) -> None:
             try:

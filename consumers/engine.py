@@ -172,7 +172,7 @@ class Engine:
             # Not settled: the broker gives it to another when we are gone.
             return
         try:
-            delivery = arrivals.read(arrival, serving.name)
+            delivery = serving.informed(arrivals.read(arrival, serving.name))
         except InvalidEvent as error:
             self._park(serving, arrival, bounded(str(error)))
             return

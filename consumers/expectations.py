@@ -15,9 +15,11 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from router.events import Value
+from router.facts import Known, unknown
 
 from .fields import Closed
 from .occasions import CLUSTER, NODE
+from .paths import Path, mistake
 from .retries import Duration
 
 MOST = 20_000
@@ -86,12 +88,29 @@ def _short_forms(schema: dict[str, Any]) -> None:
 
 
 class Expectation(Closed):
-    """One test of a subscription."""
+    """One test of a subscription; *facts* is what is known of the cluster, as `clusterbus facts show --json` has it."""
 
     model_config = ConfigDict(json_schema_extra=_short_forms)
 
     given: Annotated[tuple[Given, ...], Field(strict=False, min_length=1, max_length=1000), BeforeValidator(_several)]
     expect: Annotated[Expected, BeforeValidator(_worded)]
+    facts: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _of_facts(self) -> Self:
+        for name in self.facts or ():
+            if wrong := mistake(Path((name,))):
+                raise ValueError(wrong)
+        return self
+
+    @property
+    def known(self) -> Known:
+        """What is known in this test: what it does not say is null."""
+        if self.facts is None:
+            return unknown("the test gives no facts")
+        nothing = unknown("")
+        values = dict.fromkeys(nothing.nulls) | {"quorum": nothing.nulls["quorum"], "age": 0, "stale": False}
+        return Known(values | self.facts, "", nothing.nulls)
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

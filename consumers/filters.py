@@ -2,22 +2,31 @@
 
     data.fsName == "gpfs1" && data.blockUsage > data.blockQuota
 
-Names are the event's attributes (`type`, `node`, `severity`, ...) and `data`.  What cannot be evaluated does not match,
-and says why: comparing a null is an error in CEL, as is a variable that the event does not have.
+Names are the event's attributes (`type`, `node`, `severity`, ...), `data`, and `facts`, which is what is known of the
+cluster (null where that is nothing).  What cannot be evaluated does not match, and says why: comparing a null is an
+error in CEL, as is a variable that the event does not have.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cel
 
 from router.events import Event
+from router.facts import Known
 
+from . import paths
 from .errors import FilterError, did_you_mean
+from .paths import FACTS
 
 LONGEST = 4096
 """Characters in an expression at the most."""
+
+_LONGEST_REASON = 1000
+_SHOWN = 60
 
 COMPREHENSIONS = 2
 """Lists walked at the most: each further one could multiply the time of an evaluation by the length of a list."""
@@ -60,7 +69,8 @@ class Filter:
     """One expression, compiled once; it may be used from any thread.
 
     `variables` are those of `data` that are read, and `guarded` those of them that `has(data.x)` or `"x" in data`
-    asks for somewhere; `asks_for_type` says that it may tell event types apart.
+    asks for somewhere; `asks_for_type` says that it may tell event types apart.  `facts` are the ways to the facts
+    that are read, none where it knows of none.
     """
 
     def __init__(self, text: str) -> None:
@@ -82,14 +92,19 @@ class Filter:
         reads = tuple(_reads(self._tokens))
         self.variables = tuple(dict.fromkeys(name for name, _ in reads))
         self.guarded = frozenset(name for name, guard in reads if guard)
+        self.facts = paths.of_tokens(self._tokens, _bound(self._tokens), _MACROS)
 
-    def matches(self, event: Event) -> Verdict:
-        """Say whether *event* matches; never raises."""
+    def matches(self, event: Event, known: Known | None = None) -> Verdict:
+        """Say whether *event* matches, by what is *known* of its cluster; never raises."""
         try:
             # What is absent is null, so that `subject == null` can be asked.
-            result = self._program.execute({name: getattr(event, name) for name in self._attributes})
+            names = {name: getattr(event, name) for name in self._attributes}
+            if self.facts:
+                values = known.values if known else None
+                names[FACTS] = None if values is None else paths.narrowed(self.facts, values, event)
+            result = self._program.execute(names)
         except Exception as error:  # noqa: BLE001 - the library raises a dozen kinds, for what events hold
-            return Verdict(matched=False, reason=self._reason(error, event))
+            return Verdict(matched=False, reason=self._reason(error, event, known))
         except BaseException as error:
             # A panic in the library is no Exception, and its class cannot be imported; it ends nothing of ours.
             if type(error).__name__ != "PanicException":
@@ -99,7 +114,15 @@ class Filter:
             return Verdict(matched=False, reason=f"the result is {_cel_type(result)}, not true or false")
         return Verdict(matched=result)
 
-    def _reason(self, error: Exception, event: Event) -> str:
+    def _reason(self, error: Exception, event: Event, known: Known | None) -> str:
+        if self.facts and (known is None or known.values is None):
+            return f"facts are not known{f': {known.missing}' if known and known.missing else ''}"
+        missing = f"; {known.missing}" if self.facts and known and known.missing else ""
+        return f"{self._what(error, event)}{missing}"[:_LONGEST_REASON]
+
+    def _what(self, error: Exception, event: Event) -> str:
+        if isinstance(error, paths.TooMany):
+            return str(error)
         if isinstance(error, KeyError):
             name = str(error.args[0])
             return f"the event has no data.{name}" if name in self.variables else f"there is no {name!r}"
@@ -111,19 +134,36 @@ class Filter:
     def _check_names(self) -> None:
         used = self._program.references()
         bound = _bound(self._tokens)
-        known = {*Event.model_fields, *bound, *_TYPES}
+        known = {*Event.model_fields, FACTS, *bound, *_TYPES}
         for name in used["variables"]:
             if name not in known:
                 raise FilterError(f"unknown name {name}{_hint(name)}")
         for name in used["functions"]:
             if name[0].isalpha() and name not in FUNCTIONS:
                 raise FilterError(f"unknown function {name}(){did_you_mean(name, FUNCTIONS | _MACROS)}")
+        if FACTS in bound:
+            raise FilterError(f"{FACTS} is what is known of the cluster: give the items of a list another name")
+        for path in paths.of_tokens(self._tokens, bound, _MACROS):
+            if wrong := paths.mistake(path) or paths.too_wide(path):
+                raise FilterError(wrong)
         if len(bound) > COMPREHENSIONS:
             raise FilterError(f"more than {COMPREHENSIONS} of {', '.join(sorted(_MACROS))}")
 
 
+def told(asked: Filter, event: Event, known: Known | None) -> str:
+    """Return in words the values that *asked* has read of the variables and the facts, nothing where it read none."""
+    values: dict[str, object] = {f"data.{name}": event.data[name] for name in asked.variables if name in event.data}
+    if asked.facts and known and known.values is not None:
+        # That there are too many of them is told where the filter is asked.
+        with suppress(paths.TooMany):
+            read = paths.narrowed(asked.facts, known.values, event)
+            values |= {f"{FACTS}.{name}": each for name, each in read.items()}
+    said = (f"{name} is {json.dumps(each, ensure_ascii=False, default=str)[:_SHOWN]}" for name, each in values.items())
+    return f" ({', '.join(said)})" if values else ""
+
+
 def _hint(name: str) -> str:
-    near = did_you_mean(name, Event.model_fields)
+    near = did_you_mean(name, (*Event.model_fields, FACTS))
     return near or f"; variables are written data.{name}, attributes are {', '.join(sorted(Event.model_fields))}"
 
 

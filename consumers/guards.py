@@ -21,10 +21,12 @@ class Guard(Closed):
     """What has to hold right before a delivery's handler is called.
 
     *at_most* bounds how many of the subscription run at once, over all consumers; the others wait in the broker.
-    *only_if* is a command that has to succeed, within *timeout*; where it does not, the delivery is skipped.
+    *only_when* is an expression over the event and the facts of its cluster that has to be true, *only_if* a command
+    that has to succeed, within *timeout*; where one does not hold, the delivery is skipped.
     """
 
     at_most: int | None = Field(default=None, ge=1, le=1000)
+    only_when: str | None = None
     only_if: Command | None = None
     timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(hours=1)))] = timedelta(seconds=30)
     ask: Ask | None = None

@@ -5,10 +5,12 @@ Judged by the catalogue and by samples: an event of each type as it may be, from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from router.events import Event
+from router.facts import Known
 
+from . import knowledge
 from .deliveries import Delivery
 from .errors import FilterError, TemplateError
 from .fields import listed
@@ -16,6 +18,7 @@ from .files import Place
 from .filters import Filter
 from .groupings import variables
 from .kinds import Kinds, Remark, named
+from .paths import Path
 from .templates import Template
 from .verbs import installed
 
@@ -24,12 +27,14 @@ def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator
     """Yield what is to be said of the filter of the entry *raw* and of the templates of its verb *kind*."""
     where = raw.get("where")
     if isinstance(where, str):
-        yield from _filter(where, kinds)
+        yield from _filter(("where",), where, kinds)
     if kind == "log":
         yield from _of_no_call(raw)
     yield from _places(raw, kinds)
     guard = raw.get("guard")
     if isinstance(guard, dict):
+        if isinstance(guard.get("only_when"), str):
+            yield from _filter(("guard", "only_when"), guard["only_when"], kinds)
         for place, text in _texts(guard.get("only_if"), ("guard", "only_if")):
             yield from _template(place, text, kinds)
     below = raw.get(kind) if kind else None
@@ -61,8 +66,7 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
                 yield Remark(place, message, warning=True)
 
 
-def _filter(text: str, kinds: Kinds) -> Iterator[Remark]:
-    place: Place = ("where",)
+def _filter(place: Place, text: str, kinds: Kinds) -> Iterator[Remark]:
     try:
         compiled = Filter(text)
     except FilterError as error:
@@ -71,7 +75,9 @@ def _filter(text: str, kinds: Kinds) -> Iterator[Remark]:
     if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
         yield from (Remark(place, each) for each in unknown)
         return
-    reasons = {each: compiled.matches(sample).reason for each, sample in kinds.samples.items()}
+    reasons = {
+        each: compiled.matches(sample, known(sample, compiled.facts)).reason for each, sample in kinds.samples.items()
+    }
     for name in compiled.variables:
         # An expression that asks for the type or category may never come to read it: there the sample decides.
         lacking = [each for each in kinds.lacking(name) if reasons[each] or not compiled.asks_for_type]
@@ -107,10 +113,16 @@ def _template(place: Place, text: str, kinds: Kinds) -> Iterator[Remark]:
 
 def _unfilled(template: Template, event: Event) -> str:
     try:
-        template.render_text(Delivery(event, "sample", event.topic, b""))
+        template.render_text(Delivery(event, "sample", event.topic, b"", known=known(event, template.facts)))
     except TemplateError as error:
         return str(error)
     return ""
+
+
+def known(event: Event, paths: Sequence[Path]) -> Known | None:
+    """Return facts as they may be for *event*, where anything is read of them by *paths*."""
+    names = (step for path in paths for step in path.steps if isinstance(step, str))
+    return knowledge.sample(event, names) if paths else None
 
 
 def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:

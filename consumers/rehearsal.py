@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,11 +10,12 @@ from typing import Any, Literal
 from router import durations
 from router.broker.topology import RUNGS
 from router.events import Event
+from router.facts import Known
 from router.topics import matches
 
 from .deliveries import Delivery
 from .errors import ConsumerError, Rejected
-from .filters import Filter
+from .filters import Filter, told
 from .retries import RetryPolicy
 from .subscriptions import Subscription
 from .telling import is_own
@@ -25,8 +25,6 @@ Decision = Literal["matched", "pattern", "own", "filter", "unclear", "off"]
 
 Plan = Callable[[Delivery], Mapping[str, object]]
 """A handler's `plan`: raises Rejected where the call would."""
-
-_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +73,15 @@ class Rehearsal:
         return facts
 
 
-def rehearse(subscription: Subscription, event: Event, plan: Plan) -> Rehearsal:
-    """Return what *subscription* would do with *event*, whose handler's plan is *plan*."""
-    verdict = consider(subscription, event, event.topic)
+def rehearse(subscription: Subscription, event: Event, plan: Plan, known: Known | None = None) -> Rehearsal:
+    """Return what *subscription* would do with *event*, whose handler's plan is *plan*, by what is *known*."""
+    verdict = consider(subscription, event, event.topic, known)
     if not verdict.matched:
         return Rehearsal(subscription, verdict)
     effect: Mapping[str, object] = {}
     refused = unknown = ""
     try:
-        effect = plan(Delivery(event, subscription.name, event.topic, event.to_json()))
+        effect = plan(Delivery(event, subscription.name, event.topic, event.to_json(), known=known))
     except Rejected as error:
         refused = str(error)
     except ConsumerError as error:
@@ -94,8 +92,11 @@ def rehearse(subscription: Subscription, event: Event, plan: Plan) -> Rehearsal:
     return Rehearsal(subscription, verdict, effect, refused, unknown, attempts, tuple(rules(subscription)))
 
 
-def consider(subscription: Subscription, event: Event | None, topic: str) -> Verdict:
-    """Say whether *subscription* takes the *event* of this *topic*; without its body the filter cannot be asked."""
+def consider(subscription: Subscription, event: Event | None, topic: str, known: Known | None = None) -> Verdict:
+    """Say whether *subscription* takes the *event* of this *topic*, by what is *known* of its cluster.
+
+    Without its body the filter cannot be asked.
+    """
     fitting = [each for each in subscription.patterns if matches(each, topic)]
     if not fitting:
         return Verdict("pattern", f"no pattern of `on` fits {topic}: there is {', '.join(subscription.patterns)}")
@@ -103,30 +104,23 @@ def consider(subscription: Subscription, event: Event | None, topic: str) -> Ver
         return Verdict("own", "it is what an action of its own came to, which is never brought to itself")
     if subscription.mode == "off":
         return Verdict("off", "its mode is off: what comes waits in its queue until it is not")
-    return _filtered(subscription, event, fitting[0])
+    return _filtered(subscription, event, fitting[0], known)
 
 
-def _filtered(subscription: Subscription, event: Event | None, pattern: str) -> Verdict:
+def _filtered(subscription: Subscription, event: Event | None, pattern: str, known: Known | None) -> Verdict:
     if subscription.where:
         if event is None:
             return Verdict(
                 "unclear", f"pattern {pattern} fits, but the event's data is not known: {subscription.where}"
             )
         asked = Filter(subscription.where)
-        answer = asked.matches(event)
+        answer = asked.matches(event, known)
         if answer.reason:
             return Verdict("unclear", f"where cannot be evaluated: {answer.reason}: {subscription.where}")
         if not answer.matched:
-            return Verdict("filter", f"where is false: {subscription.where}{_read(asked, event)}")
+            return Verdict("filter", f"where is false: {subscription.where}{told(asked, event, known)}")
     also = f", and where is true: {subscription.where}" if subscription.where else ""
     return Verdict("matched", f"pattern {pattern} fits{also}")
-
-
-def _read(asked: Filter, event: Event) -> str:
-    """Return the values that the filter has read of the variables."""
-    values = {name: event.data[name] for name in asked.variables if name in event.data}
-    said = (f"data.{name} is {json.dumps(value, ensure_ascii=False)[:_SHOWN]}" for name, value in values.items())
-    return f" ({', '.join(said)})" if values else ""
 
 
 def does(kind: str) -> str:
@@ -165,6 +159,8 @@ def rules(subscription: Subscription) -> Iterator[str]:
     if guard := subscription.guard:
         if guard.at_most:
             yield f"at most {guard.at_most} at once, over all consumers; the others wait in the broker"
+        if guard.only_when:
+            yield f"only when this is true right before: {guard.only_when}"
         if guard.only_if:
             yield f"only if this succeeds right before: {' '.join(guard.only_if)}"
         if guard.ask:

@@ -22,6 +22,7 @@ from router.sections import Settings
 
 from . import check as checking
 from .errors import OccasionError
+from .knowledge import looked_up
 from .occasions import CLUSTER, NODE, imagine, named
 from .rehearsal import Rehearsal, does, rehearse
 from .subscriptions import Subscription
@@ -79,9 +80,11 @@ def route(  # noqa: PLR0913 - each is an option
 
 def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Settings) -> Iterator[Rehearsal]:
     """Yield what each of *subscriptions* would do with *event*."""
-    for each in subscriptions:
+    every = list(subscriptions)
+    known = looked_up(settings, every, event)
+    for each in every:
         with planner(each, settings) as plan:
-            yield rehearse(each, event, plan)
+            yield rehearse(each, event, plan, known)
 
 
 def _read(place: str) -> Event:

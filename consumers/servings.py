@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from router.broker import topology
 from router.events import Event
 
-from .deliveries import Done
+from .deliveries import Delivery, Done
 from .filters import Filter
 from .flights import Counts, Flight
 from .gates import gates_of
+from .knowledge import Knows, reads_facts
 from .pools import Pool
 from .subscriptions import Subscription
 from .telling import is_own
@@ -92,8 +94,8 @@ class Serving:
     What is not finished of one that *is_counted* is asked for again and again.
     """
 
-    def __init__(self, subscription: Subscription, way: Logged | Called) -> None:
-        """Serve *subscription* in this *way*."""
+    def __init__(self, subscription: Subscription, way: Logged | Called, knowledge: Knows | None = None) -> None:
+        """Serve *subscription* in this *way*; *knowledge* is what is known of clusters."""
         self.subscription, self.way = subscription, way
         self.gates = gates_of(subscription, way.handler) if isinstance(way, Called) else []
         guard = subscription.guard
@@ -104,13 +106,25 @@ class Serving:
         self.queue = topology.queue_of(subscription.name)
         self._filter = Filter(subscription.where) if subscription.where else None
         self.counts = Counts()
+        # Most read no facts, and are not to be slower for those that do.
+        self._filter_knows = knowledge if self._filter and self._filter.facts else None
+        self._call_knows = knowledge if isinstance(way, Called) and reads_facts(subscription) else None
+        if knowledge and (self._filter_knows or self._call_knows):
+            knowledge.begin()
+
+    def informed(self, delivery: Delivery) -> Delivery:
+        """Return *delivery* with what is known of its cluster now, where its handler or guard reads that."""
+        if self._call_knows is None:
+            return delivery
+        return replace(delivery, known=self._call_knows.of(delivery.event.cluster))
 
     def lets_pass(self, event: Event) -> bool:
         """Say whether *event* is for the handler; where it is not, it is counted, with the reason if there is one."""
         if is_own(event, self.name) and isinstance(self.way, Called):
             self.counts.no_match("")
             return False
-        verdict = self._filter.matches(event) if self._filter else None
+        known = self._filter_knows.of(event.cluster) if self._filter_knows else None
+        verdict = self._filter.matches(event, known) if self._filter else None
         if verdict and not verdict.matched:
             self.counts.no_match(verdict.reason)
             return False
@@ -123,15 +137,15 @@ class Serving:
             self.way.pool.close()
 
 
-def serve(subscription: Subscription, surroundings: Surroundings) -> Serving:
+def serve(subscription: Subscription, surroundings: Surroundings, knowledge: Knows | None = None) -> Serving:
     """Return how *subscription* is served by its verb.  Raises SubscriptionsError where it can't on this machine."""
     handler = subscription.verb.handler(surroundings)
     if isinstance(handler, LogHandler):
-        return Serving(subscription, Logged(handler))
+        return Serving(subscription, Logged(handler), knowledge)
     # Where many come to few calls, or wait behind others, these must not keep the rest from being seen.
     many = subscription.fold or subscription.once_per or subscription.limit or subscription.order_by
     way = Called(handler, subscription.concurrency, least=_MANY if many else 0, name=subscription.name)
-    return Serving(subscription, way)
+    return Serving(subscription, way, knowledge)
 
 
 def write_logged(due: Iterable[Flight]) -> list[Flight]:

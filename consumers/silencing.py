@@ -47,7 +47,8 @@ def add(
     """Begin a silence, from now on."""
     now = datetime.now(UTC)
     try:
-        Filter(where)
+        if Filter(where).facts:
+            fail("--where: a silence knows of no facts: it is asked for events alone", 2)
         end = _until(until, now)
     except FilterError as error:
         fail(f"--where: {error}", 2)

@@ -19,8 +19,10 @@ from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from router.events import Event
+from router.facts import unknown
 
 from .errors import TemplateError, did_you_mean
+from .paths import FACTS, AnyKey, Path, mistake
 
 LONGEST = 4096
 """Characters in a template at the most."""
@@ -44,7 +46,7 @@ _FILTERS = (
     *("first", "last", "sort", "unique"),
 )
 _TESTS = ("defined", "undefined", "none", "number", "string", "boolean", "in", "eq", "ne", "lt", "le", "gt", "ge")
-_NAMES = frozenset((*Event.model_fields, "fold"))
+_NAMES = frozenset((*Event.model_fields, "fold", FACTS))
 _NUMBERS_ONLY = frozenset(("*", "%", "/", "//"))
 
 
@@ -58,7 +60,7 @@ class About(Protocol):
 class Template:
     """One word, read once; it may be rendered from any thread.
 
-    `variables` are those of the event's `data` that it reads.
+    `variables` are those of the event's `data` that it reads, `facts` the ways to the facts that it reads.
     """
 
     def __init__(self, text: str) -> None:
@@ -78,6 +80,7 @@ class Template:
             raise TemplateError(f"no template: {error}") from error
         _check(tree)
         self.variables = tuple(dict.fromkeys(_reads(tree)))
+        self.facts = tuple(dict.fromkeys(Path(steps) for each in _walk(tree) if (steps := _steps(each)) is not None))
 
     def render(self, about: About) -> str:
         """Return the word for *about*, a delivery or an event; raises TemplateError where there is none, and why."""
@@ -101,7 +104,10 @@ class Template:
 
     def _parts(self, about: About) -> list[str]:
         try:
-            return self._template.render(about.as_dict()).split(_MARK)
+            values = about.as_dict()
+            if self.facts and FACTS not in values:
+                values = {**values, FACTS: unknown("").for_templates()}
+            return self._template.render(values).split(_MARK)
         except TemplateError as error:
             raise TemplateError(f"{self._shown}: {error}") from error
         except (JinjaError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -205,6 +211,8 @@ def _check(tree: nodes.Template) -> None:
             raise TemplateError(f"unknown name {each.name}{near or f'; variables are written data.{each.name}'}")
         if isinstance(each, nodes.Const) and isinstance(each.value, str) and _MARK in each.value:
             raise TemplateError("a NUL cannot be in a word of a command")
+        if (steps := _steps(each)) is not None and (wrong := mistake(Path(steps))):
+            raise TemplateError(wrong)
 
 
 def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
@@ -224,3 +232,15 @@ def _variable(node: nodes.Node) -> str | None:
             return node.attr
         return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
     return None
+
+
+def _steps(node: nodes.Node) -> tuple[str | AnyKey, ...] | None:
+    """Return the way to a fact, as `facts.nodes[node].state`; None of what is none."""
+    if isinstance(node, nodes.Name):
+        return () if node.name == FACTS else None
+    if not isinstance(node, nodes.Getattr | nodes.Getitem) or (above := _steps(node.node)) is None:
+        return None
+    if isinstance(node, nodes.Getattr):
+        return (*above, node.attr)
+    name = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return (*above, name if isinstance(name, str) else AnyKey())

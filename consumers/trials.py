@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 
 from router.catalogue import Catalogues
 from router.events import Event
+from router.facts import Known
 from router.sections import Settings
 
 from .deliveries import Delivery, Waiting
 from .errors import ConsumerError, OccasionError, Rejected, SubscriptionsError
 from .expectations import Expectation, Given
+from .filters import Filter
 from .groupings import key_of
 from .kinds import Remark
 from .occasions import imagine, named
@@ -91,7 +93,7 @@ def tried(test: Expectation, subscription: Subscription, catalogues: Catalogues,
         events = list(_events(test.given, catalogues))
     except OccasionError as error:
         return f"given: {error}"
-    passage = Passage(_live(subscription))
+    passage = Passage(_live(subscription), test.known)
     for moment, event in events:
         passage.arrive(event, moment)
     passage.run()
@@ -128,8 +130,11 @@ class Passage:
     `delivered` is what its handler would be called with, and when; `kept_back` why the others would not come to it.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
-        """Let nothing have passed yet."""
+    def __init__(self, subscription: Subscription, known: Known | None = None) -> None:
+        """Let nothing have passed yet; *known* is what is known of the cluster, all the time."""
+        self._known = known
+        only_when = subscription.guard and subscription.guard.only_when
+        self._only_when = Filter(only_when) if only_when else None
         self.delivered: list[tuple[datetime, Delivery]] = []
         self.kept_back: list[str] = []
         self._subscription = subscription
@@ -142,7 +147,7 @@ class Passage:
 
     def arrive(self, event: Event, moment: datetime) -> None:
         """Have *event* arrive at *moment*."""
-        self._put(moment, Delivery(event, self._subscription.name, event.topic, b""))
+        self._put(moment, Delivery(event, self._subscription.name, event.topic, b"", known=self._known))
 
     def run(self) -> None:
         """Let the clock run until nothing is left to happen."""
@@ -163,7 +168,7 @@ class Passage:
     def _fold(self, step: _Step) -> None:
         folding = self._subscription.fold
         event = step.delivery.event
-        verdict = consider(self._subscription, event, event.topic)
+        verdict = consider(self._subscription, event, event.topic, self._known)
         if not verdict.matched or folding is None:
             self.kept_back.append(verdict.because)
             return
@@ -186,7 +191,7 @@ class Passage:
                 self._told[key] = now
                 delivery = replace(delivery, folded=gathered.fold)
         else:
-            verdict = consider(self._subscription, event, event.topic)
+            verdict = consider(self._subscription, event, event.topic, self._known)
             if not verdict.matched:
                 self.kept_back.append(verdict.because)
                 return
@@ -203,6 +208,9 @@ class Passage:
                 self.kept_back.append(str(getattr(outcome, "reason", outcome)))
                 return
             passed[event.id] = now
+        if self._only_when and not (asked := self._only_when.matches(event, self._known)).matched:
+            self.kept_back.append(f"only_when {asked.reason or 'is false'}: {self._only_when.text}")
+            return
         self.delivered.append((now, delivery))
 
 

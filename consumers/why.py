@@ -20,6 +20,7 @@ from router.errors import BrokerError
 from . import check as checking
 from .accounts import Account, Trace, accounts, trace
 from .history import look_up
+from .knowledge import looked_up
 from .store import Store
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
@@ -54,7 +55,9 @@ def why(
         known, note = _from_history(context, known)
     if not known.is_known:
         fail(f"there is no trace of event {event_id}{f': {note}' if note else ', neither in the store nor in history'}")
-    found = accounts(known, subscriptions)
+    event = known.event
+    then = looked_up(settings, subscriptions.subscriptions, event, event.moment) if event else None
+    found = accounts(known, subscriptions, then)
     if as_json:
         for each in found:
             facts = {"event_id": event_id, "event": known.event.type if known.event else None, "topic": known.topic}

@@ -118,7 +118,22 @@ class _Plain:
 
     def as_dict(self) -> Mapping[str, Any]:
         fold = {name: getattr(self.fold, name) for name in Fold.__dataclass_fields__}
-        return self.event.as_dict() | {"fold": fold}
+        known = self._delivery.known
+        facts = {"facts": _PlainFacts(known.for_templates())} if known else {}
+        return self.event.as_dict() | {"fold": fold} | facts
+
+
+class _PlainFacts(dict[str, Any]):
+    """Facts whose texts are plain when they are looked at: there may be many thousands."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
+        self._facts = facts
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - plain values
+        # By the mapping itself: it knows other spellings of names.
+        found = self._facts[name]
+        return _PlainFacts(found) if isinstance(found, Mapping) else _value(found)
 
 
 def _event(event: Event) -> Event:

@@ -13,9 +13,9 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 from router import durations
+from router.fleet import PROGRAM
 from router.sections import ConsumersSettings
 
 from ... import children, processes
@@ -32,7 +32,6 @@ from .outcomes import Aim
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = Path(__file__).with_name("fanout.py")
 _OUTCOME = 64 * 1024 * 1024
 """Octets of an outcome at the most; it is bounded where it is made, this is for what goes wrong."""
 
@@ -153,7 +152,7 @@ class FleetHandler(Handler):
         }
         agent = os.environ.get("SSH_AUTH_SOCK")
         process = processes.Command(
-            words=[sys.executable, "-I", str(_PROGRAM)],
+            words=[sys.executable, "-I", str(PROGRAM)],
             environment={"PATH": processes.PATH, "LANG": "C.UTF-8", "HOME": "/"}
             | ({"SSH_AUTH_SOCK": agent} if agent and self._is_remote else {}),
             mark=delivery.mark,

@@ -1,0 +1,142 @@
+"""From parts to facts: as much as there is of them.  Pure.
+
+Where one part is missing another may say something of the same: nodes are known by their states where mmlscluster
+failed, file systems by their managers where mmlsfs did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from .cluster import DiskFacts, Facts, FilesetFacts, FileSystemFacts, NodeFacts, PartFacts, QuorumFacts
+from .identities import identities, spellings
+from .readings import (
+    CLUSTER,
+    DISKS,
+    FILE_SYSTEMS,
+    FILESETS,
+    MANAGERS,
+    NODE_CLASSES,
+    STATES,
+    WHOLE,
+    Content,
+    Reading,
+    of_file_system,
+)
+
+_NEVER = "was never read"
+_UP = "active"
+
+
+def assemble(cluster: str, readings: Iterable[Reading], limit: timedelta) -> Facts:
+    """Return the facts of *cluster*, whose parts are stale when they were not confirmed for longer than *limit*."""
+    known = {each.part: each for each in readings}
+    content = {name: each.content for name, each in known.items() if each.content is not None}
+    nodes = _nodes(content.get(CLUSTER), content.get(STATES))
+    names = _names(nodes, content.get(STATES))
+    file_systems = _file_systems(content, names)
+    wanted = [*WHOLE, *(part for name in file_systems or () for part in of_file_system(name))]
+    missing = {part: _reason(known.get(part)) for part in wanted if part not in content}
+    about = content.get(CLUSTER, {})
+    managers = content.get(MANAGERS, {})
+    return Facts(
+        cluster=cluster,
+        full_name=about.get("name"),
+        id=about.get("id"),
+        nodes=nodes,
+        names=names,
+        manager=_called(names, managers.get("cluster")),
+        quorum=_quorum(nodes, content.get(STATES)),
+        file_systems=file_systems,
+        node_classes=_classes(content.get(NODE_CLASSES), names),
+        parts={
+            name: PartFacts(confirmed=each.confirmed, reason=each.reason)
+            for name, each in sorted(known.items())
+            if each.content is not None
+        },
+        missing=missing,
+        limit=limit,
+    )
+
+
+def _reason(reading: Reading | None) -> str:
+    return (reading.reason if reading else "") or _NEVER
+
+
+def _nodes(cluster: Content | None, states: Content | None) -> dict[str, NodeFacts] | None:
+    if cluster is None and states is None:
+        return None
+    by_number: Mapping[str, Any] = (states or {}).get("nodes", {})
+    rows: list[Mapping[str, Any]] = (cluster or {}).get("nodes", [])
+    if cluster is None:
+        rows = [
+            {"full_name": row.get("name"), "number": int(number) if number.isdigit() else None}
+            | ({"quorum": row["quorum"]} if "quorum" in row else {})
+            for number, row in by_number.items()
+        ]
+    found = identities(str(row["full_name"]) for row in rows)
+    nodes = {}
+    for name, row in zip(found, rows, strict=True):
+        state = by_number.get(str(row.get("number")), {}).get("state")
+        nodes[name] = NodeFacts(name=name, **{key: _tupled(value) for key, value in row.items()}, state=state)
+    return nodes
+
+
+def _tupled(value: object) -> Any:  # noqa: ANN401 - as JSON has it
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(nodes: Mapping[str, NodeFacts] | None, states: Content | None) -> dict[str, str]:
+    by_number = (states or {}).get("nodes", {})
+    spelled = {
+        name: [each.full_name, each.admin_name, each.address, by_number.get(str(each.number), {}).get("name")]
+        for name, each in (nodes or {}).items()
+    }
+    return spellings(spelled)
+
+
+def _called(names: Mapping[str, str], name: str | None) -> str | None:
+    """Return the identity of the node *name*; as it is told where it is no node that we know."""
+    return name and (names.get(name) or names.get(name.lower()) or name)
+
+
+def _quorum(nodes: Mapping[str, NodeFacts] | None, states: Content | None) -> QuorumFacts:
+    if states is None or nodes is None:
+        return QuorumFacts()
+    needed = states.get("needed")
+    tiebreaker = states.get("tiebreaker")
+    voters = [each for each in nodes.values() if each.quorum]
+    if not voters:
+        return QuorumFacts(needed=needed, tiebreaker=tiebreaker)
+    present = sum(each.state == _UP for each in voters)
+    reached = False if not present else None if needed is None else present >= needed
+    return QuorumFacts(needed=needed, present=present, reached=reached, tiebreaker=tiebreaker)
+
+
+def _file_systems(content: Mapping[str, Content], names: Mapping[str, str]) -> dict[str, FileSystemFacts] | None:
+    listed, managers = content.get(FILE_SYSTEMS), content.get(MANAGERS)
+    if listed is None and managers is None:
+        return None
+    managed: Mapping[str, str] = (managers or {}).get("file_systems", {})
+    found = {}
+    for name in listed if listed is not None else managed:
+        attributes = None if listed is None else listed[name]
+        disks, filesets = content.get(f"{DISKS}{name}"), content.get(f"{FILESETS}{name}")
+        found[name] = FileSystemFacts(
+            name=name,
+            manager=_called(names, managed.get(name)),
+            mount_point=(attributes or {}).get("defaultMountPoint"),
+            automount=(attributes or {}).get("automaticMountOption"),
+            attributes=attributes,
+            disks=disks and {each: DiskFacts(name=each, **row) for each, row in disks.items()},
+            filesets=filesets and {each: FilesetFacts(name=each, **row) for each, row in filesets.items()},
+        )
+    return found
+
+
+def _classes(content: Content | None, names: Mapping[str, str]) -> dict[str, tuple[str, ...]] | None:
+    if content is None:
+        return None
+    return {name: tuple(_called(names, each) or each for each in members) for name, members in content.items()}

@@ -1,0 +1,185 @@
+"""Facts of a cluster, as values.  What is not known is None, and `missing` says why.  They never change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from .views import Known, Named
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeFacts(_Fact):
+    """A node: *name* is its identity, the word that events name it by; *state* is as mmgetstate says, `active`."""
+
+    name: str
+    full_name: str | None = None
+    admin_name: str | None = None
+    address: str | None = None
+    number: int | None = None
+    quorum: bool | None = None
+    manager: bool | None = None
+    roles: tuple[str, ...] | None = None
+    state: str | None = None
+
+
+class QuorumFacts(_Fact):
+    """How many quorum nodes are *needed*, how many are *present* (active), and whether that is enough.
+
+    With *tiebreaker* disks one of them is.
+    """
+
+    needed: int | None = None
+    present: int | None = None
+    reached: bool | None = None
+    tiebreaker: bool | None = None
+
+
+class DiskFacts(_Fact):
+    """A disk of a file system, in the words of mmlsdisk: *availability* is `up`, `down`, `recovering`, ..."""
+
+    name: str
+    status: str | None = None
+    availability: str | None = None
+    pool: str | None = None
+    failure_group: str | None = None
+    metadata: bool | None = None
+    data: bool | None = None
+
+
+class FilesetFacts(_Fact):
+    """A fileset; *status* is `Linked` or not, *path* its junction."""
+
+    name: str
+    id: int | None = None
+    status: str | None = None
+    path: str | None = None
+    comment: str | None = None
+    inode_space: int | None = None
+    afm_target: str | None = None
+    afm_state: str | None = None
+
+
+class FileSystemFacts(_Fact):
+    """A file system; *manager* is its manager's identity, *attributes* are all that mmlsfs says, in its words."""
+
+    name: str
+    manager: str | None = None
+    mount_point: str | None = None
+    automount: str | None = None
+    attributes: Mapping[str, str] | None = None
+    disks: Mapping[str, DiskFacts] | None = None
+    filesets: Mapping[str, FilesetFacts] | None = None
+
+
+class PartFacts(_Fact):
+    """How a part is known: last *confirmed* when; *reason* is why it could not be read since then."""
+
+    confirmed: datetime | None = None
+    reason: str = ""
+
+
+class Facts(_Fact):
+    """All that is known of a cluster; *missing* are parts that are not, and why.
+
+    *names* has the identity of a node by every spelling of its name.  A part is stale when it was not confirmed for
+    longer than *limit*, or could not be read when it was last tried.
+    """
+
+    cluster: str
+    full_name: str | None = None
+    id: str | None = None
+    nodes: Mapping[str, NodeFacts] | None = None
+    names: Mapping[str, str] = {}
+    manager: str | None = None
+    quorum: QuorumFacts = QuorumFacts()
+    file_systems: Mapping[str, FileSystemFacts] | None = None
+    node_classes: Mapping[str, tuple[str, ...]] | None = None
+    parts: Mapping[str, PartFacts] = {}
+    missing: Mapping[str, str] = {}
+    limit: timedelta = timedelta(minutes=5)
+
+    def identity(self, name: str) -> str | None:
+        """Return the identity of the node that is called *name* in whatever spelling, None where there is none."""
+        return self.names.get(name) or self.names.get(name.lower())
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the oldest part that is known was last confirmed."""
+        return min((each.confirmed for each in self.parts.values() if each.confirmed), default=None)
+
+    def is_stale(self, part: str, now: datetime) -> bool:
+        """Say whether *part* is not known to be so still."""
+        known = self.parts[part]
+        return bool(known.reason) or known.confirmed is None or now - known.confirmed > self.limit
+
+    def at(self, now: datetime) -> Known:
+        """Return them for filters and templates, with their age *now*."""
+        parts = {name: self._part(name, now) for name in self.parts}
+        known = [each for each in parts.values() if each["age"] is not None]
+        facts = {
+            **self._plain,
+            "age": max((each["age"] for each in known), default=None),
+            "stale": any(each["stale"] for each in known),
+            "parts": parts,
+        }
+        said = "; ".join(f"{part}: {reason}" for part, reason in self.missing.items())
+        return Known(facts, said and f"not known of cluster {self.cluster}: {said}", _NULLS)
+
+    def _part(self, name: str, now: datetime) -> dict[str, Any]:
+        part = self.parts[name]
+        age = max(0.0, round((now - part.confirmed).total_seconds(), 3)) if part.confirmed else None
+        return {"age": age, "stale": self.is_stale(name, now), "reason": part.reason or None}
+
+    @cached_property
+    def _plain(self) -> Mapping[str, Any]:
+        """Everything that no clock changes, made once: clusters have thousands of nodes."""
+        plain = self.model_dump(exclude={"parts", "limit", "names", "nodes", "file_systems"})
+        plain["taken_at"] = self.taken_at and self.taken_at.isoformat(timespec="seconds")
+        plain["names"] = dict(self.names)
+        plain["nodes"] = None if self.nodes is None else Named(_dumped(self.nodes), NodeFacts, self.identity)
+        plain["file_systems"] = self.file_systems and Named(
+            {name: _file_system(each) for name, each in self.file_systems.items()}, FileSystemFacts
+        )
+        return plain
+
+
+def _dumped(facts: Mapping[str, Any]) -> dict[str, Any]:
+    # Lists, since neither CEL nor our templates know tuples.
+    return {name: {key: _listed(value) for key, value in each} for name, each in facts.items()}
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _file_system(facts: FileSystemFacts) -> dict[str, Any]:
+    plain = dict(facts)
+    plain["attributes"] = facts.attributes and Named(facts.attributes)
+    plain["disks"] = None if facts.disks is None else Named(_dumped(facts.disks), DiskFacts)
+    plain["filesets"] = None if facts.filesets is None else Named(_dumped(facts.filesets), FilesetFacts)
+    return plain
+
+
+_NULLS: Mapping[str, Any] = {
+    **dict.fromkeys((*Facts.model_fields, "age", "stale")),
+    "nodes": Named({}, NodeFacts),
+    "file_systems": Named({}, FileSystemFacts),
+    "names": Named({}),
+    "quorum": dict.fromkeys(QuorumFacts.model_fields),
+    "parts": Named({}),
+    "missing": Named({}),
+    "node_classes": Named({}),
+}
+
+
+def unknown(reason: str) -> Known:
+    """Return that nothing is known, and why."""
+    return Known(None, reason, _NULLS)

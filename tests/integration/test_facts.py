@@ -1,0 +1,172 @@
+"""Facts from real programs and the simulator, by the commands of `clusterbus`, and in a consumer on a real broker."""
+
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from consumers import check
+from router.catalogue import Catalogues
+from router.fact_finding import facts_app
+from router.facts import FactStore, assemble, finding
+from router.facts.changes import differences
+from router.sections import FactsSettings, GpfsSettings, Settings
+from router.settings import Loaded
+from router.sources.gpfs.commands import Commands
+from router.sources.gpfs.simulator.answering import answering
+from router.sources.gpfs.simulator.cluster import Cluster
+from tests.consuming import make_event, publish
+from tests.operating import Program
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def program(folder, name, text, code=0, before=""):
+    """Put a program there that prints *text*."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{before}\ncat <<'END'\n{text}\nEND\nexit {code}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def printed(tmp_path):
+    """A folder with programs that print what the simulated cluster `prod` does."""
+    run = answering(Cluster.create(tmp_path / "state", nodes=4, name="prod", file_systems=("gpfs1",)))
+    folder = tmp_path / "bin"
+    for words in (["mmlscluster"], ["mmgetstate", "-a"], ["mmlsmgr"], ["mmlsfs", "all"], ["mmlsnodeclass", "--user"]):
+        program(folder, words[0], run([*words, "-Y"]))
+    for name in ("mmlsdisk", "mmlsfileset"):
+        program(folder, name, run([name, "gpfs1", "-Y"]))
+    return folder
+
+
+class Commanded:
+    """`clusterbus facts`, in this process, with settings of the test's own."""
+
+    def __init__(self, folder, commands, limit=timedelta(seconds=5)):
+        facts = FactsSettings(store=f"sqlite:///{folder / 'facts.db'}", limit=limit)
+        self.loaded = Loaded(Settings(facts=facts, gpfs=GpfsSettings(commands=commands)), {})
+
+    def __call__(self, *words, code=0):
+        done = CliRunner().invoke(facts_app, words, obj=self.loaded)
+        assert done.exit_code == code, f"{done.exit_code}: {done.output}{done.exception}"
+        return done.output
+
+
+def test_the_simulated_cluster_is_known_and_its_changes_are_history(tmp_path):
+    cluster = Cluster.create(tmp_path / "state", nodes=12, name="prod")
+    settings = Settings(facts=FactsSettings(store=f"sqlite:///{tmp_path / 'facts.db'}"))
+    later = NOW + timedelta(minutes=1)
+
+    with FactStore(settings.facts.store) as store:
+        first = finding.find(store, settings, NOW, lambda _: Commands(answering(cluster)))
+        known = assemble("prod", store.known("prod"), settings.facts.age)
+        disk = next(iter(known.file_systems["gpfs1"].disks))
+        cluster.raise_event("diskFailure", {"fsName": "gpfs1", "diskName": disk})
+        finding.find(store, settings, later, lambda _: Commands(answering(cluster)))
+        change = store.history("prod", "disks/gpfs1")[-1]
+
+    assert (first.cluster, first.failed) == ("prod", {})
+    assert known.missing == {}
+    assert known.quorum.reached is True
+    assert known.file_systems["gpfs1"].manager in known.nodes
+    assert {each.state for each in known.nodes.values()} == {"active"}
+    assert (change.moment, f"{disk}.availability") == (later, differences(change.before, change.content)[0].place)
+
+
+def test_commands_tell_what_is_known_what_was_and_what_changed(tmp_path, printed):
+    facts = Commanded(tmp_path, printed)
+
+    assert "nothing is known" in facts("show", code=1)
+    assert "disks/gpfs1" in facts("read")
+    states = (printed / "mmgetstate").read_text()
+    (printed / "mmgetstate").write_text(states.replace(":2:active:", ":2:down:"))
+    facts("read")
+    names = [each["name"] for each in json.loads(facts("show", "--json"))["nodes"].values()]
+    changes = [json.loads(line) for line in facts("history", "states", "--since", "1h", "--json").splitlines()]
+    second = json.loads(facts("show", "--json", "10.0.0.2"))
+
+    assert second["state"] == "down"
+    assert second["name"] in names
+    assert changes[-1]["place"] == f"nodes.{second['name']}.state"
+    assert (changes[-1]["before"], changes[-1]["after"]) == ("active", "down")
+    assert "mount_point" in facts("show", "gpfs1")
+    assert "quorum reached" in facts("show")
+    assert "has no node and no file system 'nsd77'" in facts("show", "nsd77", code=1)
+    assert "nothing is known of cluster prod" in facts("show", "--at", "2h", code=1)
+    assert "is no moment" in facts("show", "--at", "yesterday", code=2)
+    assert "is no part" in facts("history", "statse", code=2)
+
+
+def test_what_fails_is_named_and_bounded_and_the_rest_is_known(tmp_path, printed):
+    program(printed, "mmgetstate", "", before="sleep 100")
+    (printed / "mmlsmgr").unlink()
+    (printed / "mmlsdisk").write_text((printed / "mmlsdisk").read_text().replace("availability", "available"))
+    program(printed, "mmlsfileset", "", code=1, before="echo 'mmlsfileset: busy' >&2")
+    facts = Commanded(tmp_path, printed, timedelta(milliseconds=500))
+    began = time.monotonic()
+
+    said = facts("read", code=1)
+    missing = json.loads(facts("show", "--json"))["missing"]
+
+    assert time.monotonic() - began < 30
+    assert "mmgetstate -a -Y: was not through in time" in missing["states"]
+    assert "mmlsmgr is not here" in missing["managers"]
+    assert "has no column availability" in missing["disks/gpfs1"]
+    assert "mmlsfileset: busy" in missing["filesets/gpfs1"]
+    assert all(part in said for part in missing)
+    assert set(missing) == {"states", "managers", "disks/gpfs1", "filesets/gpfs1"}
+
+
+def test_the_pages_example_is_right(tmp_path):
+    page = (ROOT / "router" / "facts" / "README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "page.yaml").write_text(text)
+
+    report = check.check(tmp_path / "page.yaml", Catalogues.shipped(), tries=True)
+
+    wrong = [str(each) for each in (*report.mistakes, *report.warnings)]
+    assert [each for each in wrong if "can be run on this machine" not in each] == []
+    assert {f"facts.{name}" for name in FactsSettings.model_fields} <= set(re.findall(r"`(facts\.[a-z]+)`", page))
+
+
+def test_a_consumer_filters_and_guards_by_facts_that_it_finds_out_beside(vhost_url, tmp_path, printed):
+    text = """
+        version: 1
+        subscriptions:
+          - name: known
+            on: softQuotaExceeded
+            where: facts.file_systems[data.fsName].mount_point == "/gpfs/gpfs1" && facts.nodes["nsd01"].quorum
+            guard: {only_when: facts.quorum.reached}
+            run: {command: [/bin/echo, "{{ facts.file_systems.gpfs1.mount_point }}"]}
+          - name: refused
+            on: softQuotaExceeded
+            where: facts != null
+            guard: {only_when: facts.quorum.reached == false}
+            run: {command: [/bin/true]}
+    """
+    settings = f"facts: {{store: 'sqlite:///{tmp_path / 'facts.db'}', age: 2s}}\ngpfs: {{commands: {printed}}}\n"
+    with Program(vhost_url, tmp_path, text, settings=settings) as consumer:
+        assert consumer.command("facts", "show", code=1) == []
+        consumer.start("known", "refused")
+
+        def one_came_through():
+            publish(vhost_url, [make_event()])
+            return [row for row in consumer.rows(subscription="known") if row.outcome]
+
+        # The first of them meet a store that is not there: they don't match, and have the cluster asked.
+        done = wait_for(one_came_through, 30, "an event that is told by facts")
+        guarded = consumer.wait_rows(1, subscription="refused")
+
+    assert done[0].outcome == "done"
+    assert done[0].result["output"].strip() == "/gpfs/gpfs1"
+    assert guarded[0].outcome == "guarded"
+    assert "only_when is false" in guarded[0].reason
+    assert '"reached": true' in guarded[0].reason
