@@ -54,16 +54,26 @@ def check(
 ) -> Report:
     """Return the subscriptions in the files and folders *paths*, or all that is wrong with them under *settings*.
 
+    Those of Python callbacks, in the folder `consumers.callbacks`, are among them where *settings* are given.
     Where it *tries*, their `tests:` are run as well; one that fails is a mistake.
     """
     checking = _Checking(catalogues, settings or Settings(), tries)
     python = partial(handlers.parse, folders=checking.settings.consumers.handlers)
-    for document in files.read_all(paths, {handlers.SUFFIX: python}):
+    everywhere = [*([paths] if isinstance(paths, Path) else paths), *(of_callbacks(settings) if settings else ())]
+    for document in files.read_all(everywhere, {handlers.SUFFIX: python}):
         checking.document(document)
+    if settings and _open_to_all(folder := settings.consumers.callbacks):
+        told = "anybody may write to it, and what is in it is called: chmod o-w"
+        checking.mistakes.append(Mistake(str(folder), 0, "", "", told))
     checking.mistakes += successions.check(checking.subscriptions)
     mistakes, warnings = (tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.warnings))
     found = None if mistakes else Subscriptions(subscriptions=tuple(checking.subscriptions))
     return Report(found, mistakes, warnings)
+
+
+def of_callbacks(settings: Settings) -> list[Path]:
+    """Return the subscription files of Python callbacks: the modules beside them are what they call, not handlers."""
+    return sorted(each for each in settings.consumers.callbacks.glob("*.yaml") if not each.name.startswith("."))
 
 
 @dataclass

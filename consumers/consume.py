@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from watchfiles import watch
@@ -21,7 +22,9 @@ from router.sections import Settings
 from . import check
 from .engine import Engine
 from .errors import StoreError, SubscriptionsError
+from .knowledge import Knowledge
 from .letters import Keeper
+from .servings import serve
 from .store import Store
 from .subscriptions import Subscriptions
 
@@ -37,7 +40,11 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
     """
     subscriptions = check.load(paths, Catalogues.shipped(), settings)
     with Store(settings.consumers.store) as store:
-        engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation)
+        knowledge = Knowledge(settings)
+        served = partial(serve, knowledge=knowledge)
+        engine = Engine(
+            broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, serve=served
+        )
         keeper = Keeper(broker, store, _now)
 
         def stop() -> None:
@@ -47,7 +54,7 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
         engine.start()
         keeper.start()
         reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)))
-        with reader.reading():
+        with reader.reading(), knowledge.kept():
             run_until_stopped(broker, stop)
 
 
@@ -105,9 +112,25 @@ class Reader:
             watcher.join(5)
 
     def _watch(self) -> None:
+        # The folder of Python callbacks is made with the first of them, which may have come before we look into it.
+        came = False
+        while not self._ended.is_set():
+            folders = self._folders()
+            for changes in self._changes(folders):
+                if changes or came:
+                    self.read()
+                came = self._folders() != folders
+                if came:
+                    break
+
+    def _folders(self) -> set[Path]:
+        everywhere = (*self._paths, self._settings.consumers.callbacks)
+        return {each.resolve() for each in everywhere if each.is_dir()}
+
+    def _changes(self, folders: set[Path]) -> Iterator[object]:
+        """Yield what changes in *folders*, and nothing once a second, until it is time to end."""
         # Folders and not files: editors put another file in the old one's place.
         files = {path for each in self._paths if not each.is_dir() for path in (each.absolute(), each.resolve())}
-        folders = {each.resolve() for each in self._paths if each.is_dir()}
         watched = folders | {each.parent for each in files}
 
         def is_ours(_change: object, name: str) -> bool:
@@ -116,5 +139,12 @@ class Reader:
             is_file = path in files or (path.name == "..data" and path.parent in watched)
             return is_file or (path.parent in folders and path.suffix in _SUFFIXES)
 
-        for _ in watch(*watched, watch_filter=is_ours, stop_event=self._ended, recursive=False, raise_interrupt=False):
-            self.read()
+        return watch(
+            *watched,
+            watch_filter=is_ours,
+            stop_event=self._ended,
+            recursive=False,
+            raise_interrupt=False,
+            rust_timeout=1000,
+            yield_on_timeout=True,
+        )

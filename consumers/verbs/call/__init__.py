@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from router.sections import Settings
 
+from ...fields import Words
 from ...retries import Duration, no_longer_than
 from .. import Handler, Kinds, Remark, Surroundings, Verb
 
@@ -66,6 +67,12 @@ class CallVerb(Verb):
     timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=7)))] | None = None
     memory: Memory | None = None
     fixed: dict[str, JsonValue] = Field(default={}, alias="with")
+    parms: Annotated[Words, Field(max_length=100)] = ()
+    """What the first parameters get, in their order: `%fsName` is the variable, any other word is itself."""
+
+    joined: bool = False
+    """Whether a variable that is a list comes as one text, with commas, as its source writes it."""
+
     digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """Which text of a handlers file is meant; handlers files say it themselves."""
 
@@ -101,7 +108,7 @@ class CallVerb(Verb):
         folders = settings.consumers.handlers
         try:
             target = find(self.function, folders, self.digest)
-            yield from Arguments(target, self.fixed).remarks(kinds)
+            yield from Arguments(target, self.fixed, self.parms).remarks(kinds)
         except Unusable as error:
             yield Remark(error.place, str(error))
         if message := hidden(self.function, folders):

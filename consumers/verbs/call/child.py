@@ -83,7 +83,8 @@ def _call(request: Mapping[str, Any]) -> Report:
         handlers.execute(file, content)
         digest = handlers.digest(file, content)
     target = find(request["function"], folders, digest)
-    return called(target.make(), Arguments(target, request["fixed"]), delivery)
+    arguments = Arguments(target, request["fixed"], request["parms"], joined=request["joined"])
+    return called(target.make(), arguments, delivery)
 
 
 def _write(file: int, content: bytes) -> None:

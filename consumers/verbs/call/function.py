@@ -40,7 +40,7 @@ def found(verb: CallVerb, surroundings: Surroundings) -> tuple[Target, Arguments
     """Return the function of *verb* and how it is filled in; raises SubscriptionsError of *surroundings*."""
     try:
         target = find(verb.function, surroundings.settings.consumers.handlers, verb.digest)
-        return target, Arguments(target, verb.fixed), target.make()
+        return target, Arguments(target, verb.fixed, verb.parms, joined=verb.joined), target.make()
     except Unusable as error:
         place = ".".join(("call", *map(str, error.place)))
         raise surroundings.mistake(place, str(error)) from error

@@ -44,6 +44,8 @@ class IsolatedHandler(Handler):
             "folders": [str(each) for each in surroundings.settings.consumers.handlers],
             "source": source.decode("latin-1") if source is not None else None,
             "fixed": verb.fixed,
+            "parms": verb.parms,
+            "joined": verb.joined,
             "memory": verb.memory,
         }
 
