@@ -15,8 +15,9 @@ from consumers import children
 from consumers.deliveries import Delivery
 from consumers.errors import Rejected
 from consumers.verbs import Surroundings
-from consumers.verbs.run import RunVerb, fanout
+from consumers.verbs.run import RunVerb
 from consumers.verbs.run.nodes import fold, names_of
+from router.fleet import fanout
 from router.sections import Settings
 from tests.consuming import is_gone, make_event
 from tests.waiting import wait_for

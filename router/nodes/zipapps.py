@@ -1,0 +1,61 @@
+"""The relay as one file: the shim and pika in a zip archive that Python runs.  The same bytes from the same sources.
+
+Stored and not deflated, since each release of zlib packs in its own way; all entries have one time, one mode, and stand
+in the order of their names.
+"""
+
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import NodesError
+
+_FIRST_LINE = b"#!/usr/bin/python3 -I\n"
+_MAIN = '"""Runs the relay."""\n\nimport sys\n\nfrom shim.relay import main\n\nsys.exit(main())\n'
+_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+_MODE = 0o100644 << 16
+_NOT_NEEDED = frozenset({"capture_gpfs.py", "installer.py"})
+
+
+def relay(shim: Path, pika: Path | None = None) -> bytes:
+    """Return the zipapp of the relay, from the folder *shim* and the package *pika*; without it, that of this Python.
+
+    Raises NodesError where one of them is not there.
+    """
+    library = pika or _installed("pika")
+    entries = {"__main__.py": _MAIN.encode()}
+    entries.update({f"shim/{name}": content for name, content in _modules(shim) if name not in _NOT_NEEDED})
+    entries.update({f"pika/{name}": content for name, content in _modules(library)})
+    entries.update(_licence(library))
+    if "shim/relay.py" not in entries or "pika/__init__.py" not in entries:
+        raise NodesError(f"the relay cannot be put together: {shim} or {library} is not whole")
+    stream = io.BytesIO()
+    stream.write(_FIRST_LINE)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(entries.items()):
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.create_system, entry.external_attr = _UNIX, _MODE
+            archive.writestr(entry, content)
+    return stream.getvalue()
+
+
+def _modules(package: Path) -> Iterator[tuple[str, bytes]]:
+    for path in package.rglob("*.py"):
+        yield path.relative_to(package).as_posix(), path.read_bytes()
+
+
+def _licence(library: Path) -> dict[str, bytes]:
+    """Return the licence of *library*, which has to go with it wherever it goes."""
+    found = sorted(library.parent.glob(f"{library.name}-*.dist-info/**/LICENSE*"))
+    return {f"{library.name}/LICENSE": found[0].read_bytes()} if found else {}
+
+
+def _installed(name: str) -> Path:
+    # Found, not imported: only the broker's side speaks AMQP here.
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise NodesError(f"{name} is not installed here, and the relay has to have it inside")
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,192 @@
+"""What nodes get: files, settings and secrets of their own, and what their answers mean."""
+
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from router.errors import SettingsError
+from router.fleet.rounds import Answer
+from router.nodes import Deployment, NodesError, relay_settings, zipapps
+from router.nodes.credentials import credentials
+from router.nodes.errors import Unprepared
+from router.nodes.files import File
+from router.nodes.findings import finding_of
+from router.nodes.release import SHIM, release
+from router.sections import NodesSettings
+from shim.settings import OPTIONS
+
+RELAY = {"cluster": "prod", "broker": "amqps://mq1.example/clusterbus"}
+SECRET = "zeal-quietly"
+
+
+@pytest.fixture
+def secrets(tmp_path):
+    """A node's folder of secrets, with a password."""
+    folder = tmp_path / "secrets" / "nsd01"
+    folder.mkdir(parents=True)
+    (folder / "password").write_text(SECRET)
+    (folder / "password").chmod(0o600)
+    return folder
+
+
+def settings(tmp_path, **fields):
+    return NodesSettings.model_validate(
+        {
+            "transport": "local",
+            "root": f"{tmp_path}/{{node}}",
+            "secrets": tmp_path / "secrets",
+            "relay": RELAY,
+            "timeout": "60s",
+            **fields,
+        }
+    )
+
+
+def test_every_setting_of_the_relay_is_known_here():
+    assert {*relay_settings.KNOWN, *relay_settings.FIXED} == set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("relay", "words"),
+    [
+        ({}, "nodes.relay.cluster: is needed"),
+        ({"cluster": "prod"}, "nodes.relay.broker: is needed"),
+        ({**RELAY, "brokers": "x"}, "nodes.relay.brokers: unknown setting"),
+        ({**RELAY, "spool": "/gpfs/spool"}, "nodes.relay.spool: is the same on every node"),
+        ({**RELAY, "window": "1\nrun = /tmp"}, "nodes.relay.window: has to be one line"),
+        ({**RELAY, "broker": f"amqps://a:{SECRET}@mq1.example/"}, "the URL for mq1.example has a password"),
+        ({**RELAY, "broker": "amqps://[/"}, "one of the URLs is none"),
+    ],
+    ids=["cluster", "broker", "unknown", "fixed", "lines", "password", "url"],
+)
+def test_settings_that_no_relay_could_use_are_refused_before_any_node_is_asked(relay, words):
+    with pytest.raises(SettingsError) as caught:
+        relay_settings.checked(relay)
+
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("transport", "root"), [("ssh", "/x/{node}"), ("local", ""), ("local", "/x")], ids=["ssh", "none", "one"]
+)
+def test_a_root_is_for_nodes_on_this_machine_and_one_for_each(tmp_path, transport, root):
+    with pytest.raises(SettingsError, match=r"nodes\.root"):
+        Deployment(settings(tmp_path, transport=transport, root=root))
+
+
+def test_no_nodes_are_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="no nodes are named"):
+        Deployment(settings(tmp_path)).survey([])
+
+
+def test_secrets_become_files_that_the_relays_group_may_read(secrets):
+    found = credentials(secrets)
+
+    file = found["password-file"]
+    assert (file.path, file.mode, file.group) == ("/etc/clusterbus/password", 0o640, "clusterbus")
+    assert SECRET not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "password").chmod(0o644), "others than its owner can read it"),
+        (lambda folder: (folder / "password").unlink(), "neither a password nor node.pem"),
+        (shutil.rmtree, "clusterbus broker users makes passwords"),
+        (lambda folder: (folder / "node.pem").write_text("x"), "one of node.pem and node.key"),
+        (lambda folder: (folder / "ca.pem").symlink_to("/etc/passwd"), "it is a symbolic link"),
+        (lambda folder: (folder / "password").write_text(""), "no file of 1 to"),
+        (lambda folder: (folder / "ca.pem").mkdir(), "no file of 1 to"),
+        (lambda folder: os.mkfifo(folder / "ca.pem"), "no file of 1 to"),
+    ],
+    ids=["readable", "gone", "folder", "half", "link", "empty", "directory", "pipe"],
+)
+def test_secrets_that_are_not_safe_or_not_whole_are_refused(secrets, spoil, words):
+    spoil(secrets)
+
+    with pytest.raises(Unprepared) as caught:
+        credentials(secrets)
+
+    assert words in str(caught.value)
+
+
+def test_what_others_may_do_with_a_file_is_root_only_for_what_runs():
+    files = {each.path: each for each in release().files}
+
+    assert all(each.owner == each.group == "root" and not each.mode & 0o022 for each in files.values())
+    assert files["/usr/libexec/clusterbus/capture.py"].mode == 0o755
+
+
+def test_the_interpreter_of_the_nodes_is_in_what_they_run():
+    given = release(python=Path("/opt/python3.9/bin/python3"))
+
+    unit = next(each for each in given.files if each.path.endswith(".service")).content.decode()
+    assert "\nExecStart=/opt/python3.9/bin/python3 -I /usr/lib/clusterbus/clusterbus-relay.pyz\n" in unit
+
+
+def test_the_zipapp_is_the_same_bytes_twice_and_from_a_copy_in_another_order(tmp_path):
+    copy = tmp_path / "site-packages"
+    for path in sorted(SHIM.rglob("*"), reverse=True):
+        if path.is_file():
+            target = copy / "shim" / path.relative_to(SHIM)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            target.chmod(0o600)
+
+    first, second, other = zipapps.relay(SHIM), zipapps.relay(SHIM), zipapps.relay(copy / "shim")
+
+    assert first == second == other
+    with zipfile.ZipFile(io.BytesIO(first)) as archive:
+        names = archive.namelist()
+        assert archive.testzip() is None
+        assert {each.compress_type for each in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert {"__main__.py", "shim/relay.py", "pika/__init__.py", "pika/LICENSE"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_a_shim_that_is_not_whole_is_not_put_together(tmp_path):
+    with pytest.raises(NodesError, match="cannot be put together"):
+        zipapps.relay(tmp_path)
+    with pytest.raises(NodesError, match="not whole"):
+        release(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer("n1", "Welcome!\n" + '{"differs": [], "version": "1"}'), ""),
+        (Answer("n1", '{"error": "/etc: No space left on device"}', "its command ended with 1"), "/etc: No space left"),
+        (Answer("n1", "", "it cannot be reached: no route"), "it cannot be reached: no route"),
+        (Answer("n1", '{"error": "ended"}', "it was not through after 5 s", late=True), "after 5 s; it says: ended"),
+        (Answer("n1", "Password: "), "it said what is no answer: 'Password: '"),
+        (Answer("n1", '["differs"]'), "it said what is no answer"),
+    ],
+    ids=["good", "error", "unreachable", "late", "asks", "other"],
+)
+def test_an_answer_is_good_or_has_its_reason(answer, reason):
+    found = finding_of(answer)
+
+    assert found.good == (not reason)
+    assert reason in found.reason
+
+
+def test_one_node_without_secrets_keeps_none_of_the_others_back(tmp_path, secrets):
+    for name in ("nsd01", "nsd02"):
+        (tmp_path / name).mkdir()
+
+    result = Deployment(settings(tmp_path)).deploy(["nsd01", "nsd02"])
+
+    facts = result.facts()
+    assert facts["done"] == "nsd01"
+    assert [each["nodes"] for each in facts["failed"]] == ["nsd02"]
+    assert "nsd02 has neither a password" in facts["failed"][0]["reason"]
+    assert list((tmp_path / "nsd02").iterdir()) == []
+
+
+def test_the_content_of_a_file_is_not_shown():
+    assert SECRET not in repr(File("/etc/x", SECRET.encode()))

@@ -1,0 +1,442 @@
+"""What puts the shim on a node: in a folder in the node's stead, with real files and real kills."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from router.nodes.files import File, part
+from router.nodes.release import release
+from shim import installer
+
+ROOT = Path(__file__).parents[3]
+CAPTURE = (ROOT / "shim" / "capture.py").read_bytes()
+OLD = {
+    "/usr/lib/clusterbus/clusterbus-relay.pyz": b"old relay",
+    "/usr/libexec/clusterbus/capture.py": CAPTURE + b"# old\n",
+    "/usr/libexec/clusterbus/capture-gpfs": b"#!/usr/bin/python3 -IS\n# old\n",
+}
+NEW = {
+    "/usr/lib/clusterbus/clusterbus-relay.pyz": b"new relay",
+    "/etc/clusterbus/password": b"secret",
+    "/usr/libexec/clusterbus/capture.py": CAPTURE,
+    "/usr/libexec/clusterbus/capture-gpfs": b"#!/usr/bin/python3 -IS\n# new\n",
+}
+SHARED = {
+    "version": "0.1.0",
+    "user": {"name": "clusterbus", "comment": "x", "home": "/", "shell": "/sbin/nologin"},
+    "folders": [
+        {"path": f"/var/spool/clusterbus{each}", "mode": 0o2770, "owner": "root", "group": "clusterbus"}
+        for each in ("", "/tmp", "/new", "/bad", "/kept")
+    ],
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder in the stead of a node, whose group clusterbus has a number of its own."""
+    folder = tmp_path / "node"
+    (folder / "etc").mkdir(parents=True)
+    (folder / "etc" / "group").write_text("root:x:0:\nclusterbus:x:4242:\n")
+    return folder
+
+
+def bundle(files, mode="install", root="", version="0.1.0"):
+    shared = part({**SHARED, "mode": mode, "version": version}, _files(files), files)
+    return shared + part({"node": "n1", "root": str(root)}, [])
+
+
+def _files(files):
+    return [
+        File(path, content, 0o755 if "libexec" in path else 0o640, group="clusterbus" if "/etc/" in path else "root")
+        for path, content in files.items()
+    ]
+
+
+def node_of(root, files):
+    stream = io.BytesIO(bundle(files))
+    shared, own = installer.Part(stream), installer.Part(stream)
+    return installer.Node(installer.Place(str(root)), shared.header, shared.files + own.files)
+
+
+def install(root, files):
+    node = node_of(root, files)
+    installation = installer.Installation(node)
+    installation.run()
+    return installation, node
+
+
+def content_of(root, files):
+    return {path: (root / path[1:]).read_bytes() if (root / path[1:]).exists() else None for path in files}
+
+
+def asides(root):
+    return [path.name for path in root.rglob("*") if ".clusterbus-" in path.name]
+
+
+def test_what_is_put_there_is_there_with_owner_and_mode(root):
+    installation, node = install(root, NEW)
+
+    password = (root / "etc/clusterbus/password").stat()
+    assert content_of(root, NEW) == NEW
+    assert node.differences() == []
+    assert set(NEW) < set(installation.did)
+    assert password.st_mode & 0o7777 == 0o640
+    assert (password.st_uid, password.st_gid) == ((0, 4242) if os.geteuid() == 0 else (os.geteuid(), os.getegid()))
+    assert (root / "var/spool/clusterbus/new").stat().st_mode & 0o7777 == 0o2770
+    assert (root / "usr/lib/clusterbus/installed.json").stat().st_mode & 0o7777 == 0o600
+    assert asides(root) == []
+
+
+def test_only_what_differs_is_written(root):
+    install(root, OLD)
+    before = {path: (root / path[1:]).stat().st_ino for path in OLD}
+    changed = {**OLD, "/usr/libexec/clusterbus/capture-gpfs": NEW["/usr/libexec/clusterbus/capture-gpfs"]}
+
+    installation, _ = install(root, changed)
+
+    after = {path: (root / path[1:]).stat().st_ino for path in OLD}
+    assert [path for path in OLD if before[path] != after[path]] == ["/usr/libexec/clusterbus/capture-gpfs"]
+    assert installation.did == ["/usr/libexec/clusterbus/capture-gpfs", installer.RECORD]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda path: path.chmod(0o777), "has mode 0777 instead of 0755"),
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b"other"), "has other content"),
+        (lambda path: (path.unlink(), path.symlink_to("/bin/true")), "is no regular file"),
+        (lambda path: (path.parent / "capture.py.clusterbus-old").touch(), "an installation was broken off"),
+    ],
+    ids=["mode", "missing", "content", "link", "leftover"],
+)
+def test_what_was_changed_by_hand_is_found_and_mended(root, spoil, why):
+    install(root, NEW)
+    spoil(root / installer.CAPTURE[1:])
+
+    found = node_of(root, NEW).differences()
+    install(root, NEW)
+
+    assert found == [(installer.CAPTURE, why)]
+    assert node_of(root, NEW).differences() == []
+    assert not (root / installer.CAPTURE[1:]).is_symlink()
+
+
+def test_a_folder_that_others_may_write_is_no_place_for_what_root_runs(root):
+    (root / "usr/libexec/clusterbus").mkdir(parents=True)
+    (root / "usr/libexec/clusterbus").chmod(0o777)
+
+    with pytest.raises(installer.Failed, match="others than its owner may write there"):
+        install(root, NEW)
+
+    assert content_of(root, NEW) == dict.fromkeys(NEW)
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_where_a_rename_fails_all_is_as_it_was(root, monkeypatch, at):
+    install(root, OLD)
+    rename, count = os.rename, iter(range(1, 100))
+
+    def failing(source, target):
+        if source.endswith(installer.NEW) and next(count) == at:
+            raise OSError(5, "Input/output error", target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        install(root, NEW)
+    monkeypatch.undo()
+
+    assert content_of(root, OLD) == OLD
+    assert not (root / "etc/clusterbus/password").exists()
+    assert asides(root) == []
+    assert node_of(root, OLD).differences() == []
+
+
+def test_a_capture_that_stores_nothing_is_not_put_there(root):
+    install(root, OLD)
+    broken = {**NEW, installer.CAPTURE: b"#!/usr/bin/python3 -IS\n"}
+
+    with pytest.raises(installer.Failed, match="capture stores nothing here"):
+        install(root, broken)
+
+    assert content_of(root, OLD) == OLD
+    assert asides(root) == []
+
+
+def test_two_installations_do_not_meet(root):
+    install(root, OLD)
+    fd = os.open(root / "usr/libexec/clusterbus", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+    with pytest.raises(installer.Failed, match="another installation"):
+        installer.do("install", node_of(root, NEW))
+
+    os.close(fd)
+    assert content_of(root, OLD) == OLD
+
+
+# Counts the calls that change something, and ends itself with the n-th; then does all of it once more.
+KILLS = """
+import io, json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.unit.shim import test_installer as given
+from shim import installer
+
+installer.Installation._try = lambda self: None
+CALLS = ("open", "rename", "link", "unlink", "fsync", "fchown", "fchmod", "mkdir", "rmdir")
+ORIGINAL = {name: getattr(os, name) for name in CALLS}
+
+def dying(n):
+    left = [n]
+    for name, call in ORIGINAL.items():
+        def counted(*given, call=call, **named):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), 9)
+            return call(*given, **named)
+        setattr(os, name, counted)
+
+folder, killed, whole = Path(sys.argv[2]), 0, True
+for n in range(1, 1000):
+    root = folder / str(n)
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/group").write_text("clusterbus:x:4242:\\n")
+    given.install(root, given.OLD)
+    child = os.fork()
+    if child == 0:
+        dying(n)
+        given.install(root, given.NEW)
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    there = given.content_of(root, given.NEW)
+    for path, content in there.items():
+        assert content in (given.OLD.get(path), given.NEW[path]), (n, path)
+        assert content is not None or path not in given.OLD, (n, path)
+    given.install(root, given.NEW)
+    assert given.content_of(root, given.NEW) == given.NEW, n
+    assert given.node_of(root, given.NEW).differences() == [], n
+    assert given.asides(root) == [], n
+    killed += ended == -9
+    if ended == 0:
+        break
+print(killed)
+"""
+
+
+def test_killed_at_any_moment_each_file_is_the_old_or_the_new_one_and_the_next_run_finishes(tmp_path):
+    command = [sys.executable, "-c", KILLS, str(ROOT), str(tmp_path)]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 50
+
+
+def test_what_was_killed_is_as_before_when_the_next_run_fails(root):
+    install(root, OLD)
+    # As a kill leaves it after the first of the renames.
+    path = root / installer.CAPTURE[1:]
+    os.link(path, f"{path}{installer.OLD}")
+    path.with_name("x").write_bytes(NEW[installer.CAPTURE])
+    path.with_name("x").rename(path)
+
+    with pytest.raises(installer.Failed, match="capture stores nothing"):
+        install(root, {**NEW, installer.CAPTURE: b"#!/usr/bin/python3 -IS\n# third\n"})
+
+    assert content_of(root, OLD) == OLD
+
+
+def test_removed_is_what_was_put_there_and_nothing_else(root):
+    install(root, NEW)
+    (root / "etc/clusterbus/clusterbus.yaml").write_text("ours: not")
+    (root / "usr/libexec/clusterbus/__pycache__").mkdir()
+    (root / "usr/libexec/clusterbus/__pycache__/capture.cpython-311.pyc").touch()
+
+    answer = installer.do("remove", node_of(root, NEW))
+
+    left = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    assert left == ["etc/clusterbus/clusterbus.yaml", "etc/group"]
+    assert not (root / "usr/libexec/clusterbus").exists()
+    assert not (root / "var/spool/clusterbus").exists()
+    assert answer["kept"] == []
+
+
+def test_records_that_nobody_has_and_what_was_changed_stay(root):
+    install(root, NEW)
+    (root / "var/spool/clusterbus/new/record.json").write_text("{}")
+    (root / "usr/libexec/clusterbus/capture-gpfs").write_text("by hand")
+
+    answer = installer.do("remove", node_of(root, NEW))
+
+    assert answer["kept"] == [
+        "/usr/libexec/clusterbus/capture-gpfs: it was changed since",
+        "/var/spool/clusterbus: it holds 1 files that nobody has yet",
+    ]
+    assert (root / "var/spool/clusterbus/new/record.json").exists()
+    assert not (root / "usr/libexec/clusterbus/capture.py").exists()
+
+
+def test_what_an_earlier_release_put_there_is_removed_too(root):
+    install(root, {**NEW, "/usr/lib/clusterbus/earlier": b"x"})
+
+    installer.do("remove", node_of(root, NEW))
+
+    assert not (root / "usr/lib/clusterbus").exists()
+
+
+def run(python, sent):
+    program = (ROOT / "shim" / "installer.py").read_bytes()
+    boot = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"
+    return subprocess.run(
+        [python, "-IS", "-c", boot],
+        input=b"%d\n" % len(program) + program + sent,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"), [(-3, "arrived damaged"), (40, "cut off, or is none")], ids=["content", "header"]
+)
+def test_a_bundle_that_is_cut_off_changes_nothing(root, cut, words):
+    shared = part({**SHARED, "mode": "install"}, _files(NEW), NEW)
+
+    ended = run(sys.executable, shared[:cut])
+
+    assert ended.returncode == 1
+    assert words in json.loads(ended.stdout)["error"]
+    assert content_of(root, NEW) == dict.fromkeys(NEW)
+
+
+def test_it_does_its_work_on_every_interpreter_that_is_here(root):
+    for version, python in interpreters().items():
+        capture = CAPTURE + f"# {version}\n".encode()
+        ended = run(python, bundle({**NEW, installer.CAPTURE: capture}, root=root))
+
+        answer = json.loads(ended.stdout)
+        assert (ended.returncode, ended.stderr, answer["differs"]) == (0, b"", []), version
+        assert answer["python"].startswith(f"{version}."), version
+        assert (root / installer.CAPTURE[1:]).read_bytes() == capture
+
+
+def interpreters():
+    found = {}
+    folders = [Path(each) for each in os.environ.get("PATH", "").split(":") if not each.endswith("shims")]
+    folders += Path(sys.base_prefix).parent.glob("*/bin")
+    for path in sorted(each for folder in folders for each in folder.glob("python3.*")):
+        minor = path.name.removeprefix("python3.")
+        if minor.isdigit() and int(minor) >= 6 and os.access(path, os.X_OK):
+            found.setdefault(f"3.{minor}", str(path))
+    return found or {f"3.{sys.version_info.minor}": sys.executable}
+
+
+def test_nothing_in_it_needs_more_than_python_3_6():
+    command = [sys.executable, "-c", "import vermin; vermin.main()", "--no-tips", "-t=3.6-", "--violations"]
+
+    ended = subprocess.run(
+        [*command, str(ROOT / "shim" / "installer.py")], capture_output=True, check=False, timeout=60, text=True
+    )
+
+    assert ended.returncode == 0, ended.stdout
+
+
+class Fake(installer.Place):
+    """A machine, as it would be: commands are noted, and fail where they are told to."""
+
+    def __init__(self, folder, failing=""):
+        super().__init__("")
+        self.folder, self.failing, self.commands = folder, failing, []
+
+    def path(self, path):
+        return f"{self.folder}{path}"
+
+    def has_systemd(self):
+        return True
+
+    def owner(self, name):
+        return os.geteuid()
+
+    def group(self, name):
+        return os.getegid() if name == "root" or any("sysusers" in each for each in self.commands) else None
+
+    def command(self, words):
+        line = " ".join(words)
+        self.commands.append(line)
+        if words[0] == sys.executable:
+            return super().command(words)
+        said = {"is-active": "active", "is-enabled": "enabled"}.get(words[1], "")
+        return (1, "it said no") if self.failing and self.failing in line else (0, said)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The files that nodes really get, with the relay that runs."""
+    return {each.path: each.content for each in release().files}
+
+
+def machine(folder, files, failing=""):
+    place = Fake(folder, failing)
+    stream = io.BytesIO(part({**SHARED, "mode": "install"}, _files(files), files))
+    shared = installer.Part(stream)
+    return place, installer.Node(place, shared.header, shared.files)
+
+
+def test_on_a_machine_users_are_made_the_relay_is_tried_and_started(tmp_path, shipped):
+    place, node = machine(tmp_path, shipped)
+
+    installer.Installation(node).run()
+
+    tried = next(each for each in place.commands if "clusterbus-relay.pyz" in each)
+    began = [each for each in place.commands if each.startswith("systemctl") and "is-" not in each]
+    assert any(each.startswith("systemd-sysusers --inline u clusterbus") for each in place.commands)
+    assert tried.endswith("--help")
+    assert place.commands.index(tried) < place.commands.index("systemctl daemon-reload")
+    assert began == [
+        "systemctl daemon-reload",
+        "systemctl enable clusterbus-relay.service",
+        "systemctl restart clusterbus-relay.service",
+    ]
+
+
+def test_where_the_new_relay_does_not_start_the_old_one_is_started_again(tmp_path):
+    place, node = machine(tmp_path, {k: v for k, v in OLD.items() if k != installer.RELAY})
+    installer.Installation(node).run()
+    files = {**NEW, "/usr/lib/systemd/system/clusterbus-relay.service": b"[Unit]\n"}
+    del files[installer.RELAY]
+
+    place, node = machine(tmp_path, files, "restart")
+    place.commands.append("systemd-sysusers")
+    with pytest.raises(installer.Failed, match=r"systemctl restart clusterbus-relay\.service: it said no"):
+        installer.Installation(node).run()
+
+    there = content_of(tmp_path, files)
+    assert there[installer.CAPTURE] == OLD[installer.CAPTURE]
+    assert there["/etc/clusterbus/password"] is None
+    assert place.commands[-2:] == ["systemctl disable --now clusterbus-relay.service", "systemctl daemon-reload"]
+
+
+def test_a_relay_that_this_python_cannot_run_is_not_put_there(tmp_path):
+    _, node = machine(tmp_path, {installer.RELAY: b"no archive"})
+
+    with pytest.raises(installer.Failed, match="the relay does not run here"):
+        installer.Installation(node).run()
+
+    assert not (tmp_path / installer.RELAY[1:]).exists()
+
+
+def test_checksums_in_the_record_are_those_of_the_files(root):
+    install(root, NEW)
+
+    record = json.loads((root / installer.RECORD[1:]).read_bytes())
+
+    assert record["files"] == {path: hashlib.sha256(content).hexdigest() for path, content in NEW.items()}
