@@ -8,21 +8,22 @@ bin := $(venv)/bin
 ready := $(venv)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench packages clean
 
 help:
 	@echo "make demo    shows the way of events, live, on twelve simulated nodes and a real RabbitMQ"
 	@echo "make test    runs all tests, against a real RabbitMQ"
 	@echo "make check   what takes under a minute: format, lint, types, unit tests"
 	@echo "make bench   measures, each row beside a peer"
+	@echo "make packages  builds deb and rpm of the node's files into dist/"
 	@echo "make clean   removes what these made"
 
 demo: $(ready)
 	@$(bin)/clusterbus demo
 
-# strace makes disks hang in the tests; it is installed with the broker, where that is ours to do.
+# strace makes disks hang in the tests, systemd judges the units; they are installed with the broker, where that is ours to do.
 test: $(ready)
-	@$(bin)/python -m router.broker.private strace
+	@$(bin)/python -m router.broker.private strace systemd
 	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
 
 check: $(ready)
@@ -34,6 +35,10 @@ check: $(ready)
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(bin)/python -m tests.benchmarks
+
+# The time of the last change, so that the same sources make the same bytes.
+packages: $(ready)
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --pretty=%ct 2>/dev/null)} $(bin)/python -m router.packages --to dist
 
 clean:
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import durations, events, records, topics
+from . import admitting, durations, events, records, topics
 from .broker import Arrival, Broker, Message, Settlement
 from .broker.topology import HISTORY, INGRESS
 from .catalogue import Catalogues
@@ -30,12 +30,17 @@ from .command import (
     say,
     topology,
 )
+from .deploying import nodes_app
 from .errors import Refused
+from .registering import callbacks_app
 from .service import Router
 from .state import State
 
 broker_app = typer.Typer(help="The broker's side: exchanges, queues, bindings.", no_args_is_help=True)
 app.add_typer(broker_app, name="broker")
+app.add_typer(nodes_app, name="nodes")
+app.add_typer(callbacks_app, name="callbacks")
+broker_app.command("users")(admitting.users)
 
 
 @app.command("router")

@@ -7,10 +7,10 @@ another's name.  `clusterbus broker users` prints what is made here, or applies 
 from __future__ import annotations
 
 import hashlib
-import os
+import hmac
 import re
-from base64 import b64encode
-from collections.abc import Callable, Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,6 +26,9 @@ _SUBSCRIPTIONS = r"clusterbus\.sub\.[^.]+"
 
 CONNECTIONS, CHANNELS = 4, 8
 """A node's at the most: one it uses, one it is leaving, and as much again for whoever repairs it."""
+
+
+HASHING = "rabbit_password_hashing_sha256"
 
 
 class Role(Enum):
@@ -53,18 +56,17 @@ def definitions(
     *,
     vhost: str = "/",
     cluster: str | None = None,
-    salt: Callable[[], bytes] = lambda: os.urandom(4),
 ) -> dict[str, Any]:
     """Return RabbitMQ's definitions of *users* with their rights in *vhost*, and nothing else.
 
     With a *cluster* the nodes may only speak for nodes of that cluster.  Importing them replaces the rights of users
-    that are there, and touches nobody else's.  Raises SettingsError.
+    that are there, and touches nobody else's.  The same users make the same definitions.  Raises SettingsError.
     """
     known = list(users)
     _check(known, cluster)
     return {
         "vhosts": [{"name": vhost}],
-        "users": [_user(each, salt) for each in known],
+        "users": [_user(each) for each in known],
         "permissions": [{"user": each.name, "vhost": vhost} | _permissions(each.role) for each in known],
         "topic_permissions": [
             {"user": each.name, "vhost": vhost} | topics
@@ -119,11 +121,29 @@ def password_hash(password: str, salt: bytes) -> str:
     return b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def _user(user: User, salt: Callable[[], bytes]) -> dict[str, Any]:
+def fits(password: str, kept: str) -> bool:
+    """Say whether *kept*, as RabbitMQ keeps passwords by SHA-256, is of *password*.
+
+    >>> fits("test12", "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"), fits("test12", "")
+    (True, False)
+    """
+    try:
+        salt = b64decode(kept, validate=True)[:4]
+    except ValueError:
+        return False
+    return len(salt) == 4 and hmac.compare_digest(password_hash(password, salt), kept)  # noqa: PLR2004 - RabbitMQ's
+
+
+def _salt(user: User) -> bytes:
+    # Not by chance: what is printed twice is the same then.  Nobody else has it, since the name is in it.
+    return hashlib.sha256(f"clusterbus salt\0{user.name}\0{user.password}".encode()).digest()[:4]
+
+
+def _user(user: User) -> dict[str, Any]:
     return {
         "name": user.name,
-        "password_hash": password_hash(user.password, salt()) if user.password is not None else "",
-        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "password_hash": password_hash(user.password, _salt(user)) if user.password is not None else "",
+        "hashing_algorithm": HASHING,
         "tags": [],
         "limits": {"max-connections": CONNECTIONS, "max-channels": CHANNELS} if user.role is Role.NODE else {},
     }

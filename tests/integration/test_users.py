@@ -115,6 +115,8 @@ def test_a_foreign_key_in_a_cc_header_is_refused_by_4_and_seen_by_the_router_on_
     [
         lambda channel: channel.basic_get(names.INGRESS),
         lambda channel: channel.basic_get(names.EVENTS),
+        lambda channel: channel.basic_consume(names.INGRESS, lambda *_: None),
+        lambda channel: channel.exchange_bind(names.INGRESS, names.EVENTS, "#"),
         lambda channel: next(channel.consume(names.HISTORY)),
         lambda channel: channel.queue_declare("clusterbus.sub.mine", durable=True),
         lambda channel: channel.queue_declare("", exclusive=True),
@@ -130,7 +132,17 @@ def test_a_foreign_key_in_a_cc_header_is_refused_by_4_and_seen_by_the_router_on_
         lambda channel: channel.basic_publish("", names.INGRESS, b"{}"),
     ],
     ids=[
-        *("get-ingress", "get-events", "read-history", "declare-queue", "own-queue", "declare-exchange", "redeclare"),
+        *(
+            "get-ingress",
+            "get-events",
+            "consume-ingress",
+            "bind-exchanges",
+            "read-history",
+            "declare-queue",
+            "own-queue",
+            "declare-exchange",
+            "redeclare",
+        ),
         *("bind", "unbind", "purge", "delete-queue", "delete-exchange", "events", "rejected", "default-exchange"),
     ],
 )
@@ -296,10 +308,13 @@ def test_a_password_is_in_no_definition_and_no_repr():
     assert "s3cret" not in f"{user!r} {definitions([user])}"
 
 
-def test_the_salt_is_another_each_time():
-    user = User("nsd01", Role.NODE, "s3cret")
+def test_definitions_are_the_same_each_time_and_no_two_users_share_a_salt():
+    users = [User("nsd01", Role.NODE, "s3cret"), User("nsd02", Role.NODE, "s3cret")]
 
-    assert definitions([user])["users"] != definitions([user])["users"]
+    hashes = [each["password_hash"] for each in definitions(users)["users"]]
+
+    assert definitions(users) == definitions(users)
+    assert hashes[0][:5] != hashes[1][:5]
 
 
 def test_a_program_that_may_not_declare_waits_on_one_connection_until_somebody_has(

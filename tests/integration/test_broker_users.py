@@ -1,0 +1,457 @@
+"""`clusterbus broker users` at a real broker: what it makes, what it mends, and whom it leaves alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pika
+import pika.exceptions
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from consumers.readiness import wait_served
+from consumers.store import Store, audit
+from router import admitting
+from router.broker import topology as names
+from router.broker.administrators import Control
+from router.broker.grants import Grants, commands
+from router.broker.private.node import installed_server
+from router.broker.session import Session
+from router.broker.users import Role, User
+from router.errors import BrokerError, Refused, SettingsError, Unreachable
+from router.settings import load
+from tests.flow import AUDIT, CAPTURE, Running
+from tests.rabbit import RabbitAdmin, SharedBroker
+from tests.waiting import wait_for
+
+LIMIT = 60
+
+app = typer.Typer()
+app.command("users")(admitting.users)
+
+
+@app.callback()
+def root(context: typer.Context, settings: Annotated[Path, typer.Option()]) -> None:
+    context.obj = load(settings, environment={})
+
+
+@dataclass
+class Site:
+    """A virtual host, and what `clusterbus broker users` is told of it."""
+
+    folder: Path
+    url: str
+    management: str
+    password: Path
+    admin: RabbitAdmin
+    vhost: str
+    suffix: str = ""
+    said: list[str] = field(default_factory=list)
+
+    def node(self, number: int) -> str:
+        return f"nsd0{number}-{self.suffix}"
+
+    def program(self, role: str) -> str:
+        return f"{self.suffix}-{role}"
+
+    @property
+    def nodes(self) -> str:
+        return f"nsd[01-02]-{self.suffix}"
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "clusterbus.yaml"
+
+    def write_settings(self, **broker: Any) -> None:
+        told = {
+            "broker": {
+                "url": self.url,
+                "prefix": self.suffix,
+                "secrets": str(self.folder / "users"),
+                "management": self.management,
+                "management_password_file": str(self.password),
+                **broker,
+            },
+            "nodes": {"secrets": str(self.folder / "nodes"), "relay": {"cluster": "prod"}},
+        }
+        # JSON is YAML.
+        self.settings.write_text(json.dumps(told))
+
+    def run(self, *words: str, code: int = 0) -> list[dict[str, Any]]:
+        """Run the command; return its JSON lines."""
+        result = CliRunner().invoke(app, ["--settings", str(self.settings), "users", *words, "--json"])
+        self.said += [result.stdout, result.stderr]
+        if result.exception and not isinstance(result.exception, SystemExit):
+            self.said.append(str(result.exception))
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def secret(self, user: str) -> str:
+        (found,) = self.folder.glob(f"*/{user}/password")
+        return found.read_text().rstrip("\n")
+
+    def secrets(self) -> list[str]:
+        return [path.read_text().strip() for path in self.folder.glob("*/*/password*")]
+
+    def url_of(self, user: str) -> str:
+        parts = urllib.parse.urlsplit(self.url)
+        return parts._replace(netloc=f"{user}:{self.secret(user)}@{parts.hostname}:{parts.port}").geturl()
+
+    def connect(self, user: str, password: str | None = None) -> pika.BlockingConnection:
+        parameters = pika.URLParameters(self.url)
+        parameters.credentials = pika.PlainCredentials(user, password or self.secret(user))
+        return pika.BlockingConnection(parameters)
+
+    def publish(self, user: str, key: str, exchange: str = names.INGRESS) -> None:
+        connection = self.connect(user)
+        try:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish(exchange, key, b"{}", pika.BasicProperties(user_id=user), mandatory=True)
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    def there(self) -> dict[str, Any]:
+        """What the broker has of our users."""
+        found = self.admin.call("GET", "definitions")
+        ours = {each["name"]: each for each in found["users"] if self.suffix in each["name"]}
+        for kind in ("permissions", "topic_permissions"):
+            for each in found[kind]:
+                if each["user"] in ours:
+                    ours[each["user"]].setdefault(kind, []).append(each)
+        return ours
+
+
+@pytest.fixture
+def site(tmp_path: Path, broker: SharedBroker, rabbit_admin: RabbitAdmin, vhost: str) -> Iterator[Site]:
+    parts = urllib.parse.urlsplit(broker.http_url)
+    password = tmp_path / "administrator"
+    password.write_text(f"{urllib.parse.unquote(parts.password or 'guest')}\n")
+    management = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
+    site = Site(
+        tmp_path, broker.vhost_url(vhost), management, password, rabbit_admin, vhost, vhost.removeprefix("test-")
+    )
+    site.write_settings()
+    yield site
+    for user in site.there():
+        rabbit_admin.delete_user(user)
+    secrets = [*site.secrets(), password.read_text().strip()]
+    assert not [each for each in site.said if any(len(secret) > 8 and secret in each for secret in secrets)]
+
+
+@pytest.fixture
+def set_up(site: Site) -> Site:
+    """Users are there, and the topology, by the operator's."""
+    site.run(site.nodes, "--apply")
+    with Session(site.url_of(site.program("operator")), name="clusterbus broker setup") as session:
+        session.declare(names.base())
+    return site
+
+
+def environments() -> Iterator[list[str]]:
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            yield each.read_text(errors="replace").split("\0")
+
+
+def does(lines: list[dict[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        found.setdefault(line["does"], []).extend(line["users"])
+    return found
+
+
+def refused(call: Callable[[], Any]) -> bool:
+    with pytest.raises((pika.exceptions.ChannelClosedByBroker, pika.exceptions.AMQPConnectionError)):
+        call()
+    return True
+
+
+def test_nothing_is_touched_until_it_is_applied_and_then_nothing_is_left_to_do(site: Site):
+    everybody = {site.node(1), site.node(2), *(site.program(each) for each in ("router", "consumer", "operator"))}
+
+    assert set(does(site.run(site.nodes))["add"]) == everybody
+    assert (site.there(), site.secrets()) == ({}, [])
+
+    assert set(does(site.run(site.nodes, "--apply"))["add"]) == everybody
+    there, secrets = site.there(), site.secrets()
+    assert set(there) == everybody
+
+    assert set(does(site.run(site.nodes, "--apply"))["keep"]) == everybody
+    assert set(does(site.run(site.nodes))["keep"]) == everybody
+    assert (site.there(), site.secrets()) == (there, secrets)
+
+
+def test_a_node_that_was_applied_publishes_its_own_records_and_nothing_else(set_up: Site):
+    me, other = set_up.node(1), set_up.node(2)
+
+    set_up.publish(me, f"gpfs.prod.mount.{me}")
+
+    assert refused(lambda: set_up.publish(me, f"gpfs.prod.mount.{other}"))
+    assert refused(lambda: set_up.publish(me, f"gpfs.test.mount.{me}"))
+    assert refused(lambda: set_up.publish(me, f"gpfs.prod.x.mount.-.{me}", names.EVENTS))
+    assert refused(lambda: set_up.publish(me, names.INGRESS, ""))
+    for attempt in (
+        lambda channel: channel.basic_get(names.INGRESS),
+        lambda channel: channel.queue_declare("mine"),
+        lambda channel: channel.queue_bind(names.INGRESS, names.EVENTS, "#"),
+    ):
+        connection = set_up.connect(me)
+        assert refused(partial(attempt, connection.channel()))
+        connection.close()
+
+
+def test_what_was_changed_by_hand_is_seen_and_mended_and_nobody_else_is_touched(set_up: Site):
+    me, other, router = set_up.node(1), set_up.node(2), set_up.program("router")
+    before = set_up.there()
+    set_up.admin.call("DELETE", "topic-permissions", set_up.vhost, me)
+    set_up.admin.call("PUT", "users", other, body={"password": "known to many", "tags": ""})
+    rights = {"configure": ".*", "write": ".*", "read": ".*"}
+    set_up.admin.call("PUT", "permissions", set_up.vhost, router, body=rights)
+
+    found = {line["users"][0]: line["what"] for line in set_up.run(set_up.nodes) if line["does"] == "change"}
+    set_up.run(set_up.nodes, "--apply")
+
+    assert found == {me: ["topics"], other: ["password"], router: ["rights"]}
+    assert set_up.there() == before
+    assert refused(lambda: set_up.publish(me, f"gpfs.prod.mount.{other}"))
+
+
+def test_a_rotated_password_opens_and_the_old_one_does_not_and_connections_stay(set_up: Site):
+    me, other = set_up.node(1), set_up.node(2)
+    old, before = set_up.secret(me), set_up.there()
+    connection = set_up.connect(me)
+
+    lines = set_up.run("--rotate", me, "--apply")
+
+    assert does(lines) == {"change": [me]}
+    assert set_up.secret(me) != old
+    connection.channel().basic_publish(names.INGRESS, f"gpfs.prod.mount.{me}", b"{}")
+    connection.close()
+    set_up.connect(me).close()
+    with pytest.raises(BrokerError), Session(set_up.url_of(me).replace(set_up.secret(me), old), name="old"):
+        pass
+    assert set_up.there()[other] == before[other]
+    assert f"clusterbus nodes deploy '{me}'" in set_up.said[-1]
+
+
+def test_a_node_that_left_loses_its_connections_its_user_and_its_password(set_up: Site):
+    me, router = set_up.node(1), set_up.program("router")
+    connection = set_up.connect(me)
+
+    assert does(set_up.run("--remove", me)) == {"remove": [me]}
+    set_up.connect(me).close()
+    assert does(set_up.run("--remove", me, "--apply")) == {"remove": [me]}
+
+    with pytest.raises(pika.exceptions.ConnectionClosed):
+        connection.process_data_events(time_limit=20)
+    assert set(set_up.there()) & {me, router} == {router}
+    assert not (set_up.folder / "nodes" / me).exists()
+    assert does(set_up.run("--remove", me, "--apply")) == {"gone": [me]}
+    with pytest.raises(Refused, match="other rights than a node has"):
+        set_up.run("--remove", router, "--apply")
+
+
+def test_somebody_elses_user_is_not_taken_over(site: Site):
+    site.admin.call("PUT", "users", site.node(1), body={"password": "theirs", "tags": "monitoring"})
+    before = site.there()
+
+    with pytest.raises(Refused, match=f"{site.node(1)} is there as monitoring"):
+        site.run(site.nodes, "--apply")
+
+    assert (site.there(), site.secrets()) == (before, [])
+
+
+def test_definitions_that_are_imported_by_hand_are_what_is_applied(site: Site):
+    file = site.folder / "definitions.json"
+    site.run(site.nodes, "--print", "definitions", "--to", str(file))
+
+    assert not [each for each in site.secrets() if each in file.read_text()]
+    site.admin.call("POST", "definitions", body=json.loads(file.read_text()))
+
+    assert set(does(site.run(site.nodes))) == {"keep"}
+    assert site.run(site.nodes, "--print", "definitions") == [json.loads(file.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"management": "http://admin@127.0.0.1:9"}, Unreachable, "127.0.0.1:9 does not answer"),
+        ({"management": "http://nobody@{place}"}, Refused, "does not take nobody for an administrator"),
+        ({"management": "http://admin:in-the-open@{place}"}, SettingsError, "management_password_file"),
+        ({"management": "ftp://admin@{place}"}, SettingsError, "is not https://ADMINISTRATOR@HOST"),
+        ({"management_password_file": "/nowhere/password"}, SettingsError, "management_password_file: .*No such file"),
+        ({"management": None, "control": ["/nowhere/ctl"]}, Unreachable, "set broker.control or broker.management"),
+        ({"management": None, "control": ["false"]}, Refused, "false export_definitions ended with 1"),
+    ],
+    ids=["closed", "stranger", "password", "scheme", "no-file", "no-control", "failing-control"],
+)
+def test_what_cannot_be_asked_is_named_and_nothing_is_made(site: Site, settings: dict[str, Any], error, words: str):
+    place = urllib.parse.urlsplit(site.management).netloc.rpartition("@")[2]
+    site.write_settings(**{n: v.format(place=place) if isinstance(v, str) else v for n, v in settings.items()})
+
+    with pytest.raises(error, match=words) as failed:
+        site.run(site.nodes, "--apply")
+
+    assert "in-the-open" not in str(failed.value)
+    assert (site.there(), site.secrets()) == ({}, [])
+
+
+def test_without_a_broker_to_ask_the_plan_says_so_and_is_what_is_wanted(site: Site):
+    site.write_settings(management=None, control=["/nowhere/ctl"])
+
+    assert list(does(site.run(site.nodes))) == ["add"]
+    assert "not compared with what is there" in site.said[-1]
+
+
+def test_the_cluster_itself_says_which_nodes_there_are_and_who_left(set_up: Site):
+    me, other = set_up.node(1), set_up.node(2)
+    header = "mmlscluster:clusterNode:HEADER:version:reserved:reserved:nodeNumber:daemonNodeName:ipAddress"
+    rows = (
+        f"{header}:adminNodeName:designation:\nmmlscluster:clusterNode:0:1:::1:{me}.x:10.0.0.1:{me.upper()}.x:quorum:\n"
+    )
+    program = set_up.folder / "bin" / "mmlscluster"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nprint({rows!r}, end='')\n")
+    program.chmod(0o755)
+    told = json.loads(set_up.settings.read_text()) | {"gpfs": {"commands": str(program.parent)}}
+    set_up.settings.write_text(json.dumps(told))
+
+    lines = set_up.run()
+
+    assert me in does(lines)["keep"]
+    assert other not in does(lines)["keep"]
+    assert f"{other}: in no cluster any more; take them away with --remove '{other}'" in set_up.said[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--print", "commands", "--apply"],
+        ["--to", "x"],
+        ["--rotate", "nsd01", "--certificates"],
+        ["nsd01", "--rotate", "n2"],
+    ],
+    ids=["print-apply", "to", "rotate-certificates", "rotate-others"],
+)
+def test_options_that_contradict_one_another_are_refused(site: Site, words: list[str]):
+    site.run(*words, code=2)
+
+
+@pytest.mark.parametrize("word", ["nsd01;id", "$(id)", "../etc", "-x", "[", "nsd_01"])
+def test_what_is_no_node_makes_no_user_and_no_file(site: Site, word: str):
+    with pytest.raises(SettingsError):
+        site.run("--apply", "--", word)
+
+    assert [each.name for each in site.folder.iterdir() if each.is_dir()] == []
+
+
+@pytest.mark.timeout(100)
+def test_rabbitmqctl_does_it_too_and_what_is_printed_runs(site: Site, rabbitmqctl: list[str]):
+    me, secret = site.node(1), "pass word$(id)"
+    file = site.folder / "a password"
+    file.write_text(f"{secret}\n")
+    grants = Grants((User(me, Role.NODE, secret),), site.vhost, "prod")
+    control = Control(rabbitmqctl)
+
+    lines = commands(grants, {me: file}, rabbitmqctl)
+    for line in lines:
+        done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert done.returncode == 0, done.stderr
+        assert secret not in line + done.stdout + done.stderr
+    present = control.definitions()
+    assert [each.does for each in grants.changes(present)] == ["keep"]
+    site.connect(me, secret).close()
+
+    site.admin.call("DELETE", "topic-permissions", site.vhost, me)
+    control.add(grants.steps(present)[0])
+    assert grants.open_nodes(site.admin.call("GET", "definitions")) == []
+    control.remove([me])
+    assert me not in site.there()
+
+
+@pytest.fixture
+def rabbitmqctl(broker: SharedBroker, rabbit_admin: RabbitAdmin) -> list[str]:
+    """The words that run rabbitmqctl for the shared broker."""
+    name = rabbit_admin.call("GET", "overview")["node"]
+    host = name.partition("@")[2]
+    if broker.kind == "container":
+        return ["docker", "exec", "-i", host, "rabbitmqctl"]
+    if broker.kind == "given":
+        pytest.skip("only the host of a given broker has its rabbitmqctl")
+    # Its own environment says where its folder, its cookie and its epmd are.
+    mark = f"RABBITMQ_NODENAME={name}"
+    kept = [
+        each
+        for each in next(filter(lambda each: mark in each, environments()))
+        if each.startswith(("RABBITMQ_", "ERL_", "HOME=", "PATH=", "LANG="))
+    ]
+    server = installed_server()
+    assert server is not None
+    env = shutil.which("env")
+    assert env is not None
+    return [env, "-i", *kept, str(server.with_name("rabbitmqctl"))]
+
+
+@pytest.mark.timeout(100)
+def test_the_real_programs_run_with_their_users_and_nothing_more(set_up: Site, tmp_path: Path):
+    me = set_up.node(1)
+    subscriptions, spool = tmp_path / "subscriptions.yaml", tmp_path / "spool"
+    subscriptions.write_text(AUDIT)
+    for name in ("tmp", "new", "bad", "kept"):
+        (spool / name).mkdir(parents=True)
+    parts = urllib.parse.urlsplit(set_up.url)
+
+    def url(user: str) -> str:
+        return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}").geturl()
+
+    def program(role: str, command: str) -> Running:
+        user = set_up.program(role)
+        environment = {
+            "CLUSTERBUS_BROKER": url(user),
+            "CLUSTERBUS_BROKER_PASSWORD_FILE": str(set_up.folder / "users" / user / "password"),
+            "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path / 'router.db'}",
+            "CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{tmp_path / 'store.db'}",
+            "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(subscriptions),
+        }
+        return Running(command, [sys.executable, "-m", "consumers.cli", command], environment, tmp_path)
+
+    relay = [sys.executable, "-m", "shim.relay", "--spool", str(spool), "--node", me, "--cluster", "prod"]
+    relay += ["--broker", url(me), "--password-file", str(set_up.folder / "nodes" / me / "password")]
+    relay += ["--allow-root", "--run", str(tmp_path)]
+    running = [program("router", "router"), program("consumer", "consume"), Running("relay", relay, {}, tmp_path)]
+    try:
+        for each in running:
+            each.start()
+        capture = [sys.executable, "-IS", str(CAPTURE), "--spool", str(spool), "--node", me, "gpfs", "mount"]
+        wait_served(set_up.url, ["audit"])
+        assert subprocess.run([*capture, "--fsName", "gpfs1"], check=False, timeout=LIMIT).returncode == 0
+        wait_for(lambda: "gpfs.mount" in audited(tmp_path), LIMIT, "the audit has it")
+        wait_for(lambda: not list((spool / "new").iterdir()), LIMIT, "the record is confirmed")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n" + "\n".join(each.words() for each in running)) from None
+    finally:
+        for each in running:
+            each.kill()
+
+
+def audited(folder: Path) -> list[str]:
+    if not (folder / "store.db").exists():
+        return []
+    store = Store(f"sqlite:///{folder / 'store.db'}")
+    try:
+        with store.reading() as transaction:
+            return [each.event for each in audit.find(transaction)]
+    finally:
+        store.close()
