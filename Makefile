@@ -21,9 +21,9 @@ help:
 demo: $(ready)
 	@$(bin)/clusterbus demo
 
-# strace makes disks hang in the tests, systemd judges the units; they are installed with the broker, where that is ours to do.
+# strace makes disks hang in the tests, systemd judges the units, rpm takes packages; they are installed with the broker, where that is ours to do.
 test: $(ready)
-	@$(bin)/python -m router.broker.private strace systemd
+	@$(bin)/python -m router.broker.private strace systemd rpm
 	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
 
 check: $(ready)

@@ -5,10 +5,8 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 from router.broker.asking import Facts
 from router.broker.session import Session
@@ -18,32 +16,20 @@ from router.errors import BrokerError, SettingsError, StateError
 from router.sections import Settings
 from router.state import State
 
-from . import check, letters
+from . import check, letters, surveys
 from .errors import StoreError
+from .findings import Finding, Verdict
 from .store import Store, audit
-
-Verdict = Literal["good", "look", "wrong"]
 
 _OLD = timedelta(minutes=5)
 _MANY = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: the *verdict*, what was *seen*, and what to do."""
-
-    part: str
-    verdict: Verdict
-    seen: str
-    advice: str = ""
-    unreachable: bool = False
 
 
 Known = Mapping[str, Facts | None]
 """What the broker knows of each queue, None where it is not there."""
 
 
-PARTS = frozenset({"spool", "relay", "subscriptions", "broker", "router", "store"})
+PARTS = frozenset({"spool", "relay", "subscriptions", "broker", "router", "store", "callbacks", "nodes"})
 """What can be looked at by itself."""
 
 
@@ -60,7 +46,7 @@ def examine(
         yield from relay(settings.shim.spool)
     names: list[str] = []
     if "subscriptions" in parts:
-        report = check.check(files or [settings.consumers.subscriptions], Catalogues.shipped())
+        report = check.check(files or [settings.consumers.subscriptions], Catalogues.shipped(), settings)
         for each in report.mistakes:
             yield Finding("subscriptions", "wrong", str(each), "mend it; the consumers keep out until then")
         names = [each.name for each in report.subscriptions.subscriptions] if report.subscriptions else []
@@ -73,6 +59,9 @@ def examine(
         yield from state(settings.router.state)
     if "store" in parts:
         yield from store(settings.consumers.store)
+    if surveys.is_of_cluster(settings):
+        yield from surveys.callbacks(settings) if "callbacks" in parts else ()
+        yield from surveys.nodes(settings) if "nodes" in parts else ()
 
 
 def _asked(connect: Callable[[], Session], names: Sequence[str]) -> Iterator[Finding]:

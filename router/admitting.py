@@ -32,6 +32,9 @@ from .sources.gpfs.commands import programs as mm_programs
 from .sources.gpfs.errors import GpfsError
 from .sources.gpfs.membership import members
 
+_PROGRAMS = "clusterbus"
+"""The group that our units run in."""
+
 _DIFFERENCES = {"password": "password", "limits": "limits", "topics": "its own keys", "rights": "rights"}
 
 
@@ -176,7 +179,9 @@ class _Asked:
         typer.echo("nothing was changed; --apply does it", err=True)
 
     def _granting(self, wanted: Wanted) -> Granting:
-        return Granting(wanted, Passwords(self._settings.nodes.secrets), Passwords(self._settings.broker.secrets))
+        # Nodes' passwords are root's to bring to them; those of our programs are for the user that they run as.
+        programs_own = Passwords(self._settings.broker.secrets, group=_PROGRAMS)
+        return Granting(wanted, Passwords(self._settings.nodes.secrets), programs_own)
 
     def _administrator(self) -> Administrator:
         wanted = self._settings.broker

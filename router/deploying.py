@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -17,8 +17,9 @@ from .fleet.node_sets import fold, names_of
 from .nodes import Deployed, Deployment, Finding, by_reason
 from .sections import Settings
 from .sources.gpfs.commands import Commands, programs
-from .sources.gpfs.errors import GpfsError
-from .sources.gpfs.membership import members
+from .sources.gpfs.errors import CommandMissing, GpfsError
+from .sources.gpfs.membership import covered, members
+from .sources.gpfs.registered import read
 
 nodes_app = typer.Typer(help="The shim on the nodes of the cluster.", no_args_is_help=True)
 Nodes = Annotated[
@@ -65,12 +66,24 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
 
 
 @nodes_app.command("remove")
-def remove(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False, as_json: Json = False) -> None:
+def remove(
+    context: typer.Context,
+    nodes: Nodes = "",
+    *,
+    dry_run: DryRun = False,
+    force: Annotated[bool, typer.Option("--force", help="Although callbacks run the shim there.")] = False,
+    as_json: Json = False,
+) -> None:
     """Take away from nodes what was put there; records that were not sent yet stay."""
     settings = current(context)
     if not nodes:
         fail("no nodes are named: say whose shim is to be removed, `nsd[01-04]`", 2)
     names = _names(settings, nodes)
+    if not force and (called := _called(settings, names)):
+        fail(
+            f"{fold(called)}: GPFS runs the shim there; first `clusterbus callbacks remove`, or take them out of the"
+            " cluster; or --force"
+        )
     if dry_run:
         say({"remove": fold(names)}, as_json=as_json, text=f"the shim would be removed from {fold(names)}")
         return
@@ -84,6 +97,23 @@ def remove(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False
                 kept.setdefault(what, []).append(each.node)
         for what, those in kept.items():
             typer.echo(f"{fold(those)}: kept {what}")
+
+
+def _called(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Return those of *names* on which callbacks that are registered run capture; none where GPFS can't be asked."""
+    commands = Commands(programs(settings.gpfs.commands, settings.gpfs.limit))
+    try:
+        ours = [each for each in read(commands) if each.command == str(settings.gpfs.command)]
+        cluster = members(commands) if ours else ()
+    except CommandMissing:
+        return []
+    except GpfsError as error:
+        fail(f"what GPFS runs on them is not known: {error}; --force removes it all the same", 3)
+    everybody = frozenset(each.name for each in cluster)
+    meant = (covered(cluster, each.nodes) for each in ours)
+    called = frozenset[str]().union(*(everybody if each is None else each for each in meant))
+    known = {name: each.name for each in cluster for name in each.names}
+    return [name for name in names if known.get(name.lower()) in called]
 
 
 def _names(settings: Settings, nodes: str) -> tuple[str, ...]:

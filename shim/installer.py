@@ -161,8 +161,10 @@ class Node:
     """What is wanted on one node, and how it differs from what is there."""
 
     def __init__(self, place: Place, shared: "Dict[str, Any]", files: "List[File]") -> None:
-        """Want *files*, and the folders and the user of *shared*."""
-        self.place, self.files = place, [*files, _record(shared["version"], files)]
+        """Want *files*, and the folders and the user of *shared*; a package keeps its own record of them."""
+        self.place, self.files = place, list(files)
+        if not shared.get("packaged"):
+            self.files.append(_record(shared["version"], files))
         self.folders = shared["folders"]  # type: List[Dict[str, Any]]
         self.user = shared["user"]  # type: Dict[str, str]
         self.version = shared["version"]  # type: str

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import secrets
 import stat
@@ -24,9 +25,15 @@ _LONGEST = 1024
 class Passwords:
     """The passwords of the users below one *folder*; raises SettingsError, which never shows one."""
 
-    def __init__(self, folder: Path, chance: Callable[[int], str] = secrets.token_urlsafe) -> None:
-        """Use *folder*, which is made when it is first needed; *chance* makes a password of that many octets."""
+    def __init__(
+        self, folder: Path, chance: Callable[[int], str] = secrets.token_urlsafe, *, group: str | None = None
+    ) -> None:
+        """Use *folder*, which is made when it is first needed; *chance* makes a password of that many octets.
+
+        Those that are made may be read by *group* too, where there is one of that name and we are root.
+        """
         self._folder, self._chance = folder, chance
+        self._group = _number(group) if group and os.geteuid() == 0 else None
 
     def file(self, user: str) -> Path:
         """Return where the password of *user* is kept, or would be."""
@@ -89,9 +96,15 @@ class Passwords:
             # What is above is the site's to open or close; what is ours is closed.
             path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             path.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._group is not None:
+                os.chown(path.parent, -1, self._group)
+                path.parent.chmod(0o750)
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
                 with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - of a descriptor
+                    if self._group is not None:
+                        os.fchown(descriptor, -1, self._group)
+                        os.fchmod(descriptor, 0o640)
                     file.write(password + "\n")
                     file.flush()
                     os.fsync(file.fileno())
@@ -105,6 +118,13 @@ class Passwords:
         except OSError as error:
             raise SettingsError(f"secrets: {error}") from error
         return password
+
+
+def _number(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
 
 
 def _read(path: Path) -> str | None:

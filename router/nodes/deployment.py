@@ -66,7 +66,9 @@ class Deployment:
 
         Where the settings have no `relay`, the shim is not ours to configure: then as a package puts it there is good.
         """
-        return self._survey(self._prepared(names) if self._settings.relay else self._packaged(names), self._told)
+        if not self._settings.relay:
+            return self._round("status", self._packaged(names), self._told, packaged=True)
+        return self._survey(self._prepared(names), self._told)
 
     def deploy(self, names: Sequence[str]) -> Deployed:
         """Put on *names* what differs, and nothing on those where nothing does.  Raises as `survey`."""
@@ -135,6 +137,8 @@ class Deployment:
         own: Mapping[str, list[File] | Unprepared],
         told: Told,
         sent: Collection[str] = (),
+        *,
+        packaged: bool = False,
     ) -> dict[str, Finding]:
         found = {name: unprepared(name, str(files)) for name, files in own.items() if isinstance(files, Unprepared)}
         for each in found.values():
@@ -147,12 +151,12 @@ class Deployment:
             found[answer.node] = finding_of(answer)
             told(found[answer.node])
 
-        program = self._release.installer
+        program, header = self._release.installer, self._release.header(mode) | {"packaged": packaged}
         ask(
             list(files),
             [*self._settings.become, str(self._settings.python), "-IS", "-c", _BOOT],
             self._reach,
-            shared=b"%d\n" % len(program) + program + part(self._release.header(mode), self._release.files, sent),
+            shared=b"%d\n" % len(program) + program + part(header, self._release.files, sent),
             own={name: part({"node": name, "root": self._root(name)}, each, sent) for name, each in files.items()},
             told=answered,
         )

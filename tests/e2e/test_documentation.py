@@ -1,19 +1,26 @@
 """What README and docs show is true: commands exist, examples load, pictures are there."""
 
 import ast
-import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
+from consumers import check, gpfs
 from consumers.cli import app
+from router.catalogue import Catalogues, load
+from router.nodes import relay_settings
+from router.sections import ConsumersSettings, GpfsSettings, Settings
+from router.sources.gpfs.commands import Commands
+from router.sources.gpfs.registrar import Registrar
 from router.sources.gpfs.simulator import Cluster, install_capture
-from router.sources.gpfs.simulator.commands import mmaddcallback
+from router.sources.gpfs.simulator.answering import answering
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -123,16 +130,27 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-def test_the_registration_of_the_readme_brings_a_callback_into_the_spool(tmp_path: Path) -> None:
+def test_the_settings_for_nodes_of_the_readme_can_be_deployed_with() -> None:
+    (shown,) = re.findall(r"^```yaml\n(nodes:.*?)^```", README, re.DOTALL | re.MULTILINE)
+    wanted = Settings.model_validate(yaml.safe_load(shown)).nodes
+
+    assert relay_settings.checked(wanted.relay)["cluster"] == "prod"
+
+
+def test_the_function_of_the_readme_becomes_a_subscription_and_capture_is_registered(tmp_path: Path) -> None:
     cluster = Cluster.create(tmp_path / "cluster", nodes=3)
     install_capture(cluster)
-    (shown,) = re.findall(r"^    mmaddcallback ((?:.*\\\n)*.*)$", README, re.MULTILINE)
+    consumers = ConsumersSettings(callbacks=tmp_path / "callbacks")
+    settings = Settings(gpfs=GpfsSettings(memory=tmp_path / "gpfs.json"), consumers=consumers)
+    commands = Commands(answering(cluster))
+    gpfs.use(commands, settings, asker=Registrar(commands, settings.gpfs, load("gpfs")), host="nsd01")
+    (shown,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    # Its source is looked up, as that of any script is.
+    (tmp_path / "mine.py").write_text(shown)
 
-    mmaddcallback(cluster, shlex.split(shown.replace("\\\n", " ")), lambda _: None)
-    runs = cluster.raise_event("softQuotaExceeded", {"fsName": "gpfs1", "filesetName": "projects", "blockUsage": "7"})
+    runpy.run_path(str(tmp_path / "mine.py"))
 
-    assert [each.exit_code for each in runs] == [0]
-    (file,) = (each for node in cluster.nodes for each in (node.spool / "new").iterdir())
-    record = json.loads(file.read_text())
-    assert (record["source"], record["event"]) == ("gpfs", "softQuotaExceeded")
-    assert record["arguments"] == ["--fsName", "gpfs1", "--filesetName", "projects", "--blockUsage", "7"]
+    assert "clusterbus-daemon" in commands.read("mmlscallback")
+    (written,) = (tmp_path / "callbacks").glob("*.yaml")
+    (subscription,) = check.load([written], Catalogues.shipped(), settings).subscriptions
+    assert any("daemon.shutdown" in each for each in subscription.patterns)

@@ -1,30 +1,33 @@
-"""`clusterbus callbacks` on a simulated cluster, with its commands as programs, and the shim as it was deployed."""
+"""`clusterbus callbacks` on a simulated cluster: after a real deployment, and killed between its commands."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
-from router.sources.gpfs.simulator import Cluster
+from router import deploying, registering, settings
+from router.sources.gpfs.simulator import Cluster, install_capture
 from router.sources.gpfs.simulator.answering import answering
 from router.sources.gpfs.simulator.installing import install
 
 ROOT = Path(__file__).parents[2]
+CAPTURE = "usr/libexec/clusterbus/capture.py"
 FOREIGN = [
     "site-audit",
     "--command",
     "/usr/libexec/clusterbus/capture-gpfs",
     "--event",
-    "diskFailure",
+    "mount",
     "--parms",
     "x %fsName",
 ]
-# Runs the program beside it, and then kills who asked for it, at the call whose number is in a file.
+# Runs the program beside it, and at the call whose number is in a file kills who asked for it instead.
 KILLER = """#!/bin/sh
 count=$(cat "$0.count" 2>/dev/null || echo 0)
 [ "$count" = "$(cat "$0.at" 2>/dev/null)" ] && kill -9 $PPID
@@ -34,13 +37,12 @@ exec "$0.real" "$@"
 
 
 class Site:
-    """A cluster of three nodes whose commands are programs, with settings for `clusterbus`."""
+    """A cluster of three nodes, and the settings to bring clusterbus to it."""
 
     def __init__(self, folder):
         self.cluster = Cluster.create(folder / "cluster", nodes=3)
         self.answer = answering(self.cluster)
         self.bin, self.file = folder / "bin", folder / "clusterbus.yaml"
-        install(self.bin, self.cluster.folder)
         for node in self.cluster.nodes:
             (node.root / "etc").mkdir(parents=True)
             (node.root / "etc/group").write_text("clusterbus:x:4242:\n")
@@ -56,22 +58,42 @@ class Site:
                 "secrets": str(folder / "secrets"),
             },
         }
+        self.app = typer.Typer()
+        self.app.add_typer(deploying.nodes_app, name="nodes")
+        self.app.add_typer(registering.callbacks_app, name="callbacks")
+
+        @self.app.callback()
+        def root(context: typer.Context) -> None:
+            context.obj = settings.load(self.file, environment={}, system=self.file)
 
     def run(self, *words, code=0, **gpfs):
-        """Run `clusterbus` in a process of its own; return what it printed."""
-        self.file.write_text(yaml.safe_dump({**self.settings, "gpfs": {**self.settings["gpfs"], **gpfs}}))
+        """Run `clusterbus`, with the cluster's commands in this process; return what it printed."""
+        self._write(gpfs)
+        ended = CliRunner().invoke(self.app, words)
+        assert ended.exit_code == code, (ended.output, ended.exception)
+        return ended.output
+
+    def start(self, *words, code=0, **gpfs):
+        """Run it as a program, and the cluster's commands too."""
+        self._write(gpfs)
         command = [sys.executable, "-m", "consumers.cli", "--settings", str(self.file), *words]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
+
+    def _write(self, gpfs):
+        self.file.write_text(yaml.safe_dump({**self.settings, "gpfs": {**self.settings["gpfs"], **gpfs}}))
 
     def registered(self):
         return self.answer(["mmlscallback", "-Y"])
 
 
 @pytest.fixture
-def site(tmp_path):
-    return Site(tmp_path)
+def site(tmp_path, monkeypatch):
+    site = Site(tmp_path)
+    for module in (registering, deploying):
+        monkeypatch.setattr(module, "programs", lambda *_: site.answer)
+    return site
 
 
 def test_from_nothing_to_a_record_on_the_node_and_back(site):
@@ -79,53 +101,44 @@ def test_from_nothing_to_a_record_on_the_node_and_back(site):
     site.answer(["mmaddcallback", *FOREIGN])
     before = site.registered()
 
-    shown = site.run("callbacks", "plan")
     applied = site.run("callbacks", "apply", "--yes")
-    (run,) = (
-        each
-        for each in site.cluster.raise_event("diskFailure", {"fsName": "gpfs1", "diskName": "gpfs1_nsd01"})
-        if each.identifier == "clusterbus-disk"
-    )
-    captured = [
-        json.loads(each.read_text())
-        for each in (site.cluster.node(run.node).root / "var/spool/clusterbus/new").iterdir()
-    ]
+    (run,) = site.cluster.raise_event("diskFailure", {"fsName": "gpfs1", "diskName": "gpfs1_nsd01"})
+    spool = site.cluster.node(run.node).root / "var/spool/clusterbus/new"
+    captured = [json.loads(each.read_text()) for each in spool.iterdir()]
 
-    assert "mmaddcallback clusterbus-disk --command /usr/libexec/clusterbus/capture-gpfs --event diskFailure" in shown
-    assert [line for line in applied.splitlines() if line.startswith("> ")][0].startswith(
-        "> mmaddcallback clusterbus-quota"
-    )
-    assert run.exit_code == 0
-    assert {(each["source"], each["event"], each["node"]) for each in captured} >= {("gpfs", "diskFailure", run.node)}
-    assert "nothing to do" in site.run("callbacks", "plan")
-    assert json.loads(site.run("callbacks", "show", "clusterbus-disk", "--json"))["variables"][:2] == [
-        "eventName",
-        "eventNode",
-    ]
+    assert "> mmaddcallback clusterbus-disk --command /usr/libexec/clusterbus/capture-gpfs --event disk" in applied
+    assert (run.identifier, run.exit_code) == ("clusterbus-disk", 0)
+    assert [(each["source"], each["event"], each["node"]) for each in captured] == [("gpfs", "diskFailure", run.node)]
+    assert site.run("callbacks", "plan") == "nothing to do\n"
+    assert "GPFS runs the shim there" in site.run("nodes", "remove", "cl01", code=1)
 
     site.run("callbacks", "remove", "--yes")
     assert site.registered() == before
 
 
-def test_nothing_is_registered_while_a_node_has_another_capture(site):
+def test_nothing_is_registered_while_a_node_has_another_capture_unless_it_is_said_to_be_away(site):
     site.run("nodes", "deploy")
-    (site.cluster.node("cl01").root / "usr/libexec/clusterbus/capture.py").write_text("print('mine')\n")
+    (site.cluster.node("cl01").root / CAPTURE).write_text("print('mine')\n")
     before = site.registered()
+    (site.cluster.node("cl02").root / CAPTURE).unlink()
 
-    refused = site.run("callbacks", "apply", "--yes", code=1)
-    asked = site.run("callbacks", "apply", code=2)
-    site.run("callbacks", "apply", "--yes", "--except", "cl01")
+    refused = CliRunner().invoke(site.app, ["callbacks", "apply", "--yes"]).exception
+    assert str(refused).startswith("2 nodes are not ready for callbacks:")
+    assert f"cl01.prod.example: /{CAPTURE} has other content" in str(refused)
+    assert f"cl02.prod.example: /{CAPTURE} is missing" in str(refused)
+    assert site.registered() == before
+    site.answer(["mmaddcallback", *FOREIGN])
+    # GPFS itself wants the command on each node.
+    install_capture(site.cluster)
+    site.run("callbacks", "apply", "--yes", "--except", "nsd01,cl[01-02]")
+    assert site.run("callbacks", "plan") == "nothing to do\n"
 
-    assert "1 nodes are not ready" in refused
-    assert "cl01.prod.example: /usr/libexec/clusterbus/capture.py" in refused
-    assert "--yes" in asked
-    assert before != site.registered()
 
-
-@pytest.mark.parametrize("moment", [1, 2, 3])
-def test_killed_between_two_commands_the_next_apply_finishes(site, moment):
-    site.run("nodes", "deploy")
-    site.run("callbacks", "apply", "--yes")
+def test_killed_between_two_commands_the_next_apply_finishes(site):
+    install_capture(site.cluster)
+    everybody = ("--yes", "--except", "nsd01,cl[01-02]")
+    site.run("callbacks", "apply", *everybody)
+    install(site.bin, site.cluster.folder)
     for name in ("mmaddcallback", "mmdelcallback"):
         (site.bin / name).rename(site.bin / f"{name}.real")
         (site.bin / name).write_text(KILLER)
@@ -133,21 +146,21 @@ def test_killed_between_two_commands_the_next_apply_finishes(site, moment):
         # Both count in one file, since it is the number of the change that matters.
         (site.bin / f"{name}.count").symlink_to(site.bin / "count")
         (site.bin / f"{name}.at").symlink_to(site.bin / "at")
-    (site.bin / "at").write_text(f"{moment}\n")
-
+    (site.bin / "at").write_text("1\n")
     changed = {"parameters": {"*": ["upNodes"]}}
-    site.run("callbacks", "apply", "--yes", code=-signal.SIGKILL, **changed)
-    between = site.registered()
-    (site.bin / "at").unlink()
-    site.run("callbacks", "apply", "--yes", **changed)
 
-    assert all(event in between for event in ("diskFailure", "softQuotaExceeded", "usageUnderSoftQuota"))
-    assert "nothing to do" in site.run("callbacks", "plan", **changed)
+    site.start("callbacks", "apply", *everybody, code=-signal.SIGKILL, **changed)
+    between = site.registered()
+    site.run("callbacks", "apply", *everybody, **changed)
+
+    assert "clusterbus-quota-2" in between
+    assert "clusterbus-quota:" in between
+    assert "diskFailure" in between
+    assert site.run("callbacks", "plan", **changed) == "nothing to do\n"
     assert site.registered().count("clusterbus-") == 2
 
 
 def test_away_from_a_cluster_it_says_where_it_should_be_run(site):
-    said = site.run("callbacks", "plan", code=3, commands="/nonexistent")
+    said = site.start("callbacks", "plan", code=3, commands="/nonexistent")
 
     assert "mmlscallback is not here: run this on a node of the cluster, or set gpfs.commands" in said
-    assert os.sep in said

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .errors import NotUnderstood
 
+_NONE = "\nOPTIONS = []"
 _LONGEST = 120
 """Octets of a script's first line: older kernels take no more than 127."""
 
@@ -20,7 +21,7 @@ def written(script: str, python: str, options: Sequence[str]) -> str:
     if not python.startswith("/") or len(line.encode()) > _LONGEST or python.split() != [python]:
         raise NotUnderstood(f"{python!r} cannot run a script: it has to be a whole path, short, and without blanks")
     first, rest = script.split("\n", 1)
-    given = rest.replace("\nOPTIONS = []", f"\nOPTIONS = {[*options]!r}", 1)
-    if not first.startswith("#!") or given == rest:
+    given = rest.replace(_NONE, f"\nOPTIONS = {[*options]!r}", 1)
+    if not first.startswith("#!") or _NONE not in rest:
         raise NotUnderstood("capture_gpfs.py has no interpreter or no OPTIONS to fill in")
     return f"{line}\n{given}"
