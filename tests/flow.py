@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,7 +38,7 @@ class Running:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env={**os.environ, **self._environment},
+                    env={**os.environ, "PYTHONFAULTHANDLER": "1", **self._environment},
                     start_new_session=True,
                 )
         return self
@@ -58,6 +59,10 @@ class Running:
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
+            # So that its log says what it was at.
+            self.process.send_signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
             self.process.kill()
             self.process.wait(20)
             raise AssertionError(f"{self.name} did not end; its log:\n{self.words()}") from None
