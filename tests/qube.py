@@ -1,11 +1,9 @@
 """A render farm for tests: a folder of callbacks, a spool, and a supervisor that runs what is mapped in the folder."""
 
 import json
-import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +15,6 @@ from tests.machine import make_spool
 SUPERVISOR = Path(__file__).with_name("qube_supervisor.py")
 CATALOGUE = load("qube")
 WAYS = ("one", "split", "bound", "bound-split")
-_NAME = re.compile(r"python(2\.7|3\.(\d+))$")
-
-
-def interpreters() -> dict[str, str]:
-    """Return the interpreters of this machine that a supervisor may have inside: 2.7, and 3.6 and later."""
-    found: dict[str, str] = {}
-    for path in sorted(_candidates()):
-        version = _NAME.search(path.name)
-        if version and (version[2] is None or int(version[2]) >= 6) and os.access(path, os.X_OK):
-            found.setdefault(version[1], str(path))
-    return found
-
-
-def _candidates() -> Iterator[Path]:
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if Path(folder).name != "shims":  # of pyenv: they are for versions that may not be chosen
-            yield from Path(folder).glob("python[23].*")
-    versions = [Path(sys.base_prefix).parent]
-    if "PYENV_ROOT" in os.environ:
-        versions.append(Path(os.environ["PYENV_ROOT"]) / "versions")
-    for folder in versions:
-        yield from folder.glob("*/bin/python[23].*")
-    yield Path(sys.base_prefix) / f"bin/python3.{sys.version_info.minor}"
 
 
 class Farm:

@@ -10,14 +10,15 @@ from router.catalogue import load
 from router.records import Provenance, parse
 from router.sources import Decoded, decode
 from shim.spool import Spool
-from tests.qube import WAYS, Farm, interpreters
+from tests.interpreters import interpreters
+from tests.qube import WAYS, Farm
 
 BEHAVIOURS = (
     *("normal", "raises", "empty", "exits", "interrupted", "hostile", "broken", "unspeakable", "speechless"),
     *("circle", "absent", "bare"),
 )
 FAILED = "failed-job-self"
-EVERY = interpreters()
+EVERY = interpreters(with_2_7=True)
 PYTHONS = pytest.mark.parametrize("version", EVERY)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_capture_interpreters import interpreters
+from tests.interpreters import interpreters
 from tests.machine import CAPTURE, PYTHON, make_spool
 
 

@@ -2,37 +2,13 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.interpreters import interpreters
 from tests.machine import CAPTURE, command_of, make_spool
-
-
-def interpreters() -> dict[str, str]:
-    """Return the interpreters of this machine by version: on the PATH, of pyenv, and beside the one that runs this."""
-    found: dict[str, str] = {}
-    for path in sorted(candidates()):
-        version = re.search(r"python3\.(\d+)$", path.name)
-        if version and int(version[1]) >= 6 and os.access(path, os.X_OK):
-            found.setdefault(f"3.{version[1]}", str(path))
-    return found
-
-
-def candidates() -> Iterator[Path]:
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if Path(folder).name != "shims":  # of pyenv: they are for versions that may not be chosen
-            yield from Path(folder).glob("python3.*")
-    versions = [Path(sys.base_prefix).parent]
-    if "PYENV_ROOT" in os.environ:
-        versions.append(Path(os.environ["PYENV_ROOT"]) / "versions")
-    for folder in versions:
-        yield from folder.glob("*/bin/python3.*")
-    yield Path(sys.base_prefix) / f"bin/python3.{sys.version_info.minor}"
 
 
 @pytest.mark.parametrize(("version", "python"), interpreters().items())

@@ -10,10 +10,11 @@ import pytest
 
 from shim.losses import Losses
 from tests.conftest import missing
+from tests.interpreters import interpreters
 from tests.machine import machine_in
-from tests.qube import Farm, interpreters
+from tests.qube import Farm
 
-EVERY = interpreters()
+EVERY = interpreters(with_2_7=True)
 # The oldest of both Pythons and the newest: they differ in what they do after a signal, and in their clocks.
 SOME = sorted({*EVERY} & {"2.7", "3.6"}) + sorted(EVERY, key=lambda each: int(each.split(".")[1]))[-1:]
 FIRING = "one:normal:failed-job-self"

@@ -14,6 +14,7 @@ import pytest
 from router.nodes.files import File, part
 from router.nodes.release import release
 from shim import installer
+from tests.interpreters import interpreters
 
 ROOT = Path(__file__).parents[3]
 CAPTURE = (ROOT / "shim" / "capture.py").read_bytes()
@@ -28,6 +29,7 @@ NEW = {
     "/usr/libexec/clusterbus/capture.py": CAPTURE,
     "/usr/libexec/clusterbus/capture-gpfs": b"#!/usr/bin/python3 -IS\n# new\n",
 }
+NEW_WITHOUT_PASSWORD = {path: content for path, content in NEW.items() if path != "/etc/clusterbus/password"}
 SHARED = {
     "version": "0.1.0",
     "user": {"name": "clusterbus", "comment": "x", "home": "/", "shell": "/sbin/nologin"},
@@ -329,17 +331,6 @@ def test_it_does_its_work_on_every_interpreter_that_is_here(root):
         assert (root / installer.CAPTURE[1:]).read_bytes() == capture
 
 
-def interpreters():
-    found = {}
-    folders = [Path(each) for each in os.environ.get("PATH", "").split(":") if not each.endswith("shims")]
-    folders += Path(sys.base_prefix).parent.glob("*/bin")
-    for path in sorted(each for folder in folders for each in folder.glob("python3.*")):
-        minor = path.name.removeprefix("python3.")
-        if minor.isdigit() and int(minor) >= 6 and os.access(path, os.X_OK):
-            found.setdefault(f"3.{minor}", str(path))
-    return found or {f"3.{sys.version_info.minor}": sys.executable}
-
-
 def test_nothing_in_it_needs_more_than_python_3_6():
     command = [sys.executable, "-c", "import vermin; vermin.main()", "--no-tips", "-t=3.6-", "--violations"]
 
@@ -356,6 +347,7 @@ class Fake(installer.Place):
     def __init__(self, folder, failing=""):
         super().__init__("")
         self.folder, self.failing, self.commands = folder, failing, []
+        self.has_rpm, self.has_users, self.active = False, True, "active"
 
     def path(self, path):
         return f"{self.folder}{path}"
@@ -364,7 +356,8 @@ class Fake(installer.Place):
         return True
 
     def owner(self, name):
-        return os.geteuid()
+        made = any(each.startswith("useradd") for each in self.commands)
+        return os.geteuid() if name == "root" or self.has_users or made else None
 
     def group(self, name):
         return os.getegid() if name == "root" or any("sysusers" in each for each in self.commands) else None
@@ -374,7 +367,9 @@ class Fake(installer.Place):
         self.commands.append(line)
         if words[0] == sys.executable:
             return super().command(words)
-        said = {"is-active": "active", "is-enabled": "enabled"}.get(words[1], "")
+        if words[0] == "rpm":
+            return (0, "clusterbus-node-0.1.0-1.noarch") if self.has_rpm else (1, "it is not installed")
+        said = {"is-active": self.active, "is-enabled": "enabled"}.get(words[1], "")
         return (1, "it said no") if self.failing and self.failing in line else (0, said)
 
 
@@ -432,6 +427,100 @@ def test_a_relay_that_this_python_cannot_run_is_not_put_there(tmp_path):
         installer.Installation(node).run()
 
     assert not (tmp_path / installer.RELAY[1:]).exists()
+
+
+def test_what_is_wanted_no_more_goes_as_a_password_does_where_there_are_certificates(root):
+    password, by_hand = "/etc/clusterbus/password", "/etc/clusterbus/ca.pem"
+    install(root, {**OLD, password: b"secret", by_hand: b"one"})
+    (root / by_hand[1:]).write_bytes(b"another")
+
+    installation, node = install(root, NEW_WITHOUT_PASSWORD)
+
+    assert f"removed {password}" in installation.did
+    assert not (root / password[1:]).exists()
+    assert (root / by_hand[1:]).read_bytes() == b"another"
+    assert (node.differences(), asides(root)) == ([], [])
+
+
+def test_a_run_that_fails_keeps_what_was_wanted_before(root):
+    password = "/etc/clusterbus/password"
+    install(root, {**OLD, password: b"secret"})
+
+    with pytest.raises(installer.Failed, match="capture stores nothing"):
+        install(root, {**NEW_WITHOUT_PASSWORD, installer.CAPTURE: b"#!/usr/bin/python3 -IS\n"})
+
+    assert (root / password[1:]).read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("form", ["deb", "rpm"])
+@pytest.mark.parametrize("mode", ["install", "remove"])
+def test_what_a_package_has_put_there_is_the_packages(tmp_path, form, mode):
+    place, node = machine(tmp_path, {k: v for k, v in NEW.items() if k != installer.RELAY})
+    for path, content in OLD.items():
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path[1:]).write_bytes(content)
+    place.has_rpm = form == "rpm"
+    if form == "deb":
+        (tmp_path / "var/lib/dpkg/info").mkdir(parents=True)
+        (tmp_path / "var/lib/dpkg/info/clusterbus-node.list").write_text(f"/usr\n{installer.CAPTURE}\n")
+    place.commands.append("systemd-sysusers")
+
+    with pytest.raises(installer.Failed, match=f"the {form} clusterbus-node has put the shim here"):
+        {"install": installer.Installation, "remove": installer.Removal}[mode](node).run()
+
+    assert content_of(tmp_path, OLD) == OLD
+
+
+def test_a_deb_that_was_removed_and_not_purged_is_no_package(root):
+    (root / "var/lib/dpkg/info").mkdir(parents=True)
+    (root / "var/lib/dpkg/info/clusterbus-node.list").write_text("/etc/clusterbus/relay.conf\n")
+
+    _, node = install(root, NEW)
+
+    assert node.differences() == []
+
+
+def test_a_run_that_was_killed_before_it_started_the_relay_is_finished_by_whichever_comes_so_far(tmp_path):
+    files = {k: v for k, v in NEW.items() if k != installer.RELAY}
+    place, node = machine(tmp_path, files)
+    installer.Installation(node).run()
+    # As a kill leaves it when all is renamed.
+    os.link(tmp_path / installer.CAPTURE[1:], tmp_path / f"{installer.CAPTURE[1:]}{installer.OLD}")
+
+    place, node = machine(tmp_path, files, "restart")
+    place.commands.append("systemd-sysusers")
+    with pytest.raises(installer.Failed, match="it said no"):
+        installer.Installation(node).run()
+    again = node.differences()
+    place.failing, place.commands = "", ["systemd-sysusers"]
+    installer.Installation(node).run()
+
+    assert again == [(installer.CAPTURE, "an installation was broken off")]
+    assert "systemctl restart clusterbus-relay.service" in place.commands
+    assert (node.differences(), asides(tmp_path)) == ([], [])
+
+
+def test_a_group_without_its_user_is_no_user(tmp_path):
+    place, node = machine(tmp_path, {k: v for k, v in NEW.items() if k != installer.RELAY}, "systemd-sysusers")
+    place.has_users = False
+    place.commands.append("systemd-sysusers")  # as if the group were there
+
+    missing = [path for path, _ in node.differences() if path.startswith("user ")]
+    installer.Installation(node).run()
+
+    (added,) = [each for each in place.commands if each.startswith("useradd")]
+    assert missing == ["user clusterbus"]
+    assert "--gid clusterbus" in added
+    assert "--user-group" not in added
+
+
+def test_a_relay_that_is_enabled_and_does_not_run_is_disabled_before_its_unit_goes(tmp_path):
+    place, node = machine(tmp_path, {k: v for k, v in NEW.items() if k != installer.RELAY})
+    place.active = "inactive"
+
+    installer.Removal(node).run()
+
+    assert "systemctl disable --now clusterbus-relay.service" in place.commands
 
 
 def test_checksums_in_the_record_are_those_of_the_files(root):
