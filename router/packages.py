@@ -55,6 +55,7 @@ def deb(folder: Path, of: Release, moment: int) -> Path:
         control.chmod(0o755)
         _put(control / "control", _filled("control", {"VERSION": of.version}), 0o644)
         _put(control / "conffiles", f"{CONFIGURATION}\n", 0o644)
+        _put(control / "preinst", (_RECIPES / "before-install.sh").read_text(), 0o755)
         _put(control / "postinst", (_RECIPES / "after-install.sh").read_text(), 0o755)
         _put(control / "prerm", (_RECIPES / "before-remove.sh").read_text(), 0o755)
         _dated(staged, moment)

@@ -33,6 +33,7 @@ RECORD = "/usr/lib/clusterbus/installed.json"  # what was put here, so that it c
 CAPTURE = "/usr/libexec/clusterbus/capture.py"
 RELAY = "/usr/lib/clusterbus/clusterbus-relay.pyz"
 UNIT = "clusterbus-relay.service"
+PACKAGE = "clusterbus-node"
 SPOOL = "/var/spool/clusterbus"
 NEW, OLD = ".clusterbus-new", ".clusterbus-old"
 OLDEST, OLDEST_FOR_RELAY = (3, 6), (3, 9)
@@ -174,13 +175,31 @@ class Node:
         found = [(file.path, why) for file in self.files for why in [self.of_file(file)] if why]
         found += [(file.path, "an installation was broken off") for file in self.files if self._has_leftovers(file)]
         found += [(each["path"], why) for each in self.folders for why in [self._of_folder(each)] if why]
-        if self.place.is_here and self.place.group(self.user["name"]) is None:
+        if not self.has_user():
             found.append(("user %s" % self.user["name"], "is missing"))
         if self.place.has_systemd():
             active, enabled = self.relay()
             if active != "active" or enabled != "enabled":
                 found.append((UNIT, "is %s and %s" % (active, enabled)))
         return found
+
+    def has_user(self) -> bool:
+        """Say whether the relay's user is known with its group; in a folder nobody has to be."""
+        name = self.user["name"]
+        return not self.place.is_here or None not in (self.place.owner(name), self.place.group(name))
+
+    def package(self) -> str:
+        """Return in words which package has put the shim here, and so is who may change or remove it; else nothing."""
+        try:
+            with open(self.place.path("/var/lib/dpkg/info/%s.list" % PACKAGE)) as stream:
+                # Of one that was removed and not purged, settings alone are listed.
+                if CAPTURE in stream.read().split("\n"):
+                    return "the deb %s" % PACKAGE
+        except OSError:
+            pass
+        if self.place.is_here and self.place.command(["rpm", "-q", PACKAGE])[0] == 0:
+            return "the rpm %s" % PACKAGE
+        return ""
 
     def relay(self) -> "Tuple[str, str]":
         """Return what systemd says of the relay: whether it is active, and whether it is enabled."""
@@ -234,6 +253,7 @@ class Installation:
     def __init__(self, node: Node) -> None:
         self._node, self._place = node, node.place
         self._todo = []  # type: List[File]
+        self._is_done = False
         self._renamed = []  # type: List[str]
         self.did = []  # type: List[str]
 
@@ -241,6 +261,13 @@ class Installation:
         """Do it; raises Failed and OSError, and then everything is as it was."""
         if not self._node.differences():
             return
+        package = self._node.package()
+        if package:
+            raise Failed(
+                "%s has put the shim here, and its next update would put other files over these: take it away first,"
+                " or leave nodes.relay out of the settings and write /etc/clusterbus/relay.conf by other means"
+                % package
+            )
         self._make_room()
         self._recover()
         self._todo = [file for file in self._node.files if self._node.of_file(file)]
@@ -263,14 +290,15 @@ class Installation:
                 raise Failed("%s: others than its owner may write there, so nothing in it is safe" % folder)
 
     def _recover(self) -> None:
-        """Clean up after a run that was killed: finish it where only that was left, else go back before it."""
+        """Clean up after a run that was killed: finish it where all is renamed, else go back before it.
+
+        Where only the end is missing, what tells so stays until the relay is started anew: this run may be killed too.
+        """
         paths = [self._place.path(file.path) for file in self._node.files]
-        is_done = not any(self._node.of_file(file) for file in self._node.files)
+        self._is_done = not any(self._node.of_file(file) for file in self._node.files)
         for path in paths:
             _unlink(path + NEW)
-            if is_done or not os.path.lexists(path + OLD):
-                _unlink(path + OLD)
-            else:
+            if not self._is_done and os.path.lexists(path + OLD):
                 _put_back(path)
         _remove_trial(self._trial())
 
@@ -300,16 +328,18 @@ class Installation:
 
     def _make_user(self) -> None:
         user = self._node.user
-        if not self._place.is_here or self._place.group(user["name"]) is not None:
+        if self._node.has_user():
             return
         line = 'u %s - "%s" %s %s' % (user["name"], user["comment"], user["home"], user["shell"])
         code, said = self._place.command(["systemd-sysusers", "--inline", line])
         if code:
-            words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", user["home"]]
+            has_group = self._place.group(user["name"]) is not None
+            words = ["useradd", "--system", "--no-create-home", "--home-dir", user["home"]]
+            words += ["--gid", user["name"]] if has_group else ["--user-group"]
             words += ["--shell", user["shell"], "--comment", user["comment"], user["name"]]
             code, also = self._place.command(words)
             said = "%s; %s" % (said, also)
-        if code or self._place.group(user["name"]) is None:
+        if code or not self._node.has_user():
             raise Failed("user %s cannot be made: %s" % (user["name"], said))
         self.did.append("made user %s" % user["name"])
 
@@ -388,6 +418,8 @@ class Installation:
     def _undo(self) -> None:
         """Put back what was there before, and start it again."""
         _do_not_stop()
+        if self._is_done:
+            return  # of what an earlier run had renamed; nothing of it is this one's, and the next one tries again
         unit = [path for path in self._renamed if path.endswith(UNIT) and not os.path.lexists(path + OLD)]
         if unit and self._place.has_systemd():
             self._place.command(["systemctl", "disable", "--now", UNIT])
@@ -407,7 +439,16 @@ class Installation:
                     self._place.command(["systemctl", "restart", UNIT])
 
     def _forget_old(self) -> None:
+        """Remove what was kept for going back, and first what was put here before and is wanted no more.
+
+        That is a password where there are certificates now.  The old record is the last to go, so a kill forgets none.
+        """
         _do_not_stop()
+        wanted = {file.path for file in self._node.files}
+        for path, sha256 in _recorded(self._place, OLD).items():
+            if path not in wanted and _is_still(self._place.path(path), sha256):
+                _unlink(self._place.path(path))
+                self.did.append("removed %s" % path)
         for file in self._node.files:
             _unlink(self._place.path(file.path) + OLD)
 
@@ -422,8 +463,12 @@ class Removal:
 
     def run(self) -> None:
         """Do it; what was there before, or was changed since, is kept."""
+        package = self._node.package()
+        if package:
+            raise Failed("%s has put the shim here: it goes with the package, by apt or dnf" % package)
         ours = self._ours()
-        if self._place.has_systemd() and self._node.relay()[0] not in ("inactive", "unknown"):
+        active, enabled = self._node.relay()
+        if self._place.has_systemd() and (active not in ("inactive", "unknown") or enabled == "enabled"):
             code, said = self._place.command(["systemctl", "disable", "--now", UNIT])
             if code:
                 raise Failed("the relay cannot be stopped: %s" % said)
@@ -454,14 +499,11 @@ class Removal:
         """Return the paths that we put here, each with the checksums that are ours."""
         ours = {file.path: [file.sha256] for file in self._node.files}  # type: Dict[str, List[str]]
         try:
-            with open(self._place.path(RECORD), "rb") as stream:
-                content = stream.read()
-            for path, sha256 in json.loads(content.decode())["files"].items():
-                if path.startswith(("/usr/lib", "/etc/clusterbus/")) and ".." not in path.split("/"):
-                    ours.setdefault(path, []).append(sha256)
-            ours[RECORD] = [hashlib.sha256(content).hexdigest()]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            ours[RECORD] = [_sha256(self._place.path(RECORD))]
+        except OSError:
             pass  # nothing was put here, or not to the end: what is wanted is what is known
+        for path, sha256 in _recorded(self._place).items():
+            ours.setdefault(path, []).append(sha256)
         return ours
 
     def _remove_spool(self) -> None:
@@ -492,6 +534,27 @@ def _record(version: str, files: "List[File]") -> File:
     file = File(dict(wanted, mode=0o600))  # there are checksums of secrets in it
     file.content = content
     return file
+
+
+def _recorded(place: Place, aside: str = "") -> "Dict[str, str]":
+    """Return the checksums of what was put here, by path; of the record that was kept *aside* where that is said."""
+    try:
+        with open(place.path(RECORD) + aside, "rb") as stream:
+            files = json.loads(stream.read().decode())["files"].items()
+        return {
+            path: sha256
+            for path, sha256 in files
+            if path.startswith(("/usr/lib", "/etc/clusterbus/")) and ".." not in path.split("/")
+        }
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def _is_still(path: str, sha256: str) -> bool:
+    try:
+        return _sha256(path) == sha256
+    except OSError:
+        return False
 
 
 def _remove_trial(spool: str) -> None:

@@ -156,14 +156,16 @@ class Callback:
         here = site()
         if is_ours(self.id):
             raise Invalid(self.id, ["is of `clusterbus callbacks`, and all consumers live on it: that takes it away"])
-        functions = Subscribing(here)
-        if functions.has_left(self.id):
+        functions, programs = Subscribing(here), Registering(here.commands, here.catalogue)
+        is_left = functions.has_left(self.id)
+        if is_left:
             functions.delete(self.id)
-        else:
+        # A create of a function that was killed leaves its module, and then a program may have the identifier.
+        if not is_left or programs.get(self.id) is not None:
             try:
-                Registering(here.commands, here.catalogue).delete(self.id)
+                programs.delete(self.id)
             except NotThere:
-                # A delete that was killed may have left that capture is asked for.
+                # A create that was killed may have left that capture is asked for.
                 here.asker.let_go(self.id)
                 raise
 
@@ -222,7 +224,13 @@ class Callback:
         if name == "events":
             known = site().catalogue
             return tuple(found.name if (found := known.get(str(each))) else each for each in words)
-        return resolved(site(), Draft(nodes=tuple(words))).nodes
+        nodes = resolved(site(), Draft(nodes=tuple(words))).nodes
+        if set(nodes) <= set(self._draft.nodes):
+            return nodes
+        # GPFS may list a node by another of its names.
+        called = {name: each.names for each in site().members() for name in each.names}
+        there = {name: own for own in self._draft.nodes for name in called.get(own.lower(), ())}
+        return tuple(there.get(str(each).lower(), each) for each in nodes)
 
     def __repr__(self) -> str:
         """Return what it is, for people."""

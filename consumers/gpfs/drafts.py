@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from router.catalogue import Catalogue
@@ -43,7 +44,7 @@ class Draft:
     @property
     def seconds(self) -> int | None:
         """Its timeout."""
-        return int(self.timeout.total_seconds()) if isinstance(self.timeout, timedelta) else self.timeout
+        return ceil(self.timeout.total_seconds()) if isinstance(self.timeout, timedelta) else self.timeout
 
     def registered(self, catalogue: Catalogue) -> Registered:
         """Return how GPFS would list it; for a draft that was found good, and has a path."""

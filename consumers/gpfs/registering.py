@@ -8,13 +8,13 @@ create, change or delete goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from router.catalogue import Catalogue
 from router.sources.gpfs.commands import Commands
 from router.sources.gpfs.errors import CommandFailed
-from router.sources.gpfs.membership import Member, covered, members
+from router.sources.gpfs.membership import members
+from router.sources.gpfs.plans import differences
 from router.sources.gpfs.registered import Registered, read
 
 from .errors import AlreadyThere, NotDone, NotThere
@@ -48,10 +48,10 @@ class Registering:
         """Register *wanted*, unless it is.  Raises AlreadyThere where another has its identifier, and GpfsError."""
         there = self._finish(wanted.identifier)
         if there is None:
-            self._commands.change(ADD, *words(wanted))
+            self._commands.change(ADD, *wanted.arguments())
         elif found := self._differences(wanted, there):
-            who = wanted.identifier
-            raise AlreadyThere(f"{who} is there already, with another {', '.join(found)}: use change(), or delete() it")
+            message = f"{wanted.identifier} is there already, and another: {'; '.join(found)}"
+            raise AlreadyThere(f"{message}: use change(), or delete() it")
 
     def delete(self, identifier: str) -> None:
         """Delete it, and what an interrupted change left.  Raises NotThere and GpfsError."""
@@ -68,7 +68,7 @@ class Registering:
             raise NotThere("callback", wanted.identifier, [each.identifier for each in self.all()])
         if not self._differences(wanted, there):
             return
-        self._commands.change(ADD, *words(replace(wanted, identifier=f"{wanted.identifier}{NEXT}")))
+        self._commands.change(ADD, *replace(wanted, identifier=f"{wanted.identifier}{NEXT}").arguments())
         self._take_over(wanted, there)
 
     def _finish(self, identifier: str) -> Registered | None:
@@ -77,7 +77,7 @@ class Registering:
         if coming is None:
             return there
         wanted = replace(coming, identifier=identifier)
-        if there == wanted:
+        if there is not None and not self._differences(wanted, there):
             self._commands.change(DELETE, coming.identifier)
         else:
             self._take_over(wanted, there)
@@ -88,7 +88,7 @@ class Registering:
         try:
             if there is not None:
                 self._commands.change(DELETE, there.identifier)
-            self._commands.change(ADD, *words(wanted))
+            self._commands.change(ADD, *wanted.arguments())
         except CommandFailed as error:
             message = f"{error}; {coming} is in force as it is wanted: call again, and the change is finished"
             raise NotDone(message) from error
@@ -98,46 +98,6 @@ class Registering:
         there = {each.identifier: each for each in read(self._commands)}
         return there.get(identifier), there.get(f"{identifier}{NEXT}")
 
-    def _differences(self, wanted: Registered, there: Registered) -> list[str]:
-        """Return the fields in which *there* is another than *wanted*; GPFS may show them in another way."""
-        one, other = (self._comparable(each) for each in (wanted, there))
-        found = [name for name in one if one[name] != other[name]]
-        if "nodes" in found and self._same_nodes(wanted.nodes, there.nodes):
-            found.remove("nodes")
-        # GPFS may show a default of its own for what is not set.
-        return [each for each in found if each != "timeout" or wanted.timeout is not None]
-
-    def _comparable(self, each: Registered) -> dict[str, object]:
-        events = [found.name if (found := self._catalogue.get(name)) else name for name in each.events]
-        return {
-            "command": each.command,
-            "events": sorted(events),
-            "parms": each.parms.split(),
-            "nodes": sorted(each.nodes),
-            "priority": each.priority,
-            "sync": each.sync,
-            "timeout": each.timeout if each.sync else None,
-            "onError": each.onerror or "continue",
-        }
-
-    def _same_nodes(self, one: Sequence[str], other: Sequence[str]) -> bool:
-        if not one or not other:
-            return not one and not other
-        cluster: tuple[Member, ...] = members(self._commands)
-        sets = covered(cluster, one), covered(cluster, other)
-        return None not in sets and sets[0] == sets[1]
-
-
-def words(wanted: Registered) -> list[str]:
-    """Return the words of mmaddcallback for *wanted*.
-
-    >>> words(Registered("test1", "/tmp/myscript.sh", ("startup",)))
-    ['test1', '--command', '/tmp/myscript.sh', '--event', 'startup']
-    """
-    found = [wanted.identifier, "--command", wanted.command, "--event", ",".join(wanted.events)]
-    found += ["--priority", f"{wanted.priority:g}"] if wanted.priority is not None else []
-    found += ["--sync"] if wanted.sync else []
-    found += ["--timeout", str(wanted.timeout)] if wanted.sync and wanted.timeout is not None else []
-    found += ["--onerror", wanted.onerror] if wanted.sync and wanted.onerror is not None else []
-    found += ["-N", ",".join(wanted.nodes)] if wanted.nodes else []
-    return [*found, *(["--parms", wanted.parms] if wanted.parms else [])]
+    def _differences(self, wanted: Registered, there: Registered) -> tuple[str, ...]:
+        cluster = () if wanted.nodes == there.nodes else members(self._commands)
+        return differences(wanted, there, cluster, self._catalogue)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from router.catalogue import Catalogue, EventType
 from router.sources.gpfs import dangers
-from router.sources.gpfs.registrations import PREFIX
+from router.sources.gpfs.registrations import ACTIONS, PREFIX
 
 from ..errors import did_you_mean
 from .drafts import CONTINUE, Draft
@@ -21,7 +21,6 @@ NEXT = ".next"
 """What the identifier of a callback ends with that is about to take another's place."""
 
 LONGEST = 255 - len(NEXT)
-ACTIONS = (CONTINUE, "quorumLoss", "shutdown")
 
 _FORBIDDEN = re.compile(r"[:;,\s]")
 _RESERVED = ("gpfs", "mm")

@@ -31,8 +31,8 @@ class Asker(Protocol):
     def ask_for(self, identifier: str, events: Iterable[str]) -> Applied:
         """Have *events* captured too, for the callback *identifier*, until it lets go."""
 
-    def let_go(self, identifier: str) -> Applied:
-        """Register no more for the callback *identifier* than others want."""
+    def let_go(self, identifier: str, events: Iterable[str] = ()) -> Applied:
+        """Register no more for the callback *identifier*, which had *events* captured, than others want."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from router.sources.gpfs.membership import Member, covered
-from router.sources.gpfs.registrar import Applied
 
 from .. import handlers
 from ..kinds import Kinds
@@ -65,18 +64,24 @@ class Subscribing:
         """Have the function called from now on, unless it is.  Raises AlreadyThere, NotDone, and GpfsError."""
         where = self._where(draft)
         if self._dry:
-            self._asked(self._site.asker.ask_for(draft.identifier, draft.events), draft)
+            self._ask(draft, draft.events)
             return
         with self._folder.locked():
             wanted, written = self._wanted(draft, where)
             there = self._folder.get(draft.identifier)
             if there == wanted:
+                # `clusterbus callbacks remove` forgets what was asked for.
+                self._ask(draft, wanted.events, before=wanted.events)
                 return
             if there is not None:
                 raise AlreadyThere(f"{draft.identifier} is there already, and another: use change(), or delete() it")
             if written is not None:
                 self._folder.put_module(draft.identifier, written.text)
-            self._asked(self._site.asker.ask_for(draft.identifier, wanted.events), draft)
+            try:
+                self._ask(draft, wanted.events)
+            except Exception:
+                self._folder.remove_module(draft.identifier)
+                raise
             self._folder.put(wanted, self._site.catalogue)
 
     def change(self, draft: Draft) -> None:
@@ -87,15 +92,15 @@ class Subscribing:
             raise NotThere("callback", draft.identifier, [each.identifier for each in self.all()])
         wanted = replace(self._stored(draft, where), reference=there.reference, digest=there.digest)
         if self._dry:
-            self._asked(self._site.asker.ask_for(draft.identifier, wanted.events), draft)
+            self._ask(draft, wanted.events)
             return
         with self._folder.locked():
             # Captured as long as it is subscribed to: what comes first, what goes last.
             both = tuple(dict.fromkeys((*there.events, *wanted.events)))
-            self._asked(self._site.asker.ask_for(draft.identifier, both), draft)
+            self._ask(draft, both, before=there.events)
             self._folder.put(wanted, self._site.catalogue)
             if both != wanted.events:
-                self._asked(self._site.asker.ask_for(draft.identifier, wanted.events), draft)
+                self._ask(draft, wanted.events, before=wanted.events)
 
     def delete(self, identifier: str) -> None:
         """Have it called no more; finishes a delete that was interrupted.  Raises NotDone and GpfsError."""
@@ -103,8 +108,10 @@ class Subscribing:
             self._site.asker.let_go(identifier)
             return
         with self._folder.locked():
+            # As long as it is there it can be deleted once more, wherever this is broken off.
+            there = self._folder.get(identifier)
+            self._site.asker.let_go(identifier, there.events if there else ())
             self._folder.remove(identifier)
-            self._site.asker.let_go(identifier)
             self._folder.remove_module(identifier)
 
     def has_left(self, identifier: str) -> bool:
@@ -140,16 +147,19 @@ class Subscribing:
         reference = self._site.importables.reference(function)
         return (reference, None) if reference else ("", write(function, self._site.importables))
 
-    def _asked(self, applied: Applied, draft: Draft) -> None:
-        """Raise NotDone where GPFS does not take what capture needs; what was asked for is taken back then."""
+    def _ask(self, draft: Draft, events: Sequence[str], before: Sequence[str] = ()) -> None:
+        """Have *events* captured; raises NotDone where GPFS does not take that, and asks for those *before* again."""
+        applied = self._site.asker.ask_for(draft.identifier, events)
         lacking = {each: said for each, said in applied.lacking.items() if each in draft.events}
         if not applied.refused and not lacking:
             return
-        self._site.asker.let_go(draft.identifier)
+        if before:
+            self._site.asker.ask_for(draft.identifier, before)
+        else:
+            self._site.asker.let_go(draft.identifier, events)
         said = "\n".join(f"{name}: {why}" for name, why in {**applied.refused, **lacking}.items())
-        raise NotDone(
-            f"{draft.identifier}: GPFS does not take the registration of capture, so nothing is called:\n{said}"
-        )
+        stays = "it stays as it was" if before else "nothing is called"
+        raise NotDone(f"{draft.identifier}: GPFS does not take the registration of capture, so {stays}:\n{said}")
 
     def _where(self, draft: Draft) -> str:
         """Return the filter of *draft*.  Raises Invalid for what is no node, and GpfsError."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import SettingsError
 
 FILE = "password"
-_NEW = "password.new"
+NEW = "password.new"
 _OCTETS = 32
 _LONGEST = 1024
 
@@ -54,7 +54,11 @@ class Passwords:
 
     def made(self, user: str) -> str:
         """Return the password that *user* is to have; makes one where there is none."""
-        return self.known(user) or self._write(self.file(user))
+        known = self.known(user)
+        if known is None:
+            return self._write(self.file(user))
+        self._share(self.file(user))
+        return known
 
     def renewed(self, user: str) -> str:
         """Return another password for *user*, which `settle` puts in the place of the old one; made once until then."""
@@ -74,7 +78,9 @@ class Passwords:
     def forget(self, user: str) -> bool:
         """Remove the passwords of *user*, and its folder where that is then empty; say whether there was one."""
         found = False
-        for path in (self._new(user), self.file(user)):
+        # A kill while one was written leaves it under a name of its own.
+        asides = self.file(user).parent.glob(f".{FILE}*.*")
+        for path in (self._new(user), self.file(user), *asides):
             try:
                 path.unlink()
                 found = True
@@ -87,14 +93,28 @@ class Passwords:
         return found
 
     def _new(self, user: str) -> Path:
-        return self._folder / user / _NEW
+        return self._folder / user / NEW
+
+    def _share(self, path: Path) -> None:
+        """Let our group read *path* where it was made before there was one; what a site has set otherwise stays so."""
+        if self._group is None:
+            return
+        try:
+            status = path.lstat()
+            if (status.st_uid, status.st_gid, status.st_mode) == (0, 0, stat.S_IFREG | 0o600):
+                os.chown(path, -1, self._group, follow_symlinks=False)
+                path.chmod(0o640)
+                os.chown(path.parent, -1, self._group)
+                path.parent.chmod(0o750)
+        except OSError as error:
+            raise SettingsError(f"secrets: {error}") from error
 
     def _write(self, path: Path) -> str:
         password = self._chance(_OCTETS)
         aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             # What is above is the site's to open or close; what is ours is closed.
-            path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            _make(path.parent.parent)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             if self._group is not None:
                 os.chown(path.parent, -1, self._group)
@@ -118,6 +138,14 @@ class Passwords:
         except OSError as error:
             raise SettingsError(f"secrets: {error}") from error
         return password
+
+
+def _make(folder: Path) -> None:
+    """Make *folder* and those above it that are missing, to be passed through whatever our umask is."""
+    for each in reversed((folder, *folder.parents)):
+        with suppress(FileExistsError):
+            each.mkdir()
+            each.chmod(0o755)
 
 
 def _number(group: str) -> int | None:

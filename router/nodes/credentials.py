@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+from ..broker.passwords import NEW
 from .errors import Unprepared
 from .files import File
 
@@ -22,6 +23,11 @@ def credentials(folder: Path) -> dict[str, File]:
 
     Raises Unprepared where there is nothing to log in with, or others can read or change what is there.
     """
+    if os.path.lexists(folder / NEW):
+        # The broker may have the new one already, and then the old one is of no use to the node.
+        raise Unprepared(
+            f"{folder / NEW} waits: another password was not given to the end; clusterbus broker users --apply goes on"
+        )
     found: dict[str, File] = {}
     for name, setting in SETTING_OF.items():
         content = _read(folder / name, is_secret=name in _SECRET)

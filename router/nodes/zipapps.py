@@ -13,7 +13,20 @@ from pathlib import Path
 from .errors import NodesError
 
 _FIRST_LINE = b"#!/usr/bin/python3 -I\n"
-_MAIN = '"""Runs the relay."""\n\nimport sys\n\nfrom shim.relay import main\n\nsys.exit(main())\n'
+_MAIN = '''"""Runs the relay."""
+
+import sys
+
+# 2 is what systemd does not start again.
+if sys.version_info < (3, 9):
+    here = (sys.executable,) + sys.version_info[:2]
+    sys.stderr.write("the relay needs Python 3.9 or later, and %s is %d.%d\\n" % here)
+    sys.exit(2)
+
+from shim.relay import main
+
+sys.exit(main())
+'''
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _MODE = 0o100644 << 16

@@ -165,7 +165,7 @@ def test_the_table_of_gates_has_them_in_the_order_that_they_are_asked():
     asked = [gate_name(each) for each in gates_of(GATED, Aiming())]
 
     # The last is asked by the thread that calls the handler.
-    assert told == [*dict.fromkeys(asked), "`only_if`"]
+    assert told == [*dict.fromkeys(asked), "`only_when`, `only_if`"]
 
 
 def test_modes_and_the_ladder_are_as_they_are():

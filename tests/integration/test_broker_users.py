@@ -193,6 +193,19 @@ def test_nothing_is_touched_until_it_is_applied_and_then_nothing_is_left_to_do(s
     assert (site.there(), site.secrets()) == (there, secrets)
 
 
+def test_a_virtual_host_that_is_not_there_is_made_and_nobody_has_rights_before_topic_rows(site: Site):
+    site.admin.delete_vhost(site.vhost)
+
+    site.run(site.nodes, "--apply")
+
+    with Session(site.url_of(site.program("operator")), name="clusterbus broker setup") as session:
+        session.declare(names.base())
+    me = site.node(1)
+    site.publish(me, f"gpfs.prod.mount.{me}")
+    assert refused(lambda: site.publish(me, f"gpfs.prod.mount.{site.node(2)}"))
+    assert set(does(site.run(site.nodes))) == {"keep"}
+
+
 def test_a_node_that_was_applied_publishes_its_own_records_and_nothing_else(set_up: Site):
     me, other = set_up.node(1), set_up.node(2)
 

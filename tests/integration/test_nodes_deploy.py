@@ -24,8 +24,8 @@ from router.sections import Settings
 from router.sources.gpfs.commands import Commands
 from router.sources.gpfs.errors import NotReady
 from router.sources.gpfs.registrar import Registrar
+from tests.interpreters import interpreters
 from tests.shim_relay import PATIENCE, drained, ingress, waiting
-from tests.unit.shim.test_installer import interpreters
 from tests.waiting import wait_for
 
 RELAY_UNIT = SHIM / "units" / "clusterbus-relay.service"
@@ -45,7 +45,7 @@ root=@root@/$CLUSTERBUS_NODE_NAME
 case $fault in
     "") exec @python@ "$@";;
     gone) exec /nonexistent/python3 "$@";;
-    hangs) exec sleep 60;;
+    hangs) exec sleep 300;;
     cut) head -c 400000 | @python@ "$@"; exit $?;;
     readonly) mounts='mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"';;
     full) mounts='cd "$0" && mkdir -p usr/lib/clusterbus && mount -t tmpfs -o size=300k,mode=755 x usr/lib/clusterbus';;
@@ -56,11 +56,23 @@ FAULTS = {"n05": "readonly", "n17": "full", "n29": "gone", "n41": "hangs", "n53"
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """Makes 64 nodes' folders and secrets, and gives what runs `clusterbus nodes` on them."""
+def clusters(tmp_path):
+    """Makes 64 nodes' folders and secrets, as often as it is asked, and gives what runs `clusterbus nodes` on them."""
     # A script's first line names the interpreter, and is short.
     with tempfile.TemporaryDirectory(prefix="cb") as short:
-        yield Cluster(tmp_path, Path(short))
+
+        def made(name):
+            (tmp_path / name).mkdir()
+            (Path(short) / name).mkdir()
+            return Cluster(tmp_path / name, Path(short) / name)
+
+        yield made
+
+
+@pytest.fixture
+def cluster(clusters):
+    """The one cluster of most tests."""
+    return clusters("c")
 
 
 class Cluster:
@@ -130,22 +142,32 @@ def may_mount():
     return shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-def test_of_64_nodes_five_fail_in_their_own_ways_and_the_next_run_does_only_those(cluster):
-    if not may_mount():
-        pytest.skip("disks that are full or cannot be written are mounts of the test's own, and need root")
+def faulty(cluster, timeout):
+    """Deploy to 64 nodes of which five have a fault; return the answer, and why each failed."""
     for name, fault in FAULTS.items():
         (cluster.faults / name).write_text(f"{fault}\n")
+    first = cluster.answer("deploy", "n[01-64]", code=1, timeout=timeout)
+    return first, {each["nodes"]: each["reason"] for each in first["failed"]}
 
-    # A node that hangs uses up its time, so it is short.
-    first = cluster.answer("deploy", "n[01-64]", code=1, timeout="6s")
 
-    reasons = {each["nodes"]: each["reason"] for each in first["failed"]}
+def test_of_64_nodes_five_fail_in_their_own_ways_and_the_next_run_does_only_those(clusters):
+    if not may_mount():
+        pytest.skip("disks that are full or cannot be written are mounts of the test's own, and need root")
+
+    # The node that hangs uses up its time, so it is short.  Where the machine has so much else to do that others are
+    # late as well, once more with time enough.
+    cluster, timeout = clusters("short"), "6s"
+    first, reasons = faulty(cluster, timeout)
+    if any("not through" in reason and nodes != "n41" for nodes, reason in reasons.items()):
+        cluster, timeout = clusters("long"), "40s"
+        first, reasons = faulty(cluster, timeout)
+
     assert first["done"] == "n[01-04,06-16,18-28,30-40,42-52,54-64]"
     assert list(reasons) == list(FAULTS)
     assert "Read-only file system" in reasons["n05"]
     assert "No space left on device" in reasons["n17"]
     assert "ended with 127" in reasons["n29"]
-    assert "it was not through after 6 s" in reasons["n41"]
+    assert f"it was not through after {timeout[:-1]} s" in reasons["n41"]
     assert "arrived damaged" in reasons["n53"]
 
     for name in FAULTS:
@@ -284,13 +306,28 @@ def test_over_ssh_nothing_secret_is_in_an_argument_and_a_dead_node_is_unreachabl
 def test_the_relays_zipapp_runs_on_every_python_from_3_9_on_and_needs_nothing_there(tmp_path):
     archive = tmp_path / "clusterbus-relay.pyz"
     archive.write_bytes(zipapps.relay(SHIM))
-    tried = {version: path for version, path in interpreters().items() if int(version.partition(".")[2]) >= 9}
+    tried = interpreters(oldest=9)
 
     for version, python in tried.items():
         command = [python, "-ISB", str(archive), "--help"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={}, cwd="/")
         assert ended.returncode == 0, (version, ended.stderr)
         assert ended.stdout.startswith("usage: clusterbus-relay"), version
+
+
+def test_on_an_older_python_the_relay_says_what_it_needs_and_is_not_started_again_and_again(tmp_path):
+    archive = tmp_path / "clusterbus-relay.pyz"
+    archive.write_bytes(zipapps.relay(SHIM))
+    tried = {version: path for version, path in interpreters().items() if int(version.partition(".")[2]) < 9}
+    if not tried:
+        pytest.skip("no Python before 3.9 is here")
+
+    for version, python in tried.items():
+        ended = subprocess.run(
+            [python, "-IB", str(archive)], capture_output=True, text=True, check=False, timeout=60, env={}, cwd="/"
+        )
+        wanted = f"the relay needs Python 3.9 or later, and {python} is {version}\n"
+        assert (ended.returncode, ended.stderr) == (2, wanted), version
 
 
 def test_what_was_deployed_carries_a_record_to_the_broker(cluster, vhost_url):
@@ -339,6 +376,8 @@ def test_units_are_hardened_and_systemd_finds_nothing_wrong_with_them(tmp_path, 
     exposure = float(said.stdout.rpartition("Overall exposure level for")[2].partition(":")[2].split()[0])
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     assert exposure <= 2.0
+    # It would hide /proc/sys: the boot id, and from OpenSSL that the machine is in FIPS mode.
+    assert "\nProcSubset=" not in unit.read_text()
 
 
 def python_version():

@@ -149,6 +149,25 @@ def test_a_machine_without_systemd_gets_the_files_a_note_and_a_capture_that_runs
     assert not (root / "usr/libexec/clusterbus").exists()
 
 
+@pytest.mark.parametrize("form", ["deb", "rpm"])
+def test_a_package_does_not_go_over_what_was_deployed(form: str, request, root: Path):
+    if os.geteuid() != 0:
+        pytest.skip("packages are installed as root")
+    package = request.getfixturevalue(form)
+    record = root / "usr/lib/clusterbus/installed.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    capture = root / "usr/libexec/clusterbus/capture-gpfs"
+    capture.parent.mkdir(parents=True)
+    capture.write_text("of this node")
+
+    with pytest.raises(AssertionError, match="clusterbus nodes deploy has put the shim here"):
+        {"deb": install_deb, "rpm": install_rpm}[form](root, package)
+
+    assert capture.read_text() == "of this node"
+    assert not (root / "usr/lib/clusterbus/clusterbus-relay.pyz").exists()
+
+
 def remove(form: str, root: Path) -> None:
     if form == "deb":
         run("dpkg", f"--root={root}", "--force-depends", "--purge", packages.NAME)

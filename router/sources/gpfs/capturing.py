@@ -1,8 +1,12 @@
 """What callbacks run on a node: `capture-gpfs`, with the node's interpreter and options written into it.  Pure."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from .errors import NotUnderstood
+
+DEADLINE = timedelta(seconds=5)
+"""How long capture takes at the most, also where the disk hangs."""
 
 _NONE = "\nOPTIONS = []"
 _LONGEST = 120

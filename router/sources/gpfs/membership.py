@@ -73,3 +73,18 @@ def covered(cluster: Sequence[Member], nodes: Iterable[str]) -> frozenset[str] |
             return None
         found.update(those)
     return frozenset(found)
+
+
+def same_nodes(cluster: Sequence[Member], one: Sequence[str], other: Sequence[str]) -> bool:
+    """Say whether two `-N` lists mean the same nodes; no list and `all` mean also those that come later.
+
+    How GPFS keeps a class, and which of its names a node has in the list, is not known.
+
+    >>> same_nodes([], [], ["ALL"]), same_nodes([], ["siteNodes"], [])
+    (True, False)
+    """
+    everywhere = [not each or "all" in (name.lower() for name in each) for each in (one, other)]
+    if any(everywhere):
+        return all(everywhere)
+    sets = covered(cluster, one), covered(cluster, other)
+    return set(one) == set(other) or (None not in sets and sets[0] == sets[1])

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Literal
 
 from ...catalogue import Catalogue
-from .membership import Member, covered
+from .membership import Member, same_nodes
 from .registered import Registered
-from .registrations import PREFIX, Registration
+from .registrations import ACTIONS, PREFIX, Registration
 
 _GENERATION = re.compile(r"(?P<base>.+)-[0-9]{1,6}")
 
@@ -93,7 +92,7 @@ def plan(
         standings.append(found)
         steps += own
     unwanted = [each for each in ours if each.identifier not in claimed]
-    steps += [_delete(each.identifier, "it is not wanted any more") for each in unwanted]
+    steps += [deletion(each.identifier, "it is not wanted any more") for each in unwanted]
     return Plan(
         steps=tuple(steps),
         standings=tuple(standings),
@@ -106,7 +105,7 @@ def plan(
 def removal(registered: Sequence[Registered]) -> Plan:
     """Return how to take away all that is ours."""
     ours = [each.identifier for each in registered if is_ours(each.identifier)]
-    steps = tuple(_delete(each, "all of ours are to go") for each in ours)
+    steps = tuple(deletion(each, "all of ours are to go") for each in ours)
     return Plan(steps, unwanted=tuple(ours), foreign=len(registered) - len(ours))
 
 
@@ -132,7 +131,8 @@ def addition(wanted: Registration, identifier: str, why: str) -> Step:
     return Step(("mmaddcallback", *wanted.arguments(identifier)), why, identifier, wanted.identifier, wanted)
 
 
-def _delete(identifier: str, why: str, place: str = "") -> Step:
+def deletion(identifier: str, why: str, place: str = "") -> Step:
+    """Return the step that deletes *identifier*, to be done unless what is to come in its *place* is refused."""
     return Step(("mmdelcallback", identifier), why, identifier, place)
 
 
@@ -148,12 +148,12 @@ def _base(identifier: str, wanted: Registration) -> str | None:
 def _one(
     wanted: Registration, there: Sequence[Registered], cluster: Sequence[Member], catalogue: Catalogue
 ) -> tuple[Standing, list[Step]]:
-    differing = {each.identifier: differences(wanted, each, cluster, catalogue) for each in there}
+    differing = {each.identifier: differences(wanted.registered(), each, cluster, catalogue) for each in there}
     good = [identifier for identifier, found in differing.items() if not found]
     if good:
         # Left by a change that was interrupted between its two commands.
         spare = [
-            _delete(each, f"{good[0]} is in its place", wanted.identifier) for each in differing if each != good[0]
+            deletion(each, f"{good[0]} is in its place", wanted.identifier) for each in differing if each != good[0]
         ]
         return Standing(wanted, "differs" if spare else "good", tuple(differing)), spare
     if not there:
@@ -162,53 +162,45 @@ def _one(
     new = free_identifier(wanted, differing)
     steps = [
         addition(wanted, new, "; ".join(found)),
-        *(_delete(each, f"{new} takes its place", wanted.identifier) for each in differing),
+        *(deletion(each, f"{new} takes its place", wanted.identifier) for each in differing),
     ]
     return Standing(wanted, "differs", tuple(differing), found), steps
 
 
 def differences(
-    wanted: Registration, there: Registered, cluster: Sequence[Member], catalogue: Catalogue
+    wanted: Registered, there: Registered, cluster: Sequence[Member], catalogue: Catalogue
 ) -> tuple[str, ...]:
-    """Return in what *there* is another than *wanted*, a sentence a field."""
+    """Return in what *there* is another than *wanted*, a sentence a field; GPFS may show one in another way."""
     return tuple(
         f"{name} is {_shown(is_now)}, wanted {_shown(is_wanted)}"
-        for name, is_now, is_wanted, same in _fields(wanted, there, cluster, catalogue)
-        if not same(is_now, is_wanted)
+        for name, is_now, is_wanted in _fields(wanted, there, cluster, catalogue)
+        if is_now != is_wanted
     )
 
 
-_Field = tuple[str, object, object, Callable[[object, object], bool]]
-
-
 def _fields(
-    wanted: Registration, there: Registered, cluster: Sequence[Member], catalogue: Catalogue
-) -> Iterator[_Field]:
-    def equal(one: object, other: object) -> bool:
-        return one == other
+    wanted: Registered, there: Registered, cluster: Sequence[Member], catalogue: Catalogue
+) -> Iterator[tuple[str, object, object]]:
+    yield "command", there.command, wanted.command
+    yield "event", _events(there.events, catalogue), _events(wanted.events, catalogue)
+    yield "priority", _shown(there.priority), _shown(wanted.priority)
+    yield "sync", there.sync, wanted.sync
+    if wanted.sync and there.sync and wanted.timeout is not None:
+        # Where none is wanted, GPFS may show a default of its own.
+        yield "timeout", there.timeout, wanted.timeout
+    yield "onerror", _action(there.onerror), _action(wanted.onerror)
+    if not same_nodes(cluster, there.nodes, wanted.nodes):
+        yield "node", there.nodes, wanted.nodes
+    yield "parms", " ".join(there.parms.split()), " ".join(wanted.parms.split())
 
-    def covers(one: object, other: object) -> bool:
-        # How GPFS stores a class, and which of its names a node has in the list, is not known.
-        if one == other:
-            return True
-        sets = covered(cluster, there.nodes), covered(cluster, wanted.nodes)
-        return None not in sets and sets[0] == sets[1] and bool(there.nodes) == bool(wanted.nodes)
 
-    seconds = None if wanted.timeout is None else ceil(wanted.timeout.total_seconds())
-    yield "command", there.command, wanted.command, equal
-    yield "event", _events(there.events, catalogue), _events(wanted.events, catalogue), equal
-    yield "priority", there.priority, wanted.priority, equal
-    yield "sync", there.sync, wanted.sync, equal
-    if wanted.sync and there.sync:
-        # GPFS may show a default of its own for what is not set.
-        yield "timeout", there.timeout, seconds, lambda one, other: other is None or one == other
-    yield "onerror", there.onerror or "continue", wanted.onerror or "continue", equal
-    yield "node", tuple(sorted(there.nodes)), tuple(sorted(wanted.nodes)), covers
-    yield "parms", " ".join(there.parms.split()), wanted.parms, equal
+def _action(text: str | None) -> str:
+    # GPFS's own messages write quorumloss.
+    return next((each for each in ACTIONS if text and each.lower() == text.lower()), text or ACTIONS[0])
 
 
 def _events(names: Sequence[str], catalogue: Catalogue) -> tuple[str, ...]:
-    return tuple(sorted(found.name if (found := catalogue.get(each)) else each for each in names))
+    return tuple(sorted({found.name if (found := catalogue.get(each)) else each for each in names}))
 
 
 def _shown(value: object) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite
 
 from .commands import Commands
 from .errors import CommandFailed, NotUnderstood
@@ -48,6 +49,21 @@ class Registered:
     sync: bool = False
     timeout: int | None = None
     onerror: str | None = None
+
+    def arguments(self) -> list[str]:
+        """Return the arguments for mmaddcallback.
+
+        >>> Registered("test1", "/tmp/myscript.sh", ("startup",)).arguments()
+        ['test1', '--command', '/tmp/myscript.sh', '--event', 'startup']
+        """
+        words = [self.identifier, "--command", self.command, "--event", ",".join(self.events)]
+        words += ["--priority", f"{self.priority:g}"] if self.priority is not None else []
+        words += ["--sync"] if self.sync else []
+        # GPFS takes these with --sync only, whatever it lists.
+        words += ["--timeout", str(self.timeout)] if self.sync and self.timeout is not None else []
+        words += ["--onerror", self.onerror] if self.sync and self.onerror is not None else []
+        words += ["-N", ",".join(self.nodes)] if self.nodes else []
+        return [*words, *(["--parms", self.parms] if self.parms else [])]
 
 
 def read(commands: Commands) -> list[Registered]:
@@ -131,6 +147,10 @@ def _number(values: Mapping[str, str], field: str) -> float | None:
     if text.lower() in _UNSET:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise NotUnderstood(f"{COMMAND}: {values['identifier']}: {field} is {text!r}, not a number") from None
+        number = inf
+    if not isfinite(number):
+        raise NotUnderstood(f"{COMMAND}: {values['identifier']}: {field} is {text[:40]!r}, not a number")
+    # So the seed has it for what is not set.
+    return None if number == -1 else number

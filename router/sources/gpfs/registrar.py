@@ -13,18 +13,16 @@ from dataclasses import dataclass, field, replace
 from ...catalogue import Catalogue
 from ...sections import GpfsSettings
 from . import listing
+from .applying import Applying, Tell
 from .commands import Commands
 from .errors import CommandFailed, NotReady
 from .membership import Member, covered, members
 from .memory import Memory, Remembered
-from .plans import Plan, Standing, Step, addition, free_identifier, plan, removal
+from .plans import Plan, Standing, Step, plan, removal
 from .registered import Registered, read
 from .registrations import PREFIX, Registration, registrations
 
 _SHOWN = 8
-
-Tell = Callable[[Step], object]
-"""Is told each command before it is run."""
 
 Lacks = Callable[[Sequence[str]], Mapping[str, str]]
 """Says which of these nodes, by their admin names, are not ready to have a callback run on them, and why."""
@@ -64,6 +62,7 @@ class Registrar:
         """Use *commands*; with *lacks* nothing is registered on nodes that it names."""
         self._commands, self._settings, self._catalogue, self._lacks = commands, settings, catalogue, lacks
         self._memory = Memory(settings.memory)
+        self._anew = False
 
     def registered(self) -> list[Registered]:
         """Return all callbacks of users, ours and others'.  Raises GpfsError."""
@@ -79,7 +78,7 @@ class Registrar:
 
     def plan(self) -> Plan:
         """Return what is to be done.  Raises GpfsError, StateError, and SettingsError where the settings can't be."""
-        return self._plan(self._memory.read())
+        return self._plan(self._known(self._memory.read()))
 
     def removal(self) -> Plan:
         """Return how to take away all that is ours.  Raises GpfsError."""
@@ -91,7 +90,7 @@ class Registrar:
         Raises NotReady where a node is not ready or things are no more as *wanted* was made for, and as `plan`.
         """
         with self._memory.locked():
-            now = self._plan(self._memory.read())
+            now = self._plan(self._known(self._memory.read()))
             if wanted is not None and wanted.steps != now.steps:
                 raise NotReady("what is registered, or wanted, has changed since the plan was made: look at a new one")
             if any(step.adds for step in now.steps):
@@ -115,36 +114,49 @@ class Registrar:
             return Applied(tuple(done), refused)
 
     def try_again(self) -> None:
-        """Forget what GPFS refused, after an update of it.  Raises StateError."""
-        with self._memory.locked():
-            self._memory.change(lambda known: known.model_copy(update={"split": frozenset(), "lacking": {}}))
+        """Plan from now on as if GPFS had refused nothing, after an update of it; remembered when it is applied."""
+        self._anew = True
 
     def ask_for(self, identifier: str, events: Iterable[str], tell: Tell = lambda _: None) -> Applied:
         """Have *events* registered too, for the callback *identifier*, until it lets go.  Raises as `apply`."""
         names = tuple(dict.fromkeys(self._catalogue.event(each).name for each in events))
-        return self._asked(lambda asked: {**asked, identifier: names}, tell)
+        return self._asked(lambda asked: {**asked, identifier: names}, names, tell)
 
-    def let_go(self, identifier: str, tell: Tell = lambda _: None) -> Applied:
-        """Register no more for the callback *identifier* than others want.  Raises as `apply`."""
-        return self._asked(lambda asked: {each: names for each, names in asked.items() if each != identifier}, tell)
+    def let_go(self, identifier: str, events: Iterable[str] = (), tell: Tell = lambda _: None) -> Applied:
+        """Register no more for the callback *identifier* than others want.  Raises as `apply`.
+
+        Its *events* are looked after even where it is remembered no more: when it let go before, and was killed.
+        """
+        return self._asked(
+            lambda asked: {each: names for each, names in asked.items() if each != identifier}, events, tell
+        )
 
     def _asked(
-        self, how: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, tuple[str, ...]]], tell: Tell
+        self,
+        how: Callable[[Mapping[str, tuple[str, ...]]], Mapping[str, tuple[str, ...]]],
+        about: Iterable[str],
+        tell: Tell,
     ) -> Applied:
         with self._memory.locked():
             before = self._memory.read()
             after = before.model_copy(update={"asked": how(before.asked)})
             # What else is to be done is not this callback's.
-            families = {event for each in (before, after) for names in each.asked.values() for event in names}
-            now = _only(self._plan(after), {self._catalogue.event(each).category for each in families})
+            events = {*about, *(event for each in (before, after) for names in each.asked.values() for event in names)}
+            now = _only(self._plan(after), {self._catalogue.event(each).category for each in events})
             if any(step.adds for step in now.steps):
                 self._check_nodes(now.standings)
             if not self._commands.dry_run:
                 self._memory.change(lambda _: after)
             applied = self._apply(now, tell)
             return replace(
-                applied, left=tuple(each for each in applied.left if each.place in {s.place for s in now.steps})
+                applied,
+                left=tuple(each for each in applied.left if each.place in {s.place for s in now.steps}),
+                # What was refused before is not tried again, and not there all the same.
+                lacking={**now.lacking, **applied.lacking},
             )
+
+    def _known(self, remembered: Remembered) -> Remembered:
+        return remembered.model_copy(update={"split": frozenset(), "lacking": {}}) if self._anew else remembered
 
     def _plan(self, known: Remembered) -> Plan:
         asked = [each for events in known.asked.values() for each in events]
@@ -167,89 +179,26 @@ class Registrar:
             raise NotReady("\n".join([f"{len(found)} nodes are not ready for callbacks:", *lines]))
 
     def _apply(self, now: Plan, tell: Tell) -> Applied:
-        work = _Work(self._commands, tell, self._catalogue, {each.identifier for each in self.registered()})
+        work = Applying(self._commands, tell, self._catalogue, self.registered())
         for step in now.steps:
             work.do(step)
         if self._commands.dry_run:
             return Applied(tuple(work.done))
-        known = self._memory.change(
-            lambda known: known.model_copy(
-                update={"split": known.split | work.split, "lacking": {**known.lacking, **work.lacking}}
-            )
-        )
+        known = self._memory.change(lambda remembered: work.learnt(self._known(remembered)))
+        self._anew = False
         return Applied(tuple(work.done), work.refused, work.lacking, self._plan(known).steps)
-
-
-class _Work:
-    """One plan being done."""
-
-    def __init__(self, commands: Commands, tell: Tell, catalogue: Catalogue, taken: set[str]) -> None:
-        self._commands, self._tell, self._catalogue, self._taken = commands, tell, catalogue, taken
-        self.done: list[Step] = []
-        self.refused: dict[str, str] = {}
-        self.split: set[str] = set()
-        self.lacking: dict[str, str] = {}
-
-    def do(self, step: Step) -> None:
-        """Do *step*, unless what should come in its place could not be had."""
-        if step.adds is None:
-            # Another's events may be what could not be added.
-            if step.place not in self.refused and (step.place or not self.refused):
-                self._try(step)
-            return
-        said = self._try(step)
-        if said is not None:
-            self._one_by_one(step, step.adds, said)
-
-    def _one_by_one(self, step: Step, wanted: Registration, said: str) -> None:
-        """Register the events of *wanted* each by itself; where none is taken, it was not about the events."""
-        refused: dict[str, str] = {}
-        singles = wanted.singles() if len(wanted.events) > 1 else []
-        for single in singles:
-            name = single.events[0]
-            found: str | None = said
-            # IBM's pages and other products spell some in another way, and GPFS may be strict.
-            for spelling in (name, *self._catalogue.event(name).aliases):
-                if found is not None:
-                    found = self._one(replace(single, events=(spelling,)), f"GPFS refused {step.identifier}")
-            if found is not None:
-                refused[name] = _first(found)
-        if len(refused) == len(singles):
-            self.refused[step.place] = said
-            return
-        self.split.add(wanted.identifier)
-        self.lacking |= refused
-
-    def _one(self, single: Registration, why: str) -> str | None:
-        return self._try(addition(single, free_identifier(single, self._taken), why))
-
-    def _try(self, step: Step) -> str | None:
-        """Do *step*; return what GPFS said where it refused."""
-        self._tell(step)
-        try:
-            self._commands.change(*step.words)
-        except CommandFailed as error:
-            if step.adds is None:
-                self.refused[step.identifier] = error.said.strip() or str(error)
-            return error.said.strip() or str(error)
-        self.done.append(step)
-        self._taken.add(step.identifier)
-        return None
 
 
 def _some(nodes: Sequence[str]) -> str:
     return ", ".join(nodes[:_SHOWN]) + (", ..." if len(nodes) > _SHOWN else "")
 
 
-def _first(text: str) -> str:
-    return text.partition("\n")[0]
-
-
 def _parts(wanted: Registration, known: Remembered) -> list[Registration]:
     """Return as what *wanted* is registered: as a group, or event by event, less those that are lacking."""
-    if wanted.identifier not in known.split:
+    there = [each for each in wanted.events if each not in known.lacking]
+    if there and wanted.identifier not in known.split:
         return [wanted]
-    return [each for each in wanted.singles() if each.events[0] not in known.lacking]
+    return [each for each in wanted.singles() if each.events[0] in there]
 
 
 def _only(found: Plan, families: Collection[str]) -> Plan:

@@ -14,12 +14,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 from ...catalogue import Catalogue
 from ...errors import SettingsError
 from ...sections import CallbackOptions, GpfsSettings
 from . import dangers
+from .capturing import DEADLINE
+from .registered import Registered
 
 COMMAND = str(GpfsSettings().command)
 PREFIX = "clusterbus-"
@@ -30,6 +32,8 @@ EVERY_FAMILY = "*"
 _ALWAYS = ("eventNode", "myNode", "clusterName")
 
 Action = Literal["continue", "quorumLoss", "shutdown"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What GPFS may do where a callback fails; the first is what it does where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,21 @@ class Registration:
 
     def arguments(self, identifier: str | None = None) -> list[str]:
         """Return the arguments for mmaddcallback, under another *identifier* where one is given."""
-        words = [identifier or self.identifier, "--command", self.command, "--event", ",".join(self.events)]
-        words += ["--priority", f"{self.priority:g}"] if self.priority is not None else []
-        words += ["--sync"] if self.sync else []
-        words += ["--timeout", str(ceil(self.timeout.total_seconds()))] if self.timeout is not None else []
-        words += ["--onerror", self.onerror] if self.onerror is not None else []
-        words += ["-N", ",".join(self.nodes)] if self.nodes else []
-        return [*words, "--parms", self.parms]
+        return replace(self.registered(), identifier=identifier or self.identifier).arguments()
+
+    def registered(self) -> Registered:
+        """Return how GPFS would list it."""
+        return Registered(
+            identifier=self.identifier,
+            command=self.command,
+            events=self.events,
+            parms=self.parms,
+            nodes=self.nodes,
+            priority=self.priority,
+            sync=self.sync,
+            timeout=None if self.timeout is None else ceil(self.timeout.total_seconds()),
+            onerror=self.onerror,
+        )
 
     def singles(self) -> list["Registration"]:
         """Return one registration for each event, for where GPFS does not take them together."""
@@ -156,6 +168,12 @@ def _registration(
             mistakes.append(f"gpfs.options: {family}: {word} is dangerous: {reason}; gpfs.accept: [{word}] takes that")
     if not options.sync and (options.timeout is not None or options.onerror is not None):
         mistakes.append(f"gpfs.options: {family}: timeout and onerror go with sync only")
+    if options.timeout is not None and options.timeout <= DEADLINE:
+        seconds = DEADLINE.total_seconds()
+        mistakes.append(
+            f"gpfs.options: {family}: timeout has to be longer than {seconds:g} s, which capture may take: "
+            "GPFS would go on, or end it, before the event is kept"
+        )
     more = [*wanted.parameters.get(EVERY_FAMILY, ()), *wanted.parameters.get(family, ())]
     unknown = [each for each in more if catalogue.variable(each) is None]
     mistakes += [

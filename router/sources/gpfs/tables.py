@@ -6,11 +6,16 @@
 Columns are found by the header of the same command and section, since releases move them; one output may hold several
 sections, and repeat a header.  What is no such line is left out (banners).  Rows may be shorter than their header, or
 longer.  Values are percent-encoded, and nothing else: a `+` is a plus (seen in public samples of several commands).
+Whether a percent sign itself is, is not known.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
+
+# Bytes beyond ASCII belong together, the others stand by themselves.
+_ENCODED = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
 
 _FIXED = 6
 """Fields before the values: command, section, `HEADER` or a number, version, and two that are reserved."""
@@ -18,12 +23,16 @@ _FIXED = 6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of *section* (may be empty): *values* by column, and what stands behind the last column in *more*."""
+    """One row of *section* (may be empty): *values* by column, and what stands behind the last column in *more*.
+
+    *lacks* are the columns that the row is too short for.
+    """
 
     command: str
     section: str
     values: Mapping[str, str]
     more: tuple[str, ...] = ()
+    lacks: frozenset[str] = frozenset()
 
 
 def rows(text: str, section: str | None = None) -> list[Row]:
@@ -48,13 +57,22 @@ def has_header(text: str, section: str | None = None) -> bool:
 
 
 def decoded(text: str) -> str:
-    """Return *text* without the encoding; bytes beyond ASCII are UTF-8, what is no UTF-8 becomes surrogates.
+    """Return *text* without the encoding; bytes beyond ASCII are UTF-8, and what is no UTF-8 was never encoded.
 
     >>> decoded("Mon Oct 12 14%3A24%3A41 100%")
     'Mon Oct 12 14:24:41 100%'
+    >>> decoded("--daName %daName")
+    '--daName %daName'
     """
-    # This one leaves a plus alone.
-    return unquote(text, errors="surrogateescape") if "%" in text else text
+    return _ENCODED.sub(_plain, text)
+
+
+def _plain(match: re.Match[str]) -> str:
+    try:
+        # This one leaves a plus alone.
+        return unquote(match[0], errors="strict")
+    except UnicodeDecodeError:
+        return match[0]
 
 
 def _rows(text: str) -> Iterator[Row]:
@@ -78,4 +96,5 @@ def _row(key: tuple[str, str], columns: list[str], values: list[str]) -> Row:
     named: dict[str, str] = {}
     for column, value in zip(columns, padded, strict=False):
         named.setdefault(column, value)
-    return Row(*key, named, tuple(values[len(columns) :]))
+    lacks = frozenset(columns[len(values) :]) - frozenset(columns[: len(values)])
+    return Row(*key, named, tuple(values[len(columns) :]), lacks)

@@ -20,6 +20,7 @@ from consumers.gpfs import (
     getCmdCache,
     setDryRun,
 )
+from consumers.gpfs.folder import Folder
 from consumers.gpfs.here import here
 from consumers.gpfs.rules import Rules
 from consumers.verbs.call.arguments import Arguments
@@ -28,6 +29,7 @@ from router.catalogue import Catalogues, load
 from router.sections import ConsumersSettings, GpfsSettings, Settings
 from router.sources.gpfs import membership
 from router.sources.gpfs.commands import Commands
+from router.sources.gpfs.errors import CommandFailed
 from router.sources.gpfs.registered import read
 from router.sources.gpfs.registrar import Registrar
 from router.sources.gpfs.simulator import Cluster as Simulated
@@ -58,7 +60,7 @@ def simulated(tmp_path):
 @pytest.fixture
 def settings(tmp_path):
     return Settings(
-        gpfs=GpfsSettings(memory=tmp_path / "gpfs.json"),
+        gpfs=GpfsSettings(memory=tmp_path / "gpfs.json", events=("disk",)),
         consumers=ConsumersSettings(callbacks=tmp_path / "callbacks", subscriptions=tmp_path / "none.yaml"),
     )
 
@@ -324,6 +326,130 @@ def test_a_create_of_a_function_that_is_killed_is_finished_by_the_next(simulated
     assert set(served()) == {"callback-f1"}
 
 
+class Lacking:
+    """A release that lacks snapshotCreated."""
+
+    def __init__(self, simulated):
+        self.run = answering(simulated)
+
+    def __call__(self, words):
+        if words[0] == "mmaddcallback" and "snapshotCreated" in words[words.index("--event") + 1].split(","):
+            raise CommandFailed(words, 1, "mmaddcallback: there is no event snapshotCreated")
+        return self.run(words)
+
+
+def captured(commands):
+    return {event for each in read(commands) if each.identifier.startswith("clusterbus-") for event in each.events}
+
+
+def test_a_change_of_a_function_that_gpfs_refuses_leaves_its_events_captured(simulated, commands, settings, served):
+    Callback("f1", message, "mount", parms="%fsName").create()
+    work_on(Commands(Lacking(simulated)), settings)
+
+    for _ in range(2):
+        with pytest.raises(gpfs.NotDone, match="stays as it was"):
+            Callback("f1").add(events="snapshotCreated")
+
+    assert captured(commands) == {"mount"}
+    assert served()["callback-f1"].patterns == ("gpfs.*.mount.mount.*.*",)
+
+
+def test_a_function_for_an_event_that_is_lacking_is_refused_each_time_and_leaves_nothing(
+    simulated, settings, registered
+):
+    work_on(Commands(Lacking(simulated)), settings)
+
+    for identifier in ("f1", "f2"):
+        with pytest.raises(gpfs.NotDone, match="there is no event snapshotCreated"):
+            Callback(identifier, message, "snapshotCreated", parms="%fsName").create()
+
+    assert [each.name for each in settings.consumers.callbacks.iterdir()] == [".lock"]
+    Callback("f1", SCRIPT, "startup").create()
+    Callback("f1").delete()
+    assert registered() == {}
+
+
+def test_a_program_is_deleted_where_a_create_of_a_function_was_killed_before(simulated, commands, settings, registered):
+    def killing(words):
+        if words[0] == "mmaddcallback":
+            raise Killed
+        return answering(simulated)(words)
+
+    work_on(Commands(killing), settings)
+    with pytest.raises(Killed):
+        Callback("f1", message, "mount", parms="%fsName").create()
+    work_on(commands, settings)
+    Callback("f1", SCRIPT, "startup").create()
+
+    Callback("f1").delete()
+
+    assert registered() == {}
+    assert captured(commands) == set()
+
+
+def test_a_function_is_captured_again_by_creating_it_anew_after_all_of_ours_were_removed(commands, settings):
+    Callback("f1", message, "mount", parms="%fsName").create()
+    registrar = Registrar(commands, settings.gpfs, load("gpfs"))
+    registrar.remove(registrar.removal())
+    assert captured(commands) == set()
+
+    Callback("f1", message, "mount", parms="%fsName").create()
+
+    assert captured(commands) == {"mount"}
+
+
+@pytest.mark.parametrize("where", ["before GPFS", "before the subscription goes", "before the function goes"])
+def test_a_delete_of_a_function_that_is_killed_anywhere_is_finished_by_the_next(
+    simulated, commands, settings, served, monkeypatch, where
+):
+    def killing(words):
+        if words[0] == "mmdelcallback":
+            raise Killed
+        return answering(simulated)(words)
+
+    def killed(*_):
+        raise Killed
+
+    Callback("f1", message, "mount", parms="%fsName").create()
+    with monkeypatch.context() as patch:
+        match where:
+            case "before GPFS":
+                work_on(Commands(killing), settings)
+            case "before the subscription goes":
+                patch.setattr(Folder, "remove", killed)
+            case _:
+                patch.setattr(Folder, "remove_module", killed)
+        with pytest.raises(Killed):
+            Callback("f1").delete()
+    work_on(commands, settings)
+
+    # Its subscription is there until all else is done, so its name is enough.
+    known = {"command": message, "event": "mount"} if where == "before the function goes" else {}
+    Callback("f1", **known).delete()
+
+    assert served() == {}
+    assert captured(commands) == set()
+    assert [each.name for each in settings.consumers.callbacks.iterdir()] == [".lock"]
+    with pytest.raises(NotThere):
+        Callback("f1")
+
+
+def test_a_node_is_known_by_each_of_its_names(registered):
+    Callback("test1", SCRIPT, "startup", node=["cl01.prod.example", "nsd01"]).create()
+
+    Callback("test1").add(nodes="cl01")
+    Callback("test1").remove(nodes=["NSD01.prod.example"])
+
+    assert registered()["test1"].nodes == ("cl01.prod.example",)
+
+
+def test_all_nodes_by_their_class_are_as_none_at_all(commands):
+    Callback("test1", SCRIPT, "startup", node="all").create()
+    Callback("test1", SCRIPT, "startup").create()
+
+    assert len(commands.recorded) == 1
+
+
 def test_what_gpfs_refuses_leaves_what_was_there(registered):
     Callback("test1", SCRIPT, "startup").create()
 
@@ -448,7 +574,9 @@ def test_what_is_there_as_wanted_is_not_created_again_and_another_is_refused(com
     Callback("test1", SCRIPT, "startup").create()
     Callback("test1", SCRIPT, "startup").create()
 
-    with pytest.raises(gpfs.AlreadyThere, match=r"with another events, parms: use change\(\)"):
+    with pytest.raises(
+        gpfs.AlreadyThere, match=r"startup, wanted shutdown; parms is not set, wanted x: use change\(\)"
+    ):
         Callback("test1", SCRIPT, "shutdown", parms="x").create()
     with pytest.raises(gpfs.AlreadyThere, match="for a program"):
         Callback("test1", message, "shutdown", parms="%eventNode").create()

@@ -103,8 +103,9 @@ def test_secrets_become_files_that_the_relays_group_may_read(secrets):
         (lambda folder: (folder / "password").write_text(""), "no file of 1 to"),
         (lambda folder: (folder / "ca.pem").mkdir(), "no file of 1 to"),
         (lambda folder: os.mkfifo(folder / "ca.pem"), "no file of 1 to"),
+        (lambda folder: (folder / "password.new").touch(), "another password was not given to the end"),
     ],
-    ids=["readable", "gone", "folder", "half", "link", "empty", "directory", "pipe"],
+    ids=["readable", "gone", "folder", "half", "link", "empty", "directory", "pipe", "rotating"],
 )
 def test_secrets_that_are_not_safe_or_not_whole_are_refused(secrets, spoil, words):
     spoil(secrets)

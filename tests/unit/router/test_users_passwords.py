@@ -1,5 +1,7 @@
 """Passwords in files: made once, closed to others, renewed beside the old one."""
 
+import grp
+import os
 import stat
 from pathlib import Path
 
@@ -198,3 +200,61 @@ def test_nothing_that_is_shown_holds_a_password(tmp_path, granting):
     assert isinstance(grants, Grants)
     assert [each.role for each in grants.users[2:]] == [Role.ROUTER, Role.CONSUMER, Role.OPERATOR]
     assert not [name for name, secret in files(tmp_path).items() if secret.strip() in shown]
+
+
+@pytest.fixture
+def hardened():
+    """The umask of a hardened machine."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def somebodys_group() -> grp.struct_group:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files to another group")
+    return next(each for each in grp.getgrall() if each.gr_gid != 0)
+
+
+def rights(path: Path) -> tuple[int, int]:
+    return path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("hardened")
+def test_our_programs_reach_their_passwords_whatever_the_umask(tmp_path):
+    group = somebodys_group()
+    passwords = Passwords(tmp_path / "etc" / "secrets" / "users", group=group.gr_name)
+
+    passwords.made("clusterbus-router")
+
+    path = passwords.file("clusterbus-router")
+    assert [rights(each)[1] for each in (tmp_path / "etc", path.parents[2], path.parents[1])] == [0o755] * 3
+    assert (rights(path.parent), rights(path)) == ((group.gr_gid, 0o750), (group.gr_gid, 0o640))
+
+
+@pytest.mark.usefixtures("hardened")
+def test_passwords_made_before_there_was_a_group_are_given_to_it_and_those_a_site_opened_stay(tmp_path):
+    group = somebodys_group()
+    for name in ("clusterbus-router", "clusterbus-consumer"):
+        Passwords(tmp_path).made(name)
+    opened = Passwords(tmp_path).file("clusterbus-consumer")
+    opened.chmod(0o440)
+    passwords = Passwords(tmp_path, group=group.gr_name)
+
+    kept = [passwords.made(name) for name in ("clusterbus-router", "clusterbus-consumer")]
+
+    path = passwords.file("clusterbus-router")
+    assert kept == [path.read_text().strip(), opened.read_text().strip()]
+    assert (rights(path.parent), rights(path)) == ((group.gr_gid, 0o750), (group.gr_gid, 0o640))
+    assert rights(opened) == (0, 0o440)
+
+
+def test_what_a_kill_left_of_a_password_goes_with_its_user(tmp_path):
+    passwords = Passwords(tmp_path)
+    passwords.made("nsd01")
+    for name in (".password.0123456789abcdef", ".password.new.0123456789abcdef"):
+        (tmp_path / "nsd01" / name).write_text("half")
+
+    passwords.forget("nsd01")
+
+    assert list(tmp_path.iterdir()) == []

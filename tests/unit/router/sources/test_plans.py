@@ -94,6 +94,22 @@ def test_what_gpfs_spells_in_another_way_is_no_difference(spelled):
     assert made(as_registered(DISK, **spelled)).steps == ()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ({"nodes": ("all",)}, {"nodes": ()}),
+        ({"priority": 1234567.0}, {"priority": 1.23457e6}),
+        ({"sync": True, "onerror": "quorumLoss"}, {"onerror": "quorumloss"}),
+        ({"sync": True, "timeout": timedelta(seconds=1.5)}, {"timeout": 2}),
+        ({"events": ("mount", "diskFailure")}, {"events": ("diskFailure", "MOUNT", "mount")}),
+    ],
+)
+def test_what_is_wanted_in_a_way_that_gpfs_does_not_keep_is_no_difference(wanted, shown):
+    changed = replace(DISK, **wanted)
+
+    assert made(as_registered(changed, **shown), wanted=[changed]).steps == ()
+
+
 def test_a_node_list_is_the_same_under_whatever_names_gpfs_shows():
     wanted = replace(DISK, nodes=("quorumNodes",))
 

@@ -76,6 +76,12 @@ def test_columns_may_stand_in_another_order_with_others_between():
     assert given(f"{HEAD}event:object:command:identifier:\n{line}", text=None) == BOTH[:1]
 
 
+def test_a_priority_of_minus_one_is_none_as_the_seed_has_it():
+    (found,) = from_text(f"{TEXT.partition('test2')[0]}        priority = -1.0\n")
+
+    assert found.priority is None
+
+
 def test_the_text_is_read_where_there_is_no_y():
     assert given() == BOTH
 
@@ -101,6 +107,8 @@ def test_nothing_is_registered_where_nothing_is_listed(rows):
         "        command       = /tmp/myScript\n",
         "mmlscallback: there was trouble\n",
         f"{TEXT}        priority = soon\n",
+        f"{TEXT}        timeout = inf\n",
+        f"{TEXT}        timeout = nan\n",
     ],
 )
 def test_what_cannot_be_read_for_certain_is_an_error_and_no_short_list(text):

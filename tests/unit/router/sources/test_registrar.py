@@ -1,18 +1,22 @@
 """The registrar on a simulated cluster: what it leaves is what is wanted, wherever it is broken off."""
 
 import json
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from router.catalogue import load
 from router.errors import SettingsError, StateError
 from router.sections import CallbackOptions, GpfsSettings
+from router.sources.gpfs import capturing
 from router.sources.gpfs.commands import Commands
 from router.sources.gpfs.errors import CommandFailed, NotReady
 from router.sources.gpfs.memory import Memory
 from router.sources.gpfs.registrar import Registrar
 from router.sources.gpfs.simulator import Cluster, install_capture
 from router.sources.gpfs.simulator.answering import answering
+from shim import capture
 
 GPFS = load("gpfs")
 FOREIGN = [
@@ -35,13 +39,16 @@ class Gpfs:
 
     def __init__(self, cluster):
         self.answer, self.lacks, self.dies_after, self.changes = answering(cluster), set(), None, []
-        self.mixes = True
+        self.mixes, self.slow, self.tried = True, False, []
 
     def __call__(self, words):
         if words[0].startswith("mmls"):
             return self.answer(words)
         if len(self.changes) == self.dies_after:
             raise Killed
+        self.tried.append(words)
+        if self.slow:
+            raise CommandFailed(words, None, "")
         if words[0] == "mmaddcallback":
             events = words[words.index("--event") + 1].split(",")
             if found := self.lacks.intersection(events):
@@ -184,8 +191,9 @@ def test_what_a_newer_release_has_is_found_by_trying_again(registrar, gpfs):
     registrar().apply()
     gpfs.lacks = set()
 
-    registrar().try_again()
-    applied = registrar().apply()
+    later = registrar()
+    later.try_again()
+    applied = later.apply()
 
     assert applied.good
     assert gpfs.events() == default_events()
@@ -225,6 +233,70 @@ def test_where_nothing_is_taken_the_old_one_stays_and_what_gpfs_said_is_told(reg
     assert not applied.good
     assert "there is no event" in "".join(applied.problems())
     assert gpfs.events() == {"softQuotaExceeded", "usageUnderSoftQuota"}
+
+
+def test_a_family_of_which_nothing_is_there_is_lacking_and_the_rest_is_as_wanted(registrar, gpfs):
+    gpfs.lacks = {"diskFailure", "softQuotaExceeded", "usageUnderSoftQuota"}
+    gpfs.answer(["mmaddcallback", "clusterbus-old", *FOREIGN[1:]])
+
+    applied = registrar().apply()
+
+    assert applied.good
+    assert set(applied.lacking) == gpfs.lacks
+    assert gpfs.events() == default_events() - gpfs.lacks
+    assert registrar().plan().steps == ()
+
+
+def test_an_event_that_is_asked_for_later_of_a_split_family_is_found_lacking_too(registrar, gpfs):
+    gpfs.lacks = {"afmRPOMiss", "afmCmdRequeued"}
+    registrar().apply()
+
+    asked = registrar().ask_for("one", ["afmCmdRequeued"])
+    again = registrar().ask_for("two", ["afmCmdRequeued"])
+
+    assert "afmCmdRequeued" in asked.lacking
+    assert "afmCmdRequeued" in again.lacking
+    assert registrar().plan().steps == ()
+
+
+def test_a_command_that_is_not_through_in_time_says_nothing_of_events(registrar, gpfs):
+    gpfs.slow = True
+
+    applied = registrar(events=("quota",)).apply()
+
+    assert len(gpfs.tried) == 1
+    assert "was not through in time" in "".join(applied.problems())
+    gpfs.slow = False
+    assert registrar(events=("quota",)).apply().good
+    assert [each.identifier for each in registrar().registered()] == ["clusterbus-quota"]
+
+
+def test_an_event_that_is_captured_already_is_not_given_up_for_a_refusal(registrar, gpfs):
+    registrar(events=("quota",)).apply()
+    before = gpfs.text_of("clusterbus-quota")
+    gpfs.lacks = {"usageUnderSoftQuota"}
+    changed = {"events": ("quota",), "parameters": {"quota": ("upNodes",)}}
+
+    applied = registrar(**changed).apply()
+
+    assert not applied.good
+    assert gpfs.text_of("clusterbus-quota") == before
+    assert len(registrar().registered()) == 1
+    gpfs.lacks = set()
+    assert registrar(**changed).apply().good
+    assert gpfs.events() == {"softQuotaExceeded", "usageUnderSoftQuota"}
+
+
+def test_what_was_refused_is_remembered_until_it_is_really_tried_again(registrar, gpfs, settings):
+    gpfs.lacks = {"afmRPOMiss"}
+    registrar().apply()
+    before = settings.memory.read_bytes()
+    looked = registrar()
+
+    looked.try_again()
+
+    assert looked.plan().steps != ()
+    assert settings.memory.read_bytes() == before
 
 
 def test_nothing_is_registered_while_a_node_lacks_the_shim(registrar, gpfs):
@@ -332,6 +404,16 @@ def test_all_mistakes_of_the_settings_are_told_at_once(registrar):
         "stop GPFS",
     ):
         assert expected in str(caught.value)
+
+
+def test_gpfs_waits_longer_for_capture_than_capture_takes_at_the_most(registrar):
+    shortest = {"accept": ("sync",), "options": {"disk": CallbackOptions(sync=True, timeout=capturing.DEADLINE)}}
+    longer = CallbackOptions(sync=True, timeout=capturing.DEADLINE + timedelta(seconds=1))
+
+    with pytest.raises(SettingsError, match="timeout has to be longer than 5 s, which capture may take"):
+        registrar(**shortest).plan()
+    assert registrar(**{**shortest, "options": {"disk": longer}}).plan().steps != ()
+    assert f'"--deadline": {capturing.DEADLINE.total_seconds()}' in Path(capture.__file__).read_text()
 
 
 def test_a_danger_that_is_accepted_is_registered(registrar, gpfs):
