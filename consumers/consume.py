@@ -145,6 +145,8 @@ class Reader:
             stop_event=self._ended,
             recursive=False,
             raise_interrupt=False,
+            # So often it wakes to see whether it is to end; 50 ms, its own, are 20 times a second of an idle program.
+            step=250,
             rust_timeout=1000,
             yield_on_timeout=True,
         )

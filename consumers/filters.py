@@ -93,6 +93,7 @@ class Filter:
         self.variables = tuple(dict.fromkeys(name for name, _ in reads))
         self.guarded = frozenset(name for name, guard in reads if guard)
         self.facts = paths.of_tokens(self._tokens, _bound(self._tokens), _MACROS)
+        self._looks = paths.looks_of(self._tokens, _MACROS)
 
     def matches(self, event: Event, known: Known | None = None) -> Verdict:
         """Say whether *event* matches, by what is *known* of its cluster; never raises."""
@@ -101,7 +102,9 @@ class Filter:
             names = {name: getattr(event, name) for name in self._attributes}
             if self.facts:
                 values = known.values if known else None
-                names[FACTS] = None if values is None else paths.narrowed(self.facts, values, event)
+                names[FACTS] = given = None if values is None else paths.narrowed(self.facts, values, event)
+                if given is not None:
+                    paths.bound(self._looks, given, event)
             result = self._program.execute(names)
         except Exception as error:  # noqa: BLE001 - the library raises a dozen kinds, for what events hold
             return Verdict(matched=False, reason=self._reason(error, event, known))

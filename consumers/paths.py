@@ -22,6 +22,9 @@ FACTS: Final = "facts"
 MOST = 300
 """Disks, filesets and the like that an expression is given at the most."""
 
+MOST_LOOKS = 100_000
+"""Values that are handed over in one evaluation, again at each look, at the most: 0.1 s as measured."""
+
 _MANY = frozenset(("nodes", "names"))
 Token = tuple[str, str]
 
@@ -138,6 +141,44 @@ def _simple(tokens: Sequence[Token], bound: Collection[str]) -> str | Place | No
 
 def _plain(text: str) -> str | None:
     return text[1:-1] if text[0] in "\"'" and "\\" not in text and text[:3] not in ('"""', "'''") else None
+
+
+def looks_of(tokens: Sequence[Token], macros: Collection[str]) -> tuple[tuple[str, int], ...]:
+    """Return each look at facts: the name right below them, and how many walks, by one of *macros*, repeat it."""
+    found, ends, brackets = [], list[int](), 0
+    after = [each[1] for each in (*tokens[1:], ("", ""), ("", ""))]
+    for at, token in enumerate(tokens):
+        if token[1] in {"(", "[", "{"} and token[0] == "sign":
+            brackets += 1
+            if at > 1 and tokens[at - 1][1] in macros and tokens[at - 2][1] == ".":
+                ends.append(brackets)
+        elif token[1] in {")", "]", "}"} and token[0] == "sign":
+            if ends and ends[-1] == brackets:
+                ends.pop()
+            brackets -= 1
+        elif token == ("name", FACTS) and not (at and tokens[at - 1][1] == "."):
+            found.append((after[at + 1].strip("\"'") if after[at] in {".", "["} else "", len(ends)))
+    return tuple(found)
+
+
+def bound(looks: Sequence[tuple[str, int]], given: Mapping[str, Any], event: Event) -> None:
+    """Raise TooMany where what is *given* for *event* takes too long to hand over, again at each of *looks*."""
+    sizes = {name: _size(each) for name, each in given.items()}
+    longest = max(
+        1, *(each for _, each in sizes.values()), *(len(each) for each in event.data.values() if isinstance(each, list))
+    )
+    whole = sum(size for size, _ in sizes.values())
+    values = sum((sizes[name][0] if name in sizes else whole) * longest**depth for name, depth in looks)
+    if values > MOST_LOOKS:
+        raise TooMany(f"it would be given up to {values} values of the facts, {MOST_LOOKS} at the most: name one")
+
+
+def _size(value: object) -> tuple[int, int]:
+    """Return how many values there are in *value*, and the length of its longest group."""
+    if not isinstance(value, (dict, list, tuple)):
+        return 1, 0
+    below = [_size(each) for each in (value.values() if isinstance(value, dict) else value)]
+    return max(1, sum(each for each, _ in below)), max(len(value), *(each for _, each in below), 0)
 
 
 class TooMany(Exception):

@@ -54,7 +54,10 @@ class Farm:
 
     def fire(self, *firings: str, python: str = sys.executable, before: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Have a supervisor with *python* inside run what WAY:BEHAVIOUR:TRIGGER map to; return what came of each."""
-        command = [*before, python, str(SUPERVISOR), str(self.callbacks), *firings]
+        # Beside the folder, where whatever user *before* makes of it may read it.
+        supervisor = self.callbacks.parent / SUPERVISOR.name
+        supervisor.write_bytes(SUPERVISOR.read_bytes())
+        command = [*before, python, str(supervisor), str(self.callbacks), *firings]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         lines = ended.stdout.splitlines()
         assert (ended.returncode, lines[-1:]) == (0, ["alive"]), ended.stdout[-500:] + ended.stderr[-2000:]

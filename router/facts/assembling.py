@@ -27,7 +27,10 @@ from .readings import (
 )
 
 _NEVER = "was never read"
-_UP = "active"
+_ACTIVE, _UP = "active", "up"
+
+MOST_DOWN = 100
+"""Names in a list of what is down, at the most."""
 
 
 def assemble(cluster: str, readings: Iterable[Reading], limit: timedelta) -> Facts:
@@ -47,6 +50,7 @@ def assemble(cluster: str, readings: Iterable[Reading], limit: timedelta) -> Fac
         id=about.get("id"),
         nodes=nodes,
         names=names,
+        down=_down({each.name: each.state for each in (nodes or {}).values()}, _ACTIVE) if STATES in content else None,
         manager=_called(names, managers.get("cluster")),
         quorum=_quorum(nodes, content.get(STATES)),
         file_systems=file_systems,
@@ -79,13 +83,21 @@ def _nodes(cluster: Content | None, states: Content | None) -> dict[str, NodeFac
     found = identities(str(row["full_name"]) for row in rows)
     nodes = {}
     for name, row in zip(found, rows, strict=True):
-        state = by_number.get(str(row.get("number")), {}).get("state")
-        nodes[name] = NodeFacts(name=name, **{key: _tupled(value) for key, value in row.items()}, state=state)
+        told = by_number.get(str(row.get("number")), {})
+        known = {key: _tupled(value) for key, value in row.items()}
+        if known.get("quorum") is None:
+            known["quorum"] = told.get("quorum")
+        nodes[name] = NodeFacts(name=name, **known, state=told.get("state"))
     return nodes
 
 
 def _tupled(value: object) -> Any:  # noqa: ANN401 - as JSON has it
     return tuple(value) if isinstance(value, list) else value
+
+
+def _down(states: Mapping[str, str | None], up: str) -> tuple[str, ...]:
+    """Return those whose state is known and another than *up*, the first by name."""
+    return tuple(sorted(name for name, state in states.items() if state not in (None, up))[:MOST_DOWN])
 
 
 def _names(nodes: Mapping[str, NodeFacts] | None, states: Content | None) -> dict[str, str]:
@@ -110,8 +122,15 @@ def _quorum(nodes: Mapping[str, NodeFacts] | None, states: Content | None) -> Qu
     voters = [each for each in nodes.values() if each.quorum]
     if not voters:
         return QuorumFacts(needed=needed, tiebreaker=tiebreaker)
-    present = sum(each.state == _UP for each in voters)
-    reached = False if not present else None if needed is None else present >= needed
+    present = sum(each.state == _ACTIVE for each in voters)
+    # Those of whom it is not known may be quorum nodes as well.
+    others = sum(each.state == _ACTIVE for each in nodes.values() if each.quorum is None)
+    if not present + others:
+        reached: bool | None = False
+    elif needed is None or present < needed <= present + others:
+        reached = None
+    else:
+        reached = present >= needed
     return QuorumFacts(needed=needed, present=present, reached=reached, tiebreaker=tiebreaker)
 
 
@@ -131,6 +150,7 @@ def _file_systems(content: Mapping[str, Content], names: Mapping[str, str]) -> d
             automount=(attributes or {}).get("automaticMountOption"),
             attributes=attributes,
             disks=disks and {each: DiskFacts(name=each, **row) for each, row in disks.items()},
+            down=None if disks is None else _down({each: row.get("availability") for each, row in disks.items()}, _UP),
             filesets=filesets and {each: FilesetFacts(name=each, **row) for each, row in filesets.items()},
         )
     return found

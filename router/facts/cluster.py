@@ -68,7 +68,10 @@ class FilesetFacts(_Fact):
 
 
 class FileSystemFacts(_Fact):
-    """A file system; *manager* is its manager's identity, *attributes* are all that mmlsfs says, in its words."""
+    """A file system; *manager* is its manager's identity, *attributes* are all that mmlsfs says, in its words.
+
+    *down* are disks that are not up, the first by name.
+    """
 
     name: str
     manager: str | None = None
@@ -76,6 +79,7 @@ class FileSystemFacts(_Fact):
     automount: str | None = None
     attributes: Mapping[str, str] | None = None
     disks: Mapping[str, DiskFacts] | None = None
+    down: tuple[str, ...] | None = None
     filesets: Mapping[str, FilesetFacts] | None = None
 
 
@@ -89,7 +93,8 @@ class PartFacts(_Fact):
 class Facts(_Fact):
     """All that is known of a cluster; *missing* are parts that are not, and why.
 
-    *names* has the identity of a node by every spelling of its name.  A part is stale when it was not confirmed for
+    *names* has the identity of a node by every spelling of its name; *down* are nodes whose state is another than
+    active, the first by name.  A part is stale when it was not confirmed for
     longer than *limit*, or could not be read when it was last tried.
     """
 
@@ -98,6 +103,7 @@ class Facts(_Fact):
     id: str | None = None
     nodes: Mapping[str, NodeFacts] | None = None
     names: Mapping[str, str] = {}
+    down: tuple[str, ...] | None = None
     manager: str | None = None
     quorum: QuorumFacts = QuorumFacts()
     file_systems: Mapping[str, FileSystemFacts] | None = None
@@ -122,7 +128,7 @@ class Facts(_Fact):
 
     def at(self, now: datetime) -> Known:
         """Return them for filters and templates, with their age *now*."""
-        parts = {name: self._part(name, now) for name in self.parts}
+        parts = Named({name: self._part(name, now) for name in self.parts}, _KnownPart)
         known = [each for each in parts.values() if each["age"] is not None]
         facts = {
             **self._plain,
@@ -141,18 +147,26 @@ class Facts(_Fact):
     @cached_property
     def _plain(self) -> Mapping[str, Any]:
         """Everything that no clock changes, made once: clusters have thousands of nodes."""
-        plain = self.model_dump(exclude={"parts", "limit", "names", "nodes", "file_systems"})
+        plain = self.model_dump(exclude={"parts", "limit", "names", "nodes", "file_systems", "node_classes"})
         plain["taken_at"] = self.taken_at and self.taken_at.isoformat(timespec="seconds")
         plain["names"] = dict(self.names)
+        # Lists, since neither CEL nor our templates know tuples.
+        plain["down"] = _listed(self.down)
+        classes = self.node_classes
+        plain["node_classes"] = None if classes is None else {name: list(each) for name, each in classes.items()}
         plain["nodes"] = None if self.nodes is None else Named(_dumped(self.nodes), NodeFacts, self.identity)
-        plain["file_systems"] = self.file_systems and Named(
-            {name: _file_system(each) for name, each in self.file_systems.items()}, FileSystemFacts
+        file_systems = self.file_systems
+        plain["file_systems"] = (
+            None
+            if file_systems is None
+            else Named(
+                {name: _file_system(each) for name, each in file_systems.items()}, FileSystemFacts, groups=_GROUPS
+            )
         )
         return plain
 
 
 def _dumped(facts: Mapping[str, Any]) -> dict[str, Any]:
-    # Lists, since neither CEL nor our templates know tuples.
     return {name: {key: _listed(value) for key, value in each} for name, each in facts.items()}
 
 
@@ -160,21 +174,36 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _file_system(facts: FileSystemFacts) -> dict[str, Any]:
-    plain = dict(facts)
+def _file_system(facts: FileSystemFacts) -> Named:
+    plain = {key: _listed(value) for key, value in facts}
     plain["attributes"] = facts.attributes and Named(facts.attributes)
     plain["disks"] = None if facts.disks is None else Named(_dumped(facts.disks), DiskFacts)
     plain["filesets"] = None if facts.filesets is None else Named(_dumped(facts.filesets), FilesetFacts)
-    return plain
+    return Named(plain, groups=_GROUPS)
 
+
+class _KnownPart(_Fact):
+    """A part as filters and templates see it."""
+
+    age: float | None = None
+    stale: bool | None = None
+    reason: str | None = None
+
+
+_GROUPS: Mapping[str, Named] = {
+    "attributes": Named({}),
+    "disks": Named({}, DiskFacts),
+    "filesets": Named({}, FilesetFacts),
+}
+"""What of a file system is found by name."""
 
 _NULLS: Mapping[str, Any] = {
     **dict.fromkeys((*Facts.model_fields, "age", "stale")),
     "nodes": Named({}, NodeFacts),
-    "file_systems": Named({}, FileSystemFacts),
+    "file_systems": Named({}, FileSystemFacts, groups=_GROUPS),
     "names": Named({}),
     "quorum": dict.fromkeys(QuorumFacts.model_fields),
-    "parts": Named({}),
+    "parts": Named({}, _KnownPart),
     "missing": Named({}),
     "node_classes": Named({}),
 }

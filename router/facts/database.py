@@ -14,7 +14,9 @@ READS = "facts_reads"
 """The execution option of a transaction that only looks: it waits for no writer."""
 
 _PATIENCE = 5
-"""Seconds to wait for another writer."""
+"""Seconds to wait for another writer, and for a server to answer: less than a heartbeat, since whoever looks for the
+first time is the broker's thread.
+"""
 
 
 def parsed(url: str) -> URL:
@@ -40,7 +42,8 @@ def is_there(url: URL) -> bool:
 def engine(url: URL) -> Engine:
     """Return what connects to *url*."""
     if url.get_backend_name() == "postgresql":
-        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        patience = {} if "connect_timeout" in url.query else {"connect_timeout": _PATIENCE}
+        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=patience)
     made = create_engine(url, connect_args={"timeout": _PATIENCE})
 
     # sqlite3 begins transactions when it thinks best, and two that read first would then fail each other.

@@ -9,6 +9,9 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, Text
 VERSION = 1
 """What this release reads and writes."""
 
+LONGEST_PART = 300
+"""Characters in the name of a part at the most."""
+
 metadata = MetaData()
 
 versions = Table("facts_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -17,7 +20,7 @@ contents = Table(
     "facts_contents",
     metadata,
     Column("cluster", String(100), primary_key=True),
-    Column("part", String(300), primary_key=True),
+    Column("part", String(LONGEST_PART), primary_key=True),
     Column("since", String(32), primary_key=True),
     Column("confirmed", String(32), nullable=False, index=True),
     Column("content", Text),
@@ -28,7 +31,7 @@ failures = Table(
     "facts_failures",
     metadata,
     Column("cluster", String(100), primary_key=True),
-    Column("part", String(300), primary_key=True),
+    Column("part", String(LONGEST_PART), primary_key=True),
     Column("since", String(32), primary_key=True),
     Column("latest", String(32), nullable=False, index=True),
     Column("reason", Text, nullable=False),

@@ -79,7 +79,8 @@ class FactStore:
         at = schema.text(now)
         with self._transaction() as transaction:
             latest = _latest(transaction, cluster)
-            for part, answer in answers.items():
+            # PostgreSQL refuses longer names, and all that is written with them; no file system has one.
+            for part, answer in ((part, each) for part, each in answers.items() if len(part) <= schema.LONGEST_PART):
                 if answer.content is not None or not answer.reason:
                     _confirm(transaction, cluster, part, latest.get(part), answer.content, at)
                 if answer.reason:

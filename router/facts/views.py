@@ -12,8 +12,8 @@ from pydantic import BaseModel
 class Named(dict[str, Any]):
     """What is found by name: nodes by any spelling of theirs.
 
-    A name that is not there is a group of nulls to templates, so that `| default('?')` works at any depth; `find` and
-    `in` know better.
+    A name that is not there, or null, is a group of nulls to templates, so that `| default('?')` works at any depth;
+    `find` and `in` know better.
     """
 
     def __init__(
@@ -21,11 +21,22 @@ class Named(dict[str, Any]):
         values: Mapping[str, Any],
         model: type[BaseModel] | None = None,
         identity: Callable[[str], str | None] | None = None,
+        groups: Mapping[str, Named] | None = None,
     ) -> None:
-        """Hold *values*, each with the fields of *model*; *identity* tells what another spelling of a name means."""
+        """Hold *values*, each with the fields of *model*; *identity* tells what another spelling of a name means.
+
+        Where there is no model *groups* are the values that are groups themselves, as they are where they are null;
+        where there is one, they are those of each value.
+        """
         super().__init__(values)
-        self._blank = None if model is None else Named(dict.fromkeys(model.model_fields))
+        self._blank = None if model is None else Named(dict.fromkeys(model.model_fields), groups=groups)
+        self._groups = groups if model is None and groups else {}
         self._identity = identity
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - whatever the values are
+        """Return what is called *name*, nulls where it is a group that is not known."""
+        found = super().__getitem__(name)
+        return self._groups.get(name) if found is None else found
 
     def __missing__(self, name: str) -> Any:  # noqa: ANN401 - whatever the values are
         """Return what *name* means in another spelling, or nulls."""

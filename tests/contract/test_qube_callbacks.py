@@ -137,6 +137,36 @@ def test_arguments_that_are_too_large_are_cut_and_kept_whole_beside(farm, versio
     assert read(farm)[0][1].data["id"] == 19294
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("groups", ["--groups=4242", "--clear-groups"])
+def test_a_supervisor_that_is_not_root_stores_by_the_group_of_the_spool_and_else_says_what_is_lost(
+    tmp_path, require, groups
+):
+    python = require("/usr/bin/python3")
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+    farm = Farm(tmp_path)
+    farm.apply()
+    for path in (farm.spool, *farm.spool.rglob("*")):
+        os.chown(path, 0, 4242)
+        path.chmod(0o2770 if path.is_dir() else 0o660)
+    farm.log.touch()
+    os.chown(farm.log, 65534, 65534)
+
+    become = [require("setpriv"), "--reuid=65534", "--regid=65534", groups]
+    (ran,) = farm.fire(f"one:normal:{FAILED}", python=python, before=become)
+
+    written = [(each.stat().st_uid, each.stat().st_gid) for each in (farm.spool / "new").iterdir()]
+    assert (ran["escaped"], ran["same"]) == (None, True)
+    if groups == "--clear-groups":
+        assert written == []
+        assert "Permission denied" in farm.log.read_text() + ran["stderr"]
+    else:
+        assert written == [(65534, 4242)]
+        assert read(farm)[0][1].data["id"] == 19294
+
+
 def test_files_are_for_the_relay_to_read_whatever_the_umask_of_the_supervisor(farm):
     before = os.umask(0o077)
     try:

@@ -28,6 +28,7 @@ from router.sources.gpfs.simulator import (
     install_capture,
     register_all,
 )
+from router.sources.gpfs.simulator.__main__ import command_line
 from router.sources.gpfs.simulator.answering import answering
 
 COMMAND = "/opt/site/handler"
@@ -63,6 +64,18 @@ def programs(cluster: Cluster, tmp_path: Path) -> Callable[..., "subprocess.Comp
         return subprocess.run(
             ["/usr/bin/env", *words], env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False
         )
+
+    return run
+
+
+@pytest.fixture
+def said_by(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Give a function that runs the simulator in this process: a program takes half a second to start."""
+
+    def run(*words: str, state: Path = cluster.folder) -> "subprocess.CompletedProcess[str]":
+        code = command_line(["--state", str(state), *words])
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, printed.out, printed.err)
 
     return run
 
@@ -392,16 +405,16 @@ def test_a_cluster_is_never_made_over_another(cluster):
         Cluster.create(cluster.folder)
 
 
-def test_the_mm_commands_are_programs_in_the_path(cluster, programs):
+def test_the_mm_commands_are_programs_in_the_path(cluster, programs, said_by):
     parms = "-e %eventName --on %myNode.shortName"
     added = programs(
         *("mmaddcallback", "probe", "--command", "/bin/true", "--event", "startup,mount"),
         *("--parms", parms, "--sync", "--timeout", "5"),
     )
     listed = programs("mmlscallback")
-    for_programs = programs("mmlscallback", "-Y", "probe")
-    removed = programs("mmdelcallback", "probe")
-    empty = programs("mmlscallback")
+    for_programs = said_by("mmlscallback", "-Y", "probe")
+    removed = said_by("mmdelcallback", "probe")
+    empty = said_by("mmlscallback")
 
     assert (added.returncode, added.stdout) == (0, "")
     assert "mmaddcallback: Propagating the cluster configuration data to all\n  affected nodes." in added.stderr
@@ -421,21 +434,21 @@ def test_a_refused_command_exits_1_and_says_why_and_how(cluster, programs):
     assert cluster.state.callbacks == {}
 
 
-def test_deleting_what_is_not_there_deletes_nothing(cluster, programs):
+def test_deleting_what_is_not_there_deletes_nothing(cluster, said_by):
     cluster.add_callbacks(CallbackState(identifier="mine", command="/bin/true", events=("startup",)))
 
-    refused = programs("mmdelcallback", "mine,mime")
+    refused = said_by("mmdelcallback", "mine,mime")
 
     assert refused.returncode == 1
     assert "did you mean mine" in refused.stderr
     assert list(cluster.state.callbacks) == ["mine"]
 
 
-def test_callbacks_of_gpfs_itself_are_listed_apart(cluster, programs):
+def test_callbacks_of_gpfs_itself_are_listed_apart(cluster, said_by):
     cluster.add_callbacks(CallbackState(identifier="mine", command="/bin/true", events=("startup",)))
 
     names = {
-        which: [line for line in programs("mmlscallback", which).stdout.splitlines() if line[0] != " "]
+        which: [line for line in said_by("mmlscallback", which).stdout.splitlines() if line[0] != " "]
         for which in ("user", "system", "all")
     }
 
@@ -444,24 +457,23 @@ def test_callbacks_of_gpfs_itself_are_listed_apart(cluster, programs):
     assert names["all"] == names["user"] + names["system"]
 
 
-def test_the_cluster_is_listed_for_people_and_programs(programs):
-    people, machines = programs("mmlscluster"), programs("mmlscluster", "-Y")
+def test_the_cluster_is_listed_for_people_and_programs(said_by):
+    people, machines = said_by("mmlscluster"), said_by("mmlscluster", "-Y")
 
     assert "  GPFS cluster name:         prod" in people.stdout.splitlines()
     assert len([line for line in people.stdout.splitlines() if ".prod.example" in line]) == 6
     assert len([line for line in machines.stdout.splitlines() if line.startswith("mmlscluster:clusterNode:0:")]) == 6
 
 
-def test_everything_is_there_on_the_command_line(programs, tmp_path):
+def test_everything_is_there_on_the_command_line(programs, said_by, tmp_path):
     state = tmp_path / "other"
-    words_before = _simulator(state)
 
-    made = [programs(*words_before, *words).returncode for words in (["create", "--nodes", "3"], ["capture"])]
-    raised = programs(*words_before, "raise", "nodeLeave", "eventNode=cl01", "--json")
-    refused = programs(*words_before, "raise", "nodeLeft")
-    switched = programs(*words_before, "behave", "undefined=empty")
-    wrong = programs(*words_before, "behave", "undefined=nothing")
-    nowhere = programs(*_simulator(tmp_path / "nowhere"), "raise", "nodeLeave")
+    made = [said_by(*words, state=state).returncode for words in (["create", "--nodes", "3"], ["capture"])]
+    raised = programs(*_simulator(state), "raise", "nodeLeave", "eventNode=cl01", "--json")
+    refused = programs(*_simulator(state), "raise", "nodeLeft")
+    switched = said_by("behave", "undefined=empty", state=state)
+    wrong = said_by("behave", "undefined=nothing", state=state)
+    nowhere = said_by("raise", "nodeLeave", state=tmp_path / "nowhere")
 
     assert made == [0, 0]
     assert json.loads(raised.stdout) == [
@@ -588,7 +600,7 @@ def test_an_event_that_the_release_lacks_never_happens(cluster):
         cluster.raise_event("mount", {"fsName": "gpfs1"}, node="cl01")
 
 
-def test_the_examples_of_the_page_are_true(cluster, programs, tmp_path):
+def test_the_examples_of_the_page_are_true(said_by, tmp_path):
     page = (Path(simulator.__file__).parent / "README.md").read_text()
     examples = re.findall(r"^\$ (.+)\n((?:(?!\$ |```).*\n)*)", page, re.MULTILINE)
     state = tmp_path / "page"
@@ -596,6 +608,6 @@ def test_the_examples_of_the_page_are_true(cluster, programs, tmp_path):
     assert examples
     for line, shown in examples:
         words = shlex.split(line)
-        got = programs(*_simulator(state), *(words[1:] if words[0] == "simulator" else words))
+        got = said_by(*(words[1:] if words[0] == "simulator" else words), state=state)
         assert got.returncode == 0, (line, got.stderr)
         assert got.stdout == shown, line

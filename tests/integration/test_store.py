@@ -1,12 +1,7 @@
 """The store on a real PostgreSQL, a private one of this module: what SQLite forgives, it does not."""
 
-import os
-import pwd
-import shutil
-import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
@@ -15,6 +10,7 @@ from consumers.deliveries import DeadLetter, Delivery, Done, Retry
 from consumers.errors import StoreError
 from consumers.store import Store, audit, bindings, letters, schema
 from consumers.store import deliveries as table
+from tests import postgres
 from tests.consuming import make_event
 
 MOMENT = datetime(2026, 11, 20, 15, 22, 7, 980656, tzinfo=UTC)
@@ -22,40 +18,8 @@ MOMENT = datetime(2026, 11, 20, 15, 22, 7, 980656, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def postgresql(tmp_path_factory):
-    """The address of a PostgreSQL that listens on a socket of its own only."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = found[-1] if found else shutil.which("initdb")
-    if initdb is None:
-        pytest.skip("no PostgreSQL is installed")
-    tools, folder = Path(initdb).parent, tmp_path_factory.mktemp("postgresql")
-    # It refuses to run as root.
-    as_root = os.geteuid() == 0
-    options = {"user": "postgres", "group": "postgres", "extra_groups": []} if as_root else {}
-    if as_root:
-        try:
-            owner = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL can't run as root, and there is no user postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        for parent in list(folder.parents)[:-2]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    data, log = folder / "data", folder / "log"
-
-    def call(tool, *words):
-        subprocess.run(
-            [tools / tool, "-D", data, *words],
-            check=True,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            **options,
-        )
-
-    call("initdb", "-U", "me", "--auth=trust", "-N")
-    call("pg_ctl", "-w", "-l", log, "-o", f"-k {folder} -c listen_addresses= -c fsync=off", "start")
-    yield f"postgresql://me@/postgres?host={folder}"
-    call("pg_ctl", "-w", "-m", "immediate", "stop")
+    with postgres.started(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture

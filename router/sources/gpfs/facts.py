@@ -106,15 +106,17 @@ def cluster(printed: str) -> Mapping[str, Any]:
         designation, others = _value(row, "designation") or "", _value(row, "otherNodeRoles") or ""
         quorum, manager = ("quorum" in designation.lower()), ("manager" in designation.lower())
         roles = [each for each, has in (("quorum", quorum), ("manager", manager)) if has]
+        # A row that ends before it says nothing of the roles; that it has none is an empty text.
+        is_told = "designation" not in row.lacks
         found.append(
             {
                 "full_name": _value(row, "daemonNodeName"),
                 "admin_name": _value(row, "adminNodeName"),
                 "address": _value(row, "ipAddress"),
                 "number": _number(row, "nodeNumber"),
-                "quorum": quorum,
-                "manager": manager,
-                "roles": [*roles, *(each for each in _BETWEEN.split(others) if each)],
+                "quorum": quorum if is_told else None,
+                "manager": manager if is_told else None,
+                "roles": [*roles, *(each for each in _BETWEEN.split(others) if each)] if is_told else None,
             }
         )
     if not found:

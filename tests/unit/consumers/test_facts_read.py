@@ -134,6 +134,70 @@ def test_more_facts_than_there_is_time_for_match_nothing_and_say_so():
     assert "given 301 of the facts at once, 300 at the most" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("facts.nodes.exists(n, facts.nodes.exists(m, m == n + 'x'))", 300),
+        ("facts.nodes.exists(n, facts.nodes[facts.manager].quorum == false && n == 'x')", 200),
+        ("data.upNodes.exists(n, n in facts.nodes && n == 'x')", 300),
+        ("facts.node_classes.all(n, facts.node_classes.all(m, facts.node_classes[m] == facts.node_classes[n]))", 20),
+    ],
+)
+def test_no_walk_takes_longer_than_the_broker_can_wait(text, most):
+    nodes = [f"node{each:04}" for each in range(5000)]
+    event = make_event(upNodes=nodes[:most])
+
+    def asked(number):
+        classes = {each: [] for each in nodes[: min(number, 200)]}
+        parts = content(nodes=nodes[:number]) | {"node_classes": classes, "managers": {"cluster": nodes[0]}}
+        many = assemble("prod", [Reading(part, each, NOW, NOW) for part, each in parts.items()], timedelta(minutes=5))
+        return Filter(text).matches(event, many.at(NOW)).reason
+
+    assert asked(most) == ""
+    assert "values of the facts, 100000 at the most" in asked(5000)
+
+
+def test_whether_anything_is_down_can_be_asked_of_any_number_of_nodes():
+    nodes = [f"node{each:04}" for each in range(5000)]
+    parts = content(nodes=nodes, reached=False) | {
+        "disks/gpfs1": {"d1": {"availability": "up"}, "d2": {"availability": "down"}, "d3": {"availability": None}}
+    }
+    facts = assemble("prod", [Reading(part, each, NOW, NOW) for part, each in parts.items()], timedelta(minutes=5))
+    delivery = Delivery(make_event(), "s", "t", b"", known=facts.at(NOW))
+
+    assert facts.down == tuple(nodes[:100])
+    assert Filter("size(facts.down) > 0 && 'node0007' in facts.down").matches(make_event(), facts.at(NOW)).matched
+    assert Filter("facts.down.exists(n, n.startsWith('node'))").matches(make_event(), facts.at(NOW)).matched
+    assert Filter("size(facts.down) == 0").matches(make_event(), known()).matched
+    assert Filter("facts.file_systems[data.fsName].down == ['d2']").matches(make_event(), facts.at(NOW)).matched
+    assert Filter("facts.file_systems[data.fsName].down == null").matches(make_event(), known()).matched
+    assert Template("{{ facts.file_systems.gpfs1.down | join(',') }}").render(delivery) == "d2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "facts.file_systems.gpfs1.disks.d1.status",
+        "facts.file_systems.gpfs7.disks.d1.status",
+        "facts.file_systems.gpfs7.attributes.blockSize",
+        "facts.parts['disks/gpfs1'].age",
+        "facts.node_classes.io | join(',')",
+    ],
+)
+def test_to_a_template_what_is_not_known_is_null_at_any_depth(text):
+    delivery = Delivery(make_event(), "s", "t", b"", known=known())
+
+    assert Template(f"{{{{ {text} | default('?') }}}}").render(delivery) == "?"
+
+
+def test_the_nodes_of_a_class_can_be_joined_in_a_template():
+    parts = content() | {"node_classes": {"io": ["nsd01", "nsd02"]}}
+    facts = assemble("prod", [Reading(part, each, NOW, NOW) for part, each in parts.items()], timedelta(minutes=5))
+    delivery = Delivery(make_event(), "s", "t", b"", known=facts.at(NOW))
+
+    assert Template("{{ facts.node_classes.io | join(',') }}").render(delivery) == "nsd01,nsd02"
+
+
 def test_unknown_facts_can_be_asked_for():
     assert Filter("facts == null || facts.quorum.reached").matches(make_event(), unknown("")).matched
 

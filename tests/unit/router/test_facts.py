@@ -210,6 +210,31 @@ def test_quorum_is_reached_with_tiebreaker_disks_by_one_node():
     }
 
 
+CUT = table("mmlscluster", "clusterSummary", "clusterName:clusterId:", "prod.site.org:4711:") + table(
+    "mmlscluster",
+    "clusterNode",
+    NODE_COLUMNS,
+    "1:nsd01-ib.site.org:10.1.0.1:nsd01.site.org:quorumManager:::",
+    "2:nsd02-ib.site.org:10.1.0.2:nsd02.site.org:",
+    "3:CL_03.site.org:10.1.0.3:CL_03.site.org::::",
+)
+
+
+def test_a_row_that_ends_before_the_roles_leaves_them_unknown_but_for_what_others_tell():
+    silent = PRINTED["mmgetstate"].replace("quorum node", "").replace("nsd02-ib:2:down", "nsd02-ib:2:active")
+
+    by_remarks, unknown = facts(mmlscluster=CUT), facts(mmlscluster=CUT, mmgetstate=silent)
+
+    assert by_remarks.nodes["nsd02-ib"].model_dump(include={"quorum", "manager", "roles"}) == {
+        "quorum": True,
+        "manager": None,
+        "roles": None,
+    }
+    assert by_remarks.quorum.reached is False
+    assert (unknown.nodes["nsd02-ib"].quorum, unknown.nodes["cl-03"].quorum) == (None, False)
+    assert (unknown.quorum.present, unknown.quorum.reached) == (1, None)
+
+
 def test_time_and_number_of_commands_are_bounded():
     moments = iter(range(1000))
     many = table("mmlsfs", "", "deviceName:fieldName:data:", *(f"fs{each}:inodeSize:4096:" for each in range(70)))
@@ -341,7 +366,7 @@ def test_hostile_values_are_kept_as_text(store):
 
     fileset = assemble("prod", store.known("prod"), AGE).file_systems["gpfs1"].filesets["__class__"]
 
-    assert (fileset.path, fileset.comment) == ("?\ufffd\n", "{{ x }}")
+    assert (fileset.path, fileset.comment) == ("%FF\ufffd\n", "{{ x }}")
 
 
 def test_a_store_of_another_version_is_refused(tmp_path):

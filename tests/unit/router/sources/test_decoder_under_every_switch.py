@@ -1,6 +1,7 @@
 """What capture gets from GPFS is decoded without a loss under every setting of what is not known of GPFS."""
 
 import itertools
+from functools import cache
 from typing import get_args
 
 import pytest
@@ -62,7 +63,13 @@ def name_of(setting):
 
 
 def registered(setting):
-    """Return a cluster with all families registered."""
+    """Return a cluster with all families registered: a value, which no test changes."""
+    return _registered(tuple(setting.items()))
+
+
+@cache
+def _registered(setting):
+    setting = dict(setting)
     state = newborn("prod", 4, ["gpfs1"], up=True, behaviour=Behaviour(**setting))
     taken = [check(callback_of(each.arguments()), state, GPFS) for each in FAMILIES]
     return state.model_copy(update={"callbacks": {each.identifier: each for each in taken}})
