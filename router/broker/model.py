@@ -208,7 +208,7 @@ class Model:
         if subscriber in held.subscribers:
             held.subscribers.remove(subscriber)
         if lost:
-            for number in sorted(subscriber.unsettled, reverse=True):
+            for number in sorted(subscriber.unsettled):
                 self.requeue(subscriber, number)
 
     def ack(self, subscriber: Subscriber, number: int) -> None:
@@ -216,7 +216,7 @@ class Model:
         subscriber.unsettled.pop(number, None)
 
     def requeue(self, subscriber: Subscriber, number: int) -> None:
-        """Put a message back to the front, or where it came back too often, to the dead letters."""
+        """Put a message back before those that never came, or where it came back too often, to the dead letters."""
         message = subscriber.unsettled.pop(number, None)
         held = self._queues.get(subscriber.queue)
         if message is None or held is None:
@@ -225,7 +225,9 @@ class Model:
         if message.returned > held.limit:
             self._give_up(held, message, "delivery_limit")
         else:
-            held.ready.appendleft(message)
+            # What came back stands before all others, in the order in which it came back.
+            before = next((at for at, each in enumerate(held.ready) if not each.returned), len(held.ready))
+            held.ready.insert(before, message)
 
     def expire(self) -> None:
         """Give up what has waited too long."""

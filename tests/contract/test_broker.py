@@ -274,6 +274,26 @@ def test_what_is_given_back_is_delivered_again_and_says_so(driven):
     assert [each.redelivered for each in listener.arrivals] == [False, True]
 
 
+def test_what_is_given_back_comes_again_in_the_order_in_which_it_was_given_back_before_all_others(driven):
+    listener, after = Listener(driven, ack=False), Listener(driven)
+    driven.do(lambda: driven.broker.declare(bus("q")))
+    driven.do(lambda: driven.broker.consume("q", listener.receive, prefetch=3))
+    for number in range(4):
+        driven.do(lambda number=number: driven.broker.publish(message(f"k{number}"), listener.settlements.append))
+    driven.until(lambda: len(listener.arrivals) == 3, "as many as the prefetch")
+
+    def give_back() -> None:
+        driven.broker.cancel("q")
+        for each in listener.arrivals:
+            driven.broker.requeue(each)
+
+    driven.do(give_back)
+    driven.do(lambda: driven.broker.consume("q", after.receive, prefetch=10))
+    driven.until(lambda: len(after.arrivals) == 4, "all four")
+
+    assert after.keys == ["k0", "k1", "k2", "k3"]
+
+
 def test_settling_twice_harms_nobody(driven):
     listener = Listener(driven, ack=False)
     driven.do(lambda: driven.broker.declare(bus("q")))

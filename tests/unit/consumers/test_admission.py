@@ -5,7 +5,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event as hooks
 from sqlalchemy import select
@@ -192,6 +192,7 @@ def test_no_more_than_the_limit_are_called_and_all_are_in_the_end_whatever_happe
 
 
 @QUICK
+@example(todo=[("fail", 1), ("publish", 1), ("publish", 1), ("restart", 0)], failing=0)
 @given(todo=steps, failing=st.integers(0, 2))
 def test_a_lane_keeps_its_order_whatever_happens(tmp_path_factory, todo, failing):
     bench, done, left = Bench(tmp_path_factory.mktemp("lane")), [], defaultdict(lambda: failing)
