@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from router import databases
+from router.errors import SettingsError
 
 from ..errors import StoreError
 from . import migrations
@@ -17,13 +20,8 @@ from .schema import VERSION
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 5
-"""Seconds to wait for another writer: less than a heartbeat, since the broker's thread is waiting too."""
-
 LOCK = 0x636C7573746572
 """The advisory lock of PostgreSQL that writers of the audit and makers of the schema take."""
-
-_READS = "clusterbus_reads"
 
 
 class Store:
@@ -35,8 +33,11 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """Open the store at *url* (`sqlite:///PATH` or `postgresql://...`) and create its tables where they are not."""
-        self._url = _parsed(url)
-        self._engine = _sqlite(self._url) if self.is_sqlite else _postgresql(self._url)
+        try:
+            self._url = databases.parsed(url, "store")
+        except SettingsError as error:
+            raise StoreError(str(error)) from error
+        self._engine = databases.engine(self._url, pragmas=("foreign_keys=ON",))
         try:
             self._open()
         except StoreError:
@@ -62,7 +63,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a transaction for looking only: it waits for no writer."""
-        with self._translated(), self._engine.connect().execution_options(**{_READS: True}) as transaction:
+        with self._translated(), self._engine.connect().execution_options(**{databases.READS: True}) as transaction:
             yield transaction
 
     def __enter__(self) -> Self:
@@ -109,36 +110,3 @@ def lock(transaction: Connection) -> None:
     """Be the only writer until the transaction ends; on SQLite, where every writer is, there is nothing to do."""
     if transaction.dialect.name == "postgresql":
         transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError("the store's URL is none: sqlite:////var/lib/clusterbus/store.db is one") from error
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise StoreError(f"store {parsed.render_as_string()}: there are sqlite:///PATH and postgresql://HOST/NAME")
-    return parsed
-
-
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE})
-
-    # sqlite3 begins transactions when it thinks best, which is after the first read: two writers that both read first
-    # would then fail each other.  So we begin them ourselves.
-    @event.listens_for(engine, "connect")
-    def _connected(connection, _record) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the driver's own
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(_READS)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgresql(url: URL) -> Engine:
-    return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)

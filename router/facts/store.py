@@ -16,7 +16,8 @@ from typing import Any, Self
 from sqlalchemy import Connection, delete, func, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import database, schema
+from .. import databases
+from . import schema
 from .errors import FactsError
 from .readings import Answer, Content, Reading
 from .schema import VERSION, contents, failures
@@ -48,9 +49,9 @@ class FactStore:
 
     def __init__(self, url: str) -> None:
         """Open the store at *url*, making its tables where they are not; raises SettingsError where that is no URL."""
-        parsed = database.parsed(url)
+        parsed = databases.parsed(url, "facts.store")
         self.name = parsed.render_as_string(hide_password=True)
-        self._engine = database.engine(parsed)
+        self._engine = databases.engine(parsed)
         try:
             self._open()
         except FactsError:
@@ -60,7 +61,7 @@ class FactStore:
     @classmethod
     def if_there(cls, url: str) -> FactStore | None:
         """Return the store at *url*, None where it is a file that is not there: to look makes none."""
-        return cls(url) if database.is_there(database.parsed(url)) else None
+        return cls(url) if databases.is_there(databases.parsed(url, "facts.store")) else None
 
     def __enter__(self) -> Self:
         """Return itself: it is open already."""
@@ -152,7 +153,7 @@ class FactStore:
     @contextmanager
     def _transaction(self, *, reads: bool = False) -> Iterator[Connection]:
         try:
-            with self._engine.connect().execution_options(**{database.READS: reads}) as connection, connection.begin():
+            with self._engine.connect().execution_options(**{databases.READS: reads}) as connection, connection.begin():
                 if not reads and connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
                 yield connection

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Table, create_engine, delete, event, func, select, tuple_
+from sqlalchemy import Connection, Table, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
+from .. import databases
 from ..collapse import Occurrence
 from ..continuity import NodeState
-from ..errors import SettingsError, StateError
+from ..errors import StateError
 from ..events import Event
 from .rows import Fate, Place, epochs_of, fate_row, node_row, occurrence_row
 from .schema import metadata, microseconds, moment, nodes, observers, occurrences, outbox, records
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["Changes", "Facts", "Fate", "Place", "State", "Transaction"]
-
-_PATIENCE = timedelta(seconds=5)
-"""How long another program that writes to the same file is waited for."""
 
 _PORTION = 2000
 """Rows forgotten, or events read from the outbox, at once."""
@@ -192,19 +189,12 @@ class State:
 
         Raises SettingsError where *url* cannot be used, StateError where the database cannot.
         """
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise SettingsError(
-                "router.state is no database URL, such as sqlite:////var/lib/clusterbus/router.db"
-            ) from error
+        parsed = databases.parsed(url, "router.state")
         self.name = parsed.render_as_string(hide_password=True)
-        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-            raise SettingsError(f"router.state {self.name}: only sqlite and postgresql are supported")
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
         with self._translated("opened"):
-            self._engine = _engine(parsed)
+            # Two routers may overlap for a moment while one takes over: of two batches that conflict the later is
+            # repeated.
+            self._engine = databases.engine(parsed, isolation="SERIALIZABLE")
             metadata.create_all(self._engine)
 
     def __enter__(self) -> Self:
@@ -237,24 +227,3 @@ class State:
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise StateError(f"{self.name} cannot be {done}: {type(cause).__name__}: {cause}") from error
-
-
-def _engine(url: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's URL
-    if url.get_backend_name() == "postgresql":
-        # Two routers may overlap for a moment while one takes over: the later of two conflicting batches is repeated.
-        return create_engine(url, isolation_level="SERIALIZABLE")
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE.total_seconds()})
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - a sqlite3.Connection
-    # The driver would begin transactions by itself, deferred ones, which can fail halfway for another writer.
-    connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

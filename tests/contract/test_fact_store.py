@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import delete
 
 from consumers.knowledge import Knowledge
-from router.facts import Answer, FactStore, assemble, database, schema
+from router import databases
+from router.facts import Answer, FactStore, assemble, schema
 from router.sections import FactsSettings, Settings
 from tests import postgres
 
@@ -118,7 +119,7 @@ def test_names_that_are_too_long_cost_only_their_own_part(store):
 
 
 def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr(database, "_PATIENCE", 1)
+    monkeypatch.setattr(databases, "PATIENCE", timedelta(seconds=1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/facts"
         knowledge = Knowledge(Settings(facts=FactsSettings(store=url)), clock=lambda: NOW)

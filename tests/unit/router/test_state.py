@@ -194,7 +194,7 @@ def test_every_commit_is_synced_and_readers_are_not_in_the_way(state: State) -> 
 def test_a_file_that_another_program_holds_is_a_state_error(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("router.state._PATIENCE", timedelta(milliseconds=10))
+    monkeypatch.setattr("router.databases.PATIENCE", timedelta(milliseconds=10))
     with State(url) as state:
         other = sqlite3.connect(tmp_path / "router.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
