@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +64,18 @@ def _only_pure(config: pytest.Config) -> bool:
     root = config.rootpath
     asked = [(Path(config.invocation_params.dir) / arg.partition("::")[0]).resolve() for arg in config.args]
     return all(any(path.is_relative_to(root / pure) for pure in _PURE) for path in asked)
+
+
+@pytest.fixture(autouse=True)
+def signals_stay() -> Iterator[None]:
+    """Sees to it that no test leaves a signal ignored: all programs that are started later would inherit that."""
+    ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in ours}
+    yield
+    left = [each.name for each in ours if signal.getsignal(each) is not before[each]]
+    for each in ours:
+        signal.signal(each, before[each])
+    assert left == [], "a test has changed what these signals do"
 
 
 @pytest.fixture(scope="session")

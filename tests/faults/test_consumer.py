@@ -109,6 +109,12 @@ def test_a_retry_is_never_lost_and_each_attempt_is_made_once(consume, vhost_url,
     settled(tap, "act")
     assert consumer.stop() == 0
 
+    if tap.count(queue_of("act")):
+        # The stop has given back a copy that had just come: whoever is next only acknowledges it.
+        consumer.start().wait_ready()
+        settled(tap, "act")
+        assert consumer.stop() == 0
+
     assert [(row.attempt, row.outcome) for row in rows] == [(1, "retry"), (2, "done")]
     assert effects(tmp_path / "done") == {event.id: 2}
     assert tap.count(queue_of("act")) == 0

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,18 @@ from shim import installer
 from tests.interpreters import interpreters
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Gives signals their meaning back: an installer that is about to end is not to be stopped any more."""
+    ours = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {each: signal.getsignal(each) for each in ours}
+    yield
+    for each in ours:
+        signal.signal(each, before[each])
+
+
 CAPTURE = (ROOT / "shim" / "capture.py").read_bytes()
 OLD = {
     "/usr/lib/clusterbus/clusterbus-relay.pyz": b"old relay",
