@@ -13,7 +13,7 @@ ready := $(venv)/.ready
 help:
 	@echo "make demo    shows the way of events, live, on twelve simulated nodes and a real RabbitMQ"
 	@echo "make test    runs all tests, against a real RabbitMQ"
-	@echo "make check   what takes under a minute: format, lint, types, unit tests"
+	@echo "make check   what takes some two minutes: format, lint, types, unit tests"
 	@echo "make bench   measures, each row beside a peer"
 	@echo "make packages  builds deb and rpm of the node's files into dist/"
 	@echo "make clean   removes what these made"
