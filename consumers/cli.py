@@ -14,13 +14,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from router import cli as _router_commands  # noqa: F401 - defines the commands it has
 from router import durations
 from router.broker.private import finding
 from router.catalogue import Catalogues
-from router.command import Json, app, connect, current, fail, open_session, say, topology
+from router.command import Json, app, connect, current, fail, open_session, say, show_verdicts, topology
 from router.errors import RouterError, SettingsError, Unreachable
 from router.fact_finding import facts_app
 from router.sources.gpfs.errors import CommandMissing
@@ -105,15 +104,10 @@ def doctor(
         fail(f"--part {min(strange)}: there are {', '.join(sorted(looking.PARTS))}", 2)
     session = partial(open_session, context, "clusterbus-doctor")
     found = list(looking.examine(current(context), files, session, part or looking.PARTS))
-    table = Table(box=None, show_header=False)
-    styles = {"good": "green", "look": "yellow", "wrong": "red"}
-    for each in found:
-        if as_json:
-            say(asdict(each), as_json=True)
-        advice = f"{each.seen}\n[bold]→ {each.advice}[/bold]" if each.advice else each.seen
-        table.add_row(f"[{styles[each.verdict]}]{each.verdict}[/]", each.part, advice)
+    for each in found if as_json else ():
+        say(asdict(each), as_json=True)
     if not as_json:
-        Console().print(table)
+        show_verdicts((each.verdict, each.part, each.seen, each.advice) for each in found)
     if any(each.part == "broker" and each.unreachable for each in found):
         raise typer.Exit(3)
     if any(each.verdict == "wrong" for each in found):

@@ -7,7 +7,7 @@ from router.errors import RouterError
 from router.fleet.node_sets import fold
 from router.nodes import by_reason, survey
 from router.sections import Settings
-from router.sources.gpfs.commands import Commands, programs
+from router.sources.gpfs.commands import of_settings
 from router.sources.gpfs.membership import members
 from router.sources.gpfs.registrar import Registrar
 
@@ -21,7 +21,7 @@ def is_of_cluster(settings: Settings) -> bool:
 
 def callbacks(settings: Settings) -> Iterator[Finding]:
     """Look whether what is registered with GPFS is what is wanted."""
-    registrar = Registrar(_commands(settings), settings.gpfs, load("gpfs"))
+    registrar = Registrar(of_settings(settings.gpfs), settings.gpfs, load("gpfs"))
     try:
         found = registrar.standings()
     except RouterError as error:
@@ -43,7 +43,7 @@ def nodes(settings: Settings) -> Iterator[Finding]:
         yield Finding("nodes", "good", "not looked at: their shim is not deployed from here (nodes.relay is not set)")
         return
     try:
-        names = [each.admin_name for each in members(_commands(settings))]
+        names = [each.admin_name for each in members(of_settings(settings.gpfs))]
         found = survey(names, settings.nodes)
     except RouterError as error:
         yield Finding("nodes", "wrong", str(error), "clusterbus nodes status says more")
@@ -55,7 +55,3 @@ def nodes(settings: Settings) -> Iterator[Finding]:
         )
     if good := [name for name, each in found.items() if each.good]:
         yield Finding("nodes", "good", f"{fold(good)} have the shim")
-
-
-def _commands(settings: Settings) -> Commands:
-    return Commands(programs(settings.gpfs.commands, settings.gpfs.limit))

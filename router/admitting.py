@@ -27,8 +27,7 @@ from .fleet.errors import InvalidNodeSet
 from .fleet.node_sets import fold, names_of
 from .nodes.names import words_of
 from .sections import Settings
-from .sources.gpfs.commands import Commands
-from .sources.gpfs.commands import programs as mm_programs
+from .sources.gpfs.commands import of_settings
 from .sources.gpfs.errors import GpfsError
 from .sources.gpfs.membership import members
 
@@ -228,7 +227,7 @@ def _wanted_nodes(nodes: Sequence[str] | None, rotate: Sequence[str] | None, set
         ours = {name for name, _ in programs(settings.broker.prefix)}
         return [each for each in _users_in(rotate, ours) if each not in ours]
     try:
-        return [each.name for each in members(Commands(mm_programs(settings.gpfs.commands, settings.gpfs.limit)))]
+        return [each.name for each in members(of_settings(settings.gpfs))]
     except GpfsError as error:
         raise Unreachable(f"{error}; or name the nodes: clusterbus broker users 'nsd[01-04]'") from error
 

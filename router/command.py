@@ -6,12 +6,15 @@ Exit codes: 0 done, 1 found something wrong, 2 used wrongly, 3 cannot reach what
 import gc
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from . import logs, settings
 from .broker import Broker
@@ -29,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
+_VERDICTS = {"good": "green", "look": "yellow", "wrong": "red"}
 SEVERITIES = {"info": "dim", "notice": "cyan", "warning": "yellow", "error": "red", "critical": "bold red"}
 
 
@@ -106,6 +110,16 @@ def open_session(context: typer.Context, name: str) -> Session:
 def say(line: object, *, as_json: bool, text: str | None = None) -> None:
     """Print *line* as JSON, or *text* for people."""
     typer.echo(json.dumps(line, default=str) if as_json else text if text is not None else str(line))
+
+
+def show_verdicts(rows: Iterable[tuple[str, str, str, str]]) -> None:
+    """Print a table of *rows*, each a verdict (`good`, `look`, `wrong`), a part, what was seen and, if any, advice."""
+    table = Table(box=None, show_header=False)
+    for verdict, part, seen, advice in rows:
+        # As texts: what was seen may hold what looks like markup.
+        said = Text.assemble(seen, "\n" if advice else "", (f"→ {advice}" if advice else "", "bold"))
+        table.add_row(Text(verdict, _VERDICTS[verdict]), Text(part), said)
+    Console(soft_wrap=True).print(table)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -16,7 +16,7 @@ from .fleet.errors import InvalidNodeSet
 from .fleet.node_sets import fold, names_of
 from .nodes import Deployed, Deployment, Finding, by_reason
 from .sections import Settings
-from .sources.gpfs.commands import Commands, programs
+from .sources.gpfs.commands import of_settings
 from .sources.gpfs.errors import CommandMissing, GpfsError
 from .sources.gpfs.membership import covered, members
 from .sources.gpfs.registered import read
@@ -101,7 +101,7 @@ def remove(
 
 def _called(settings: Settings, names: Iterable[str]) -> list[str]:
     """Return those of *names* on which callbacks that are registered run capture; none where GPFS can't be asked."""
-    commands = Commands(programs(settings.gpfs.commands, settings.gpfs.limit))
+    commands = of_settings(settings.gpfs)
     try:
         ours = [each for each in read(commands) if each.command == str(settings.gpfs.command)]
         cluster = members(commands) if ours else ()
@@ -121,7 +121,7 @@ def _names(settings: Settings, nodes: str) -> tuple[str, ...]:
     try:
         if nodes:
             return names_of(nodes, is_ours=True)
-        known = members(Commands(programs(settings.gpfs.commands, settings.gpfs.limit)))
+        known = members(of_settings(settings.gpfs))
         # As who administers the cluster reaches them.
         return names_of(",".join(each.admin_name for each in known))
     except InvalidNodeSet as error:

@@ -9,15 +9,13 @@ from functools import partial
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from .catalogue import load
-from .command import Json, current, fail, say
+from .command import Json, current, fail, say, show_verdicts
 from .fleet.node_sets import names_of
 from .nodes import lacking
 from .nodes.names import word_of
-from .sources.gpfs.commands import Commands, programs
+from .sources.gpfs.commands import of_settings
 from .sources.gpfs.listing import Standing
 from .sources.gpfs.registrar import Applied, Registrar
 from .sources.qube.registrar import QubeRegistrar
@@ -31,8 +29,6 @@ Away = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the commands, run none.")]
-
-_STYLES = {"good": "green", "look": "yellow", "wrong": "red"}
 
 
 class Source(StrEnum):
@@ -113,13 +109,10 @@ def remove(context: typer.Context, yes: Yes = False, dry_run: DryRun = False, as
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show how what is wanted stands; exit code 1 where `apply` would do something."""
     found = _registers(context).standings()
-    table = Table(box=None, show_header=False)
-    for each in found:
-        if as_json:
-            say({"part": each.part, "verdict": each.verdict, "seen": each.seen}, as_json=True)
-        table.add_row(f"[{_STYLES[each.verdict]}]{each.verdict}[/]", each.part, each.seen)
+    for each in found if as_json else ():
+        say({"part": each.part, "verdict": each.verdict, "seen": each.seen}, as_json=True)
     if not as_json:
-        Console(soft_wrap=True).print(table)
+        show_verdicts((each.verdict, each.part, each.seen, "") for each in found)
     if any(each.verdict == "wrong" for each in found):
         raise typer.Exit(1)
 
@@ -215,6 +208,6 @@ def _registers(context: typer.Context, away: str = "") -> Registers:
     settings = current(context)
     if context.parent is not None and context.parent.obj is Source.QUBE:
         return _Qube(QubeRegistrar(settings.qube, load("qube"), settings.shim.spool))
-    commands = Commands(programs(settings.gpfs.commands, settings.gpfs.limit))
+    commands = of_settings(settings.gpfs)
     absent = frozenset(map(word_of, names_of(away, is_ours=True))) if away else frozenset()
     return Registrar(commands, settings.gpfs, load("gpfs"), partial(lacking, settings.nodes, away=absent))

@@ -16,7 +16,7 @@ from router import settings as of_this_machine
 from router.catalogue import Catalogue, Catalogues
 from router.nodes import lacking
 from router.sections import Settings
-from router.sources.gpfs.commands import Commands, programs
+from router.sources.gpfs.commands import Commands, of_settings
 from router.sources.gpfs.membership import Member, members
 from router.sources.gpfs.registrar import Applied, Registrar
 
@@ -93,7 +93,7 @@ def use(
     """
     wanted = settings or of_this_machine.load().settings
     catalogues = Catalogues.shipped()
-    run = commands or Commands(programs(wanted.gpfs.commands, wanted.gpfs.limit))
+    run = commands or of_settings(wanted.gpfs)
     registrar = asker or Registrar(run, wanted.gpfs, catalogues["gpfs"], partial(lacking, wanted.nodes))
     _sites[:] = [Site(run, wanted, registrar, catalogues, host or socket.gethostname())]
 

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-import httpx2
-
 from ..errors import Refused, SettingsError, Unreachable
 from .addresses import without_password
 from .grants import Definitions
 
 LIMIT = timedelta(minutes=2)
-"""How long one request may take: definitions of 5,000 nodes are imported in half a minute."""
+"""How long one request may take: thousands of users are not imported at once."""
 
 _UNAVAILABLE = {68, 69}
 """What rabbitmqctl ends with where it reaches no broker (its own sysexits.h)."""
@@ -127,6 +125,9 @@ class Management:
             self._ask("DELETE", f"users/{quote(user, safe='')}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - whatever JSON holds
+        # Only here: each start of a program would pay for it.
+        import httpx2  # noqa: PLC0415
+
         try:
             answer = httpx2.request(
                 method,

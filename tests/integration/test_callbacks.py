@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from router import deploying, registering, settings
+from router.sources.gpfs.commands import Commands
 from router.sources.gpfs.simulator import Cluster, install_capture
 from router.sources.gpfs.simulator.answering import answering
 from router.sources.gpfs.simulator.installing import install
@@ -92,7 +93,7 @@ class Site:
 def site(tmp_path, monkeypatch):
     site = Site(tmp_path)
     for module in (registering, deploying):
-        monkeypatch.setattr(module, "programs", lambda *_: site.answer)
+        monkeypatch.setattr(module, "of_settings", lambda _: Commands(site.answer))
     return site
 
 

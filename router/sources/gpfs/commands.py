@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from ...sections import GpfsSettings
 from .errors import CommandFailed, CommandMissing
 from .tables import Row, rows
 
@@ -55,6 +56,11 @@ def programs(folder: Path = FOLDER, limit: timedelta = LIMIT) -> Run:
         return _run([str(program), *words[1:]], words, folder, limit)
 
     return run
+
+
+def of_settings(settings: GpfsSettings) -> Commands:
+    """Return the mm commands that *settings* name, for this machine."""
+    return Commands(programs(settings.commands, settings.limit))
 
 
 def _run(argv: Sequence[str], words: Sequence[str], folder: Path, limit: timedelta) -> str:

@@ -11,6 +11,7 @@ from router import registering, settings
 from router.catalogue import load
 from router.sections import GpfsSettings
 from router.sources.gpfs import dangers
+from router.sources.gpfs.commands import Commands
 from router.sources.gpfs.simulator import Cluster, install_capture
 from router.sources.gpfs.simulator.answering import answering
 
@@ -22,7 +23,7 @@ def callbacks(tmp_path, monkeypatch):
     """A function that runs `clusterbus callbacks` on a simulated cluster of three nodes that have the shim."""
     cluster = Cluster.create(tmp_path / "cluster", nodes=3)
     install_capture(cluster)
-    monkeypatch.setattr(registering, "programs", lambda *_: answering(cluster))
+    monkeypatch.setattr(registering, "of_settings", lambda _: Commands(answering(cluster)))
     monkeypatch.setattr(registering, "lacking", lambda *_, **__: {})
     file = tmp_path / "settings.yaml"
     file.write_text(f"gpfs: {{events: [disk, quota], memory: {tmp_path / 'gpfs.json'}}}")
