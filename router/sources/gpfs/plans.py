@@ -63,12 +63,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, how what is wanted stands, what is ours and *unwanted*, and how many are others'."""
+    """What is to be done, how what is wanted stands, what is ours and *unwanted*, and how many are others'.
+
+    *registered* and *cluster* are what it was made from.
+    """
 
     steps: tuple[Step, ...]
     standings: tuple[Standing, ...] = ()
     unwanted: tuple[str, ...] = ()
     foreign: int = 0
+    registered: tuple[Registered, ...] = ()
+    cluster: tuple[Member, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
     """Events that GPFS refused when they were tried, and with what words."""
 
@@ -98,6 +103,8 @@ def plan(
         standings=tuple(standings),
         unwanted=tuple(each.identifier for each in unwanted),
         foreign=len(registered) - len(ours),
+        registered=tuple(registered),
+        cluster=tuple(cluster),
         lacking=dict(lacking or {}),
     )
 

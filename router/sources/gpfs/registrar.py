@@ -94,7 +94,7 @@ class Registrar:
             if wanted is not None and wanted.steps != now.steps:
                 raise NotReady("what is registered, or wanted, has changed since the plan was made: look at a new one")
             if any(step.adds for step in now.steps):
-                self._check_nodes(now.standings)
+                self._check_nodes(now)
             return self._apply(now, tell)
 
     def remove(self, wanted: Plan, tell: Tell = lambda _: None) -> Applied:
@@ -144,7 +144,7 @@ class Registrar:
             events = {*about, *(event for each in (before, after) for names in each.asked.values() for event in names)}
             now = _only(self._plan(after), {self._catalogue.event(each).category for each in events})
             if any(step.adds for step in now.steps):
-                self._check_nodes(now.standings)
+                self._check_nodes(now)
             if not self._commands.dry_run:
                 self._memory.change(lambda _: after)
             applied = self._apply(now, tell)
@@ -165,12 +165,11 @@ class Registrar:
         lacking = {event: said for each in wanted for event in each.events if (said := known.lacking.get(event))}
         return plan(parts, self.registered(), members(self._commands), self._catalogue, lacking)
 
-    def _check_nodes(self, standings: Sequence[Standing]) -> None:
+    def _check_nodes(self, now: Plan) -> None:
         """Raise NotReady that names the nodes on which a callback would find no capture, or another one."""
         if self._lacks is None:
             return
-        cluster = members(self._commands)
-        found = self._lacks(_where(standings, cluster))
+        found = self._lacks(_where(now.standings, now.cluster))
         if found:
             reasons: dict[str, list[str]] = {}
             for node, reason in found.items():
@@ -179,7 +178,7 @@ class Registrar:
             raise NotReady("\n".join([f"{len(found)} nodes are not ready for callbacks:", *lines]))
 
     def _apply(self, now: Plan, tell: Tell) -> Applied:
-        work = Applying(self._commands, tell, self._catalogue, self.registered())
+        work = Applying(self._commands, tell, self._catalogue, now.registered)
         for step in now.steps:
             work.do(step)
         if self._commands.dry_run:
