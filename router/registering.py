@@ -17,7 +17,7 @@ from .nodes import lacking
 from .nodes.names import word_of
 from .sources.gpfs.commands import of_settings
 from .sources.gpfs.listing import Standing
-from .sources.gpfs.registrar import Applied, Registrar
+from .sources.gpfs.registrar import Registrar
 from .sources.qube.registrar import QubeRegistrar
 
 callbacks_app = typer.Typer(
@@ -39,7 +39,7 @@ class Source(StrEnum):
 
 
 class Registers(Protocol):
-    """What knows a source's registrations; its plans are of its own kind, and have `steps` and perhaps `notes`."""
+    """What knows a source's registrations; its plans are of its own kind, and have `steps` and `notes`."""
 
     def plan(self) -> Any:  # noqa: ANN401 - idem
         """Return what is to be done."""
@@ -48,10 +48,13 @@ class Registers(Protocol):
         """Return how to take away all that is ours."""
 
     def apply(self, wanted: Any, tell: Callable[[Any], object]) -> Any:  # noqa: ANN401 - idem
-        """Do what *wanted* says, telling each step; return what came of it: `done`, `good`, `problems()`."""
+        """Do what *wanted* says, telling each step; return what came of it: `done`, `good`, `problems`, `notes`."""
 
     def remove(self, wanted: Any, tell: Callable[[Any], object]) -> Any:  # noqa: ANN401 - idem
         """Do what the removal *wanted* says, as `apply`."""
+
+    def try_again(self) -> None:
+        """Plan from now on as if the source had refused nothing."""
 
     def standings(self) -> Sequence[Any]:
         """Return how what is wanted stands: `part`, `verdict`, `seen`."""
@@ -74,10 +77,11 @@ def plan(context: typer.Context, as_json: Json = False) -> None:
     """Show what would be done, as exact commands in their order; nothing is run that changes anything."""
     found = _registers(context).plan()
     _show(found, as_json=as_json)
-    for note in getattr(found, "notes", ()):
+    for note in found.notes:
         say({"note": note}, as_json=as_json, text=f"note: {note}")
     if not as_json:
-        typer.echo(f"{len(found.steps)} to do: `clusterbus callbacks apply`" if found.steps else "nothing to do")
+        of = f" --source {source.value}" if (source := _source(context)) is not Source.GPFS else ""
+        typer.echo(f"{len(found.steps)} to do: `clusterbus callbacks{of} apply`" if found.steps else "nothing to do")
 
 
 @callbacks_app.command()
@@ -93,7 +97,7 @@ def apply(
 ) -> None:
     """Bring what is registered to what is wanted; refused while a node lacks the shim."""
     registers = _registers(context, away)
-    if again and isinstance(registers, Registrar):
+    if again:
         registers.try_again()
     _run(registers.plan(), registers.apply, yes=yes, dry_run=dry_run, as_json=as_json)
 
@@ -161,14 +165,12 @@ def _run(
             fail("nobody is there to be asked: --yes does it without, --dry-run only shows it", 2)
         typer.confirm(f"Do these {len(wanted.steps)}?", abort=True, err=True)
     applied = act(wanted, lambda step: None if as_json else typer.echo(f"> {step.describe().partition(chr(10))[0]}"))
-    problems = list(applied.problems()) if isinstance(applied, Applied) else []
-    for each in problems:
+    for each in applied.problems:
         say({"problem": each}, as_json=as_json, text=each)
-    for note in getattr(applied, "notes", ()):
+    for note in applied.notes:
         say({"note": note}, as_json=as_json, text=f"note: {note}")
-    good = not isinstance(applied, Applied) or applied.good
-    say({"done": len(applied.done), "good": good}, as_json=as_json, text=f"{len(applied.done)} done")
-    if not good:
+    say({"done": len(applied.done), "good": applied.good}, as_json=as_json, text=f"{len(applied.done)} done")
+    if not applied.good:
         raise typer.Exit(1)
 
 
@@ -182,12 +184,15 @@ class _Qube:
 
     def __init__(self, registrar: QubeRegistrar) -> None:
         self._registrar = registrar
-        self.plan, self.removal = registrar.plan, registrar.remove
+        self.plan, self.removal = registrar.plan, registrar.removal
 
     def apply(self, wanted: Any, tell: Callable[[Any], object]) -> Any:  # noqa: ANN401 - as Registers
         return self._registrar.apply(wanted, tell)
 
     remove = apply
+
+    def try_again(self) -> None:
+        """Do nothing: a folder refuses nothing."""
 
     def standings(self) -> Sequence[Standing]:
         found = self._registrar.status()
@@ -204,9 +209,14 @@ def _seen(each: Any) -> str:  # noqa: ANN401 - Qube's standing of one file
     return "; ".join(each.differences) or f"runs on {each.trigger}" if each.trigger else each.verdict
 
 
+def _source(context: typer.Context) -> Source:
+    assert context.parent is not None  # noqa: S101 - for the reader: these are commands below another
+    return Source(context.parent.obj)
+
+
 def _registers(context: typer.Context, away: str = "") -> Registers:
     settings = current(context)
-    if context.parent is not None and context.parent.obj is Source.QUBE:
+    if _source(context) is Source.QUBE:
         return _Qube(QubeRegistrar(settings.qube, load("qube"), settings.shim.spool))
     commands = of_settings(settings.gpfs)
     absent = frozenset(map(word_of, names_of(away, is_ours=True))) if away else frozenset()

@@ -46,7 +46,7 @@ class Farm:
     def remove(self) -> list[str]:
         """Remove all that is ours; return the files that it was about, in order."""
         registrar = self.registrar
-        return [each.file for each in registrar.apply(registrar.remove()).done]
+        return [each.file for each in registrar.apply(registrar.removal()).done]
 
     def there(self) -> dict[str, bytes]:
         """Return what is in the folder."""

@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...catalogue import Catalogue
 from .membership import Member, same_nodes
@@ -74,6 +74,7 @@ class Plan:
     foreign: int = 0
     registered: tuple[Registered, ...] = ()
     cluster: tuple[Member, ...] = ()
+    notes: ClassVar[tuple[str, ...]] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
     """Events that GPFS refused when they were tried, and with what words."""
 

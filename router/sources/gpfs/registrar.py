@@ -7,8 +7,9 @@ registered event by event, which shows what this release lacks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from ...catalogue import Catalogue
 from ...sections import GpfsSettings
@@ -36,21 +37,21 @@ class Applied:
     refused: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     left: tuple[Step, ...] = ()
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @property
     def good(self) -> bool:
         """Whether all is as it is wanted."""
         return not self.refused and not self.left
 
-    def problems(self) -> Iterator[str]:
-        """Yield what is not as it should be, and what this release lacks, a sentence each."""
-        for identifier, said in self.refused.items():
-            yield f"{identifier}: GPFS refused: {said}"
-        for event, said in self.lacking.items():
-            yield f"{event}: this release lacks it: {said}"
-        if self.left and not self.refused:
-            left = "; ".join(each.command for each in self.left)
-            yield f"GPFS lists other than what was asked of it; still to be done: {left}"
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not as it should be, and what this release lacks, a sentence each."""
+        refused = (f"{identifier}: GPFS refused: {said}" for identifier, said in self.refused.items())
+        lacking = (f"{event}: this release lacks it: {said}" for event, said in self.lacking.items())
+        left = "; ".join(each.command for each in self.left) if not self.refused else ""
+        other = [f"GPFS lists other than what was asked of it; still to be done: {left}"] if left else []
+        return (*refused, *lacking, *other)
 
 
 class Registrar:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ...catalogue import Catalogue
 from ...sections import QubeSettings
@@ -29,6 +30,10 @@ class Applied:
 
     done: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    good: ClassVar = True
+    """What could not be done was raised."""
+
+    problems: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class QubeRegistrar:
     def _plan(self, registered: Registered) -> Plan:
         return plan(wanted(self._settings, self._catalogue, self._place), registered)
 
-    def remove(self) -> Plan:
+    def removal(self) -> Plan:
         """Return how to take away all that is ours; `apply` does it.  Raises QubeError and SettingsError."""
         return removal(self.registered())
 

@@ -75,3 +75,13 @@ def test_every_danger_is_in_the_table():
     dangerous = {each.name for each in load("gpfs").events.values() if dangers.of_event(each)}
 
     assert named >= {*dangerous, *dangers.of_manner(sync=True, onerror="shutdown")}
+
+
+def test_of_another_source_the_next_command_is_told_with_it(callbacks, tmp_path):
+    (tmp_path / "callback").mkdir()
+    (tmp_path / "settings.yaml").write_text(f"qube: {{callbacks: {tmp_path / 'callback'}}}")
+
+    assert callbacks("--source", "qube", "plan").endswith("8 to do: `clusterbus callbacks --source qube apply`\n")
+    assert "8 done" in callbacks("--source", "qube", "apply", "--yes", "--again")
+    assert callbacks("--source", "qube", "plan").endswith("nothing to do\n")
+    assert "8 done" in callbacks("--source", "qube", "remove", "--yes")

@@ -155,7 +155,7 @@ def test_removing_takes_the_lines_away_first_and_leaves_nothing(farm):
 
     assert farm.remove() == [conf.FILE, *sorted(DEFAULTS)]
     assert farm.there() == {}
-    assert farm.registrar.remove().steps == ()
+    assert farm.registrar.removal().steps == ()
 
 
 def test_what_is_not_wanted_any_more_goes_after_its_line(applied):

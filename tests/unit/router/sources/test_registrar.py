@@ -231,7 +231,7 @@ def test_where_nothing_is_taken_the_old_one_stays_and_what_gpfs_said_is_told(reg
     applied = registrar(events=("quota",), parameters={"quota": ("upNodes",)}).apply()
 
     assert not applied.good
-    assert "there is no event" in "".join(applied.problems())
+    assert "there is no event" in "".join(applied.problems)
     assert gpfs.events() == {"softQuotaExceeded", "usageUnderSoftQuota"}
 
 
@@ -265,7 +265,7 @@ def test_a_command_that_is_not_through_in_time_says_nothing_of_events(registrar,
     applied = registrar(events=("quota",)).apply()
 
     assert len(gpfs.tried) == 1
-    assert "was not through in time" in "".join(applied.problems())
+    assert "was not through in time" in "".join(applied.problems)
     gpfs.slow = False
     assert registrar(events=("quota",)).apply().good
     assert [each.identifier for each in registrar().registered()] == ["clusterbus-quota"]

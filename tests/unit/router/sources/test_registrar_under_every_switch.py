@@ -53,7 +53,7 @@ def test_plan_apply_plan_again_is_empty_and_what_there_is_is_captured(switches, 
 
     lacking = {each.name for each in GPFS.events.values() if is_lacking(each, behaviour)}
     captured = {event for each in registrar.registered() for event in each.events}
-    assert list(applied.problems()) == [
+    assert list(applied.problems) == [
         f"{name}: this release lacks it: {applied.lacking[name]}" for name in applied.lacking
     ]
     assert registrar.plan().steps == ()
