@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +20,24 @@ PATIENCE = timedelta(seconds=5)
 """How long another writer is waited for, and a server to answer: less than a heartbeat, since who waits may be the
 broker's thread.
 """
+
+
+class Opened:
+    """What has a database open until `close`, or the end of a `with`."""
+
+    _engine: Engine
+
+    def __enter__(self) -> Self:
+        """Return itself: it is open already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
 
 
 def parsed(url: str, setting: str) -> URL:

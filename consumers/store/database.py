@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -24,7 +23,7 @@ LOCK = 0x636C7573746572
 """The advisory lock of PostgreSQL that writers of the audit and makers of the schema take."""
 
 
-class Store:
+class Store(databases.Opened):
     """One connection pool to the store's database; safe to use from several processes, and from several threads.
 
     A transaction that was left without an error is on disk.  Raises StoreError, and nothing else, when it can't be
@@ -65,18 +64,6 @@ class Store:
         """Give a transaction for looking only: it waits for no writer."""
         with self._translated(), self._engine.connect().execution_options(**{databases.READS: True}) as transaction:
             yield transaction
-
-    def __enter__(self) -> Self:
-        """Return itself: it is open already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Let go of all connections."""
-        self._engine.dispose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,7 +44,7 @@ class Change:
     reason: str = ""
 
 
-class FactStore:
+class FactStore(databases.Opened):
     """The store; from any thread and process.  Raises FactsError, and then nothing of a transaction has happened."""
 
     def __init__(self, url: str) -> None:
@@ -62,18 +62,6 @@ class FactStore:
     def if_there(cls, url: str) -> FactStore | None:
         """Return the store at *url*, None where it is a file that is not there: to look makes none."""
         return cls(url) if databases.is_there(databases.parsed(url, "facts.store")) else None
-
-    def __enter__(self) -> Self:
-        """Return itself: it is open already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Let go of all connections."""
-        self._engine.dispose()
 
     def write(self, cluster: str, answers: Mapping[str, Answer], now: datetime) -> None:
         """Write what came of asking for parts of *cluster* at *now*; parts without an answer stay as they are."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -181,7 +181,7 @@ class Transaction:
         )
 
 
-class State:
+class State(databases.Opened):
     """The line to the database; for one thread."""
 
     def __init__(self, url: str) -> None:
@@ -196,18 +196,6 @@ class State:
             # repeated.
             self._engine = databases.engine(parsed, isolation="SERIALIZABLE")
             metadata.create_all(self._engine)
-
-    def __enter__(self) -> Self:
-        """Return the state, to be closed at the end."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

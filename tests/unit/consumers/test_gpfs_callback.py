@@ -309,7 +309,9 @@ def test_a_change_that_is_killed_anywhere_misses_no_event_and_is_finished(
     assert {name: each.events for name, each in registered().items()} == {"test1": ("startup", "shutdown")}
 
 
-def test_a_create_of_a_function_that_is_killed_is_finished_by_the_next(simulated, settings, served):
+def create_and_be_killed(simulated, settings):
+    """Create the function callback `f1`, and be killed when its capture is to be registered."""
+
     def killing(words):
         if words[0] == "mmaddcallback":
             raise Killed
@@ -318,6 +320,10 @@ def test_a_create_of_a_function_that_is_killed_is_finished_by_the_next(simulated
     work_on(Commands(killing), settings)
     with pytest.raises(Killed):
         Callback("f1", message, "mount", parms="%fsName").create()
+
+
+def test_a_create_of_a_function_that_is_killed_is_finished_by_the_next(simulated, settings, served):
+    create_and_be_killed(simulated, settings)
     assert served() == {}
 
     work_on(Commands(answering(simulated)), settings)
@@ -370,14 +376,7 @@ def test_a_function_for_an_event_that_is_lacking_is_refused_each_time_and_leaves
 
 
 def test_a_program_is_deleted_where_a_create_of_a_function_was_killed_before(simulated, commands, settings, registered):
-    def killing(words):
-        if words[0] == "mmaddcallback":
-            raise Killed
-        return answering(simulated)(words)
-
-    work_on(Commands(killing), settings)
-    with pytest.raises(Killed):
-        Callback("f1", message, "mount", parms="%fsName").create()
+    create_and_be_killed(simulated, settings)
     work_on(commands, settings)
     Callback("f1", SCRIPT, "startup").create()
 
