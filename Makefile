@@ -1,59 +1,75 @@
-# Everything that is done with this project is one word: `make demo`, `make test`, `make check`, `make bench`.
-# It needs Debian or Ubuntu with Python 3.11 or later, and makes its own environment in .venv.
+# The tasks of this project; `make` lists them.  They need Debian or Ubuntu with Python 3.11 or later, and use a virtual
+# environment of their own, .venv.
 
 python ?= python3
-workers ?= 2
+# One more than there are processors: tests wait for brokers and programs as often as they compute.
+workers ?= $(shell echo $$(($$(nproc) + 1)))
+minutes ?= 0
+seed ?= 1
+# The release of RabbitMQ for `make test`: 3.10, 4.0 or 4.3.  By default a container of the image that is here, else the
+# installed one.
+broker ?=
+ifneq ($(broker),)
+export CLUSTERBUS_TEST_BROKER := $(broker)
+endif
 venv := .venv
 bin := $(venv)/bin
 ready := $(venv)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench packages clean
+.PHONY: help demo test check bench soak packages clean
 
 help:
-	@echo "make demo    shows the way of events, live, on twelve simulated nodes and a real RabbitMQ"
-	@echo "make test    runs all tests, against a real RabbitMQ"
-	@echo "make check   what takes some two minutes: format, lint, types, unit tests"
-	@echo "make bench   measures, each row beside a peer"
-	@echo "make packages  builds deb and rpm of the node's files into dist/"
-	@echo "make clean   removes what these made"
+	@echo "make demo      run the demo: twelve simulated nodes, a real RabbitMQ, a minute of failures"
+	@echo "make check     run the quick checks: format, lint, types, imports, unit tests; about two minutes"
+	@echo "make test      run all tests against a real RabbitMQ; broker=3.10, 4.0 or 4.3 selects the release"
+	@echo "make bench     run the benchmarks, each beside a comparable program"
+	@echo "make soak      measure what bad neighbours cost honest nodes; minutes=30 seed=7 lasts longer, in another order"
+	@echo "make packages  build deb and rpm of the files for nodes into dist/"
+	@echo "make clean     remove .venv, dist and all caches"
 
 demo: $(ready)
+	@tests/install-packages --broker
 	@$(bin)/clusterbus demo
 
-# strace makes disks hang in the tests, systemd judges the units, rpm takes packages; they are installed with the broker, where that is ours to do.
+# The tests use strace to make disks hang, systemd-analyze to rate the units, rpm to read packages, and PostgreSQL.
 test: $(ready)
-	@$(bin)/python -m router.broker.private strace systemd rpm
+	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm 'postgresql=/usr/lib/postgresql/*/bin/initdb'
 	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
 
 check: $(ready)
 	$(bin)/ruff format --check
 	$(bin)/ruff check
 	$(bin)/mypy
+	$(bin)/lint-imports
 	$(bin)/pytest -q -n $(workers) tests/unit router consumers shim
 
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(bin)/python -m tests.benchmarks
 
-# The time of the last change, so that the same sources make the same bytes.
+soak: $(ready)
+	@tests/install-packages --broker gcc
+	@$(bin)/pytest -q -s tests/faults/test_soak.py --soak-minutes $(minutes) --soak-seed $(seed)
+
+# The time of the last commit, so that the same sources give the same bytes.
 packages: $(ready)
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --pretty=%ct 2>/dev/null)} $(bin)/python -m router.packages --to dist
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --pretty=%ct 2>/dev/null)} $(bin)/python -m router.cluster.nodes.packaging --to dist
 
 clean:
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Made anew when what it is made from changed.  A stamp and not the folder: a half-made one does not count.
+# Created again when its sources change.  The target is a stamp, not the folder: an incomplete environment has none.
 $(ready): pyproject.toml constraints.txt
 	@$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "make: $(python) is not Python 3.11 or later: install it, or say where it is with make python=..." >&2; exit 1; }
+		{ echo "make: $(python) is not Python 3.11 or later: install it, or name one with make python=..." >&2; exit 1; }
 	@$(python) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory .venv-package
 	$(python) -m venv $(venv)
 	$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# Debian has what makes environments in a package of its own.
+# Debian has the module venv in a package of its own.
 .PHONY: .venv-package
 .venv-package:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -61,5 +77,5 @@ $(ready): pyproject.toml constraints.txt
 		apt-get install -y -q --no-install-recommends python3-venv >/dev/null || \
 		{ apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends python3-venv >/dev/null; }; \
 	else \
-		echo "make: $(python) cannot make environments: install python3-venv" >&2; exit 1; \
+		echo "make: $(python) cannot create virtual environments: install python3-venv" >&2; exit 1; \
 	fi

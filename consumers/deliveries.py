@@ -1,4 +1,4 @@
-"""Deliveries, attempts and outcomes: what is owed, and what becomes of it.  No broker, no store: only decisions."""
+"""Deliveries, attempts and outcomes.  No broker and no store: only values and decisions."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from router.events import Event, Value
-from router.facts import Known
-
-from .errors import Rejected
-from .retries import RetryPolicy
+from router.cluster.facts.views import Known
+from router.model.events import OWN, Event, Value
 
 FOLDED = "folded"
-"""The replay of a delivery that tells what was folded, and the word of those that were folded into it."""
+"""The `replay` of the delivery that stands for folded events, and the outcome word of the deliveries folded into it."""
 
 HANDED_OVER = ">"
-"""What the replay begins with of a delivery that another subscription has given up; its name follows."""
+"""How `replay` begins after another subscription dead-lettered the delivery; the name of that subscription follows."""
+
+UNHEARD = ("silenced", "repeated", "limited", "unanswered", "busy", "guarded")
+"""The words of skipped deliveries that must not suppress the next of their kind: nobody received them.
+
+Not among them are `refused`, which a person has seen, and `shadow`, which stands for a delivery.
+"""
 
 LONGEST_REASON = 2048
-"""Octets of a reason at the most: it travels as a header."""
+"""Most octets in a reason, which travels as a message header."""
 
 
 def is_fold(replay: str) -> bool:
-    """Say whether the delivery of this *replay* tells what was folded: for the first time, or replayed.
+    """Return whether a delivery with this *replay* stands for folded events: the original, or a replay of it.
 
     >>> is_fold(FOLDED), is_fold("folded-01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"), is_fold("")
     (True, True, False)
@@ -32,8 +35,17 @@ def is_fold(replay: str) -> bool:
     return replay == FOLDED or replay.startswith(f"{FOLDED}-")
 
 
+def is_replay(replay: str) -> bool:
+    """Return whether a person had it delivered again: it is no event, no fold, and was not handed over.
+
+    >>> is_replay("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"), is_replay(""), is_replay(FOLDED), is_replay(">other")
+    (True, False, False, False)
+    """
+    return replay not in ("", FOLDED) and not replay.startswith(HANDED_OVER)
+
+
 class Key(NamedTuple):
-    """What makes a delivery: two that agree in this are one, however often and by whatever way they arrive."""
+    """The identity of a delivery: messages with the same key are the same delivery, however often they arrive."""
 
     event_id: str
     subscription: str
@@ -42,9 +54,9 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Events that are told as one: how many, from which nodes (folded, `n[001-400]`), the first and last time.
+    """Events that are delivered as one: how many, from which nodes (as `n[001-400]`), the first and last time.
 
-    *values* has, for each variable, its different values in the order that they came, the first few of many.
+    *values* lists for each variable its distinct values in order of arrival, up to a limit.
     """
 
     count: int
@@ -56,13 +68,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event owed to one subscription, about to be attempted for the *attempt*-th time.
+    """One event owed to one subscription, before its *attempt*-th attempt.
 
-    *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the event itself.  *repeated*
-    says that this very attempt was begun before, by a consumer that did not live to record its end.  *earlier* is the
-    result of the attempt before, empty where there was none.  *folded* is set where the event stands for several.
-    *shunned* are those of its handler's targets that are to be left out, since their breakers are open.  *known* is
-    what is known of the event's cluster, where its subscription asks for that.
+    *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the original event.  *repeated*
+    means that a consumer started this same attempt before, and ended without recording the outcome.  *earlier* is the
+    result of the previous attempt, empty if there was none.  *folded* is set if the event stands for several.
+    *paused_targets* lists the targets that the handler must skip because their circuit breakers are open.  *known*
+    holds the facts of the event's cluster, if the subscription reads facts.
     """
 
     event: Event
@@ -74,41 +86,41 @@ class Delivery:
     repeated: bool = False
     earlier: Mapping[str, object] = field(default_factory=dict)
     folded: Fold | None = None
-    shunned: frozenset[str] = frozenset()
+    paused_targets: frozenset[str] = frozenset()
     known: Known | None = None
 
     @property
     def fold(self) -> Fold:
-        """Return what it is told as: of an event that stands for itself, a fold of one."""
+        """Return the fold that the event stands for; a single event is a fold of one."""
         event = self.event
         values = {name: [value] for name, value in event.data.items() if value is not None}
         return self.folded or Fold(1, event.node, event.time, event.time, values)
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return what templates are filled in from: the event's attributes and `data`, `fold`, and `facts`."""
+        """Return the names that templates use: the event's attributes and `data`, `fold`, and `facts`."""
         facts = {"facts": self.known.for_templates()} if self.known else {}
         return self.event.as_dict() | {"fold": asdict(self.fold)} | facts
 
     @property
     def key(self) -> Key:
-        """Return what the delivery is known by, whichever attempt it is."""
+        """Return the identity of the delivery, the same for every attempt."""
         return Key(self.event.id, self.subscription, self.replay)
 
     @property
     def mark(self) -> str:
-        """Return a word that no other attempt has: what a command's children are found by."""
+        """Return a word that is unique to this attempt; a command's child processes are found by it."""
         return f"{self.event.id}.{self.subscription}.{self.replay or '-'}.{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a handler has to say when it is through: *failure* is None where all went well.
+    """What a handler returns.  *failure* is None if the handler succeeded.
 
-    A failure is a word that a retry policy can name, such as `exit:64`; *reason* is for people.  *after* is how long to
-    wait at least before the next attempt, as a service may ask for.  *blamed* are those of the handler's targets whose
-    fault it was: a breaker that opens over them keeps the deliveries that follow waiting.
+    A failure is a word that a retry policy can name, such as `exit:64`; *reason* is text for people.  *after* is the
+    shortest wait before the next attempt, if a service asked for one.  *blamed* lists the targets that failed: if their
+    circuit breaker opens, later deliveries to them wait.
 
-    *again* says that there is no outcome yet: the handler is to be called again, then, for the same attempt.
+    *again* means that there is no outcome yet: call the handler again after this time, for the same attempt.
     """
 
     failure: str | None = None
@@ -120,12 +132,12 @@ class Report:
 
 
 Call = Callable[[Delivery], Report | None]
-"""May raise anything.  None means: broken off because the consumer stops; there is no outcome, it is given back."""
+"""A handler, which may raise anything.  None means: interrupted by the stop of the consumer, without an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The handler has done what it is for: never call it again for this delivery."""
+    """The handler succeeded: never call it again for this delivery."""
 
     result: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
@@ -133,7 +145,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Attempt it again, *delay* from now."""
+    """Attempt the delivery again, *delay* from now."""
 
     delay: timedelta
     reason: str
@@ -143,7 +155,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Given up: keep it with its reason."""
+    """The delivery failed for good: keep it with its reason."""
 
     reason: str
     result: Mapping[str, object] = field(default_factory=dict)
@@ -152,7 +164,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Not done, on purpose, and recorded as that: *word* says by what, such as `silenced`."""
+    """Deliberately not delivered, and recorded so: *word* says why, for example `silenced`."""
 
     word: str
     reason: str = ""
@@ -161,7 +173,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Not yet: it waits in the broker for *delay*, and comes again as the same attempt."""
+    """Not yet attempted: the delivery waits in the broker for *delay* and returns as the same attempt."""
 
     delay: timedelta
     reason: str = ""
@@ -171,53 +183,21 @@ class Waiting:
 Outcome = Done | Retry | DeadLetter | Skipped | Waiting
 
 
-def attempt(delivery: Delivery, handler: Call, policy: RetryPolicy) -> Outcome | None:
-    """Call *handler* once and say what is to become of *delivery*; None where the handler was broken off."""
-    try:
-        report = handler(delivery)
-    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a handler are its failure too
-        return raised(delivery, error, policy)
-    return None if report is None else decide(delivery.attempt, report, policy)
+def is_unheard(outcome: Outcome) -> bool:
+    """Return whether nobody receives a delivery with this *outcome*, so that the next of its kind is wanted.
 
-
-def raised(delivery: Delivery, error: BaseException, policy: RetryPolicy) -> Outcome:
-    """Return the outcome of an attempt that ended with *error*: its class is the failure's word."""
-    if isinstance(error, Rejected):
-        return DeadLetter(bounded(str(error)), error.result)
-    name = type(error).__name__
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - its text is somebody else's program
-        said = "(has no text)"
-    return decide(delivery.attempt, Report(name, f"{name}: {said}"), policy)
-
-
-def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
-    """Return the outcome of the *attempt*-th attempt that ended with *report*.
-
-    >>> from .retries import RetryPolicy
-    >>> decide(1, Report(result={"exit": 0}), RetryPolicy())
-    Done(result={'exit': 0}, reason='')
-    >>> decide(1, Report("exit:1", "exit code 1"), RetryPolicy(attempts=1))
-    DeadLetter(reason='exit code 1', result={}, blamed=())
+    >>> is_unheard(Skipped("busy")), is_unheard(Skipped("refused")), is_unheard(Done())
+    (True, False, False)
     """
-    if report.again is not None:
-        return Waiting(report.again, bounded(report.reason), report.result)
-    if report.failure is None:
-        return Done(report.result)
-    reason = bounded(report.reason or report.failure)
-    delay = policy.delay_after(attempt, report.failure)
-    if delay is None:
-        return DeadLetter(reason, report.result, report.blamed)
-    return Retry(max(delay, report.after), reason, report.result, report.blamed)
+    return isinstance(outcome, DeadLetter) or (isinstance(outcome, Skipped) and outcome.word in UNHEARD)
 
 
 def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | None:
-    """Say what an arrival of the *attempt*-th attempt comes to by what is *recorded*; None: the handler is due.
+    """Return the outcome of the *attempt*-th attempt if *recorded* already decides it; None: call the handler.
 
-    *recorded* maps each attempt that has begun to its outcome, None while that is open.  A delivery that is done is
-    done in whatever copy it arrives; a copy older than what has begun since is only acknowledged; an attempt that
-    has its outcome is acted on once more.
+    *recorded* maps each started attempt to its outcome, or to None while it runs.  If any attempt is done, every
+    message of the delivery is done.  A message older than the latest started attempt is only acknowledged.  If the
+    attempt has an outcome, that outcome is returned and applied once more.
 
     >>> judge(1, {}), judge(1, {1: None}), judge(2, {1: Done()})
     (None, None, Done(result={}, reason=''))
@@ -236,10 +216,15 @@ def judge(attempt: int, recorded: Mapping[int, Outcome | None]) -> Outcome | Non
 
 
 def bounded(text: str) -> str:
-    r"""Return *text* cut to what a header and a table take: 2 KiB, no NUL, nothing that is not Unicode.
+    r"""Return *text* cut to 2 KiB, without NUL and invalid Unicode, so that it fits a header and a table.
 
     >>> bounded("a\0b"), len(bounded("x" * 5000))
     ('a b', 2048)
     """
     octets = text[:LONGEST_REASON].replace("\0", " ").encode("utf-8", "replace")
     return octets[:LONGEST_REASON].decode("utf-8", "ignore")
+
+
+def is_own(event: Event, subscription: str) -> bool:
+    """Say whether *event* reports an outcome of *subscription* itself, which never receives those."""
+    return event.category == "action" and event.origin == OWN and event.data.get("subscription") == subscription

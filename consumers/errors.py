@@ -1,17 +1,18 @@
 """Everything the consumers raise on purpose.
 
 ConsumerError
-├── SubscriptionsError   the subscriptions cannot be used: it has every mistake, with its place
-├── FilterError          a filter is no CEL, or none that we evaluate
+├── SubscriptionsError   the subscriptions are invalid: it lists every mistake with its place
+├── FilterError          a filter is not valid CEL, or uses CEL that is not supported
 ├── StoreError           the store cannot be read or written: trying again may help
-├── LetterError          a letter is not there, not kept any more, or cannot be replayed
-├── OccasionError        an event cannot be made up: no such event type or variable, or a value that is none
-└── Rejected             a handler gives a delivery up: a dead letter at once, without a retry
-    ├── TemplateError    a template cannot be read, or not be filled in from this event
-    └── SecretError      a secret is not where its reference says, or not readable
+├── LetterError          a dead letter does not exist, has expired, or cannot be replayed
+├── SyntheticEventError        a test event cannot be built from these values
+└── Rejected             a handler rejects a delivery: it becomes a dead letter at once, without a retry
+    ├── TemplateError    a template is invalid, or cannot be rendered from this event
+    └── SecretError      a secret does not exist where its reference points, or cannot be read
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class ConsumerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong in a file, and where: *line* 0 is the file as a whole, an empty *entry* or *field* none of them.
+    """What is wrong in a file, and where.  *line* 0 means the whole file; an empty *entry* or *field* names none.
 
     >>> print(Mistake("subscriptions.yaml", 12, "quota-mail", "retry.frist", "unknown key; did you mean first?"))
     subscriptions.yaml:12: quota-mail: retry.frist: unknown key; did you mean first?
@@ -35,22 +36,22 @@ class Mistake:
     message: str
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return the mistake as one line of text."""
         place = f"{self.file}:{self.line}" if self.line else self.file
         return ": ".join(each for each in (place, self.entry, self.field, self.message) if each)
 
 
 class SubscriptionsError(ConsumerError):
-    """The subscriptions cannot be used; `mistakes` has every one of them, in the order of the files."""
+    """The subscriptions are invalid; `mistakes` lists every mistake, in the order of the files."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        """Tell all *mistakes*, one a line."""
+        """Build the message from all *mistakes*, one per line."""
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(str(each) for each in mistakes))
 
 
 class FilterError(ConsumerError):
-    """A filter is no CEL, or none that we evaluate."""
+    """A filter is not valid CEL, or uses CEL that is not supported."""
 
 
 class StoreError(ConsumerError):
@@ -58,32 +59,32 @@ class StoreError(ConsumerError):
 
 
 class LetterError(ConsumerError):
-    """A letter is not there, not kept any more, or cannot be replayed."""
+    """A dead letter does not exist, has expired, or cannot be replayed."""
 
 
-class OccasionError(ConsumerError):
-    """An event cannot be made up: there is no such event type or variable, or a value is none."""
+class SyntheticEventError(ConsumerError):
+    """A test event cannot be built from these values."""
 
 
 class Rejected(ConsumerError):
-    """A handler gives a delivery up: it is dead-lettered at once, with this reason, and the *result* so far."""
+    """A handler rejects a delivery: it is dead-lettered at once, with this reason and the *result* so far."""
 
     def __init__(self, reason: str = "", result: Mapping[str, object] | None = None) -> None:
-        """Keep *result* with the delivery: what was answered, who was told all the same."""
+        """Keep *result* with the delivery: for example the response, or who was notified nevertheless."""
         self.result: Mapping[str, object] = result or {}
         super().__init__(reason)
 
 
 class TemplateError(Rejected):
-    """A template cannot be read, or not be filled in from this event: another attempt would end the same."""
+    """A template is invalid, or cannot be rendered from this event.  Another attempt would fail in the same way."""
 
 
 class SecretError(Rejected):
-    """A secret is not where its reference says, or not readable: that takes somebody to mend it."""
+    """A secret does not exist where its reference points, or cannot be read.  Only an administrator can fix that."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about the unknown *name*: what is near it, or nothing.
+    """Return the end of a message about the unknown *name*: the most similar names, or an empty text.
 
     >>> did_you_mean("frist", ["attempts", "first"])
     '; did you mean first?'
@@ -91,3 +92,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in sorted(known)}
     near = difflib.get_close_matches(name.lower(), by_lower, n=2)
     return f"; did you mean {' or '.join(by_lower[each] for each in near)}?" if near else ""
+
+
+def without_event(text: str) -> str:
+    """Return the end of a message about the unknown name `event` in the expression *text*.
+
+    >>> without_event('event.data.fsName == "gpfs1"')
+    '; write data.fsName, without event'
+    """
+    found = re.search(r"\bevent\.([\w.]+)", text)
+    return f"; write {found[1] if found else 'type, data.fsName and so on'}, without event"

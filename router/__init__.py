@@ -1,5 +1,17 @@
-"""Records become events.  What handlers may rely on is listed here; whatever else is in the package is private."""
+"""The router of clusterbus: records become events. Programs of others import `clusterbus` instead."""
 
-from .events import Event
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .model.events import Event
 
 __all__ = ["Event"]
+
+
+def __getattr__(name: str) -> object:
+    """Return `Event`; it is imported when it is first used, so that commands start quickly."""
+    if name != "Event":
+        raise AttributeError(f"router has no {name!r}")
+    from .model.events import Event  # noqa: PLC0415 - see above
+
+    return Event

@@ -2,17 +2,32 @@
 
 RouterError
 ├── SettingsError      the configuration cannot be used
-├── UnknownEvent       the catalogue has no event of that name
-├── InvalidTopic       a text is no topic, key or pattern
-├── InvalidEvent       bytes are no event of ours
-├── Rejection          a record cannot become an event: it is kept, with this reason
-├── StateError         the router's state cannot be read or written: trying again may help
+├── UnknownEvent       a catalogue has no event of that name, or several have one
+├── UnknownVariable    an event type has no variable of that name
+├── InvalidTopic       a text is not a topic, key or pattern
+├── InvalidEvent       bytes are not an event of clusterbus
+├── Rejection          a record cannot become an event: it is kept with this reason
+├── StateError         the router's state cannot be read or written: another attempt may help
+├── VersionError       the tables of a database are of a later release
+│   └── NotUpgraded    the tables of a database are of an earlier release
 └── BrokerError
-    ├── Unreachable    no connection: trying again may help
-    └── Refused        the broker said no: trying again will not
+    ├── Unreachable    no connection: another attempt may help
+    └── Refused        the broker refused: another attempt does not help
+        └── Denied     the user has no right to ask
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return which of the *known* names may be meant by *name*.
+
+    >>> hint("spol", ["spool", "node"]), hint("x", ["spool", "node"])
+    ('did you mean spool?', 'there are spool, node')
+    """
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 class RouterError(Exception):
@@ -24,38 +39,53 @@ class SettingsError(RouterError):
 
 
 class UnknownEvent(RouterError):
-    """The catalogue has no event of this name."""
+    """A catalogue has no event of this name, or several catalogues have one."""
 
-    def __init__(self, source: str, name: str, *, near: Sequence[str] = ()) -> None:
-        """Name *source* and *name*, and what is *near* in spelling."""
-        self.source, self.name = source, name
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"{source} has no event {name!r}{hint}")
+
+class UnknownVariable(RouterError):
+    """An event type has no variable of this name."""
 
 
 class InvalidTopic(RouterError):
-    """A text is no topic, ingress key or pattern."""
+    """A text is not a topic, ingress key or pattern."""
 
 
 class InvalidEvent(RouterError):
-    """Bytes are no event of ours."""
+    """Bytes are not an event of clusterbus."""
 
 
 class Rejection(RouterError):
-    """A record cannot become an event; it is kept in `clusterbus.rejected` with this reason."""
+    """A record cannot become an event; `clusterbus.rejected` keeps it with this reason."""
 
 
 class StateError(RouterError):
-    """The router's state cannot be read or written: trying again may help."""
+    """The router's state cannot be read or written: another attempt may help."""
+
+
+class VersionError(RouterError):
+    """The tables of a database are of a later release: this one neither reads nor changes them."""
+
+    def __init__(self, problem: str, way_out: str) -> None:
+        """Name the database and both versions in *problem*, and what to do in *way_out*."""
+        self.problem, self.way_out = problem, way_out
+        super().__init__(f"{problem}: {way_out}")
+
+
+class NotUpgraded(VersionError):
+    """The tables of a database are of an earlier release, and were not upgraded."""
 
 
 class BrokerError(RouterError):
-    """Something between us and the broker."""
+    """A request to the broker failed."""
 
 
 class Unreachable(BrokerError):
-    """No connection: trying again may help."""
+    """No connection: another attempt may help."""
 
 
 class Refused(BrokerError):
-    """The broker said no: trying again will not help."""
+    """The broker refused the request: another attempt does not help."""
+
+
+class Denied(Refused):
+    """The user has no right to ask; the thing asked for may exist or not."""

@@ -1,20 +1,24 @@
 #!/usr/bin/python3 -IS
-"""Store what this was called with as one record in the spool, and leave.
+"""Store the arguments of this call as one record in the spool, then exit.
 
     capture [OPTION VALUE ...] SOURCE EVENT [ARGUMENT ...]
 
-A storage daemon runs this as root on every event, and may wait for it.  So it exits 0 whatever happens, and within
-its deadline even where the disk hangs: a child does the storing, and this process only listens to it.  What cannot
-be stored goes to syslog whole, with the reason, and is counted in ``lost``.  What is wrong on the command line is
-reported there too, and the event is stored all the same.
+A storage daemon runs this as root on every event, and may wait for it.  So this exits 0, and within its deadline even
+if the disk hangs: a child stores the record, and this process only waits for it.  If the record cannot be stored, the
+whole record goes to syslog with the reason, and ``lost`` counts it.  Wrong options go to syslog too; the event is
+stored anyway.  What syslog does not take goes to a last file in memory, ``/run/clusterbus/unsaved``.
 
-It parses nothing, follows no symbolic link in the spool, and keeps no descriptor of its caller's.  Python compiles
-this file at every call, 10 microseconds a line, which is most of what a call costs: so code is sparse here, and types
-are comments, which cost nothing.
+A timer ends every process that this starts.  If no child can be started, the timer ends this process at its deadline;
+only then does it not exit 0, and ``unsaved`` has the record.
+
+It parses no argument, follows no symbolic link in the spool, and keeps none of its caller's descriptors open.  Python
+compiles this file at every call, at 10 microseconds a line, which is most of the cost of a call.  So the code is
+short, and types are comments, which cost nothing.
 """
-# ruff: noqa: UP031, PLR2004 - % is compiled in half the time that format strings take, and a name costs a line
+# ruff: noqa: UP031, PLR2004 - % compiles in half the time of a format string, and a name for a number costs a line
 
-import posix  # not os, whose own imports take as long as everything that is done here
+import _signal  # type: ignore[import-not-found]  # not signal: as below
+import posix  # not os: its own imports take as long as all the work here
 import sys
 import time
 
@@ -23,12 +27,17 @@ if MYPY:
     from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401, UP035 - for the comments; Python 3.6
 
 VERSION = "0.1.0"
-RUN = "/run/clusterbus"  # where losses are counted when the spool cannot be written: memory neither fills nor hangs
-CUT = 1 << 20  # bytes of arguments that a record holds
-LARGEST = 8 * CUT  # bytes that no record has: escaping makes at most six of one
-PEEK = 128  # entries of new/ that every capture looks at
-SAMPLE = 32  # past PEEK entries one capture in SAMPLE counts them all, and asks one entry in SAMPLE for its size
-PART = 2000  # characters in a line of syslog: 8 KiB at the very most, which no syslog cuts
+RUN = "/run/clusterbus"  # counts losses if the spool cannot be written: memory neither fills nor hangs
+UNSAVED = "unsaved"  # in RUN: what neither the spool nor syslog took
+MOST_UNSAVED = 4 << 20  # the most bytes in it
+CUT = 1 << 20  # the most bytes of arguments that a record holds, as they are written in it
+LARGEST = CUT + 4096  # more bytes than any record has
+LIFE = 300.0  # seconds after which a child ends: a disk that hangs and then answers still gets the record
+MOST_SAID = 1000  # characters of a sentence before a record
+SYSLOG = 2.0  # seconds for syslog to take a part of a record; five times that for all parts
+PEEK = 128  # entries of new/ that every capture counts
+SAMPLE = 32  # past PEEK entries, one capture in SAMPLE counts them all, and reads the size of one entry in SAMPLE
+PART = 1700  # characters of a record in a line of syslog: with the sentence at most 8 KiB, which no syslog truncates
 
 _WORD = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _LABEL = "abcdefghijklmnopqrstuvwxyz0123456789-"
@@ -39,15 +48,15 @@ _APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_NONBLOCK 
 
 
 class Full(OSError):
-    """The spool holds as much as it may: the old is kept, the new refused."""
+    """The spool has reached its limit: it keeps its records and refuses new ones."""
 
 
 class Unsafe(OSError):
-    """The spool is no place where a record is safe."""
+    """Others could change a record in this spool."""
 
 
 class Record:
-    """What capture was called with, *arguments* as bytes, at *moment* (nanoseconds of the epoch)."""
+    """One call of capture: *arguments* as bytes, *moment* in nanoseconds since 1970."""
 
     def __init__(self, source, event, arguments, node, moment, ident, boot):
         # type: (str, str, List[bytes], str, int, str, str) -> None
@@ -55,12 +64,12 @@ class Record:
         self.event = _clean(event[:100], _WORD, "_")
         self.node = _clean(node.lower()[:63], _LABEL, "-")
         self.arguments = arguments
-        self.size = sum(map(len, arguments)) + len(arguments)  # with a NUL after each
+        self.size = sum(map(len, arguments)) + len(arguments)  # as they were given, each with a NUL at its end
         self.moment = moment
         self.id = ident
         self.boot = boot
         self.name = "%019d.%s.json" % (moment, ident)
-        self.kept = ""  # the file in kept/ that has all arguments, where they are too large for a record
+        self.kept = ""  # the file in kept/ with all arguments, if they are too large for a record
 
 
 def _clean(text, allowed, instead):
@@ -70,10 +79,10 @@ def _clean(text, allowed, instead):
 
 def record_now(source, event, arguments, node=""):
     # type: (str, str, List[bytes], str) -> Record
-    """Return a record of this moment, with an id of its own; an empty *node* is the host name's first label."""
-    clock = getattr(time, "time_ns", None)  # not in Python 3.6, where a float of seconds is good for microseconds
+    """Return a record of this moment with a new id; an empty *node* means the first label of the host name."""
+    clock = getattr(time, "time_ns", None)  # Python 3.6 has only a float of seconds, exact to microseconds
     moment = clock() if clock else int(time.time() * 1000000) * 1000
-    ident = ulid(moment, _read("/dev/urandom", 10) or posix.urandom(10))  # which may wait, early in the boot
+    ident = ulid(moment, _read("/dev/urandom", 10) or posix.urandom(10))  # urandom(10) may block early in the boot
     boot = _read("/proc/sys/kernel/random/boot_id", 36).decode()
     return Record(source, event, arguments, node or posix.uname().nodename.partition(".")[0], moment, ident, boot)
 
@@ -91,7 +100,7 @@ def _read(path, size):
 
 def ulid(moment, randomness):
     # type: (int, bytes) -> str
-    """Return the ULID of *moment* (nanoseconds of the epoch) and ten bytes of *randomness*.
+    """Return the ULID of *moment* (nanoseconds since 1970) and ten bytes of *randomness*.
 
     >>> ulid(1763652127980656123, b"clusterbus")
     '01KAGXQK7CCDP7AWVMCNS64XBK'
@@ -102,7 +111,7 @@ def ulid(moment, randomness):
 
 def quoted(raw):
     # type: (bytes) -> str
-    r"""Return *raw* as a JSON string; a byte that is not UTF-8 becomes its surrogate escape, and so comes back.
+    r"""Return *raw* as a JSON string; a byte that is not UTF-8 becomes its surrogate escape, so no byte is lost.
 
     >>> print(quoted(b'a "b" \xff'))
     "a \"b\" \udcff"
@@ -110,44 +119,48 @@ def quoted(raw):
     text = raw.decode("utf-8", "surrogateescape")
     if '"' in text or "\\" in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
-    if not text.isprintable():  # more than JSON demands: line ends of Unicode, what a terminal acts on
+    if not text.isprintable():  # escapes more than JSON requires: Unicode line ends and terminal control codes
         odd = [c for c in set(text) if not c.isprintable() and c <= "\uffff"]
         text = text.translate({ord(c): "\\u%04x" % ord(c) for c in odd})
     return '"%s"' % text
 
 
+def _taken(record, limit):
+    # type: (Record, int) -> List[bytes]
+    """Return the first arguments of *record*, quoted, that fit completely into *limit* bytes with their commas."""
+    taken = []
+    for argument in record.arguments:
+        text = quoted(argument).encode()
+        limit -= len(text) + 1
+        if limit < 0:
+            break
+        taken.append(text)
+    return taken
+
+
 def encode(record, limit=CUT):
     # type: (Record, int) -> bytes
-    """Return *record* as its line, with the leading arguments that fit whole in *limit* bytes."""
-    taken = record.arguments
+    """Return the line of *record*, with the first arguments that, as JSON, fit completely into *limit* bytes."""
+    taken = _taken(record, limit)
     cut = ""
-    if record.size > limit:
-        taken = []
-        for argument in record.arguments:
-            limit -= len(argument) + 1
-            if limit < 0:
-                break
-            taken.append(argument)
+    if len(taken) < len(record.arguments):
         cut = ',"cut":{"bytes":%d,"kept":"%s"}' % (record.size - 1, record.kept)
     captured_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.moment // 1000000000))
     facts = record.id, record.source, record.event, record.node, captured_at, record.moment % 1000000000, record.boot
     head = '{"v":1,"id":"%s","source":"%s","event":"%s","node":"%s","captured_at":"%s.%09dZ","boot":"%s",' % facts
-    return ('%s"arguments":[%s]%s}\n' % (head, ",".join(map(quoted, taken)), cut)).encode()
+    return b'%s"arguments":[%s]%s}\n' % (head.encode(), b",".join(taken), cut.encode())
 
 
 def put(spool, record, max_bytes=1 << 30, max_files=100000):
     # type: (str, Record, float, float) -> str
     """Store *record* so that a reader sees all of it or none of it; return its path.
 
-    The file is synced before it is renamed, and its folder after: a path that was returned survives a power cut.
-    Nothing is written through a symbolic link in *spool*.  Raises Full past *max_bytes* or *max_files*, Unsafe where
-    the spool belongs to a stranger or anyone may write it, and OSError.
+    Syncs the file before the rename and its folder after it: a record whose path is returned survives a power cut.
+    Writes through no symbolic link in *spool*.  Raises Full past *max_bytes* or *max_files*, Unsafe if the spool
+    belongs to another user or everyone may write to it, and OSError.
     """
-    opened = [posix.open(spool, _FOLDER)]
+    opened = [_open_spool(spool)]
     try:
-        status = posix.fstat(opened[0])
-        if status.st_uid not in (0, posix.geteuid()) or status.st_mode & 2:
-            raise Unsafe("the spool must belong to root, and not everyone may write it")
         opened += [posix.open(name, _FOLDER, dir_fd=opened[0]) for name in ("tmp", "new")]
         _check_room(spool, opened, record.id, max_bytes, max_files)
         _write(opened[1], record.name, encode(record))
@@ -159,9 +172,20 @@ def put(spool, record, max_bytes=1 << 30, max_files=100000):
     return "%s/new/%s" % (spool, record.name)
 
 
+def _open_spool(spool):
+    # type: (str) -> int
+    """Return the descriptor of the folder *spool*; raises Unsafe and OSError, and then nothing may be written in it."""
+    top = posix.open(spool, _FOLDER)
+    status = posix.fstat(top)
+    if status.st_uid not in (0, posix.geteuid()) or status.st_mode & 2:
+        posix.close(top)
+        raise Unsafe("the spool is unsafe: make root its owner, and take away write permission for others")
+    return top
+
+
 def _write(folder, name, content):
     # type: (int, str, bytes) -> None
-    """Make the file *name* in *folder*: whole and on the disk, or not at all."""
+    """Create the file *name* in *folder*: complete and synced, or not at all."""
     fd = posix.open(name, _CREATE, 0o640, dir_fd=folder)
     try:
         while content:
@@ -176,39 +200,43 @@ def _write(folder, name, content):
 
 def _check_room(spool, opened, ident, max_bytes, max_files):
     # type: (str, List[int], str, float, float) -> None
-    """Raise Full where ``new/`` has reached a bound, to within a few dozen records.
+    """Raise Full if ``new/`` has reached a limit, to within a few dozen records.
 
-    A capture must cost the same with any backlog, so past PEEK entries only one in SAMPLE counts: its random *ident*
-    says which.  A full spool is marked with the time of its last change: for ten seconds captures are refused without
-    counting while that is unchanged, and all of them count when it is not.
+    A capture must cost the same with any backlog.  So past PEEK entries, or in a folder of 256 KiB and more, only one
+    capture in SAMPLE counts: its random *ident* decides.  The file ``full`` marks a full spool and holds the time of
+    the last change of ``new/``.  For ten seconds every capture fails without counting while that time is the same, and
+    counts once it differs.
     """
-    lately = False
-    changed = posix.fstat(opened[2]).st_mtime_ns
+    was_full = False
+    status = posix.fstat(opened[2])
+    changed = status.st_mtime_ns
     try:
         mark = posix.lstat(spool + "/full")
-        lately = 0 <= time.time() - mark.st_ctime < 10
-        if lately and mark.st_mtime_ns == changed:
-            raise Full("the spool is still full: does the relay run and reach the broker?")
+        was_full = 0 <= time.time() - mark.st_ctime < 10
+        if was_full and mark.st_mtime_ns == changed:
+            raise Full("the spool is still full: is the relay running and connected?")
     except FileNotFoundError:
         pass
-    with posix.scandir(spool + "/new") as entries:
-        count = len(list(zip(range(PEEK), entries)))
-    sure = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
-    if lately or not sure or count >= max_files:
-        count, size = _weigh(spool + "/new")
+    count = PEEK
+    if status.st_size < 1 << 18:  # a larger folder has, or had, thousands of entries, and takes long to read
+        with posix.scandir(spool + "/new") as entries:
+            count = len(list(zip(range(PEEK), entries)))
+    has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
+    if was_full or not has_room or count >= max_files:
+        count, size = _measure(spool + "/new")
         if count >= max_files or size >= max_bytes:
             try:
                 fd = _mark(opened[0], "full", posix.O_CREAT, b"")
                 posix.utime(fd, ns=(changed, changed))
                 posix.close(fd)
-            except OSError:  # then the next one counts again
+            except OSError:  # then the next capture counts again
                 pass
-            raise Full("the spool has %d files of %d bytes: does the relay run and reach the broker?" % (count, size))
+            raise Full("the spool is full (%d files, %d bytes): is the relay running and connected?" % (count, size))
 
 
-def _weigh(folder):
+def _measure(folder):
     # type: (str) -> Tuple[int, int]
-    """Return how many files are in *folder*, and their bytes: past PEEK files an estimate."""
+    """Return the number of files in *folder* and their total bytes, which is an estimate past PEEK files."""
     count = size = 0
     with posix.scandir(folder) as entries:
         for entry in entries:
@@ -216,41 +244,41 @@ def _weigh(folder):
             if count <= PEEK or count % SAMPLE == 0:
                 try:
                     size += entry.stat(follow_symlinks=False).st_size * (1 if count <= PEEK else SAMPLE)
-                except OSError:  # removed meanwhile
+                except OSError:  # removed in the meantime
                     count -= 1
     return count, size
 
 
 def _keep(spool, record, max_bytes):
     # type: (str, Record, float) -> None
-    """Store all arguments of *record* in ``kept/``; raises Full where *max_bytes* are there already, and OSError."""
-    top = posix.open(spool, _FOLDER)
+    """Store all arguments of *record* in ``kept/``; raises Full past *max_bytes*, Unsafe, and OSError."""
+    top = _open_spool(spool)
     folder = posix.open("kept", _FOLDER, dir_fd=top)
-    if _weigh(spool + "/kept")[1] >= max_bytes:
-        raise Full("kept/ is full: remove what nobody needs any more")
+    if _measure(spool + "/kept")[1] >= max_bytes:
+        raise Full("the folder kept/ is full: remove the files that you no longer need")
     _write(folder, record.id, b"\0".join(record.arguments))
     posix.fsync(folder)
     record.kept = record.id
 
 
-def _mark(top, name, flags, mark):
-    # type: (int, str, int, bytes) -> int
-    """Add *mark* to the file *name* in the folder *top*; return its descriptor.
+def _mark(top, name, flags, mark, mode=0o644):
+    # type: (int, str, int, bytes, int) -> int
+    """Append *mark* to the file *name* in the folder *top*; return its descriptor.
 
-    Only to a plain file that has no other name: the relay, which is not trusted, may write the folder.
+    Raises Unsafe unless it is a regular file with one link: the relay, which is not trusted, may write to *top*.
     """
-    fd = posix.open(name, _APPEND | flags, 0o644, dir_fd=top)
+    fd = posix.open(name, _APPEND | flags, mode, dir_fd=top)
     status = posix.fstat(fd)
     if status.st_mode >> 12 != 8 or status.st_nlink != 1:
         posix.close(fd)
-        raise Unsafe("%s is not a file of its own" % name)
+        raise Unsafe("%s is not a regular file with one link: remove it" % name)
     posix.write(fd, mark)
     return fd
 
 
 def _mark_lost(folder, flags, reason):
     # type: (str, int, bytes) -> None
-    """Add *reason* to ``lost`` in *folder*: ``f`` for a full spool, ``d`` for a full disk, ``e`` for another."""
+    """Append *reason* to ``lost`` in *folder*: ``f`` means full spool, ``d`` full disk, ``e`` any other error."""
     top = posix.open(folder, _FOLDER)
     try:
         fd = _mark(top, "lost", flags, reason)
@@ -261,41 +289,95 @@ def _mark_lost(folder, flags, reason):
         posix.close(top)
 
 
-def _lose(spool, reason, record, why):
-    # type: (str, bytes, Record, str) -> None
-    """Count *record* as lost, in *spool* or else in RUN, and tell *why*."""
+def _count_lost(spool, reason):
+    # type: (str, bytes) -> str
+    """Count one capture as lost, in *spool* or else in RUN; return the error if neither is possible."""
     try:
         _mark_lost(spool, 0, reason)
     except OSError:
-        try:  # noqa: SIM105 - contextlib takes longer to import than all of this
-            posix.mkdir(RUN, 0o755)
-        except OSError:  # it is there
-            pass
         try:
+            _make_run()
             _mark_lost(RUN, posix.O_CREAT, reason)
         except OSError as error:
-            why += ", nor counted: %a" % error
-    tell(record, "not stored: " + why)
+            return ", and not counted: %a" % error
+    return ""
 
 
-def tell(record, sentence):
+def _make_run():
+    # type: () -> None
+    try:  # noqa: SIM105 - contextlib takes longer to import than all the work here
+        posix.mkdir(RUN, 0o755)
+    except OSError:  # it exists
+        pass
+
+
+def _tell(record, sentence):
     # type: (Record, str) -> None
-    """Send *record* to syslog, whole, in numbered parts, each after *sentence*."""
-    import syslog  # noqa: PLC0415 - hardly ever needed
+    """Send all of *record* with *sentence* to syslog, or else append it to UNSAVED; bounded in time and size."""
+    try:
+        _to_syslog(record, sentence)
+    except Exception as error:  # noqa: BLE001 - no error may lose the event
+        _save_last("%s; syslog did not take it: %a" % (sentence, error), record)
 
-    syslog.openlog("clusterbus-capture", syslog.LOG_PID, syslog.LOG_DAEMON)
-    text = encode(record, record.size).decode().rstrip()
+
+def _save_last(sentence, record, most=MOST_UNSAVED):
+    # type: (str, Record, int) -> None
+    """Append a line of *sentence* and *record* to UNSAVED, cut if it has no room below *most*, or not at all."""
+    opened = []
+    try:
+        _make_run()
+        opened.append(posix.open(RUN, _FOLDER))
+        fd = _mark(opened[0], UNSAVED, posix.O_CREAT, b"", 0o600)
+        opened.append(fd)
+        room = most - posix.fstat(fd).st_size
+        for limit in (most, CUT, 0):
+            text = b"%s: %s" % (sentence[:MOST_SAID].encode("ascii", "backslashreplace"), encode(record, limit))
+            if len(text) <= room:
+                posix.write(fd, text)
+                break
+    except OSError:  # nothing is left that could take it; ``lost`` counts it
+        pass
+    for fd in opened:
+        posix.close(fd)
+
+
+def _to_syslog(record, sentence):
+    # type: (Record, str) -> None
+    """Send all of *record* to syslog in numbered parts, each after *sentence*; raises OSError if it takes too long.
+
+    Does not use the module ``syslog``, which waits without limit and does not report errors.
+    """
+    import _socket  # noqa: PLC0415 - rarely needed
+
+    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    end = b""
+    try:
+        line.connect("/dev/log")
+    except OSError as error:
+        if error.errno != 91:  # EPROTOTYPE: some syslogs read a stream
+            raise
+        line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        line.settimeout(SYSLOG)
+        line.connect("/dev/log")
+        end = b"\0"
+    left = _signal.getitimer(_signal.ITIMER_REAL)[0]  # 0 if this process has no timer
+    until = time.monotonic() + min(5 * SYSLOG, left / 2 or 5 * SYSLOG)
+    text = encode(record, 1 << 62).decode().rstrip()
     starts = range(0, len(text), PART)
     for number, start in enumerate(starts, 1):
-        facts = record.id, sentence, number, len(starts), text[start : start + PART]
-        syslog.syslog(syslog.LOG_ERR, "record %s %s: part %d of %d: %s" % facts)
+        facts = record.id, sentence[:MOST_SAID], number, len(starts), text[start : start + PART]
+        header = "<27>%s clusterbus-capture[%d]: " % (time.strftime("%b %e %H:%M:%S"), posix.getpid())
+        part = (header + "record %s %s: part %d of %d: %s" % facts).encode("utf-8", "backslashreplace") + end
+        while part:
+            line.settimeout(max(0.001, min(SYSLOG, until - time.monotonic())))
+            part = part[line.send(part) :]
 
 
 def parse(argv):
     # type: (List[str]) -> Tuple[Dict[str, Any], List[str], List[str]]
-    """Return the options, the words after them, and what is wrong with them, which is left at its default.
+    """Return the options, the words after them, and the mistakes; an option with a mistake keeps its default.
 
-    A name that is not known has a value, as all names have, unless SOURCE and EVENT would be missing then.
+    An unknown option takes a value, as all options do, unless SOURCE and EVENT would be missing then.
     """
     options = {"--spool": "/var/spool/clusterbus", "--node": ""}  # type: Dict[str, Any]
     options.update({"--wait": 0.0, "--deadline": 5.0, "--max-bytes": float(1 << 30), "--max-files": 1e5})
@@ -310,91 +392,108 @@ def parse(argv):
             value = words.pop()
         try:
             wanted = type(options[name])(value)
-            if wanted != wanted or (name == "--spool" and value[:1] != "/"):  # noqa: PLR0124 - so is only NaN
-                raise ValueError  # noqa: TRY301 - one place for all that is wrong
+            if wanted != wanted or (name == "--spool" and value[:1] != "/"):  # noqa: PLR0124 - only NaN does that
+                raise ValueError  # noqa: TRY301 - one handler for all mistakes
             options[name] = wanted
         except (KeyError, ValueError):
-            wrong.append("%a %a is no option" % (name, value))
+            wrong.append("%a %a is not a valid option" % (name, value))
     return options, words[::-1], wrong
 
 
 def main(argv):
     # type: (List[str]) -> None
-    """Capture what *argv* says, and end this process with 0."""
+    """Capture the event in *argv*, and exit this process with 0."""
     began = time.monotonic()
     try:
         if argv == ["--version"]:
             posix.write(1, b"clusterbus-capture %s\n" % VERSION.encode())
         else:
             _capture(argv, began)
-    except BaseException as error:  # noqa: BLE001 - nothing may come of it but a line in syslog
+    except BaseException as error:  # noqa: BLE001 - any error may only lead to a line in syslog
         words = [word.encode("utf-8", "surrogateescape") for word in argv]
-        tell(Record("", "", words, "", 0, "-", ""), "perhaps not stored: %a" % error)
+        _tell(Record("", "", words, "", 0, "-", ""), "perhaps not stored: %a" % error)
     finally:
-        # Whatever was raised, for the daemon acts on exit codes; and without the 2 ms that a return takes.
+        # Even after an error, because the daemon acts on exit codes; and a return would take 2 ms.
         posix._exit(0)  # noqa: SLF001 - os._exit
 
 
 def _capture(argv, began):
     # type: (List[str], float) -> None
-    """Have a child store what *argv* says; where it does not in time, have another tell syslog."""
-    _let_go()
+    """Start a child that stores the event in *argv*; if it misses the deadline, start another that reports that."""
+    _detach()
     options, words, wrong = parse(argv)
     if len(words) < 2 or words[1][:1] == "-":
-        wrong.append("SOURCE and EVENT come before the arguments")
+        wrong.append("SOURCE and EVENT must come before the arguments")
         words = ["".join(words[:1]), "", *argv]
     arguments = [word.encode(sys.getfilesystemencoding(), "surrogateescape") for word in words[2:]]
     record = record_now(words[0], words[1], arguments, options["--node"])
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = min(3600, options["--wait"])
-    child, pipe = _start(_store, record, options, wrong)
-    if not _hear(pipe, began + 0.8 * deadline):
-        _hear(_start(_give_up, record)[1], began + deadline)
-    elif _hear(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
+    child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
+    if not _wait_for_byte(pipe, began + 0.8 * deadline):
+        _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
+    elif _wait_for_byte(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
         try:  # noqa: SIM105 - as above
-            posix.waitpid(child, 0)  # or it would stay where nobody adopts the dead
-        except OSError:  # the daemon ignores SIGCHLD, and so do we
+            posix.waitpid(child, 0)  # otherwise it stays a zombie where no init process reaps it
+        except OSError:  # the daemon ignores SIGCHLD, and this process inherits that
             pass
 
 
-def _let_go():
+def _detach():
     # type: () -> None
-    """Drop what was inherited: a child that hangs must not keep the daemon's pipes open."""
+    """Close inherited descriptors: a child that hangs must not keep the daemon's pipes open."""
     posix.umask(0o022)
     try:
         null = posix.open("/dev/null", posix.O_RDWR)
-        for fd in range(3):  # not left closed: a file of the spool would become someone's stderr
+        for fd in range(3):  # not closed: a file of the spool would then get the number of stderr
             posix.dup2(null, fd)
     except OSError:
         pass
-    posix.closerange(3, 1024)
+    try:
+        for name in posix.listdir("/proc/self/fd"):  # also those past the limit of this process
+            posix.closerange(max(3, int(name)), int(name) + 1)  # unlike close, it ignores errors
+    except OSError:
+        posix.closerange(3, 65536)
 
 
-def _start(work, *arguments):
-    # type: (Callable[..., None], Any) -> Tuple[int, int]
-    """Call *work* with a pipe and *arguments* in a child; return the child, and the pipe's other end."""
+def _end_after(seconds):
+    # type: (float) -> None
+    """Let the kernel end this process after *seconds*, whatever it waits for and whatever signals it inherited."""
+    _signal.signal(14, _signal.SIG_DFL)  # SIGALRM
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [14])
+    _signal.setitimer(_signal.ITIMER_REAL, seconds)
+
+
+def _start(until, wait, work, *arguments):
+    # type: (float, float, Callable[..., None], Any) -> Tuple[int, int]
+    """Call *work* with a pipe and *arguments* in a child; return its process id and our end of the pipe.
+
+    The child lives until *until* (monotonic), and *wait* and LIFE longer, no more.  If no child can be started, *work*
+    is called in this process, which the kernel ends at *until*.
+    """
     ours = theirs = -1
     try:
         ours, theirs = posix.pipe()
         child = posix.fork()
-    except OSError:  # no more processes, or descriptors: then here, though nobody will bound it
+    except OSError:  # no process or descriptor left: do the work in this process
         child, theirs = 0, -1
     if child:
         posix.close(theirs)
         return child, ours
     try:
+        _end_after(max(0.1, until - time.monotonic()) + (wait + LIFE if theirs > 0 else 0))
         if theirs > 0:
             posix.close(ours)
-            posix.setsid()  # the daemon may lose patience and kill its group
+            posix.setsid()  # the daemon may time out and kill its process group
         work(theirs, *arguments)
     finally:
         posix._exit(0)  # noqa: SLF001 - os._exit
 
 
-def _hear(pipe, until):
+def _wait_for_byte(pipe, until):
     # type: (int, float) -> Optional[bytes]
-    """Return the next byte from *pipe*, nothing at its end, or None where it does not come in time."""
-    import select  # noqa: PLC0415 - after the child is at work
+    """Return the next byte from *pipe*, b"" at its end, or None if neither arrives before *until* (monotonic)."""
+    import select  # noqa: PLC0415 - imported while the child works already
 
     ready = select.select([pipe], [], [], max(0, until - time.monotonic()))[0]
     return posix.read(pipe, 1) if ready else None
@@ -402,12 +501,15 @@ def _hear(pipe, until):
 
 def _store(pipe, record, options, wrong):
     # type: (int, Record, Dict[str, Any], List[str]) -> None
-    """Store *record*, or tell syslog; say so on *pipe*; wait, if asked to, until the record is confirmed."""
+    """Store *record* or send it to syslog; report that on *pipe*; with ``--wait``, wait until it is confirmed."""
     spool = options["--spool"]
     path = ""
+    why = ""
     until = 0.0
+    if pipe < 0:  # the timer may end this process without a word
+        _save_last("no process could be started; perhaps not stored", record, MOST_UNSAVED // 2)
     try:
-        if record.size > CUT:
+        if record.size > CUT // 8 and len(_taken(record, CUT)) < len(record.arguments):
             try:
                 _keep(spool, record, options["--max-bytes"])
             except OSError as error:
@@ -415,11 +517,15 @@ def _store(pipe, record, options, wrong):
         path = put(spool, record, options["--max-bytes"], options["--max-files"])
         until = time.monotonic() + min(3600, options["--wait"])
         if wrong:
-            tell(record, "stored, but: " + "; ".join(wrong))
-    except Exception as error:  # noqa: BLE001 - whatever it was, the event must not be lost
+            why = "stored, but: " + "; ".join(wrong)
+    except Exception as error:  # noqa: BLE001 - no error may lose the event
         full_disk = getattr(error, "errno", None) in (28, 122)  # ENOSPC, EDQUOT
-        _lose(spool, b"f" if isinstance(error, Full) else b"d" if full_disk else b"e", record, ascii(error))
-    posix.write(pipe, b".")
+        reason = b"f" if isinstance(error, Full) else b"d" if full_disk else b"e"
+        why = "not stored: " + ascii(error) + _count_lost(spool, reason)
+    if pipe > 0:
+        posix.write(pipe, b".")  # before syslog, which may hang: the disk did not
+    if why:
+        _tell(record, why)
     while time.monotonic() < until:
         try:
             posix.lstat(path)
@@ -428,9 +534,11 @@ def _store(pipe, record, options, wrong):
         time.sleep(0.01)
 
 
-def _give_up(_, record):
+def _report_hang(_, record):
     # type: (int, Record) -> None
-    _lose("", b"e", record, "the disk hangs, or its process was killed; perhaps it will be stored later")
+    why = "the disk hangs, or the storing process was killed; it may still be stored later"
+    why = "not stored: " + why + _count_lost("", b"e")
+    _tell(record, why)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One connection to one broker: how to make it, how to fill it quickly, what its errors mean."""
+"""One connection to one broker: its parameters, a fast way to send, and the diagnosis of its errors."""
 
 from __future__ import annotations
 
@@ -15,51 +15,52 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .broker_urls import Broker
     from .records import Record
-    from .settings import Broker, Settings
+    from .settings import Settings
 
-__all__ = ["SILENT", "Connection", "IOLoop", "Messages", "diagnosis", "parameters", "told"]
+__all__ = ["SILENT", "Connection", "IOLoop", "Messages", "describe", "diagnosis", "parameters"]
 
 SILENT = "no answer from the broker within the progress limit"
 _APP = "clusterbus-relay"
 _HEARTBEAT = 15
-_MOULDS = 200
+_MOST_TEMPLATES = 200
 _NUMBER = struct.Struct(">q")
 _BODY = struct.Struct(">BHL")
 _FRAME_END = bytes((pika.spec.FRAME_END,))
 _AROUND_BODY = pika.spec.FRAME_HEADER_SIZE + pika.spec.FRAME_END_SIZE
-# Numbers of eight bytes, so that pika encodes them as such, and an id: none of them occurs in anything else.
+# Placeholders: numbers that pika encodes in eight bytes, and an id.  None of them occurs anywhere else in a frame.
 _SAMPLE_SIZE = 0x7E16_05F4_E3D2_C1B0
 _SAMPLE_SEQUENCE = 0x7A9B_C1D2_E3F4_0516
 _SAMPLE_ID = "@" * 26
 
 
 class Connection(SelectConnection):  # type: ignore[misc]  # pika's stand-ins for missing modules hide its type
-    """A connection that can send many messages in one piece, where pika makes and sends each frame of each by itself.
+    """A connection that sends many messages at once.
 
-    Most of the time that a record takes would be spent on that.
+    Pika alone builds and sends every frame separately, which would take most of the time of a record.
     """
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Send *frames*, or any pieces of frames that are whole together, behind all that was sent before."""
+        """Send *frames*, or pieces that together make complete frames, after everything sent earlier."""
         if frames and self.is_open:
             self._output_marshaled_frames([b"".join(frames)])
 
 
 class Messages:
-    """One record after another as the frames of its message: pika's own, of which only what differs is made anew."""
+    """Encodes each record as the frames of its message: pika encodes one template a key, and only values change."""
 
     def __init__(self, channel: pika.channel.Channel, exchange: str, epoch: str, user: str) -> None:
-        """Make messages for *exchange*, of *epoch*, sent by *user*, on *channel*, which is open."""
+        """Encode messages for *exchange* with *epoch* and *user*, to send on *channel*, which is open."""
         self._exchange, self._epoch, self._user = exchange, epoch, user
         self._channel: int = channel.channel_number
         self._largest: int = channel.connection.params.frame_max - _AROUND_BODY
-        self._moulds: dict[str, list[bytes]] = {}
+        self._templates: dict[str, list[bytes]] = {}
 
     def of(self, record: Record) -> list[bytes]:
-        """Return the message that *record* is, in pieces."""
-        # A key says it all: the event is part of it.
-        begin, middle, further, end = self._moulds.get(record.key) or self._mould(record)
+        """Return the message of *record*, in pieces."""
+        # One template for each key is enough: the event is part of the key.
+        begin, middle, between, end = self._templates.get(record.key) or self._template(record)
         body = record.body
         size = len(body)
         pieces = [
@@ -67,7 +68,7 @@ class Messages:
             _NUMBER.pack(size),
             middle,
             _NUMBER.pack(record.sequence),
-            further,
+            between,
             record.id.encode("ascii"),
             end,
         ]
@@ -76,8 +77,8 @@ class Messages:
             pieces += (_BODY.pack(pika.spec.FRAME_BODY, self._channel, len(part)), part, _FRAME_END)
         return pieces
 
-    def _mould(self, record: Record) -> list[bytes]:
-        """Return what all messages with the key of *record* have in common: the parts between what differs."""
+    def _template(self, record: Record) -> list[bytes]:
+        """Return what all messages with the key of *record* share: the bytes between the values that differ."""
         publish = pika.spec.Basic.Publish(exchange=self._exchange, routing_key=record.key, mandatory=True)
         properties = pika.BasicProperties(
             content_type="application/json",
@@ -92,54 +93,59 @@ class Messages:
         header: bytes = pika.frame.Header(self._channel, _SAMPLE_SIZE, properties).marshal()
         begin, _, rest = header.partition(_NUMBER.pack(_SAMPLE_SIZE))
         middle, _, rest = rest.partition(_NUMBER.pack(_SAMPLE_SEQUENCE))
-        further, _, end = rest.partition(_SAMPLE_ID.encode("ascii"))
-        if len(self._moulds) >= _MOULDS:
-            self._moulds.clear()
-        mould = self._moulds[record.key] = [method + begin, middle, further, end]
-        return mould
+        between, _, end = rest.partition(_SAMPLE_ID.encode("ascii"))
+        if len(self._templates) >= _MOST_TEMPLATES:
+            self._templates.clear()
+        template = self._templates[record.key] = [method + begin, middle, between, end]
+        return template
 
 
 def parameters(broker: Broker, settings: Settings) -> pika.ConnectionParameters:
-    """Return how to connect to *broker*; secrets are read anew each time, so that they can be changed."""
+    """Return how to connect to *broker*; reads the secrets again at each call, so that they can be changed.
+
+    Raises OSError and ValueError if the password or the certificate cannot be read.
+    """
     limit = settings.progress_limit.total_seconds()
     return pika.ConnectionParameters(
         host=broker.host,
         port=broker.port,
         virtual_host=broker.vhost,
         credentials=_credentials(broker, settings),
-        ssl_options=_tls(broker, settings) if broker.secure else None,
+        ssl_options=_tls(broker) if broker.secure else None,
         heartbeat=_HEARTBEAT,
         connection_attempts=1,
         socket_timeout=min(10.0, limit),
         stack_timeout=limit,
-        # Longer than the progress limit: a blocked broker does not read, and must not be left for that.
+        # Longer than the progress limit: a blocked broker does not read, which is no reason to leave it.
         tcp_options={"TCP_USER_TIMEOUT": int(2000 * limit)},
         client_properties={"connection_name": f"{_APP} {settings.node}"},
     )
 
 
 def _credentials(broker: Broker, settings: Settings) -> pika.credentials.PlainCredentials:
+    if broker.external:
+        return pika.credentials.ExternalCredentials()
     if broker.password is not None:
         return pika.PlainCredentials(broker.user, broker.password)
-    if settings.password_file is not None:
-        lines = settings.password_file.read_text(encoding="utf-8").splitlines()
-        if not lines:
-            raise ValueError(f"password-file {settings.password_file} is empty")
-        return pika.PlainCredentials(broker.user, lines[0])
-    return pika.credentials.ExternalCredentials()
+    if settings.password_file is None:
+        raise ValueError(f"no password for {broker!r}")
+    password = settings.password_file.read_text(encoding="utf-8").partition("\n")[0]
+    if not password:
+        raise ValueError(f"password-file {settings.password_file} is empty: write the password on its first line")
+    return pika.PlainCredentials(broker.user, password)
 
 
-def _tls(broker: Broker, settings: Settings) -> pika.SSLOptions:
-    context = ssl.create_default_context(cafile=str(settings.ca) if settings.ca else None)
+def _tls(broker: Broker) -> pika.SSLOptions:
+    context = ssl.create_default_context(cafile=broker.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.certificate and settings.key:
-        context.load_cert_chain(settings.certificate, settings.key)
-    return pika.SSLOptions(context, broker.host)
+    if broker.certificate:
+        context.load_cert_chain(broker.certificate, broker.key)
+    return pika.SSLOptions(context, broker.server_name or broker.host)
 
 
 def diagnosis(error: BaseException) -> tuple[str, str]:
-    """Return the sentence and the count for a connection that could not be made."""
-    words = told(error)
+    """Return the log sentence and the name of the counter for *error*, a connection that failed to open."""
+    words = describe(error)
     if "SSL" in words or "CertificateError" in words:
         return "broker connection cannot be secured", "insecure"
     denied = (
@@ -150,11 +156,11 @@ def diagnosis(error: BaseException) -> tuple[str, str]:
     )
     if isinstance(error, denied):
         return "broker denied the connection", "denied"
-    if isinstance(error, pika.exceptions.ConnectionOpenAborted):  # by pika, at its limit; we never do
+    if isinstance(error, pika.exceptions.ConnectionOpenAborted):  # only pika aborts, at its time limit
         return SILENT, "stalled"
     return "broker unreachable", "unreachable"
 
 
-def told(error: BaseException) -> str:
-    """Return what *error* says, on one line; pika's errors say more in their representation."""
+def describe(error: BaseException) -> str:
+    """Return *error* in words, on one line; the representation of pika's errors says more than their text."""
     return " ".join(repr(error).split())[:1000]

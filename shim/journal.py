@@ -1,15 +1,15 @@
-"""Which record got which sequence number: decided in memory, on the disk before anything is sent.
+"""The sequence number of each record: assigned in memory, and synced to disk before the relay sends the record.
 
-A node's sequence has no holes and no number is given twice, wherever the relay is killed: a number counts from the
-moment its line is synced, a line without its newline never happened, and a record that is met again (after a kill,
-or because its removal was lost with the power) has the number that it had.
+The sequence of a node has no holes, and no number is assigned twice, even if the relay is killed at any moment.  A
+number counts once its line is synced.  A line without a newline does not count.  A record that the relay finds again,
+after a kill or because a power cut undid its removal, keeps its number.
 
-The file: `epoch <ULID>`, `base <next>`, then `<sequence> <name>` lines.  Lines below the base are what was left over
-when the journal was last rewritten; from the base on, numbers follow one another.  It is filled up with blanks, which
-are overwritten: its size and its blocks never change.  So a batch of numbers costs one write of data and no commit of
-the file system's own journal, which a thousand removals would have to be part of; and numbers can be given when the
-disk is full, when nobody but the relay will make room; for the same reason the file that the next rewriting will need
-is always there.
+The file has `epoch <ULID>`, `base <next>`, then `<sequence> <name>` lines.  Lines below the base are the records that
+remained at the last rewrite; from the base on, numbers are consecutive.  Blanks fill the rest of the file, and new
+lines overwrite them, so that its size and its blocks never change.  This has two advantages.  A batch of numbers costs
+one write of data and no commit of the file system's own journal, which would have to include a thousand removals.  And
+the relay can assign numbers on a full disk, where only the relay itself makes room.  For the same reason the file for
+the next rewrite always exists.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 JOURNAL = "journal"
-ASIDE = "journal.new"
+NEXT = "journal.new"
 _OLD = "journal.old"
 SIZE = 1 << 20
 _BLANK = b"  "
-_BATCH = 100_000  # more than the lines of one batch need
+_BATCH = 100_000  # bytes: more than the lines of one batch need
 _EPOCH = re.compile(rb"epoch ([0-7][0-9A-HJKMNP-TV-Z]{25})\Z")
 _BASE = re.compile(rb"base ([1-9][0-9]{0,18})\Z")
 _LINE = re.compile(rb"([1-9][0-9]{0,18}) ([\x21-\x7e]{1,200})\Z")
 
 
 class JournalDamaged(Exception):
-    """The journal is not what a relay wrote, and not merely torn: its numbers cannot be relied on."""
+    """No relay wrote this journal, and it is not merely incomplete: its numbers are not reliable."""
 
 
 @dataclass
 class Numbers:
-    """The numbers of one epoch: the next to be given, and the records that have theirs."""
+    """The numbers of one epoch: the next one to assign, and those that records have."""
 
     epoch: str
     following: int = 1
     given: dict[str, int] = field(default_factory=dict)
 
     def assign(self, names: Sequence[str]) -> list[int]:
-        """Return the numbers for *names*, which have none yet; they count only once `record` is called.
+        """Return the numbers for *names*, which have none yet; call `record` to make them count.
 
         >>> Numbers("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", following=7).assign(["a", "b"])
         [7, 8]
@@ -55,12 +55,12 @@ class Numbers:
         return list(range(self.following, self.following + len(names)))
 
     def record(self, names: Sequence[str], numbers: Sequence[int]) -> None:
-        """Take note that *names* have *numbers*, now that this is on the disk."""
+        """Record that *names* have *numbers*, once the disk holds them."""
         self.given.update(zip(names, numbers))
         self.following += len(names)
 
     def text(self) -> bytes:
-        """Return the journal that says all this."""
+        """Return the journal's content with these numbers."""
         lines = sorted((number, name) for name, number in self.given.items())
         return f"epoch {self.epoch}\nbase {self.following}\n".encode() + entries(
             [name for _, name in lines], [number for number, _ in lines]
@@ -68,15 +68,15 @@ class Numbers:
 
 
 def entries(names: Sequence[str], numbers: Sequence[int]) -> bytes:
-    """Return the lines that give *names* their *numbers*."""
+    """Return the lines that assign *numbers* to *names*."""
     return "".join(f"{number} {name}\n" for name, number in zip(names, numbers)).encode("ascii")
 
 
 def parse(text: bytes) -> Numbers:
-    r"""Return what the journal *text* says, up to the first blank space or the last newline.
+    r"""Return the numbers in the journal *text*, up to its first double blank or its last newline.
 
-    What follows a blank was part of a batch that was never synced as a whole: nothing of it was sent.  Raises
-    JournalDamaged where the text is anything that no relay has written, torn or not.
+    What follows a blank belongs to a batch whose sync never finished: none of its records was sent.  Raises
+    JournalDamaged if no relay can have written *text*, not even an interrupted one.
 
     >>> parse(b"epoch 01KAG2V0M3Y8ZT6Q4XJ5W9E7RB\nbase 3\n2 old\n3 new\n4 to      ").following
     4
@@ -85,7 +85,7 @@ def parse(text: bytes) -> Numbers:
     epoch = _EPOCH.match(lines[0]) if lines else None
     base = _BASE.match(lines[1]) if len(lines) > 1 else None
     if epoch is None or base is None:
-        raise JournalDamaged("it does not begin with its epoch and its base")
+        raise JournalDamaged("its first two lines are not its epoch and its base")
     first = int(base[1])
     numbers = Numbers(epoch[1].decode(), first)
     last = 0
@@ -93,42 +93,42 @@ def parse(text: bytes) -> Numbers:
         entry = _LINE.match(line)
         number = int(entry[1]) if entry else 0
         if entry is None or not last < number <= numbers.following:
-            raise JournalDamaged(f"line {at} is {line[:100]!r}, after number {last}")
+            raise JournalDamaged(f"line {at} is {line[:100]!r}, which cannot follow number {last}")
         last = number
         numbers.given[entry[2].decode()] = number
         if number == numbers.following:
             numbers.following += 1
     if len(numbers.given) != len(lines) - 2:
-        raise JournalDamaged("a name is in it twice")
+        raise JournalDamaged("it has the same name twice")
     return numbers
 
 
-def recall(folder: int) -> Numbers:
-    """Return what the journal in the open *folder* says; raises FileNotFoundError, JournalDamaged and OSError."""
+def read_numbers(folder: int) -> Numbers:
+    """Return the numbers in the journal of the open *folder*; raises FileNotFoundError, JournalDamaged and OSError."""
     file = os.open(JOURNAL, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor, not a path
         return parse(stream.read())
 
 
 class Journal:
-    """The numbers, and the file that keeps them.  *folder* is the spool, opened; the caller holds its lock."""
+    """The numbers and the file that keeps them.  *folder* is the open spool; the caller holds its lock."""
 
     def __init__(self, folder: int, numbers: Numbers) -> None:
-        """Begin with *numbers*; nothing is on the disk until `rewrite`."""
+        """Start with *numbers*; the disk holds nothing until `rewrite`."""
         self.numbers = numbers
         self._folder = folder
         self._file: int | None = None
         self._left = 0
 
     @property
-    def grown(self) -> bool:
-        """Whether it has to be rewritten: full, or not known to be whole after an error."""
+    def needs_rewrite(self) -> bool:
+        """Whether `rewrite` must come first: the file is full, or its content is uncertain after an error."""
         return self._file is None or self._left < _BATCH
 
     def number(self, names: Sequence[str]) -> list[int]:
-        """Return the numbers of *names*, all of them on the disk; those without get the next ones, in this order.
+        """Return the numbers of *names*, all synced to disk; names without a number get the next ones, in this order.
 
-        Raises OSError, and gives no number at all, where the disk does not take them.
+        Raises OSError, and assigns no number, if they cannot be written.
         """
         given = self.numbers.given
         fresh = [name for name in names if name not in given]
@@ -139,62 +139,62 @@ class Journal:
         return [given[name] for name in names]
 
     def forget(self, name: str) -> None:
-        """Let go of the number of a record that was removed; the file keeps it until the journal is rewritten."""
+        """Forget the number of the removed record *name*; the file keeps it until the next rewrite."""
         self.numbers.given.pop(name, None)
 
     def forget_all_but(self, wanted: Callable[[str], bool]) -> None:
-        """Let go of the numbers of all records that are not *wanted*."""
+        """Forget the numbers of all records that are not *wanted*."""
         self.numbers.given = {name: number for name, number in self.numbers.given.items() if wanted(name)}
 
     def rewrite(self) -> None:
-        """Write the journal anew, without what was forgotten: aside, synced, renamed.
+        """Write the journal again without the forgotten records: to another file, which is synced, then renamed.
 
-        The caller has synced the removals: a record whose line is dropped must not come back.  Raises OSError where
-        the disk does not take it; the file then says what it said, and no number is given before this has worked.
+        The caller must have synced the removals: a record whose line is dropped must not come back.  Raises OSError if
+        the write fails; then the old file remains, and no number is assigned until a rewrite succeeds.
         """
         self.close()
         text = self.numbers.text()
         size = max(SIZE, len(text) + 2 * _BATCH)
-        # Not truncated: it is the journal before this one, and its blocks are used again.
-        aside = os.open(ASIDE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+        # Not truncated: it is the previous journal, whose blocks are used again.
+        new = os.open(NEXT, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
         try:
-            _write(aside, text + b" " * (size - len(text)))
-            os.ftruncate(aside, size)
-            os.fsync(aside)
+            _write(new, text + b" " * (size - len(text)))
+            os.ftruncate(new, size)
+            os.fsync(new)
             self._replace()
         except OSError:
-            os.close(aside)
+            os.close(new)
             raise
-        os.lseek(aside, len(text), os.SEEK_SET)
-        self._file, self._left = aside, size - len(text)
+        os.lseek(new, len(text), os.SEEK_SET)
+        self._file, self._left = new, size - len(text)
 
     def _replace(self) -> None:
-        """Put the new file in the old one's place, and keep the old one's blocks for the next time."""
+        """Replace the old file with the new one, and keep the old one's blocks for the next rewrite."""
         at = self._folder
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_OLD, dir_fd=at)
         with contextlib.suppress(FileNotFoundError):
             os.link(JOURNAL, _OLD, src_dir_fd=at, dst_dir_fd=at)
-        os.rename(ASIDE, JOURNAL, src_dir_fd=at, dst_dir_fd=at)
+        os.rename(NEXT, JOURNAL, src_dir_fd=at, dst_dir_fd=at)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(_OLD, ASIDE, src_dir_fd=at, dst_dir_fd=at)
+            os.rename(_OLD, NEXT, src_dir_fd=at, dst_dir_fd=at)
         os.fsync(self._folder)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _append(self, text: bytes) -> None:
         if self._file is None:
-            raise OSError("the journal has to be rewritten first")
+            raise OSError("the journal must be rewritten first")
         try:
             _write(self._file, text)
             os.fdatasync(self._file)
         except OSError:
-            # What the disk holds now is not known.  The whole is written anew before the next number is given;
-            # until then nothing is sent, so that none of these numbers is ever seen by anybody.
+            # Nobody knows what the disk holds now.  The next number needs a complete rewrite first; until then the
+            # relay sends nothing, so that nobody ever sees one of these numbers.
             self.close()
             raise
         self._left -= len(text)

@@ -1,4 +1,7 @@
-"""Log lines: a fixed sentence and its facts, as key=value, one event a line."""
+"""Log lines: a fixed sentence and its facts, one line for each event, as key=value pairs (logfmt) or as JSON.
+
+Both formats are those of router and consumers, with the same keys.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,63 @@ import time
 from typing import TextIO
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@]*:)\S*@")
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+-]+\Z")
 
 
-class KeyValues(logging.Formatter):
-    """Formats a log record as `time=… level=… event="…" fact=…`."""
+FORMATS = ("logfmt", "json")
+
+
+class Lines(logging.Formatter):
+    """Formats a log record as `timestamp=… level=… event="…" logger=… fact=…`, or as JSON with these keys."""
+
+    def __init__(self, form: str = "logfmt") -> None:
+        """Format as *form*, one of FORMATS."""
+        super().__init__()
+        self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return *record* as one line, whatever is in it."""
+        """Return *record* as one line, whatever its content."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         facts: dict[str, object] = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "timestamp": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            "logger": record.name,
         }
         facts.update((name, value) for name, value in vars(record).items() if name not in _OWN)
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
-        return " ".join(f"{name}={_quoted(str(value))}" for name, value in facts.items())
+        if self._form == "json":
+            plain = {
+                name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in facts.items()
+            }
+            return without_passwords(_encoded(plain))
+        return " ".join(f"{name}={_quoted(without_passwords(str(value)))}" for name, value in facts.items())
+
+
+def without_passwords(text: str) -> str:
+    """Return *text* with the password of every URL hidden, even a password with characters that need escaping.
+
+    >>> without_passwords("no such host in amqp://nsd01:s3/cr@t@mq1/bus")
+    'no such host in amqp://nsd01:***@mq1/bus'
+    """
+    return _PASSWORD.sub(r"\1***@", text)
 
 
 def _quoted(text: str) -> str:
-    return text if _PLAIN.match(text) else json.dumps(text)
+    return text if _PLAIN.match(text) else _encoded(text)
 
 
-def set_up_logging(stream: TextIO) -> None:
-    """Send our log lines to *stream*; pika's own are left out, since each failure of its has a sentence of ours."""
+def _encoded(value: object) -> str:
+    # JSON leaves one character as it is that a terminal obeys.
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def set_up_logging(stream: TextIO, form: str = "logfmt") -> None:
+    """Send our log lines to *stream* as *form*, without pika's own: the relay logs each of pika's failures itself."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(KeyValues())
+    handler.setFormatter(Lines(form))
     ours = logging.getLogger("clusterbus.relay")
     ours.handlers[:] = [handler]
     ours.propagate = False

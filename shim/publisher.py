@@ -1,13 +1,14 @@
-"""The line to the broker: records go out, confirms come back, and whatever breaks in between is tried again.
+"""Publishes records to the broker, receives its confirms, and retries after every failure.
 
-One connection at a time, to one broker of several, tried in turn.  A record is in somebody's care at every moment: in
-the spool's, until the broker's confirm has come.  Each way to fail has its own sentence and its own count.
+Has one connection at a time, to one of several brokers, which it tries in turn.  The spool keeps each record until
+the broker confirms it.  Each kind of failure has its own log sentence and its own counter.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Callable, Protocol
@@ -16,28 +17,30 @@ import pika
 import pika.exceptions
 from pika.spec import Basic, BasicProperties
 
-from .connection import SILENT, Connection, IOLoop, Messages, diagnosis, parameters, told
-from .flow import Flow, jittered
+from .connection import SILENT, Connection, IOLoop, Messages, describe, diagnosis, parameters
+from .send_queue import SendQueue, jittered
 from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .broker_urls import Broker
     from .metrics import Metrics
     from .records import Record
-    from .settings import Broker, Settings
+    from .settings import Settings
 
 log = logging.getLogger("clusterbus.relay.publisher")
 
 EXCHANGE = "clusterbus.ingress"
 _FIRST_DELAY = 0.5
-_NACKS_UNTIL_NEW_CHANNEL = 3  # RabbitMQ 3.10 may nack everything on a channel that saw its queue's leader die
-_STEADY = 60.0  # a connection that lasted this long makes up for earlier failures
-_NOT_FOUND = 404
+_NACKS_UNTIL_NEW_CHANNEL = 3  # RabbitMQ 3.10 may nack everything on a channel after its queue's leader died
+_STEADY = 60.0  # seconds: a connection that lasted this long resets the count of failures
+_NOT_FOUND, _PRECONDITION_FAILED = 404, 406
+_TOO_LARGE = re.compile(r"message size ([0-9]{1,18}) is larger than configured max size")
 
 
 class Source(Protocol):
-    """Where records come from, and whom it concerns what became of them."""
+    """Gives records to publish, and receives the outcome of each."""
 
     @property
     def epoch(self) -> str:
@@ -48,70 +51,70 @@ class Source(Protocol):
         """The sequence number that the next new record gets."""
 
     def records(self, count: int, size: int) -> Sequence[Record]:
-        """Return the next records, about *count* and *size* bytes; none when there are none now."""
+        """Return the next records, about *count* of them and *size* bytes; empty if there are none now."""
 
     def confirmed(self, records: Sequence[Record]) -> None:
-        """Take note that the broker has *records* now."""
+        """Handle that the broker confirmed *records*."""
 
     def hopeless(self, record: Record, reason: str) -> None:
-        """Take note that the broker will never take *record*."""
+        """Handle that the broker will never accept *record*."""
 
 
 class Publisher:
-    """Publishes what *source* gives it, for as long as it takes."""
+    """Publishes the records of *source*, and retries without limit."""
 
     def __init__(self, loop: IOLoop, settings: Settings, source: Source, metrics: Metrics) -> None:
-        """Do nothing before `wake`; *loop* is the caller's, and everything happens in it."""
+        """Do nothing before `wake`; all work runs in the caller's *loop*."""
         self._loop, self._settings, self._source, self._metrics = loop, settings, source, metrics
         self._chance = random.SystemRandom()
         self._brokers = self._chance.sample(settings.brokers, len(settings.brokers))
-        self._flow = Flow(settings.window)
-        self._line = 0  # numbers the connections; callbacks of those given up are ignored
+        self._queue = SendQueue(settings.window)
+        self._line = 0  # number of the current connection; callbacks of earlier connections are ignored
         self._connection: Connection | None = None
         self._channel: pika.channel.Channel | None = None
         self._timers = Timers(loop)
         self._turn = self._failures = self._tag = self._nacks = 0
         self._blocked = self._left = False
-        self._confirmed: list[Record] = []  # of which the source was not told yet
+        self._confirmed: list[Record] = []  # not yet passed to the source
         self._ready_at = self._progress_at = 0.0
         self._finished: Callable[[], None] | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether there is a channel to publish on."""
+        """Whether a channel is open to publish on."""
         return self._channel is not None
 
     @property
     def unsettled(self) -> int:
-        """How many records were sent and are not confirmed yet."""
-        return self._flow.unsettled
+        """Number of records sent and not yet confirmed."""
+        return self._queue.unsettled
 
     @property
     def broker(self) -> Broker:
-        """The broker whose turn it is."""
+        """The current broker."""
         return self._brokers[(self._turn - 1) % len(self._brokers)]
 
     def wake(self) -> None:
-        """Take note that there are records."""
+        """Start to publish: the source has records."""
         if self._channel is not None:
             self._soon()
         elif self._connection is None and "retry" not in self._timers and self._finished is None:
             self._connect()
 
-    def say(self, record: Record) -> None:
-        """Publish *record*, which is in no spool, if that can be done now; it is never sent again."""
+    def publish_unspooled(self, record: Record) -> None:
+        """Publish *record*, which is in no spool, if that is possible now; it is never sent again."""
         if self._channel is None or self._blocked or self._finished:
             return
-        last = self._flow.before(self._source.following)
-        if self._flow.send_beside(self._tag + 1, record):
+        last = self._queue.last_sent_before(self._source.following)
+        if self._queue.send_unspooled(self._tag + 1, record):
             self._send(self._frames(record._replace(sequence=last)))
 
     def finish(self, within: float, finished: Callable[[], None]) -> None:
-        """Send nothing more, wait for the confirms that are due but not longer than *within* seconds, disconnect."""
+        """Send nothing more, wait at most *within* seconds for outstanding confirms, disconnect, call *finished*."""
         if self._finished is None:
             self._finished = finished
             self._timers.start("finish", within, self._leave)
-            if self._channel is None or not self._flow.unsettled:
+            if self._channel is None or not self._queue.unsettled:
                 self._leave()
 
     # connecting
@@ -123,7 +126,7 @@ class Publisher:
         try:
             how = parameters(self.broker, self._settings)
         except (OSError, ValueError) as error:
-            self._down("password or certificate cannot be read", "insecure", str(error))
+            self._down("cannot read password or certificate", "insecure", str(error))
             return
         self._connection = Connection(
             how,
@@ -135,7 +138,7 @@ class Publisher:
 
     def _opened(self, line: int, connection: pika.connection.Connection) -> None:
         if line == self._line:
-            # Until here pika has the same limit.  From here on a broker may fall silent at any step of the way.
+            # Up to this point pika itself enforces the same limit.  The broker may stop answering at any later step.
             self._timers.start("setup", self._settings.progress_limit.total_seconds(), self._no_progress)
             connection.add_on_connection_blocked_callback(partial(self._on_blocked, line))
             connection.add_on_connection_unblocked_callback(partial(self._on_unblocked, line))
@@ -167,28 +170,28 @@ class Publisher:
 
     def _not_opened(self, line: int, _: object, error: BaseException) -> None:
         if line == self._line:
-            self._down(*diagnosis(error), told(error))
+            self._down(*diagnosis(error), describe(error))
 
     def _lost(self, line: int, _: object, error: BaseException) -> None:
         if line == self._line:
-            self._down("broker connection lost", "disconnected", told(error))
+            self._down("broker connection lost", "disconnected", describe(error))
 
     def _no_progress(self) -> None:
         self._down(
             SILENT,
             "stalled",
-            f"nothing for {self._settings.progress_limit.total_seconds():g} s, {self._flow.unsettled} unsettled",
+            f"nothing for {self._settings.progress_limit.total_seconds():g} s, {self._queue.unsettled} unsettled",
         )
 
     def _down(self, sentence: str, kind: str, reason: str) -> None:
-        """Give this connection up, however far it came, and have the next broker tried after a while."""
+        """Drop this connection, in whatever state it is, and try the next broker after a delay."""
         if self._ready_at and time.monotonic() - self._ready_at > _STEADY:
             self._failures = 0
         self._failures += 1
         attempt = (self._failures - 1) // len(self._brokers) + 1
         delay = self._delay(attempt)
         facts = {"broker": repr(self.broker), "reason": reason, "delay": round(delay, 3)}
-        log.warning(sentence, extra={**facts, "unsettled": self._flow.unsettled})
+        log.warning(sentence, extra={**facts, "unsettled": self._queue.unsettled})
         self._metrics.count(kind)
         self._drop()
         if self._finished is not None:
@@ -197,18 +200,19 @@ class Publisher:
             self._timers.start("retry", delay, self._connect)
 
     def _drop(self) -> None:
-        """Let go of the connection; what is unsettled will be sent again."""
+        """Drop the connection; unsettled records will be sent again."""
         connection, self._connection, self._channel = self._connection, None, None
         self._line += 1
         self._ready_at = 0.0
-        self._on_unblocked(self._line, None, None)
+        self._blocked = False  # without a log line: the broker did not say so
+        self._metrics.set("blocked", 0)
         self._metrics.set("up", 0)
         self._timers.stop_all_but("finish")
-        self._tell()
-        self._flow.lost()
+        self._pass_on_confirmed()
+        self._queue.take_back_all()
         if connection is not None and connection.is_open:
-            # A peer that answers ends it politely; with one that does not, pika ends it when heartbeats are missed.
-            # One that is not open yet ends by itself at its limit; to close it is an error inside of pika 1.4.
+            # If the broker answers, the connection closes in order; otherwise pika ends it after missed heartbeats.
+            # A connection that is still opening ends at its time limit; closing it raises an error inside pika 1.4.
             connection.close()
 
     # publishing
@@ -219,44 +223,44 @@ class Publisher:
         )
 
     def _soon(self) -> None:
-        """Publish at the end of this turn of the loop, when all that came with the same data is settled."""
+        """Publish at the end of this turn of the loop, when all confirms that arrived together are handled."""
         if "publish" not in self._timers:
-            self._timers.start("publish", 0, self._pump)
+            self._timers.start("publish", 0, self._publish)
 
-    def _pump(self) -> None:
-        """Publish what may be published now; files are seen to a turn later, when that is on its way.
+    def _publish(self) -> None:
+        """Publish all records that may be sent now, and handle files one turn later.
 
-        The broker would have nothing to do meanwhile, and would be waited for afterwards.
+        The other order would leave the broker idle during the file work, and the relay idle afterwards.
         """
         if self._may_publish():
             frames: list[bytes] = []
-            record = self._flow.take(self._tag + 1)
+            record = self._queue.take(self._tag + 1)
             while record is not None:
                 frames += self._frames(record)
-                record = self._flow.take(self._tag + 1)
+                record = self._queue.take(self._tag + 1)
             self._send(frames)
             self._watch()
         if "files" not in self._timers:
-            self._timers.start("files", 0, self._see_to_files)
+            self._timers.start("files", 0, self._handle_files)
 
-    def _see_to_files(self) -> None:
-        """Have those removed that are confirmed, and the next ones read."""
-        self._tell()
-        room = self._flow.room
+    def _handle_files(self) -> None:
+        """Remove the files of confirmed records, and read the next records."""
+        self._pass_on_confirmed()
+        room = self._queue.room
         if room and self._may_publish():
-            found = self._source.records(room, self._flow.room_in_bytes)
+            found = self._source.records(room, self._queue.room_in_bytes)
             if found:
-                self._flow.offer(found)
-                self._pump()
+                self._queue.offer(found)
+                self._publish()
 
-    def _tell(self) -> None:
+    def _pass_on_confirmed(self) -> None:
         confirmed, self._confirmed = self._confirmed, []
         if confirmed:
             self._source.confirmed(confirmed)
 
     def _frames(self, record: Record) -> list[bytes]:
-        """Return *record* as what is to be sent, counted as sent."""
-        if self._flow.unsettled == 1:
+        """Return the frames of *record*, and count it as sent."""
+        if self._queue.unsettled == 1:
             self._progress_at = time.monotonic()
         self._tag += 1
         self._metrics.counters["published"] += 1
@@ -271,32 +275,31 @@ class Publisher:
             return
         method = frame.method
         self._progress_at = time.monotonic()
-        settled = self._flow.settle(method.delivery_tag, multiple=method.multiple, ack=isinstance(method, Basic.Ack))
+        settled = self._queue.settle(method.delivery_tag, multiple=method.multiple, ack=isinstance(method, Basic.Ack))
         if settled.confirmed:
             self._failures = self._nacks = 0
             self._metrics.counters["confirmed"] += len(settled.confirmed)
             self._confirmed += settled.confirmed
         if settled.nacked:
             self._nacks += 1
-            self._trouble("broker nacked records", "nacked", settled.nacked)
+            self._pause_after("broker nacked records", "nacked", settled.nacked)
         if settled.returned:
-            self._trouble("broker cannot route records", "returned", settled.returned)
-        if self._finished is not None and not self._flow.unsettled:
+            self._pause_after("broker cannot route records", "returned", settled.returned)
+        if self._finished is not None and not self._queue.unsettled:
             self._leave()
         self._soon()
 
-    def _trouble(self, sentence: str, kind: str, records: Sequence[Record]) -> None:
+    def _pause_after(self, sentence: str, kind: str, records: Sequence[Record]) -> None:
         self._metrics.count(kind, len(records))
         self._pause(sentence, {"records": len(records), "first": records[0].id, "key": records[0].key})
 
     def _pause(self, sentence: str, facts: dict[str, object]) -> None:
-        """Publish nothing for a while, longer each time until something is confirmed."""
-        delay = self._delay(max(1, self._flow.streak))
+        """Pause publishing, longer each time until the broker confirms a record."""
+        delay = self._delay(max(1, self._queue.streak))
         log.warning(sentence, extra={"broker": repr(self.broker), **facts, "delay": round(delay, 3)})
         self._timers.start("pause", delay, self._resume)
 
     def _resume(self) -> None:
-        self._timers.stop("pause")
         if self._channel is None:
             self._timers.start("setup", self._settings.progress_limit.total_seconds(), self._no_progress)
             self._open_channel()
@@ -310,27 +313,27 @@ class Publisher:
 
     def _on_returned(self, line: int, _: object, __: object, properties: BasicProperties, ___: bytes) -> None:
         if line == self._line and properties.message_id is not None:
-            self._flow.returned(properties.message_id)
+            self._queue.returned(properties.message_id)
 
     def _channel_closed(self, line: int, _: object, reason: BaseException) -> None:
         if line != self._line:
             return
         if isinstance(reason, pika.exceptions.ChannelClosedByClient):
-            self._flow.lost()
+            self._queue.take_back_all()
             self._open_channel()
         elif isinstance(reason, pika.exceptions.ChannelClosedByBroker):
             self._channel = None
             self._metrics.count("refused")
-            hopeless = self._flow.refused(final=reason.reply_code != _NOT_FOUND)
+            hopeless = self._queue.refused(final=reason.reply_code != _NOT_FOUND, too_large=_refused_size(reason))
             missing = reason.reply_code == _NOT_FOUND
             self._pause(
                 "broker has no exchange for records" if missing else "broker refused a record",
-                {"reason": told(reason), "user": self.broker.user},
+                {"reason": describe(reason), "user": self.broker.user},
             )
             for record in hopeless:
                 self._metrics.count("given_up")
-                self._source.hopeless(record, f"the broker refused it, and took others: {told(reason)}")
-        # else the connection is gone, and says so itself
+                self._source.hopeless(record, f"the broker will not accept it: {describe(reason)}")
+        # In all other cases the connection is lost, and its own callback handles that.
 
     # watching
 
@@ -345,31 +348,30 @@ class Publisher:
             self._blocked = False
             self._metrics.set("blocked", 0)
             self._progress_at = time.monotonic()
-            log.info("broker is blocked no longer", extra={"broker": repr(self.broker)})
+            log.info("broker is no longer blocked", extra={"broker": repr(self.broker)})
             self._soon()
 
     def _watch(self) -> None:
-        """See to it that silence is noticed: of the broker while it owes confirms, of the source otherwise."""
-        if self._flow.unsettled:
+        """Start a timer: the progress limit while confirms are due, otherwise the idle limit (linger)."""
+        if self._queue.unsettled:
             self._timers.stop("linger")
             if "progress" not in self._timers:
                 self._timers.start("progress", self._settings.progress_limit.total_seconds(), self._check_progress)
-        elif self._settings.linger and not self._flow.waiting and "linger" not in self._timers:
-            self._timers.start("linger", self._settings.linger.total_seconds(), self._rest)
+        elif self._settings.linger and not self._queue.waiting and "linger" not in self._timers:
+            self._timers.start("linger", self._settings.linger.total_seconds(), self._drop_if_idle)
 
     def _check_progress(self) -> None:
-        self._timers.stop("progress")
         limit = self._settings.progress_limit.total_seconds()
         left = limit if self._blocked else self._progress_at + limit - time.monotonic()
-        if not self._flow.unsettled:
+        if not self._queue.unsettled:
             self._watch()
         elif left > 0:
             self._timers.start("progress", left, self._check_progress)
         else:
             self._no_progress()
 
-    def _rest(self) -> None:
-        if not self._flow.unsettled and not self._flow.waiting:
+    def _drop_if_idle(self) -> None:
+        if not self._queue.unsettled and not self._queue.waiting:
             log.info("idle connection dropped", extra={"broker": repr(self.broker)})
             self._drop()
 
@@ -377,9 +379,17 @@ class Publisher:
         if self._finished is not None and not self._left:
             self._left = True
             self._drop()
-            # The broker's answer to our goodbye is not worth waiting for longer than this.
+            # A longer wait for the broker's answer to the close would gain nothing.
             self._timers.start("finish", 0.2, self._finished)
 
     def _delay(self, attempt: int) -> float:
         longest = self._settings.longest_delay.total_seconds()
         return jittered(attempt, first=_FIRST_DELAY, longest=longest, chance=self._chance)
+
+
+def _refused_size(reason: pika.exceptions.ChannelClosedByBroker) -> int | None:
+    """Return the size of the record that the broker refused as too large, or None if it refused for another reason."""
+    if reason.reply_code != _PRECONDITION_FAILED:
+        return None
+    found = _TOO_LARGE.search(str(reason.reply_text))
+    return int(found[1]) if found else None

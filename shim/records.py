@@ -1,4 +1,4 @@
-"""Records: what a file in the spool has to say to be one.  No disk, no broker: only bytes and values."""
+"""Records: checks that a file in the spool is a valid record.  No disk, no broker: only bytes and values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LONGEST_KEY = 255
 
 
 class Unreadable(Exception):
-    """A file in `new/` is no record; the message is the reason."""
+    """A file in `new/` is not a valid record; the message is the reason."""
 
 
 class Record(NamedTuple):
-    """One record as it is sent: *name* is its file in the spool, *body* what is in it.
+    """One record to send: *name* is its file in the spool, *body* the content of that file.
 
     A heartbeat is not *spooled*: it has no file, and is never sent again.
     """
@@ -36,23 +36,23 @@ class Record(NamedTuple):
 
 
 def check(name: str, text: bytes, cluster: str) -> Record:
-    """Return the record that the file *name* holds, not yet numbered.
+    """Return the record in the file *name* with content *text*, without a sequence number yet.
 
-    Raises Unreadable with the reason where *text* is not what capture writes, or could not be routed.
+    Raises Unreadable with the reason if capture cannot have written *text*, or the broker could not route it.
     """
     named = _FILE_NAME.match(name)
     if named is None:
         raise Unreadable("the name is not <19 digits>.<id>.json")
     newline = text.find(b"\n")
     if newline not in (-1, len(text) - 1):
-        raise Unreadable("it is more than one line")
+        raise Unreadable("it has more than one line")
     try:
         fields = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is not JSON: {error}") from error
     _check_fields(fields)
     if fields["id"] != named[1]:
-        raise Unreadable(f"its id {fields['id']!r:.40} is not the one in its name")
+        raise Unreadable(f"its id {fields['id']!r:.40} differs from the id in its name")
     key = _routing_key(fields["source"], cluster, fields["event"], fields["node"])
     return Record(name, fields["id"], key, fields["event"], text, 0)
 
@@ -67,31 +67,31 @@ def _check_fields(fields: object) -> None:
         raise Unreadable(f"it has the unknown field {min(fields.keys() - _FIELDS)!r:.100}")
     for name in _TEXTS:
         if not isinstance(fields.get(name), str):
-            raise Unreadable(f"its field {name!r} is {fields.get(name)!r:.100}, no text")
+            raise Unreadable(f"its field {name!r} is {fields.get(name)!r:.100}, not a text")
     if _MOMENT.match(fields["captured_at"]) is None:
-        raise Unreadable(f"its field 'captured_at' is {fields['captured_at']!r:.100}")
+        raise Unreadable(f"its field 'captured_at' is {fields['captured_at']!r:.100}, not UTC with nanoseconds")
     arguments = fields.get("arguments")
     if not isinstance(arguments, list) or not all(map(str.__instancecheck__, arguments)):
-        raise Unreadable("its field 'arguments' is no list of texts")
+        raise Unreadable("its field 'arguments' is not a list of texts")
     cut = fields.get("cut")
     if cut is not None and not (isinstance(cut, dict) and isinstance(cut.get("bytes"), int)):
-        raise Unreadable("its field 'cut' has no number of bytes")
+        raise Unreadable("its field 'cut' does not give the number of bytes")
 
 
-# Nearly all records of a node have one of a few keys, which are looked at only once.
+# Nearly all records of a node have one of a few keys; the cache checks each key only once.
 @lru_cache(maxsize=200)
 def _routing_key(source: str, cluster: str, event: str, node: str) -> str:
     for name, value, shape in (("source", source, _WORD), ("event", event, _WORD), ("node", node, _NODE)):
         if shape.match(value) is None:
-            raise Unreadable(f"its field {name!r} is {value!r:.100}")
+            raise Unreadable(f"its field {name!r} is {value!r:.100}, which does not match {shape.pattern[:-2]}")
     key = f"{source}.{cluster}.{event}.{node}"
     if len(key) > _LONGEST_KEY:
-        raise Unreadable(f"its routing key would be {len(key)} bytes long, {_LONGEST_KEY} at most can be")
+        raise Unreadable(f"its routing key has {len(key)} bytes, the limit is {_LONGEST_KEY}")
     return key
 
 
 def captured_at(name: str) -> float | None:
-    """Return the moment (seconds of the epoch) in the file *name* of a record, None for any other file.
+    """Return the time of capture in the file name *name*, in seconds since 1970, or None for any other file.
 
     >>> captured_at("1763652127980656123.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json")
     1763652127.9806561

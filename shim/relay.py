@@ -1,9 +1,9 @@
-"""The relay: a small daemon that carries the records of this node's spool to the broker.
+"""The relay: a small daemon that moves the records of this node's spool to the broker.
 
     clusterbus-relay --spool DIR --cluster NAME --broker URL [...]
 
-It sleeps until the file system or the broker has something to say.  Exit status: 0 stopped as told, 1 the spool cannot
-be used, 2 used wrongly.
+It sleeps until the file system or the broker reports something.  Exit status: 0 stopped by a signal, 1 the spool is
+not usable, 2 the settings or options are wrong.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING
 
 from . import capture
 from .connection import IOLoop
+from .file_systems import network_type
+from .inotify import FolderWatch
 from .logs import set_up_logging
-from .losses import Losses
+from .lost_records import LostRecords
 from .metrics import Metrics
 from .publisher import Publisher
 from .records import Record
 from .settings import Settings, SettingsError, load
 from .spool import Spool, SpoolUnusable
-from .supervisor import Supervisor
-from .watch import Watch
+from .systemd_notify import SystemdNotifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,30 +38,29 @@ SOURCE = "clusterbus"
 _FLUSH = 5.0
 _METRICS_EVERY = 10.0
 _JOURNAL_AGAIN = 5.0
-_REPORTS_AT_ONCE = 20  # recordUnreadable, between two rescans: more are only logged, counted and kept in bad/
+_REPORTS_AT_ONCE = 20  # recordUnreadable events between two rescans; more are only logged, counted and kept in bad/
 _UNBOUNDED = float("inf")
 
 
 class Relay:
-    """Spool, publisher and reports, held together by one loop."""
+    """Spool, publisher and reports in one event loop."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
-        """Take hold of the spool; raises SpoolUnusable."""
-        self._settings, self._supervisor = settings, supervisor
+    def __init__(self, settings: Settings, systemd: SystemdNotifier) -> None:
+        """Lock the spool; raises SpoolUnusable."""
+        self._settings, self._systemd = settings, systemd
         self._spool = Spool(settings.spool, settings.cluster)
         try:
-            self._watch = Watch(settings.spool / "new")
-            self._losses = Losses(settings.spool, settings.run)
+            self._watch = FolderWatch(settings.spool / "new")
+            self._lost = LostRecords(settings.spool, settings.run)
         except OSError as error:
             self._spool.close()
-            raise SpoolUnusable(f"the spool {settings.spool} cannot be watched: {error}") from error
+            raise SpoolUnusable(f"cannot watch the spool {settings.spool}: {error}") from error
         self._metrics = Metrics()
         self._loop = IOLoop()
         self._publisher = Publisher(self._loop, settings, self, self._metrics)
         self._reports_left = _REPORTS_AT_ONCE
         self._wake_at: object = None
         self._metrics_due: object = None
-        self._shown = -1
 
     @property
     def epoch(self) -> str:
@@ -73,20 +73,22 @@ class Relay:
         return self._spool.following
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT."""
+        """Run until SIGTERM or SIGINT."""
         wake, woken = socket.socketpair()
         for each in (wake, woken):
             each.setblocking(False)  # noqa: FBT003 - the socket's own interface
         signal.set_wakeup_fd(wake.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _ignore)  # what matters is the byte that it leaves in the socket
+            signal.signal(number, _ignore)  # the loop reads the byte that the signal writes to the socket
         self._loop.add_handler(woken.fileno(), self._on_signal, IOLoop.READ)
         self._loop.add_handler(self._watch.fileno(), self._on_notice, IOLoop.READ)
         log.info(
-            "relay started",
-            extra={"spool": self._settings.spool, "epoch": self.epoch, "following": self.following},
+            "relay started", extra={"spool": self._settings.spool, "epoch": self.epoch, "following": self.following}
         )
-        self._supervisor.ready()
+        if kind := network_type(self._settings.spool):
+            facts = {"spool": self._settings.spool, "type": kind}
+            log.warning("the spool is on a file system of the network, which may hang; use a local disk", extra=facts)
+        self._systemd.ready()
         self._keep_alive()
         self._rescan()
         self._heartbeat()
@@ -102,7 +104,7 @@ class Relay:
             woken.close()
         log.info("relay stopped", extra={"following": self.following})
 
-    # what the publisher asks and tells
+    # calls from the publisher
 
     def records(self, count: int, size: int) -> Sequence[Record]:
         """Return the next records of the spool."""
@@ -110,7 +112,7 @@ class Relay:
             taken = self._spool.take(count, size)
         except OSError as error:
             self._metrics.count("unnumbered")
-            log.error("journal cannot be written, nothing is sent", extra={"error": str(error)})  # noqa: TRY400 - the sentence says it
+            log.error("cannot write the journal, sending stops", extra={"error": str(error)})  # noqa: TRY400 - the sentence says it
             self._wake_in(_JOURNAL_AGAIN)
             return ()
         for name, reason in taken.unreadable:
@@ -122,7 +124,7 @@ class Relay:
         return taken.records
 
     def confirmed(self, records: Sequence[Record]) -> None:
-        """Remove *records*: the broker has them."""
+        """Remove *records* from the spool: the broker has them."""
         for record in records:
             if record.spooled:
                 self._spool.remove(record.name)
@@ -130,22 +132,27 @@ class Relay:
         self._metrics_changed()
 
     def hopeless(self, record: Record, reason: str) -> None:
-        """Set *record* aside: the broker will never take it."""
+        """Move *record* to `bad/`: the broker will never accept it."""
         if self._spool.set_aside(record.name, reason):
             self._report_unreadable(record.name, reason)
 
     # reports
 
     def _report_unreadable(self, name: str, reason: str) -> None:
-        # Bounded, so that files that are bad because of something general do not beget as many reports, which might
-        # be bad for the same reason.
+        # Limited: a common cause may make every file bad, and the reports of those files as well.
         if self._reports_left > 0:
             self._reports_left -= 1
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
             self._put("recordUnreadable", "--file", shown, "--reason", reason)
 
     def _report_losses(self) -> None:
-        losses = self._losses.news()
+        unsaved = self._lost.newly_unsaved()
+        if unsaved:
+            file = self._settings.run / capture.UNSAVED
+            log.error(
+                "neither spool nor syslog took events; root can read them", extra={"file": file, "bytes": unsaved}
+            )
+        losses = self._lost.unreported()
         for loss in losses:
             facts = ("--count", str(loss.count), "--reason", loss.reason, "--total", str(loss.total))
             if not self._put("eventsLost", *facts):
@@ -154,16 +161,16 @@ class Relay:
             log.error("captures were lost", extra={"count": loss.count, "reason": loss.reason, "total": loss.total})
         if losses:
             try:
-                self._losses.told()
+                self._lost.confirm_reported()
             except OSError as error:
-                log.warning("told losses cannot be remembered, will be told again", extra={"error": str(error)})
+                log.warning("cannot mark losses as reported, will report them again", extra={"error": str(error)})
 
     def _put(self, event: str, *arguments: str) -> bool:
-        """Store a report of our own in the spool, as capture would; return False where that fails."""
+        """Store a report of the relay itself in the spool, as capture would; return False if that fails."""
         try:
             capture.put(str(self._settings.spool), self._record(event, arguments), _UNBOUNDED, _UNBOUNDED)
         except (OSError, capture.Full, capture.Unsafe) as error:
-            log.warning("report cannot be stored", extra={"report": event, "error": str(error)})
+            log.warning("cannot store a report in the spool", extra={"report": event, "error": str(error)})
             return False
         return True
 
@@ -176,15 +183,15 @@ class Relay:
             record = self._record("heartbeat", ())
             key = f"{SOURCE}.{self._settings.cluster}.heartbeat.{record.node}"
             body = capture.encode(record)
-            self._publisher.say(Record("", record.id, key, "heartbeat", body, 0, spooled=False))
+            self._publisher.publish_unspooled(Record("", record.id, key, "heartbeat", body, 0, spooled=False))
             self._loop.call_later(self._settings.heartbeat.total_seconds(), self._heartbeat)
 
-    # the loop's calls
+    # calls from the loop
 
     def _on_signal(self, descriptor: int, _: int) -> None:
         os.read(descriptor, 100)
-        self._supervisor.stopping()
-        log.info("relay is to stop", extra={"unsettled": self._publisher.unsettled})
+        self._systemd.stopping()
+        log.info("relay is stopping", extra={"unsettled": self._publisher.unsettled})
         self._publisher.finish(_FLUSH, self._loop.stop)
 
     def _on_notice(self, _: int, __: int) -> None:
@@ -196,7 +203,7 @@ class Relay:
         self._publisher.wake()
 
     def _rescan(self) -> None:
-        """Look at everything, in case a notice was lost or an error is over."""
+        """Scan the whole spool, in case a notice was lost or an error has ended."""
         self._reports_left = _REPORTS_AT_ONCE
         self._spool.clean()
         self._report_losses()
@@ -219,9 +226,9 @@ class Relay:
         self._publisher.wake()
 
     def _keep_alive(self) -> None:
-        if self._supervisor.alive_every:
-            self._supervisor.alive()
-            self._loop.call_later(self._supervisor.alive_every, self._keep_alive)
+        if self._systemd.alive_every:
+            self._systemd.alive()
+            self._loop.call_later(self._systemd.alive_every, self._keep_alive)
 
     def _metrics_changed(self) -> None:
         if self._metrics_due is None:
@@ -231,7 +238,7 @@ class Relay:
         self._metrics_due = None
         files, oldest = self._spool.survey()
         where = repr(self._publisher.broker) if self._publisher.ready else "no broker"
-        self._supervisor.status(f"{files} files in the spool, {where}")
+        self._systemd.status(f"{files} files in the spool, {where}")
         if self._settings.metrics is None:
             return
         self._metrics.set("spooled_files", files)
@@ -240,7 +247,7 @@ class Relay:
         try:
             self._metrics.write(self._settings.metrics)
         except OSError as error:
-            log.warning("metrics cannot be written", extra={"file": self._settings.metrics, "error": str(error)})
+            log.warning("cannot write the metrics", extra={"file": self._settings.metrics, "error": str(error)})
 
 
 def _ignore(_: int, __: object) -> None:
@@ -252,12 +259,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_logging(sys.stderr)
     try:
         settings = load(sys.argv[1:] if argv is None else argv, os.environ)
-        relay = Relay(settings, Supervisor(os.environ))
+        set_up_logging(sys.stderr, settings.log_format)
+        relay = Relay(settings, SystemdNotifier(os.environ))
     except SettingsError as error:
-        log.critical("settings cannot be used", extra={"reason": str(error)})
+        log.critical("settings are not usable", extra={"reason": str(error)})
         return 2
     except SpoolUnusable as error:
-        log.critical("spool cannot be used", extra={"reason": str(error)})
+        log.critical("spool is not usable", extra={"reason": str(error)})
         return 1
     relay.run()
     return 0

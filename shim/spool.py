@@ -1,14 +1,13 @@
-"""The spool: what capture stored, read in the order of capture, removed once the broker has it.
+"""The spool: the records that capture stored, read in the order of capture, removed once the broker has them.
 
-Everything in it is taken for hostile: a file is a record only when it is a regular file, of bounded size, that says
-exactly what capture would have said.  What is not goes to `bad/`, with the reason beside it, and holds up nothing.
+The relay trusts no file in it.  A record is a regular file of limited size, with exactly the content that capture
+would have written.  Any other file moves to `bad/` with its reason, and blocks nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import heapq
 import logging
 import os
@@ -18,9 +17,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from .bad import Bad, exists
-from .capture import LARGEST, ulid
-from .journal import JOURNAL, Journal, JournalDamaged, Numbers, recall
+from .capture import ulid
+from .folder_lock import take
+from .journal import JOURNAL, Journal, JournalDamaged, Numbers, read_numbers
+from .quarantine import Quarantine, exists
 from .records import Record, Unreadable, captured_at, check
 
 if TYPE_CHECKING:
@@ -29,39 +29,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clusterbus.relay.spool")
 
+LARGEST = 8 << 20
+"""The most bytes of a record: older releases of capture, which cut by the size before JSON, wrote up to these."""
+
 FOLDERS = ("tmp", "new", "bad", "kept")
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-# Errors that are the file's own.  Any other (a failing disk, no descriptors left) says nothing about the record.
+# Errors that the file itself causes.  Any other (a failing disk, no descriptors left) says nothing about the record.
 _OF_THE_FILE = frozenset((errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.EISDIR))
-# Names held in memory at once, however many files there are; a scan of 100,000 takes a tenth of a second.
+# The most names in memory at once, whatever the number of files; a scan of 100,000 files takes 0.1 seconds.
 _NAMES = 10_000
 _LEFTOVER_AGE = 3600
 
 
 class SpoolUnusable(Exception):
-    """The spool cannot be used; the message says what to do."""
+    """The spool is not usable; the message says what to do."""
 
 
 class Taken(NamedTuple):
-    """What `Spool.take` found: records to send, and files that were no records, with the reasons."""
+    """The result of `Spool.take`: records to send, and files that are not valid records, each with its reason."""
 
     records: list[Record]
     unreadable: list[tuple[str, str]]
 
 
 class Spool:
-    """One spool, held by this process alone until `close`."""
+    """One spool, locked by this process until `close`."""
 
     def __init__(self, path: Path, cluster: str) -> None:
-        """Take hold of the spool at *path* and of its journal; records are for *cluster*.
+        """Lock the spool at *path* and open its journal; its records belong to *cluster*.
 
-        Raises SpoolUnusable where there is none, it is held by another relay, or its journal cannot be written.
+        Raises SpoolUnusable if the spool does not exist, another relay uses it, or its journal cannot be written.
         """
         self.path = path
         self._cluster = cluster
-        self.folder = _hold(path)
+        self.folder = _lock(path)
         self._new = os.open("new", _OPEN | os.O_DIRECTORY, dir_fd=self.folder)
-        self._bad = Bad(self.folder)
+        self._quarantine = Quarantine(self.folder)
         self._held: dict[str, None] = {}
         self._unremoved: set[str] = set()
         self._immovable: set[str] = set()
@@ -82,11 +85,11 @@ class Spool:
 
     @property
     def more(self) -> bool:
-        """Whether `take` has anything left to look at."""
+        """Whether `take` has more files to read."""
         return bool(self._names) or self._scan_due
 
     def survey(self) -> tuple[int, float | None]:
-        """Return how many files wait, and the moment of capture (seconds of the epoch) of the oldest record."""
+        """Return the number of waiting files, and the time of the oldest capture, in seconds since 1970."""
         files, oldest = 0, None
         with os.scandir(self._new) as entries:
             for entry in entries:
@@ -97,25 +100,25 @@ class Spool:
         return files, oldest
 
     def notice(self, names: Iterable[str]) -> None:
-        """Take note that files of these *names* have come."""
+        """Add the new files *names* to those that `take` will read."""
         if len(self._names) >= _NAMES:
             self._scan_due = True
-        if not self._scan_due:  # else the scan finds them, and in their order
+        if not self._scan_due:  # otherwise the scan finds them, in order
             self._names.extend(sorted(names))
 
     def rescan(self) -> None:
-        """Have the whole folder looked at again, and what could not be removed or moved before tried again."""
+        """Scan the whole folder again, and retry the files that could not be removed or moved before."""
         self._scan_due = True
         self._immovable.clear()
         for name in list(self._unremoved):
             self._unremoved.discard(name)
-            self._unlink(name)
+            self.remove(name)
 
     def take(self, count: int, size: int) -> Taken:
-        """Look at the next *count* files, until *size* bytes were read, and return the records, each with its number.
+        """Read the next *count* files, or until *size* bytes were read, and return the records with their numbers.
 
-        The numbers are on the disk by then.  What is no record has been set aside.  Raises OSError, and takes
-        nothing in hand, where the numbers cannot be written: to be tried again later.
+        The numbers are on disk when this returns.  Files that are not valid records are in `bad/`.  Raises OSError and
+        takes no record if the numbers cannot be written; the caller may try again later.
         """
         found: list[Record] = []
         unreadable = []
@@ -137,7 +140,7 @@ class Spool:
         if not found:
             return []
         try:
-            if self.journal.grown:
+            if self.journal.needs_rewrite:
                 self._rewrite(self.journal)
             numbers = self.journal.number([record.name for record in found])
         except OSError:
@@ -150,28 +153,38 @@ class Spool:
     def remove(self, name: str) -> None:
         """Remove the record *name*, which the broker has confirmed.
 
-        It is not synced: should the power fail now, it is sent once more, under the same id and number.
+        Does not sync: after a power cut the record may be sent again, with the same id and number.
         """
-        self._unlink(name)
+        try:
+            os.unlink(name, dir_fd=self._new)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            # It stays in `_held`, so that it is not sent again and again.
+            self._unremoved.add(name)
+            log.error("cannot remove a confirmed record", extra={"file": name, "error": str(error)})  # noqa: TRY400 - the sentence says it
+            return
+        self._held.pop(name, None)
+        self.journal.forget(name)
 
     def set_aside(self, name: str, reason: str) -> bool:
-        """Move the file *name* to `bad/`, with the *reason* beside it; return False where that cannot be done."""
+        """Move the file *name* to `bad/` with its *reason*; return False if that fails."""
         self._held.pop(name, None)
         self.journal.forget(name)
         try:
-            self._bad.take(name, self._new, reason)
+            self._quarantine.take(name, self._new, reason)
         except FileNotFoundError:
             return False
         except OSError as error:
             self._immovable.add(name)
             facts = {"file": name, "reason": reason, "error": str(error)}
-            log.error("file is no record and cannot be moved away", extra=facts)  # noqa: TRY400 - the sentence says it
+            log.error("cannot move an invalid record to bad", extra=facts)  # noqa: TRY400 - the sentence says it
             return False
-        log.error("file is no record, moved to bad", extra={"file": name, "reason": reason})
+        log.error("invalid record moved to bad", extra={"file": name, "reason": reason})
         return True
 
     def clean(self) -> None:
-        """Remove what killed captures left in `tmp/` more than an hour ago."""
+        """Remove the files in `tmp/` that killed captures left more than an hour ago."""
         tmp = os.open("tmp", _OPEN | os.O_DIRECTORY, dir_fd=self.folder)
         try:
             with os.scandir(tmp) as entries:
@@ -185,14 +198,14 @@ class Spool:
             os.close(tmp)
 
     def close(self) -> None:
-        """Let go of the spool."""
+        """Close the spool and release its lock."""
         self.journal.close()
-        self._bad.close()
+        self._quarantine.close()
         os.close(self._new)
         os.close(self.folder)
 
     def _fresh(self) -> Iterator[str]:
-        """Yield the names that are not in hand: first those whose numbers were given before, then by time."""
+        """Yield the names of files not yet taken: first those with a number, then the others by time."""
         while True:
             while self._names:
                 name = self._names.popleft()
@@ -212,15 +225,15 @@ class Spool:
             )
 
     def _read(self, name: str) -> bytes | None:
-        """Return what the file *name* holds, or None where it is gone, or cannot be read now."""
+        """Return the content of the file *name*, or None if it no longer exists or cannot be read now."""
         try:
             file = os.open(name, _OPEN, dir_fd=self._new)
             try:
                 facts = os.fstat(file)
                 if not stat.S_ISREG(facts.st_mode):
-                    raise Unreadable("it is no regular file")
+                    raise Unreadable("it is not a regular file")
                 if facts.st_size > LARGEST:
-                    raise Unreadable(f"it has {facts.st_size} bytes, a record has at most {LARGEST}")
+                    raise Unreadable(f"it has {facts.st_size} bytes, the limit is {LARGEST}")
                 return os.read(file, facts.st_size + 1)
             finally:
                 os.close(file)
@@ -229,65 +242,54 @@ class Spool:
         except OSError as error:
             if error.errno in _OF_THE_FILE:
                 raise Unreadable(f"it cannot be opened: {error.strerror}") from error
-            log.error("record cannot be read now", extra={"file": name, "error": str(error)})  # noqa: TRY400 - the sentence says it
+            log.error("cannot read a record now", extra={"file": name, "error": str(error)})  # noqa: TRY400 - the sentence says it
             return None
 
-    def _unlink(self, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=self._new)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            # It stays in hand, so that it is not sent again and again.
-            self._unremoved.add(name)
-            log.error("confirmed record cannot be removed", extra={"file": name, "error": str(error)})  # noqa: TRY400 - the sentence says it
-            return
-        self._held.pop(name, None)
-        self.journal.forget(name)
-
     def _open_journal(self) -> Journal:
-        journal = Journal(self.folder, self._recall())
+        journal = Journal(self.folder, self._read_numbers())
         journal.forget_all_but(partial(exists, folder=self._new))
         try:
             self._rewrite(journal)
-            self._rewrite(journal)  # again, so that there is an old one, whose blocks are those of the next
+            self._rewrite(journal)  # twice, so that an old file exists, whose blocks the next rewrite uses
         except OSError as error:
-            raise SpoolUnusable(f"the journal in {self.path} cannot be written: {error}; make room") from error
+            raise SpoolUnusable(f"cannot write the journal in {self.path}: {error}; free disk space") from error
         return journal
 
     def _rewrite(self, journal: Journal) -> None:
-        # A removal that is not on the disk could be undone by a power cut, and the record would get a second number.
+        # A power cut could undo a removal that is not synced, and the record would get a second number.
         os.fsync(self._new)
         journal.rewrite()
 
-    def _recall(self) -> Numbers:
+    def _read_numbers(self) -> Numbers:
         try:
-            return recall(self.folder)
+            return read_numbers(self.folder)
         except FileNotFoundError:
-            log.info("no journal here, an epoch begins", extra={"spool": self.path})
+            log.info("no journal, starting a new epoch", extra={"spool": self.path})
         except (JournalDamaged, OSError) as error:
-            log.error("journal is damaged, an epoch begins", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it
-            self._bad.take(JOURNAL, self.folder, f"it is no journal: {error}")
+            log.error("journal is damaged, starting a new epoch", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it
+            self._quarantine.take(JOURNAL, self.folder, f"it is not a valid journal: {error}")
         return Numbers(ulid(time.time_ns(), os.urandom(10)))
 
 
-def _hold(path: Path) -> int:
+def _lock(path: Path) -> int:
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise SpoolUnusable(
-            f"no spool at {path}: {error.strerror}; systemd-tmpfiles --create clusterbus.conf makes it"
+            f"no spool at {path}: {error.strerror}; create it: systemd-tmpfiles --create clusterbus.conf"
         ) from error
     try:
-        # On the folder itself: it is the one thing in the spool that is never renamed or replaced.
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Lock the folder itself: everything inside it may be renamed or replaced.
+        take(folder)
         for each in FOLDERS:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(each, 0o2770, dir_fd=folder)
+            # Check first, and create without the setgid bit, which the folder inherits from the spool: with
+            # RestrictSUIDSGID in our unit, mkdir with that bit fails, even if the folder exists already.
+            if not exists(each, folder):
+                os.mkdir(each, 0o770, dir_fd=folder)
     except BlockingIOError as error:
         os.close(folder)
-        raise SpoolUnusable(f"another relay holds the spool {path}: stop it first") from error
+        raise SpoolUnusable(f"another relay uses the spool {path}: stop it first") from error
     except OSError as error:
         os.close(folder)
-        raise SpoolUnusable(f"the spool {path} cannot be prepared: {error}") from error
+        raise SpoolUnusable(f"cannot prepare the spool {path}: {error}") from error
     return folder

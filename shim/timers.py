@@ -1,4 +1,4 @@
-"""Timers with names: at most one of each name runs."""
+"""Named timers: at most one timer of each name runs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class Timers:
-    """The timers of one owner in one loop; `name in timers` says whether that one runs."""
+    """The timers of one owner in one loop; `name in timers` tests whether that timer runs."""
 
     def __init__(self, loop: IOLoop) -> None:
-        """Run in *loop*."""
+        """Run the timers in *loop*."""
         self._loop = loop
         self._running: dict[str, object] = {}
 
     def __contains__(self, name: str) -> bool:
-        """Say whether the timer *name* runs."""
+        """Return whether the timer *name* runs."""
         return name in self._running
 
     def start(self, name: str, delay: float, function: Callable[[], None]) -> None:
-        """Have *function* called in *delay* seconds, in place of what the timer *name* was to call."""
+        """Call *function* after *delay* seconds; replaces a running timer *name*."""
         self.stop(name)
-        self._running[name] = self._loop.call_later(delay, partial(self._over, name, function))
+        self._running[name] = self._loop.call_later(delay, partial(self._expire, name, function))
 
     def stop(self, name: str) -> None:
         """Stop the timer *name*, if it runs."""
@@ -37,6 +37,6 @@ class Timers:
         for each in [one for one in self._running if one != name]:
             self.stop(each)
 
-    def _over(self, name: str, function: Callable[[], None]) -> None:
+    def _expire(self, name: str, function: Callable[[], None]) -> None:
         del self._running[name]
         function()

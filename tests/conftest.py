@@ -1,9 +1,12 @@
-"""What tests of several folders share: a broker, a virtual host in it, a proxy before it."""
+"""What tests of several folders share: a broker, a virtual host in it, a proxy before it, empty databases."""
 
 import json
+import logging
 import os
 import shutil
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,14 +14,26 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from router.broker.private import PrivateBroker
-from router.errors import RouterError
+from consumers.store.database import Store
+from router import redaction
+from router.errors import RouterError, Unreachable
+from router.local_broker.private_broker import PrivateBroker
+from tests import forking, postgres
+from tests.engines import Bench
 from tests.proxy import Proxy
 from tests.rabbit import RabbitAdmin, SharedBroker, Tap, new_broker, shared_broker, wanted_kind
+from tests.routing import Site
+from tests.waiting import SLACK
+
+# How long an example takes depends on the machine, so it fails no test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", settings.get_profile("any machine"), max_examples=10_000)
+settings.load_profile("any machine")
 
 _SHARED = "CLUSTERBUS_TESTS_SHARED_BROKER"
-_PURE = ("tests/unit", "router", "consumers", "shim")
+_NO_SHARED_BROKER = ("tests/unit", "tests/machines", "router", "consumers", "shim")
 
 
 def in_ci() -> bool:
@@ -33,37 +48,62 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let those tests last longer that look for what nobody thought of."""
+    parser.addoption("--soak-minutes", type=float, default=0, help="how long to soak; by default each neighbour once")
+    parser.addoption("--soak-seed", type=int, default=1, help="decides the order of neighbours and who sends when")
+    parser.addoption("--soak-beside", default="", help="only the neighbours whose names have this")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the broker that all tests share, once for all workers, unless only tests without one are asked for."""
-    if hasattr(config, "workerinput") or _SHARED in os.environ or config.option.collectonly or _only_pure(config):
+    # Tests start hundreds of programs of ours: each would compile all modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    if hasattr(config, "workerinput") or _SHARED in os.environ or config.option.collectonly or _needs_none(config):
         return
     stack = ExitStack()
     config.add_cleanup(stack.close)
     stack.callback(os.environ.pop, _SHARED, None)
-    kind = wanted_kind()
-    if kind is None:
-        os.environ[_SHARED] = json.dumps({"missing": "no broker: neither Docker nor rabbitmq-server is here"})
-        return
     try:
+        kind = wanted_kind()
+        if kind is None:
+            raise Unreachable("no broker: neither Docker nor rabbitmq-server is here")
         os.environ[_SHARED] = stack.enter_context(shared_broker(kind)).as_text()
     except (RouterError, TimeoutError) as error:
+        if forced := os.environ.get("CLUSTERBUS_TEST_BROKER"):
+            raise pytest.UsageError(f"CLUSTERBUS_TEST_BROKER={forced}: {error}") from error
         os.environ[_SHARED] = json.dumps({"missing": str(error)})
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longest, so that no worker is left alone with one at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest, so no worker is left alone with one at the end; extend all limits.
+
+    The limits in the tests are for a quiet machine; `SLACK` times as long is allowed, as in `wait_for`.
+    """
 
     def limit(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
         return float(marker.args[0]) if marker and marker.args else 0.0
 
+    more = 60 * config.getoption("--soak-minutes")
     items.sort(key=limit, reverse=True)
+    for item in items:
+        if wanted := limit(item) or float(item.config.getini("timeout") or 0):
+            item.add_marker(pytest.mark.timeout(wanted * SLACK + more), append=False)
 
 
-def _only_pure(config: pytest.Config) -> bool:
+def _needs_none(config: pytest.Config) -> bool:
     root = config.rootpath
     asked = [(Path(config.invocation_params.dir) / arg.partition("::")[0]).resolve() for arg in config.args]
-    return all(any(path.is_relative_to(root / pure) for pure in _PURE) for path in asked)
+    return all(any(path.is_relative_to(root / each) for each in _NO_SHARED_BROKER) for path in asked)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_programs() -> Iterator[None]:
+    """The programs of ours that tests start are forked from one that has imported them."""
+    with forking.allowed():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +116,25 @@ def signals_stay() -> Iterator[None]:
     for each in ours:
         signal.signal(each, before[each])
     assert left == [], "a test has changed what these signals do"
+
+
+@pytest.fixture(autouse=True)
+def logging_stays() -> Iterator[None]:
+    """Sees to it that a command that ran in this process leaves its log level and handlers to no other test."""
+    loggers = [logging.getLogger(name) for name in (None, "router", "consumers", "clusterbus", "pika")]
+    before = [(each, each.level, list(each.handlers)) for each in loggers]
+    hooks = sys.excepthook, threading.excepthook
+    yield
+    for each, level, handlers in before:
+        each.setLevel(level)
+        each.handlers[:] = handlers
+    sys.excepthook, threading.excepthook = hooks
+
+
+@pytest.fixture
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret is hidden because another test has read it."""
+    monkeypatch.setattr(redaction, "_known", redaction._Known())
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +153,7 @@ def require() -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def broker() -> SharedBroker:
     """The broker that all tests share; work in a `vhost` of it, and never stop it."""
-    facts: dict[str, Any] = json.loads(os.environ.get(_SHARED, '{"missing": "the run was asked for pure tests only"}'))
+    facts: dict[str, Any] = json.loads(os.environ.get(_SHARED, '{"missing": "the run was asked for tests without it"}'))
     if "missing" in facts:
         missing(facts["missing"])
     return SharedBroker(**facts)
@@ -130,16 +189,67 @@ def tap(vhost_url: str) -> Iterator[Tap]:
 
 
 @pytest.fixture
+def site(tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin) -> Iterator[Site]:
+    """A router over `vhost`, and nodes that send to it."""
+    with Site(tmp_path, vhost_url, rabbit_admin) as site:
+        yield site
+
+
+@pytest.fixture
 def make_broker(broker: SharedBroker) -> Iterator[Callable[..., PrivateBroker]]:
     """A function that starts a broker of the test's own, of the shared one's kind; options are PrivateBroker's."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(new_broker(broker.kind, **options))
+        yield lambda **options: stack.enter_context(new_broker(broker, **options))
 
 
 @pytest.fixture
 def own_broker(make_broker: Callable[..., PrivateBroker]) -> PrivateBroker:
     """A broker of the test's own, to be stopped, killed and started as the test likes."""
     return make_broker()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """A PostgreSQL that the tests of one worker share; work in a schema of it."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres.started())
+        except postgres.Missing as error:
+            missing(str(error))
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """A function that returns the address of a database by its name, empty at first: on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield lambda name: f"sqlite:///{tmp_path / name}.db"
+        return
+    server: postgres.Server = request.getfixturevalue("postgresql")
+    with ExitStack() as stack:
+        known: dict[str, str] = {}
+
+        def named(name: str) -> str:
+            if name not in known:
+                known[name] = stack.enter_context(server.schema())
+            return known[name]
+
+        yield named
+
+
+@pytest.fixture
+def store(database: Callable[[str], str]) -> Iterator[Store]:
+    """A store that is empty."""
+    with Store(database("store")) as store:
+        yield store
+
+
+@pytest.fixture
+def bench(database: Callable[[str], str]) -> Iterator[Bench]:
+    """An engine that is not started yet."""
+    bench = Bench(database("store"))
+    yield bench
+    bench.store.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ itself with -9.
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,20 +17,25 @@ from typing import Any, Self
 import pika
 from sqlalchemy import func, select
 
-from consumers.engine import Engine
-from consumers.letters import Keeper
-from consumers.retries import RetryPolicy
-from consumers.store import Store, bulk, schema
-from consumers.store import deliveries as table
-from consumers.subscriptions import Subscription, Subscriptions
-from consumers.verbs import Verb, installed
-from consumers.verbs.log import LogVerb
-from consumers.verbs.run import RunVerb
-from router import logs, settings
-from router.broker.rabbit import Rabbit
-from router.broker.topology import EVENTS
-from router.events import CONTENT_TYPE, Event
-from router.records import new_id
+from consumers.dead_letters.keeper import Keeper
+from consumers.deliveries import Delivery
+from consumers.delivery.engine import Engine
+from consumers.policies.retry import RetryPolicy
+from consumers.store import attempts as table
+from consumers.store import fast_writes, schema
+from consumers.store.database import Store
+from consumers.subscriptions.models import Subscription, Subscriptions
+from consumers.verbs.interface import Verb, installed
+from consumers.verbs.log.verb import LogVerb
+from consumers.verbs.run.verb import RunVerb
+from router.broker.client import Rabbit
+from router.broker.topology import EVENTS, RETRY, RUNGS, queue_of
+from router.cli import logging
+from router.model.events import CONTENT_TYPE, Event
+from router.model.ids import new_id
+from router.settings import loading
+from tests import forking
+from tests.rabbit import Tap
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +61,12 @@ def make_event(event_id: str | None = None, **attributes: Any) -> Event:
     return Event(id=event_id or new_id(), **defaults | own)
 
 
+def make_delivery(event: Event | None = None, subscription: str = "a", **fields: Any) -> Delivery:
+    """Return what *subscription* is owed of *event*; *fields* are the delivery's."""
+    event = event or make_event()
+    return Delivery(event, subscription, event.topic, event.to_json(), **fields)
+
+
 def make_subscription(name: str, verb: Verb | list[str] | None = None, **fields: Any) -> Subscription:
     """Return a subscription to all of GPFS; a list is the command that it runs, nothing the audit."""
     if isinstance(verb, list):
@@ -70,6 +80,17 @@ def make_subscription(name: str, verb: Verb | list[str] | None = None, **fields:
 def python(code: str) -> list[str]:
     """Return the command that runs *code*, quickly; braces are no templates in it."""
     return [sys.executable, "-IS", "-c", code]
+
+
+def effect(path: Path, more: str = "pass") -> list[str]:
+    """Return the command that leaves a line in *path*, the event and the attempt, and then does *more*."""
+    line = "os.environ['CLUSTERBUS_EVENT_ID']+' '+os.environ['CLUSTERBUS_ATTEMPT']+'\\n'"
+    return python(f"import os,sys,time\nopen({str(path)!r},'a').write({line})\n{more}")
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of *path*, none where it does not exist."""
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def now() -> datetime:
@@ -94,12 +115,12 @@ def publish(url: str, events: Iterable[Event], *, times: int = 1) -> None:
 class Consumer:
     """A consumer in a process of its own."""
 
-    def __init__(self, url: str, folder: Path, subscriptions: Iterable[Subscription]) -> None:
+    def __init__(self, url: str, folder: Path, subscriptions: Iterable[Subscription], *, store: str = "") -> None:
         self._url, self._folder = url, folder
-        self.store_url = f"sqlite:///{folder / 'store.db'}"
+        self.store_url = store or f"sqlite:///{folder / 'store.db'}"
         self._file = folder / "subscriptions.json"
         self._file.write_text(Subscriptions(subscriptions=tuple(subscriptions)).model_dump_json())
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forking.Program | None = None
         self._log = folder / "consumer.log"
         self._connected = 0
         self._store: Store | None = None
@@ -107,10 +128,13 @@ class Consumer:
     def start(self, moment: str = "") -> Self:
         """Start it; at *moment* it will kill itself."""
         self._connected = self.words().count(_CONNECTED)
-        words = [sys.executable, "-m", "tests.consuming", self._url, self.store_url, str(self._file), moment]
+        words = [*self._program(), self._url, self.store_url, str(self._file), moment]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = forking.start(words, log.fileno(), environment=os.environ, cwd=ROOT)
         return self
+
+    def _program(self) -> list[str]:
+        return [sys.executable, "-m", "tests.consuming"]
 
     def wait_ready(self) -> Self:
         """Return when its queues are declared and consumed."""
@@ -130,19 +154,19 @@ class Consumer:
     def wait_killed(self) -> None:
         """Return when it has killed itself."""
         assert self.process is not None
-        assert self.process.wait(30) == -signal.SIGKILL, self.words()
+        assert self.process.wait(120) == -signal.SIGKILL, self.words()
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)
 
     def stop(self) -> int:
         """End it in good order; return its exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def words(self) -> str:
         """Return what it logged."""
@@ -195,12 +219,12 @@ Make = Callable[..., Consumer]
 
 
 @contextmanager
-def making(url: str, folder: Path, kind: type[Consumer] = Consumer) -> Iterator[Make]:
-    """Give a function that returns a consumer of these subscriptions, to be started; all have one store, and end."""
+def making(url: str, folder: Path, kind: type[Consumer] = Consumer, *, store: str = "") -> Iterator[Make]:
+    """Give a function that returns a consumer of these subscriptions, to be started; all have one *store*, and end."""
     made: list[Consumer] = []
 
     def make(*subscriptions: Subscription, url: str = url) -> Consumer:
-        made.append(kind(url, folder, subscriptions))
+        made.append(kind(url, folder, subscriptions, store=store))
         return made[-1]
 
     yield make
@@ -208,11 +232,38 @@ def making(url: str, folder: Path, kind: type[Consumer] = Consumer) -> Iterator[
         consumer.close()
 
 
+def wait_empty(tap: Tap, *names: str) -> None:
+    """Return when nothing waits in the queues of these subscriptions, nor in a wait queue, to come back to them.
+
+    A kill after a copy was handed over and before the ack leaves a second copy in a wait queue.
+    """
+    queues = [*map(queue_of, names), *(f"{RETRY}.{rung}" for rung in RUNGS)]
+    wait_for(lambda: not any(tap.count(queue) for queue in queues), 20, "empty queues")
+
+
+def stop_for_good(consumer: Consumer, tap: Tap, *names: str) -> None:
+    """Stop *consumer* so that the queues of these subscriptions are empty; start it again as often as that takes.
+
+    The broker requeues what a kill or a stop left unsettled, in its own time; the next consumer settles it.
+    """
+
+    def is_empty() -> bool:
+        wait_empty(tap, *names)
+        assert consumer.stop() == 0
+        wait_for(lambda: not any(tap.consumers(queue_of(name)) for name in names), 20, "the broker notices the stop")
+        if all(tap.count(queue_of(name)) == 0 for name in names):
+            return True
+        consumer.start().wait_ready()
+        return False
+
+    wait_for(is_empty, 60, "empty queues after a stop")
+
+
 def is_gone(pid: int | str) -> bool:
     """Say whether a process has ended, be it that nobody has asked for its exit code yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -248,7 +299,7 @@ class _Fragile(Rabbit):
 
 def _plant(moment: str) -> None:
     """Have the outcome's recording be the moment."""
-    for module, name in ((table, "record"), (bulk, "finish")):
+    for module, name in ((table, "record"), (fast_writes, "finish")):
         setattr(module, name, _dying_before(getattr(module, name), moment))
 
 
@@ -265,14 +316,14 @@ def _dying_before(record: Any, moment: str) -> Any:
 def main() -> None:
     """Be the consumer."""
     url, store_url, file, moment = sys.argv[1:5]
-    logs.configure(json=True)
+    logging.configure(form="json")
     if moment:
         _plant(moment)
     broker = _Fragile(url, name="consumer", longest_pause=timedelta(seconds=1))
     broker.moment = moment
     store = Store(store_url)
     subscriptions = Subscriptions.model_validate_json(Path(file).read_text())
-    of_the_test = settings.load(system=Path("/none")).settings
+    of_the_test = loading.load(system=Path("/none")).settings
     engine = Engine(broker, store, subscriptions, clock=now, settings=of_the_test)
     keeper = Keeper(broker, store, now)
     signal.signal(signal.SIGTERM, lambda *_: broker.call(lambda: (keeper.stop(), engine.stop(timedelta(seconds=5)))))

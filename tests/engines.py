@@ -4,18 +4,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from consumers.deliveries import Report
-from consumers.engine import Engine
+from consumers.delivery.active_subscription import ActiveSubscription, Called, serve
+from consumers.delivery.engine import Engine
+from consumers.delivery.thread_pool import Ticket
 from consumers.errors import StoreError
-from consumers.pools import Ticket
-from consumers.servings import Called, Serving, serve
-from consumers.store import Store, audit
-from consumers.store import deliveries as table
-from consumers.subscriptions import Subscriptions
-from consumers.verbs import Handler, Verb
-from consumers.verbs.log import LogVerb
-from router.broker import Message
-from router.broker.memory import Memory
+from consumers.store import attempts as table
+from consumers.store import audit
+from consumers.store.database import Store
+from consumers.subscriptions.models import Subscriptions
+from consumers.verbs.interface import Handler, Verb
+from consumers.verbs.log.verb import LogVerb
+from router.broker.interface import Message
 from router.broker.topology import EVENTS
+from tests.broker.memory import Memory
 from tests.consuming import make_event, make_subscription
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -66,8 +67,8 @@ class Flaky(Store):
 class Recorded(Handler):
     """A handler that is the test's."""
 
-    def __init__(self, call, depends_on=()):
-        self._call, self.depends_on = call, depends_on
+    def __init__(self, call, depends_on=(), *, is_contained=True):
+        self._call, self.depends_on, self.is_contained = call, depends_on, is_contained
 
     def __call__(self, delivery):
         return self._call(delivery)
@@ -80,14 +81,15 @@ class Recorded(Handler):
 
 
 class Bench:
-    """An engine over a broker in memory, with handlers of the test's own for what is no `log`."""
+    """An engine over a broker in memory and the store at *url*; handlers other than `log` are the test's own."""
 
-    def __init__(self, folder):
+    def __init__(self, url):
         self.broker = Memory(user="consumer")
-        self.store = Flaky(f"sqlite:///{folder / 'store.db'}")
+        self.store = Flaky(url)
         self.pool = Inline()
         self.calls = []
         self.depends_on = ()
+        self.is_contained = True
         self.handler = lambda _delivery: Report()
 
     def start(self, *subscriptions):
@@ -104,10 +106,15 @@ class Bench:
 
     def _serve(self, subscription, surroundings):
         if isinstance(subscription.verb, LogVerb):
-            return serve(subscription, surroundings)
-        way = Called(Recorded(self._call, self.depends_on), subscription.concurrency, least=100)
-        way.pool = self.pool
-        return Serving(subscription, way)
+            served = serve(subscription, surroundings)
+            served.way.pool = self.pool
+            return served
+        way = Called(self._recorded(), subscription.concurrency, least=100)
+        way.pool, way.planning = self.pool, Inline()
+        return ActiveSubscription(subscription, way)
+
+    def _recorded(self):
+        return Recorded(self._call, self.depends_on, is_contained=self.is_contained)
 
     def _call(self, delivery):
         self.calls.append((delivery.subscription, delivery.event.id, delivery.attempt))

@@ -1,22 +1,25 @@
 """The whole way on one machine: spools, relays, router and consumer as the programs that a site runs."""
 
-import os
 import signal
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from consumers.check import load
-from consumers.readiness import wait_served
-from consumers.store import Store, audit, deliveries
-from router.catalogue import Catalogues
-from tests.waiting import wait_for
+from consumers.programs.readiness import wait_served
+from consumers.store import attempts, audit
+from consumers.store.database import Store
+from consumers.subscriptions.validation import load
+from router.model.catalogue import Catalogues
+from tests import forking
+from tests.processes import Signal, environment
+from tests.waiting import SLACK, wait_for
 
+CLUSTERBUS = str(Path(sys.executable).with_name("clusterbus"))
 CAPTURE = Path(__file__).parents[1] / "shim" / "capture.py"
 AUDIT = 'version: 1\nsubscriptions:\n  - {name: audit, on: "#", log: {}}\n'
 
@@ -24,22 +27,31 @@ AUDIT = 'version: 1\nsubscriptions:\n  - {name: audit, on: "#", log: {}}\n'
 class Running:
     """One program, to be started, stopped, killed and frozen as a test likes."""
 
-    def __init__(self, name: str, words: Sequence[str], environment: dict[str, str], folder: Path) -> None:
-        self.name, self._words, self._environment = name, words, environment
+    def __init__(
+        self,
+        name: str,
+        words: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        *,
+        cwd: Path | None = None,
+        end: Signal = "KILL",
+    ) -> None:
+        self.name, self._words, self._environment, self._cwd, self._signal = name, words, environment, cwd, end
         self.log = folder / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forking.Program | None = None
 
     def start(self) -> Self:
         """Start it, unless it runs."""
         if self.process is None or self.process.poll() is not None:
             with self.log.open("ab") as output:
-                self.process = subprocess.Popen(
+                self.process = forking.start(
                     self._words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={**os.environ, "PYTHONFAULTHANDLER": "1", **self._environment},
-                    start_new_session=True,
+                    output.fileno(),
+                    environment=environment(PYTHONFAULTHANDLER="1", **self._environment),
+                    cwd=self._cwd,
+                    session=True,
+                    end=self._signal,
                 )
         return self
 
@@ -57,19 +69,60 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60 * SLACK)
         except subprocess.TimeoutExpired:
             # So that its log says what it was at.
             self.process.send_signal(signal.SIGABRT)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+                self.process.wait(120)
             self.process.kill()
-            self.process.wait(20)
+            self.process.wait(120)
             raise AssertionError(f"{self.name} did not end; its log:\n{self.words()}") from None
 
     def words(self) -> str:
         """Return the end of what it logged."""
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+
+def audited(folder: Path) -> list[audit.Entry]:
+    """Return what the audit in the store of *folder* holds, oldest first."""
+    if not (folder / "store.db").exists():
+        return []
+    with Store(f"sqlite:///{folder / 'store.db'}") as store, store.reading() as transaction:
+        return audit.find(transaction, limit=100_000)[::-1]
+
+
+@contextmanager
+def up(
+    folder: Path,
+    *words: str,
+    before: Sequence[str] = (),
+    tend: Callable[[int], object] = lambda _: None,
+    **environment: str,
+) -> Iterator[Running]:
+    """Run `clusterbus up` in *folder*, with its log beside that; end it as systemd or Ctrl-C would.
+
+    *before* are options of `clusterbus` itself.
+
+    Gives it when everything runs; until then *tend* is called with its pid again and again.
+    """
+    # At the end of pytest it ends what it has started, too.
+    running = Running("up", [CLUSTERBUS, *before, "up", *words], environment, folder.parent, cwd=folder, end="TERM")
+    running.log.unlink(missing_ok=True)
+
+    def runs() -> bool:
+        assert running.process is not None
+        assert running.process.poll() is None, running.words()
+        tend(running.process.pid)
+        return "everything runs" in running.log.read_text(errors="replace")
+
+    try:
+        running.start()
+        wait_for(runs, 90, "everything runs")
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0, running.words()
 
 
 class Flow:
@@ -98,7 +151,7 @@ class Flow:
             "CLUSTERBUS_BROKER_PROGRESS_LIMIT": "3s",
         }
         self.environment = common | {"CLUSTERBUS_BROKER": url}
-        program = [sys.executable, "-m", "consumers.cli"]
+        program = [sys.executable, "-m", "consumers.cli.main"]
         self.router = Running("router", [*program, "router"], common | {"CLUSTERBUS_BROKER": router_url or url}, folder)
         self.consumer = Running("consume", [*program, "consume"], self.environment, folder)
         self.relays = {node: self._relay(node, relay_url or url, relay_options) for node in nodes}
@@ -145,27 +198,16 @@ class Flow:
 
     def captured(self, node: str, event: str, *arguments: str) -> None:
         """Run the real capture to its end."""
-        assert self.capture(node, event, *arguments).wait(10) == 0
+        assert self.capture(node, event, *arguments).wait(120) == 0
 
     def audited(self) -> list[audit.Entry]:
         """Return what the audit holds, oldest first."""
-        if not (self.folder / "store.db").exists():
-            return []
-        store = Store(self.environment["CLUSTERBUS_CONSUMERS_STORE"])
-        try:
-            with store.reading() as transaction:
-                return audit.find(transaction, limit=100_000)[::-1]
-        finally:
-            store.close()
+        return audited(self.folder)
 
-    def delivered(self, subscription: str | None = None) -> list[deliveries.Row]:
+    def delivered(self, subscription: str | None = None) -> list[attempts.Row]:
         """Return the attempts that are recorded, oldest first."""
-        store = Store(self.environment["CLUSTERBUS_CONSUMERS_STORE"])
-        try:
-            with store.reading() as transaction:
-                return deliveries.find(transaction, subscription=subscription, limit=100_000)[::-1]
-        finally:
-            store.close()
+        with Store(self.environment["CLUSTERBUS_CONSUMERS_STORE"]) as store, store.reading() as transaction:
+            return attempts.find(transaction, subscription=subscription, limit=100_000)[::-1]
 
     def wait_audited(self, count: int, timeout: float = 60, *, origin: str = "gpfs.") -> list[audit.Entry]:
         """Return the audited events of *origin* once there are *count* or more."""

@@ -8,8 +8,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from router.broker import Arrival, Message, Settlement
-from router.broker.rabbit import Rabbit
+from router.broker.client import Rabbit
+from router.broker.interface import Arrival, Message, Settlement
 from router.broker.topology import Binding, Exchange, Queue, Topology
 from tests.waiting import wait_for
 
@@ -54,7 +54,7 @@ class Running:
     def stop(self) -> None:
         """Stop it, as a signal would."""
         self.rabbit.call(self.rabbit.stop)
-        self._thread.join(20)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "run did not return"
 
     @property
@@ -73,7 +73,7 @@ class Running:
                 done.set_exception(error)
 
         self.rabbit.call(called)
-        done.result(15)
+        done.result(120)
 
     def publish(self, *names: str, exchange: str = "bus", **more: Any) -> None:
         """Publish a message for each of *names*, which is its id and its key."""
@@ -106,7 +106,7 @@ class Running:
         """Have *topology* there; returns when it is."""
         ready = threading.Event()
         self.do(lambda: (self.rabbit.declare(topology), self.rabbit.questions.when_ready(ready.set)))
-        assert ready.wait(15), "not declared"
+        assert ready.wait(120), "not declared"
 
     def wait_settled(self, count: int, limit: float = 15) -> None:
         """Wait until *count* messages are settled."""

@@ -114,12 +114,12 @@ class Machine:
 
     def mount(self, *words: str) -> None:
         """Mount, as `mount` does with *words*."""
-        subprocess.run(self.enter("mount", *words), check=True, timeout=20)
+        subprocess.run(self.enter("mount", *words), check=True, timeout=120)
 
     def run(self, *words: str, before: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run capture with *words*, started through the command *before*."""
         command = self.enter(*before, *command_of("--spool", str(self.spool), *words))
-        return subprocess.run(command, capture_output=True, check=False, timeout=60, **options)
+        return subprocess.run(command, capture_output=True, check=False, timeout=240, **options)
 
 
 def command_of(*words: str | bytes, python: str = PYTHON) -> list[Any]:

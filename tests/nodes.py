@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pika
 
-from router.broker import Arrival, Message
+from router.broker.interface import Arrival, Message
 from router.broker.topology import INGRESS
-from router.records import new_id
+from router.model.ids import new_id
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -75,7 +75,7 @@ class Node:
         return self._sent("clusterbus", "heartbeat", (), at, None)
 
     def _sent(self, source: str, event: str, arguments: tuple[str, ...], at: datetime, id_: str | None) -> Sent:
-        id_ = id_ or new_id((at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000)
+        id_ = id_ or new_id(at)
         fields = {
             "v": 1,
             "id": id_,

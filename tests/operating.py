@@ -4,40 +4,58 @@
 """
 
 import json
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from consumers import breakers, engine, gates
-from consumers.readiness import wait_served
-from consumers.store import Store, deliveries
-from consumers.store.attempts import Row
-from tests import consuming
+from typer.testing import CliRunner
+
+from consumers.cli.main import app
+from consumers.delivery import arrivals
+from consumers.delivery.gates import approval, at_most
+from consumers.policies import circuit_breaker
+from consumers.programs.readiness import wait_served
+from consumers.store import attempts
+from consumers.store.database import Store
+from consumers.store.queries import Row
+from tests import consuming, forking
 from tests.flow import Running
+from tests.processes import environment
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 
 
+def invoke(settings: Mapping[str, str], *words: str, **options: Any) -> tuple[int, str]:
+    """Run a command in this process; return its exit code and output."""
+    done = CliRunner().invoke(app, ["--log-level", "ERROR", *words], env=settings, **options)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def json_lines(output: str) -> list[dict[str, Any]]:
+    """Return what *output*, a JSON value a line, says."""
+    return [json.loads(line) for line in output.splitlines()]
+
+
 class Program:
     """`clusterbus consume` as a site runs it, over the file *text*; its store, and commands with its settings."""
 
-    def __init__(self, url: str, folder: Path, text: str, *, settings: str = "", **environment: str) -> None:
+    def __init__(self, url: str, folder: Path, text: str, *, settings: str = "", store: str = "", **more: str) -> None:
         self.folder, self.url = folder, url
         self.file = folder / "subscriptions.yaml"
         self.environment = {
             "CLUSTERBUS_BROKER": url,
-            "CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{folder / 'store.db'}",
+            "CLUSTERBUS_CONSUMERS_STORE": store or f"sqlite:///{folder / 'store.db'}",
             "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(self.file),
-            **environment,
+            **more,
         }
-        self.words = [sys.executable, "-m", "consumers.cli"]
+        self.words = [sys.executable, "-m", "consumers.cli.main"]
         if settings:
             (folder / "clusterbus.yaml").write_text(settings)
             self.words += ["--settings", str(folder / "clusterbus.yaml")]
@@ -82,16 +100,10 @@ class Program:
 
     def command(self, *words: str, code: int = 0) -> list[dict[str, Any]]:
         """Run a command to its end; return the JSON lines that it prints."""
-        done = subprocess.run(
-            [*self.words, "--log-level", "ERROR", *words],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        command = [*self.words, "--log-level", "ERROR", *words]
+        done = forking.run(command, self.folder, environment=environment(**self.environment))
+        assert done.code == code, f"{done.code}: {done.output}"
+        return [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
 
     @property
     def store(self) -> Store:
@@ -103,7 +115,7 @@ class Program:
     def rows(self, **filters: Any) -> list[Row]:
         """Return the attempts that are recorded, oldest first."""
         with self.store.reading() as transaction:
-            return deliveries.find(transaction, limit=100_000, **filters)[::-1]
+            return attempts.find(transaction, limit=100_000, **filters)[::-1]
 
     def wait_rows(self, count: int, timeout: float = 30, **filters: Any) -> list[Row]:
         """Return the recorded attempts with an outcome once there are *count*."""
@@ -133,29 +145,25 @@ class Consumer(consuming.Consumer):
 
     waits: Mapping[str, float] = {}
 
-    def start(self, moment: str = "") -> Self:
-        """Start it; at *moment* it will kill itself."""
-        self._connected = self.words().count(consuming._CONNECTED)
-        words = [sys.executable, "-m", "tests.operating", json.dumps(dict(self.waits))]
-        words += [self._url, self.store_url, str(self._file), moment]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        return self
+    def _program(self) -> list[str]:
+        return [sys.executable, "-m", "tests.operating", json.dumps(dict(self.waits))]
 
 
-WAITS: Mapping[str, Callable[[timedelta], None]] = {
-    "entrusted after": lambda wait: setattr(engine, "_LONG", wait),
-    "entrusted for": lambda wait: setattr(engine, "_MEANWHILE", wait),
-    "breaker": lambda wait: setattr(breakers, "FIRST", wait),
-    "answer": lambda wait: setattr(gates, "_ANSWER", wait),
-    "at most": lambda wait: setattr(gates, "_LOOK", wait),
+WAITS: Mapping[str, tuple[ModuleType, str]] = {
+    "entrusted after": (arrivals, "_LONG"),
+    "entrusted for": (arrivals, "_MEANWHILE"),
+    "breaker": (circuit_breaker, "FIRST"),
+    "answer": (approval, "_ANSWER"),
+    "at most": (at_most, "_LOOK"),
 }
 
 
 def main() -> None:
     """Be the consumer."""
     for name, seconds in json.loads(sys.argv.pop(1)).items():
-        WAITS[name](timedelta(seconds=seconds))
+        module, constant = WAITS[name]
+        assert isinstance(getattr(module, constant), timedelta)
+        setattr(module, constant, timedelta(seconds=seconds))
     consuming.main()
 
 

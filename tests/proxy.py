@@ -116,7 +116,7 @@ class Proxy:
                 return
             self._closing = True
             self._wake()
-        self._thread.join(10)
+        self._thread.join(120)
         self._drop(reset=False)
         self._poller.close()
         for one in (self._listener, self._wake_up, self._woken):
@@ -165,7 +165,7 @@ class Proxy:
         if self._mode is Mode.BLACK_HOLE:
             return
         try:
-            far = socket.create_connection(self._target, timeout=5)
+            far = socket.create_connection(self._target, timeout=30)
         except OSError:
             self._ends.discard(client)
             _close(near, reset=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from router.catalogue import load
-from router.sections import QubeSettings
-from router.sources.qube.registrar import QubeRegistrar
+from router.cluster.callbacks.qube.registrar import QubeRegistrar
+from router.model.catalogue import load
+from router.settings.models import QubeSettings
 from tests.machine import make_spool
 
 SUPERVISOR = Path(__file__).with_name("qube_supervisor.py")
@@ -58,7 +58,7 @@ class Farm:
         supervisor = self.callbacks.parent / SUPERVISOR.name
         supervisor.write_bytes(SUPERVISOR.read_bytes())
         command = [*before, python, str(supervisor), str(self.callbacks), *firings]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         lines = ended.stdout.splitlines()
         assert (ended.returncode, lines[-1:]) == (0, ["alive"]), ended.stdout[-500:] + ended.stderr[-2000:]
         return [json.loads(each) | {"stderr": ended.stderr} for each in lines[:-1]]

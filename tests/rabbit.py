@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -17,10 +18,12 @@ from uuid import uuid4
 import pika
 import pika.adapters.blocking_connection
 
-from router.broker.private import PrivateBroker, PrivateContainer, PrivateNode, guard
-from router.broker.private.container import IMAGE, docker, engine_answers, image_at_hand
-from router.broker.private.node import installed_server
-from router.broker.private.ports import LOOPBACK
+from router.errors import Unreachable
+from router.local_broker import guard
+from router.local_broker.ports import LOOPBACK
+from router.local_broker.private_broker import PrivateBroker
+from router.local_broker.rabbitmq_container import IMAGE, PrivateContainer, docker, engine_answers, image_at_hand
+from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 
 Kind = Literal["container", "node", "given"]
 _HTTP_LIMIT: Final = 20.0
@@ -33,6 +36,8 @@ class SharedBroker:
     kind: Kind
     url: str
     http_url: str
+    image: str = IMAGE
+    """What containers are made of."""
 
     def vhost_url(self, vhost: str) -> str:
         """Return the address of *vhost* in it."""
@@ -68,8 +73,12 @@ class RabbitAdmin:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with self._opener.open(request, timeout=_HTTP_LIMIT) as answer:
-            content = answer.read()
+        try:
+            with self._opener.open(request, timeout=_HTTP_LIMIT) as answer:
+                content = answer.read()
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds a socket
+            raise
         return json.loads(content) if content else None
 
     def add_vhost(self, vhost: str) -> None:
@@ -114,6 +123,10 @@ class Tap:
     def count(self, queue: str) -> int:
         """Return how many messages of *queue* wait for a consumer."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def consumers(self, queue: str) -> int:
+        """Return how many consumers *queue* has."""
+        return int(self.channel.queue_declare(queue, passive=True).method.consumer_count)
 
     def exists(self, queue: str) -> bool:
         """Say whether *queue* is there."""
@@ -171,29 +184,67 @@ class Taken:
 
 
 def wanted_kind() -> Kind | None:
-    """Return the kind of broker that this machine can give to tests, or None; CLUSTERBUS_TEST_BROKER forces one."""
+    """Return the kind of broker that this machine can give to tests, or None; CLUSTERBUS_TEST_BROKER forces one.
+
+    It is container, node, the address of a broker, or a release such as 4.3: of that one are all brokers of the run.
+    """
     forced = os.environ.get("CLUSTERBUS_TEST_BROKER", "")
     if "://" in forced:
         return "given"
     if forced in ("container", "node"):
         return forced  # type: ignore[return-value]  # mypy does not narrow by `in`
-    if forced:
-        raise ValueError(f"CLUSTERBUS_TEST_BROKER={forced!r}: write container, node or an amqp:// address")
-    if engine_answers() and image_at_hand():
+    if forced and not _wanted_release():
+        raise ValueError(f"CLUSTERBUS_TEST_BROKER={forced!r}: write container, node, 4.3 or an amqp:// address")
+    if forced and forced == _installed_release():
+        return "node"
+    if engine_answers() and image_at_hand(wanted_image()):
         return "container"
-    return "node" if installed_server() else None
+    return "node" if installed_server() and not forced else None
 
 
-def new_broker(kind: Kind, **options: Any) -> PrivateBroker:
-    """Return a broker of the test's own of this *kind*, not yet started; beside a given one it is what there is."""
-    if kind == "container" or (kind == "given" and installed_server() is None):
-        return PrivateContainer(**options)
+def wanted_image() -> str:
+    """Return the image that tests make containers of: CLUSTERBUS_TEST_IMAGE, else that of the wanted release."""
+    release = _wanted_release()
+    if image := os.environ.get("CLUSTERBUS_TEST_IMAGE", ""):
+        return image
+    # Where the release has no image of its own name, what is used everywhere else may be of it: it is checked.
+    return own if release and image_at_hand(own := f"rabbitmq:{release}-management") else IMAGE
+
+
+def _wanted_release() -> str:
+    forced = os.environ.get("CLUSTERBUS_TEST_BROKER", "")
+    return forced if re.fullmatch(r"\d+\.\d+", forced) else ""
+
+
+def _installed_release() -> str:
+    server = installed_server()
+    found = re.search(r"rabbitmq_server-(\d+\.\d+)\.", str(server)) if server else None
+    return found[1] if found else ""
+
+
+def new_broker(shared: SharedBroker, **options: Any) -> PrivateBroker:
+    """Return a broker of the test's own of the kind of the *shared* one, not yet started; what there is, if given."""
+    if shared.kind == "container" or (shared.kind == "given" and installed_server() is None):
+        return PrivateContainer(**options, image=shared.image)
     return PrivateNode(**options)
 
 
 @contextmanager
 def shared_broker(kind: Kind) -> Iterator[SharedBroker]:
-    """Run the broker that all tests share, and end it; a killed test run takes it along."""
+    """Run the broker that all tests share, and end it; a killed test run takes it along.
+
+    Raises Unreachable where it is of another release than CLUSTERBUS_TEST_BROKER says.
+    """
+    with _shared_broker(kind) as shared:
+        if release := _wanted_release():
+            version = RabbitAdmin(shared.http_url).call("GET", "overview")["rabbitmq_version"]
+            if not version.startswith(f"{release}."):
+                raise Unreachable(f"no broker of release {release} is here: {shared.image} is {version}")
+        yield shared
+
+
+@contextmanager
+def _shared_broker(kind: Kind) -> Iterator[SharedBroker]:
     if kind == "given":
         url = os.environ["CLUSTERBUS_TEST_BROKER"]
         parts = urllib.parse.urlsplit(url)
@@ -220,7 +271,7 @@ def _test_container() -> Iterator[SharedBroker]:
         # Imported here: it takes half a second, and warns.
         from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415 - see above
 
-    name = f"clusterbus-tests-{uuid4().hex[:8]}"
+    name, image = f"clusterbus-tests-{uuid4().hex[:8]}", wanted_image()
     watch = subprocess.Popen(
         [sys.executable, "-IS", guard.__file__, "container", "", docker(), name],
         stdin=subprocess.PIPE,
@@ -229,14 +280,14 @@ def _test_container() -> Iterator[SharedBroker]:
         start_new_session=True,
     )
     with watch:
-        container = RabbitMqContainer(IMAGE, username="guest", password="guest").with_name(name)
+        container = RabbitMqContainer(image, username="guest", password="guest").with_name(name)
         # A pair is what the Docker SDK takes for "any port of this address"; testcontainers has no word for it.
         container.ports = dict.fromkeys((5672, 15672), (LOOPBACK, None))  # type: ignore[arg-type]
         try:
             container.start()
             port, http = (container.get_exposed_port(inside) for inside in (5672, 15672))
             amqp = f"amqp://guest:guest@{LOOPBACK}:{port}/%2F"
-            yield SharedBroker("container", amqp, f"http://guest:guest@{LOOPBACK}:{http}")
+            yield SharedBroker("container", amqp, f"http://guest:guest@{LOOPBACK}:{http}", image)
         finally:
             container.stop()
             container.get_docker_client().client.close()

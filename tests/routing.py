@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pika.exceptions
 
-from router.broker.topology import EVENTS, INGRESS, REJECTED, Topology, base
-from router.events import Event
-from router.state import Facts, State
+from router.broker.topology import EVENTS, INGRESS, INGRESS_QUEUES, REJECTED, Topology, base
+from router.model.events import Event
+from router.pipeline.state import Facts, State
 from tests.flow import Running
 from tests.nodes import Node, Sent
 from tests.rabbit import RabbitAdmin, Taken, Tap
@@ -30,7 +30,8 @@ def declare(tap: Tap, topology: Topology) -> None:
     for queue in topology.queues:
         tap.channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
     for binding in topology.bindings:
-        tap.channel.queue_bind(binding.queue, binding.exchange, binding.key, dict(binding.arguments))
+        bind = tap.channel.exchange_bind if binding.of_exchange else tap.channel.queue_bind
+        bind(binding.queue, binding.exchange, binding.key, dict(binding.arguments))
 
 
 class Site:
@@ -45,18 +46,22 @@ class Site:
         router_url: str | None = None,
         state: str | None = None,
         environment: dict[str, str] | None = None,
+        watched: Sequence[str] = ("#",),
     ) -> None:
+        """Look, in `events` and its like, at what matches the patterns *watched*."""
+        self._watched = watched
         self._url, self._admin = url, admin
         self._suffix = uuid4().hex[:8]
         self._taps: dict[str, Tap] = {}
         self._events: list[Event] = []
+        self._ids: set[str] = set()
         self.state = state or f"sqlite:///{folder / 'router.db'}"
         facts = {
             "CLUSTERBUS_BROKER": router_url or url,
             "CLUSTERBUS_ROUTER_STATE": self.state,
             "CLUSTERBUS_BROKER_PROGRESS_LIMIT": "3s",
         }
-        words = [sys.executable, "-m", "consumers.cli", "router"]
+        words = [sys.executable, "-m", "consumers.cli.main", "router"]
         self.router = Running("router", words, facts | (environment or {}), folder)
         self.tap = Tap(url)
 
@@ -64,7 +69,8 @@ class Site:
         """Start the router; what it publishes is seen from then on."""
         declare(self.tap, base())
         self.tap.channel.queue_declare(_SEEN, durable=True)
-        self.tap.channel.queue_bind(_SEEN, EVENTS, "#")
+        for pattern in self._watched:
+            self.tap.channel.queue_bind(_SEEN, EVENTS, pattern)
         self.router.start()
         return self
 
@@ -81,13 +87,20 @@ class Site:
 
     def node(self, name: str) -> Node:
         """Return a node of this site, whose name no other test has, with a broker user."""
-        node = Node(f"{name}-{self._suffix}")
-        parts = urllib.parse.urlsplit(self._url)
-        vhost = urllib.parse.unquote(parts.path[1:])
+        node = Node(self.full(name))
+        vhost = urllib.parse.unquote(urllib.parse.urlsplit(self._url).path[1:])
         self._admin.add_user(node.name, "secret", vhost)
-        netloc = f"{node.name}:secret@{parts.hostname}:{parts.port}"
-        self._taps[node.name] = Tap(parts._replace(netloc=netloc).geturl())
+        self._taps[node.name] = Tap(self.url_of(node))
         return node
+
+    def full(self, name: str) -> str:
+        """Return the name that `node` gives to the node *name*."""
+        return f"{name}-{self._suffix}"
+
+    def url_of(self, node: Node) -> str:
+        """Return the broker's address with the user of *node*."""
+        parts = urllib.parse.urlsplit(self._url)
+        return parts._replace(netloc=f"{node.name}:secret@{parts.hostname}:{parts.port}").geturl()
 
     def send(self, *sent: Sent) -> None:
         """Publish each as its user, and return when the broker has confirmed it."""
@@ -108,8 +121,18 @@ class Site:
 
     def events(self, origin: str = "gpfs") -> list[Event]:
         """Return the events of *origin* that were published so far, with repetitions."""
-        self._events += [Event.from_json(each.body) for each in self.tap.drain(_SEEN)]
+        self._drain()
         return [each for each in self._events if each.origin == origin]
+
+    def seen(self) -> set[str]:
+        """Return the ids of all events that were published so far."""
+        self._drain()
+        return self._ids
+
+    def _drain(self) -> None:
+        new = [Event.from_json(each.body) for each in self.tap.drain(_SEEN)]
+        self._events += new
+        self._ids.update(each.id for each in new)
 
     def wait_for_events(self, count: int, origin: str = "gpfs", name: str | None = None) -> list[Event]:
         """Return the events of *origin* once there are *count* different ones."""
@@ -132,7 +155,11 @@ class Site:
         """End the router, and return how many records the broker still holds: what was acknowledged is gone."""
         self.router.stop()
         wait_for(lambda: not self.consumers(), PATIENCE, "the router's connections are gone")
-        return self.tap.count(INGRESS)
+        return self.waiting()
+
+    def waiting(self) -> int:
+        """Return how many records wait for the router."""
+        return sum(map(self.tap.count, INGRESS_QUEUES))
 
     def consumers(self) -> int:
         """Return how many routers are at the ingress queue."""

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from router.broker.topology import INGRESS
 from shim import capture
+from tests.processes import bound
 from tests.rabbit import Taken, Tap
-from tests.waiting import wait_for
+from tests.waiting import SLACK, wait_for
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 20.0
@@ -132,7 +133,7 @@ class RelayProcess:
             brokers += ["--password-file", str(secret)]
         self.spool = spool
         self.process = subprocess.Popen(
-            [*command, *defaults, "--run", str(spool / "no-run"), *brokers, *options],
+            bound([*command, *defaults, "--run", str(spool / "no-run"), *brokers, *options]),
             cwd=ROOT,
             env={"PATH": os.defpath, "CLUSTERBUS_RELAY_CONFIG": ""},
             stdin=subprocess.DEVNULL,
@@ -184,7 +185,7 @@ class RelayProcess:
 
     def wait(self) -> int:
         """Wait until it has ended by itself, and return its exit status."""
-        status = self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE * SLACK)
         self._end()
         return status
 
@@ -202,8 +203,8 @@ class RelayProcess:
         self._end()
 
     def _end(self) -> None:
-        self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        self.process.wait(PATIENCE * SLACK)
+        self._reader.join(PATIENCE * SLACK)
         if self.process.stderr is not None:
             self.process.stderr.close()
 
@@ -215,7 +216,7 @@ class RelayProcess:
     def _gone(self, last_words: str = "") -> bool:
         """Fail if it has ended, unless it said *last_words* before."""
         if self.process.poll() is not None:
-            self._reader.join(PATIENCE)
+            self._reader.join(PATIENCE * SLACK)
             if not last_words or last_words not in self.log:
                 raise AssertionError(f"the relay ended with {self.process.returncode}:\n{self.log}")
         return False

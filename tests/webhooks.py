@@ -56,7 +56,10 @@ class _Request(BaseHTTPRequestHandler):
     server: Webhook
 
     def _receive(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # its sender was killed in the middle
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.received.append(Received(self.command, self.path, headers, body, self.client_address[1]))
         self.server.behave(self)
@@ -133,7 +136,7 @@ def _served(server: Server) -> Iterator[Server]:
         server.released.set()
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(120)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""`Callback`: what the seed's API calls one, with its names and their meaning.
+"""`Callback`, with the names and meanings of the ArcaPix API.
 
-A program is registered with GPFS under the callback's own identifier, and GPFS runs it.  A function becomes a
-subscription `call`, and capture is what GPFS runs.
+A program is registered with GPFS under the identifier of the callback, and GPFS runs it.  A function becomes a
+subscription with the verb `call`, and GPFS runs capture.
 """
 
 from __future__ import annotations
@@ -12,59 +12,60 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from router.sources.gpfs.plans import is_ours
+from router.cluster.callbacks.gpfs.plan import is_ours
 
-from . import finding
-from .drafts import CONTINUE, Draft
+from . import lookup
+from .draft import CONTINUE, Draft
 from .errors import AlreadyThere, Invalid, NotThere
-from .here import resolved
-from .kept import Kept
+from .function_callbacks import Subscribing
+from .functions.kept_function import Kept
 from .keywords import CHANGEABLE, MEMBERS, given
-from .registering import Registering
+from .program_callbacks import Registering
 from .site import Site, site
-from .subscribing import Subscribing
+from .this_node import resolved
 
 
 class Callback:
-    """A program or a function that is run when an event occurs.
+    """A program or a function that runs when an event occurs.
 
-    `Callback("test1", "/tmp/myscript.sh", "startup")` is a new one, to be installed by `create`; `Callback("test1")`
-    is the one that is there.  Raises UnknownKeyword, NotThere, and what the commands raise.
+    `Callback("test1", "/tmp/myscript.sh", "startup")` is a new callback, which `create` installs; `Callback("test1")`
+    is the installed one.  Raises UnknownKeyword, NotThere, and the errors of commands.
     """
 
     def __init__(
         self,
-        callbackId: str | None = None,  # noqa: N803 - the seed's API
+        callbackId: str | None = None,  # noqa: N803 - the ArcaPix API
         command: Any = None,  # noqa: ANN401 - a path or a function
         event: str | Iterable[str] | None = None,
-        **keywords: Any,  # noqa: ANN401 - checked as a whole by `validate`
+        **keywords: Any,  # noqa: ANN401 - checked by `validate`
     ) -> None:
-        """Keep what is given; only where nothing but an identifier is given something is read."""
+        """Keep the arguments; with only an identifier, read the installed callback."""
         leading = {"callbackId": callbackId, "command": command, "event": event}
         fields = given({**{name: value for name, value in leading.items() if value is not None}, **keywords})
         if set(fields) == {"identifier"}:
-            self._draft = finding.found(site(), fields["identifier"])
+            self._draft = lookup.found(site(), fields["identifier"])
         else:
-            self._draft = finding.identified(Draft(**fields))
+            self._draft = lookup.identified(Draft(**fields))
 
     @classmethod
     def _of(cls, draft: Draft) -> Callback:
         made = cls.__new__(cls)
-        made._draft = finding.identified(draft)  # noqa: SLF001 - our own, just made
+        made._draft = lookup.identified(draft)  # noqa: SLF001 - an object of this class
         return made
 
     @classmethod
-    def _scoped(cls, event: str, node: str, file_system: str, keywords: Mapping[str, Any]) -> Callback:
+    def _scoped(cls, event: str, keywords: Mapping[str, Any], *, node: str, file_system: str, fileset: str) -> Callback:
         fields = given(keywords)
         for name, value in (("events", event), ("nodes", node)):
             if name in fields and value:
-                raise Invalid(str(fields.get("identifier", "")), [f"{name} is {value} here: leave it out"])
+                raise Invalid(str(fields.get("identifier", "")), [f"{name} is always {value} here: remove it"])
         nodes = (node,) if node else fields.pop("nodes", ())
-        return cls._of(Draft(**{**fields, "events": (event,), "nodes": nodes, "file_system": file_system}))
+        scope = {"events": (event,), "nodes": nodes, "file_system": file_system, "fileset": fileset}
+        return cls._of(Draft(**{**fields, **scope}))
 
     @property
-    def callbackId(self) -> str:  # noqa: N802 - the seed's API
-        """The identifier."""
+    def callbackId(self) -> str:  # noqa: N802 - the ArcaPix API
+        """The identifier of the callback."""
         return str(self._draft.identifier)
 
     id = name = callbackId
@@ -79,63 +80,68 @@ class Callback:
 
     @property
     def script(self) -> str:
-        """The path of what GPFS runs: for a function, capture."""
+        """The path of the program that GPFS runs; for a function, of capture."""
         return str(site().settings.gpfs.command) if self._draft.is_function else str(self.command)
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function; for a program, one that runs it with what it is given, and returns its exit code."""
+        """The function; for a program, a function that runs it with the given words and returns its exit code."""
         return self.command if self._draft.is_function else _runs(str(self.command))
 
     @property
     def events(self) -> list[str]:
-        """The events, as the catalogue spells them."""
+        """The names of the events, spelled as in the catalogue."""
         known = site().catalogue
         return [found.name if (found := known.get(str(each))) else str(each) for each in self._draft.events]
 
     @property
     def nodes(self) -> list[str]:
-        """The nodes that it was installed on; none is all."""
+        """The nodes of the callback; an empty list means all nodes."""
         return list(self._draft.nodes)
 
     @property
     def parms(self) -> list[str]:
-        """The parameters that were given; what a function asks for by its own names is not among them."""
+        """The parameters that were set, without those that a function reads by the names of its parameters."""
         return list(self._draft.parms)
 
     @property
     def priority(self) -> float:
-        """Smaller runs first; -1 where it is not set."""
+        """The priority; smaller numbers run first; -1 if it is not set."""
         return -1.0 if self._draft.priority is None else float(self._draft.priority)
 
     @property
     def sync(self) -> bool:
-        """Whether GPFS waits for it."""
+        """Whether GPFS waits for the program."""
         return bool(self._draft.sync)
 
     @property
     def timeout(self) -> int | None:
-        """How many seconds GPFS waits at the most; None where it is not set."""
+        """How many seconds GPFS waits; None if it is not set."""
         return self._draft.seconds
 
     @property
-    def onError(self) -> str:  # noqa: N802 - the seed's API
-        """What GPFS does where it fails: continue, quorumLoss or shutdown."""
+    def onError(self) -> str:  # noqa: N802 - the ArcaPix API
+        """What GPFS does if the program fails: continue, quorumLoss or shutdown."""
         return self._draft.onerror or CONTINUE
 
     @property
     def filesystem(self) -> str | None:
-        """The file system whose events it is called for; None is any."""
+        """The file system whose events call the function; None means any."""
         return self._draft.file_system or None
 
+    @property
+    def fileset(self) -> str | None:
+        """The fileset whose events call the function; None means any."""
+        return self._draft.fileset or None
+
     def validate(self) -> None:
-        """Raise Invalid with everything that is wrong, as far as it can be told without running a command."""
+        """Raise Invalid with all mistakes that can be found without running a command."""
         _check(site(), self._draft)
 
     def create(self) -> None:
-        """Install it; nothing is done where it is there as it is.
+        """Install the callback; do nothing if the same callback is installed.
 
-        Raises Invalid, AlreadyThere where something else has its identifier, NotDone, and what the commands raise.
+        Raises Invalid, AlreadyThere if another callback has the identifier, NotDone, and the errors of commands.
         """
         here, draft = site(), self._draft
         _check(here, draft)
@@ -144,7 +150,7 @@ class Callback:
         other = programs.get(draft.identifier) if draft.is_function else functions.get(draft.identifier)
         if other is not None:
             kind = "program" if draft.is_function else "function"
-            raise AlreadyThere(f"{draft.identifier} is there already, for a {kind}: delete() it, or take another name")
+            raise AlreadyThere(f"{draft.identifier} already exists, for a {kind}: delete() it, or use another name")
         if draft.is_function:
             functions.create(draft)
         else:
@@ -152,35 +158,35 @@ class Callback:
         self._draft = draft
 
     def delete(self) -> None:
-        """Take it away, and what an interrupted change left of it.  Raises NotThere, and what the commands raise."""
+        """Delete the callback and the remains of an interrupted change.  Raises NotThere, and errors of commands."""
         here = site()
         if is_ours(self.id):
-            raise Invalid(self.id, ["is of `clusterbus callbacks`, and all consumers live on it: that takes it away"])
+            raise Invalid(self.id, ["belongs to `clusterbus callbacks`, which removes it; all consumers depend on it"])
         functions, programs = Subscribing(here), Registering(here.commands, here.catalogue)
         is_left = functions.has_left(self.id)
         if is_left:
             functions.delete(self.id)
-        # A create of a function that was killed leaves its module, and then a program may have the identifier.
+        # An interrupted create of a function leaves its module; then a program may have the same identifier.
         if not is_left or programs.get(self.id) is not None:
             try:
                 programs.delete(self.id)
             except NotThere:
-                # A create that was killed may have left that capture is asked for.
+                # An interrupted create may have left a request for capture.
                 here.asker.let_go(self.id)
                 raise
 
     def add(self, **keywords: Any) -> None:  # noqa: ANN401 - events and nodes
-        """Add *events* or *nodes*; raises as `change`."""
+        """Add *events* or *nodes*; raises the errors of `change`."""
         wanted = given(keywords, MEMBERS)
         fields = _takes(wanted)
         for name in ("events", "nodes"):
-            # On all nodes already, where there is no list.
+            # Without a list it is already on all nodes.
             if name in wanted and (name == "events" or self._draft.nodes):
                 fields[name] = tuple(dict.fromkeys((*getattr(self._draft, name), *self._same(name, wanted[name]))))
         self._change(fields)
 
     def remove(self, **keywords: Any) -> None:  # noqa: ANN401 - events and nodes
-        """Remove *events* or *nodes*; raises Invalid where none would be left, and as `change`."""
+        """Remove *events* or *nodes*; raises Invalid if none would be left, and the errors of `change`."""
         wanted = given(keywords, MEMBERS)
         fields, mistakes = _takes(wanted), []
         for name in ("events", "nodes"):
@@ -189,9 +195,9 @@ class Callback:
             if missing and (name == "events" or before):
                 mistakes.append(f"{name}: it has no {', '.join(map(repr, missing))}, but {', '.join(before)}")
             elif gone and not before:
-                mistakes.append(f"{name}: it is on all of them: say by change(nodes=[...]) which are to stay")
+                mistakes.append(f"{name}: it is on all nodes: use change(nodes=[...]) to name those that stay")
             elif gone and set(gone) >= set(before):
-                none = "delete() takes it away" if name == "events" else "no list at all would mean all nodes"
+                none = "use delete() to remove it" if name == "events" else "an empty list would mean all nodes"
                 mistakes.append(f"{name}: nothing would be left: {none}")
             elif gone:
                 fields[name] = tuple(each for each in before if each not in gone)
@@ -202,8 +208,8 @@ class Callback:
     def change(self, **keywords: Any) -> None:  # noqa: ANN401 - checked as a whole
         """Change nodes, events, parms, sync, timeout, onerror or priority.
 
-        GPFS has no command for that: for a moment the old and the new one are both there, so an event may run it
-        twice, and none falls between.  Raises Invalid, NotThere, NotDone, and what the commands raise.
+        GPFS has no command to change a callback: for a moment the old and the new version both exist, so an event may
+        run the program twice, but no event is missed.  Raises Invalid, NotThere, NotDone, and the errors of commands.
         """
         self._change(given(keywords, CHANGEABLE))
 
@@ -220,20 +226,20 @@ class Callback:
         self._draft = draft
 
     def _same(self, name: str, words: Iterable[Any]) -> tuple[Any, ...]:
-        """Return *words* spelled as the callback has them."""
+        """Return *words* spelled as in the callback."""
         if name == "events":
             known = site().catalogue
             return tuple(found.name if (found := known.get(str(each))) else each for each in words)
         nodes = resolved(site(), Draft(nodes=tuple(words))).nodes
         if set(nodes) <= set(self._draft.nodes):
             return nodes
-        # GPFS may list a node by another of its names.
+        # GPFS may list a node under another of its names.
         called = {name: each.names for each in site().members() for name in each.names}
         there = {name: own for own in self._draft.nodes for name in called.get(own.lower(), ())}
         return tuple(there.get(str(each).lower(), each) for each in nodes)
 
     def __repr__(self) -> str:
-        """Return what it is, for people."""
+        """Return a description of the callback."""
         return f"Callback({self.id!r}, {self._draft.command!r}, {self.events!r})"
 
     def __str__(self) -> str:
@@ -242,8 +248,8 @@ class Callback:
 
 
 def all_of(here: Site) -> list[Callback]:
-    """Return all callbacks that are there: programs, then functions.  Raises GpfsError and NotDone."""
-    return [Callback._of(each) for each in finding.every(here)]  # noqa: SLF001 - our own
+    """Return all installed callbacks: programs, then functions.  Raises GpfsError and NotDone."""
+    return [Callback._of(each) for each in lookup.every(here)]  # noqa: SLF001 - of this module
 
 
 def _takes(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,8 +261,8 @@ def _check(here: Site, draft: Draft) -> None:
     if draft.is_function:
         mistakes += Subscribing(here).mistakes(draft)
     elif draft.file_system:
-        told = "GPFS can't run a program for one file system only"
-        mistakes.append(f"{told}: give a Python function, or look at %fsName in the program")
+        reason = "GPFS cannot run a program for only one file system"
+        mistakes.append(f"{reason}: use a Python function, or test %fsName in the program")
     if mistakes:
         raise Invalid(str(draft.identifier), mistakes)
 

@@ -1,9 +1,12 @@
-"""The keywords of a callback, in all the spellings that the seed's API has them.  Pure."""
+"""The keywords of a callback, in all spellings of the ArcaPix API.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from router.cluster.fleet.errors import InvalidNodeSet
+from router.cluster.gpfs.node_lists import node_list
 
 from .errors import Invalid, UnknownKeyword
 
@@ -28,9 +31,9 @@ _LISTS = ("events", "nodes", "parms", "accept")
 
 
 def given(keywords: Mapping[str, Any], fields: Iterable[str] = SPELLINGS) -> dict[str, Any]:
-    """Return *keywords* by the field that each means, a list where it may be one; only *fields* may be meant.
+    """Return *keywords* by field, with a tuple for each field that may have several values; only *fields* are allowed.
 
-    Raises UnknownKeyword, and Invalid where one is given in two spellings.
+    Raises UnknownKeyword, and Invalid if a keyword is given in two spellings.
 
     >>> given({"parm": "%eventNode", "onError": "continue"})
     {'parms': ('%eventNode',), 'onerror': 'continue'}
@@ -43,24 +46,37 @@ def given(keywords: Mapping[str, Any], fields: Iterable[str] = SPELLINGS) -> dic
         if field not in allowed:
             raise UnknownKeyword(name, [SPELLINGS[each][0] for each in allowed])
         if field in found:
-            raise Invalid(str(found.get("identifier", "")), [f"{spelled[field]} and {name} are the same: give one"])
+            raise Invalid(str(found.get("identifier", "")), [f"{spelled[field]} and {name} are the same: remove one"])
         spelled[field] = name
         found[field] = _several(field, value)
     return found
 
 
-def _several(field: str, value: Any) -> Any:  # noqa: ANN401 - the caller's; what is no text is told as a mistake later
+def _several(field: str, value: Any) -> Any:  # noqa: ANN401 - any value; checked later
     if field not in _LISTS:
         return value
     words = listed(value)
     if field == "parms":
         return words
-    # As mmaddcallback takes them: "mount,unmount".
+    if field == "nodes":
+        return _nodes(words)
+    # As in mmaddcallback: "mount,unmount".
     return tuple(part for each in words for part in (each.split(",") if isinstance(each, str) else (each,)) if part)
 
 
-def listed(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the caller's; what is no text is told as a mistake later
-    """Return one, several or None as a tuple; a node of ours by its name."""
+def _nodes(words: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the nodes that *words* name, with node sets expanded; what is none stays, for the checks to refuse."""
+    found: list[Any] = []
+    for each in words:
+        try:
+            found += node_list([each]) if isinstance(each, str) else [each]
+        except InvalidNodeSet:
+            found.append(each)
+    return tuple(dict.fromkeys(found)) if all(isinstance(each, str) for each in found) else tuple(found)
+
+
+def listed(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any value; checked later
+    """Return one, several or no values as a tuple; a `Node` becomes its name."""
     if value is None:
         return ()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
@@ -68,6 +84,6 @@ def listed(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the caller's; what 
     return tuple(_named(each) for each in value)
 
 
-def _named(value: Any) -> Any:  # noqa: ANN401 - idem
+def _named(value: Any) -> Any:  # noqa: ANN401 - as above
     name = getattr(value, "node_name", None)
     return name if isinstance(name, str) else value

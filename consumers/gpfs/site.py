@@ -1,7 +1,7 @@
-"""What Python callbacks work on: the mm commands, the settings, who registers capture.  One for the program.
+"""The site that Python callbacks work on: mm commands, settings, and the registrar of capture.  One per program.
 
-The one deliberate piece of module state: the seed's API has no argument to pass it by.  It is made when it is first
-needed, from the settings of this machine; `use` puts another in its place.
+This is deliberate module state, since the ArcaPix API has no argument for it.  It is created on first use from the
+settings of this machine; `use` replaces it.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Protocol
 
-from router import settings as of_this_machine
-from router.catalogue import Catalogue, Catalogues
-from router.nodes import lacking
-from router.sections import Settings
-from router.sources.gpfs.commands import Commands, of_settings
-from router.sources.gpfs.membership import Member, members
-from router.sources.gpfs.registrar import Applied, Registrar
+from router.cluster.callbacks.gpfs.registrar import Applied, Registrar
+from router.cluster.gpfs.cluster_nodes import Member, members
+from router.cluster.gpfs.commands import Commands, of_settings
+from router.cluster.nodes.survey import lacking
+from router.model.catalogue import Catalogue, Catalogues
+from router.settings import loading as of_this_machine
+from router.settings.models import Settings
+from router.settings.site_catalogue import catalogues
 
-from .folder import Folder
-from .importables import Importables
-from .rules import Rules
+from .callback_rules import Rules
+from .functions.importable import Importables
+from .functions.storage import Folder
 
 
 class Asker(Protocol):
-    """Who has capture registered for events, once on a node whoever asks."""
+    """Registers capture for events, once for all callbacks that need them."""
 
     def ask_for(self, identifier: str, events: Iterable[str]) -> Applied:
-        """Have *events* captured too, for the callback *identifier*, until it lets go."""
+        """Register capture for *events*, which the callback *identifier* needs, until `let_go`."""
 
     def let_go(self, identifier: str, events: Iterable[str] = ()) -> Applied:
-        """Register no more for the callback *identifier*, which had *events* captured, than others want."""
+        """Remove the registrations that only the callback *identifier* needed; *events* are those it had."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """What callbacks work on."""
+    """The commands, settings and catalogue that callbacks work on."""
 
     commands: Commands
     settings: Settings
@@ -47,22 +48,22 @@ class Site:
 
     @property
     def catalogue(self) -> Catalogue:
-        """What GPFS can say."""
+        """The catalogue of GPFS events."""
         return self.catalogues["gpfs"]
 
     @cached_property
     def rules(self) -> Rules:
-        """What a callback is checked by."""
+        """The rules for callbacks."""
         return Rules(self.catalogue)
 
     @property
     def folder(self) -> Folder:
-        """Where functions are kept, and the subscriptions that call them."""
+        """The folder of functions and of the subscriptions that call them."""
         return Folder(self.settings.consumers.callbacks)
 
     @property
     def importables(self) -> Importables:
-        """What a consumer can import."""
+        """The modules that a consumer can import."""
         return Importables(self.settings.consumers.handlers)
 
     def members(self) -> tuple[Member, ...]:
@@ -74,7 +75,7 @@ _sites: list[Site] = []
 
 
 def site() -> Site:
-    """Return what callbacks work on; raises SettingsError where the settings of this machine can't be used."""
+    """Return the site; raises SettingsError if the settings of this machine are invalid."""
     if not _sites:
         use()
     return _sites[0]
@@ -87,19 +88,19 @@ def use(
     asker: Asker | None = None,
     host: str | None = None,
 ) -> None:
-    """Work on these from now on; what is not given is this machine's own.
+    """Use this site from now on; missing arguments default to those of this machine.
 
-    *asker* is who registers capture, by default on nodes that have the shim only; *host* what this machine is called.
+    *asker* registers capture, by default only on nodes that have the shim; *host* is the name of this machine.
     """
     wanted = settings or of_this_machine.load().settings
-    catalogues = Catalogues.shipped()
+    known = catalogues(wanted)
     run = commands or of_settings(wanted.gpfs)
-    registrar = asker or Registrar(run, wanted.gpfs, catalogues["gpfs"], partial(lacking, wanted.nodes))
-    _sites[:] = [Site(run, wanted, registrar, catalogues, host or socket.gethostname())]
+    registrar = asker or Registrar(run, wanted.gpfs, known["gpfs"], partial(lacking, wanted.nodes))
+    _sites[:] = [Site(run, wanted, registrar, known, host or socket.gethostname())]
 
 
-def set_dry_run(on: bool = True) -> None:  # noqa: FBT001, FBT002 - the seed's API
-    """Run only commands that look, from now on; those that would change something are recorded, from none."""
+def set_dry_run(on: bool = True) -> None:  # noqa: FBT001, FBT002 - the ArcaPix API
+    """Start or end a dry run: only reading commands run; others are recorded in an empty list."""
     commands = site().commands
     if on and not commands.dry_run:
         commands.recorded.clear()
@@ -107,5 +108,5 @@ def set_dry_run(on: bool = True) -> None:  # noqa: FBT001, FBT002 - the seed's A
 
 
 def get_cmd_cache() -> list[str]:
-    """Return the commands that would have changed, or did change, something: as text, in their order."""
+    """Return the recorded commands that changed something, or would have, as texts in order."""
     return list(site().commands.recorded)

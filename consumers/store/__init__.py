@@ -1,9 +1,5 @@
-"""What consumers remember: deliveries and their outcomes, the audit of events, letters, and bindings.
+"""The consumers' database: attempts and outcomes, the audit of events, dead letters, rates, breakers, bindings.
 
-SQLite where the consumers are on one machine, PostgreSQL where they are on several: one URL says which.  What is in
-the tables is told by `schema`; the modules beside it each read and write one of them, in a transaction of the caller's.
+Use SQLite if all consumers run on one machine, PostgreSQL if they run on several; the URL selects the database.
+`schema` defines the tables.  The other modules each read and write some of them, in a transaction of the caller.
 """
-
-from .database import Store
-
-__all__ = ["Store"]

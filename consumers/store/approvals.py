@@ -1,4 +1,4 @@
-"""The table of approvals: deliveries that wait for somebody's word, and the word."""
+"""The table of approvals: deliveries that wait for approval, and the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = Literal["pending", "approved", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One question: may this delivery do what *plan* (JSON) says, and who has answered it how."""
+    """One request: may this delivery do what *plan* (JSON) says?  With the answer, and who gave it."""
 
     id: str
     event_id: str
@@ -34,7 +34,7 @@ class Approval:
 
 
 def identity(key: Key) -> str:
-    """Return the id of the approval for a delivery: always the same.
+    """Return the id of the approval for a delivery; a delivery always has the same id.
 
     >>> identity(Key("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", "restart-disk", ""))
     '7769192854ff'
@@ -42,30 +42,24 @@ def identity(key: Key) -> str:
     return hashlib.sha256("\0".join(key).encode()).hexdigest()[:12]
 
 
-def get(transaction: Connection, approval_id: str) -> Approval | None:
-    """Return the approval of this id, or None."""
-    row = transaction.execute(select(table).where(table.c.id == approval_id)).mappings().one_or_none()
-    return None if row is None else Approval(**row)
-
-
 def get_all(transaction: Connection, ids: Iterable[str]) -> dict[str, Approval]:
-    """Return those of these approvals that there are, by id."""
+    """Return the existing approvals of these ids, by id."""
     query = select(table).where(table.c.id.in_([*ids]))
     return {row["id"]: Approval(**row) for row in transaction.execute(query).mappings()}
 
 
 def ask(transaction: Connection, approval: Approval) -> None:
-    """Write the question."""
+    """Write the request."""
     transaction.execute(insert(table), asdict(approval))
 
 
 def answer(transaction: Connection, approval_id: str, state: State, by: str, at: datetime) -> bool:
-    """Write the answer; False where there is no such question, it is answered already, or its time is up."""
+    """Write the answer; return False if the request does not exist, is already answered, or has expired."""
     here = (table.c.id == approval_id) & (table.c.state == "pending") & (table.c.until > at)
     return transaction.execute(update(table).where(here).values(state=state, by=by, answered=at)).rowcount == 1
 
 
 def pending(transaction: Connection, at: datetime) -> list[Approval]:
-    """Return the questions that can be answered at this moment, oldest first."""
+    """Return the requests that can be answered at this moment, oldest first."""
     query = select(table).where(table.c.state == "pending", table.c.until > at).order_by(table.c.asked)
     return [Approval(**row) for row in transaction.execute(query).mappings()]

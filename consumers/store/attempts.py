@@ -1,132 +1,299 @@
-"""Attempts as they are shown: found by filters, and counted."""
+"""The table of deliveries: which attempts have begun, and how they ended.
+
+An outcome is `done`, `retry`, `dead` or `wait`, or the word for a skipped delivery, such as `silenced`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
+from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, distinct, func, or_, select
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy import bindparam, case, exists, literal_column, or_, select, update
+from sqlalchemy.engine import Connection
 
-from router.broker.topology import RUNGS
+from router.database.column_types import inserting
 
-from ..fingerprints import fingerprint
-from ..retries import rung
+from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
+from ..processes import cleanup
+from .queries import Row, again, find
 from .schema import deliveries as table
 
-OPEN = "open"
-"""What is shown for an attempt that has no outcome yet."""
+__all__ = ["Row", "find"]
 
-_PAGE = 1000
-"""Rows that are looked at in one go, where they are not chosen by the database."""
+DONE, _RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
+
+_GONE = timedelta(days=1)
+"""The time after which an overdue delivery, or an open one whose consumer is dead, no longer blocks its lane."""
+
+_LONGEST = 2**31 - 1
+"""The longest recorded delay, in seconds: PostgreSQL refuses larger integers."""
+
+_SOONEST, _LATEST = timedelta(seconds=1), timedelta(minutes=1)
+"""The shortest and the longest wait for a delivery whose end is not known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One attempt as it is shown: *outcome* is None while it is open."""
+class Begun:
+    """An attempt that has begun: *owner* is the consumer that began it, *outcome* is None while it is open.
+
+    *result* is the result so far; an open attempt has one if its handler asked to be called again.
+    """
+
+    owner: str
+    outcome: Outcome | None
+    result: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt; its outcome is None if a consumer is about to begin it.
+
+    *lane* and *place* are the keys by which an order is kept, and by which those that run are counted.
+    """
+
+    delivery: Delivery
+    owner: str
+    digest: str
+    started: datetime
+    ended: datetime | None = None
+    outcome: Outcome | None = None
+    lane: str | None = None
+    place: str | None = None
+
+
+Known = dict[Key, dict[int, Begun]]
+
+
+def look_up(transaction: Connection, keys: Iterable[Key]) -> Known:
+    """Return the begun attempts of the deliveries *keys*, by delivery and attempt, with one query."""
+    wanted = set(keys)
+    rows = transaction.execute(
+        _LOOK_UP, {"ids": [*{key.event_id for key in wanted}], "names": [*{key.subscription for key in wanted}]}
+    )
+    known: Known = defaultdict(dict)
+    for event_id, subscription, replay, attempt, owner, outcome, delay, reason, result in rows:
+        facts = json.loads(result) if result else {}
+        key = Key(event_id, subscription, replay)
+        known[key][attempt] = Begun(owner, _outcome(outcome, delay, reason, facts), facts)
+    return known
+
+
+_LOOK_UP = select(
+    table.c.event_id,
+    table.c.subscription,
+    table.c.replay,
+    table.c.attempt,
+    table.c.owner,
+    table.c.outcome,
+    table.c.delay,
+    table.c.reason,
+    table.c.result,
+).where(
+    table.c.event_id.in_(bindparam("ids", expanding=True)), table.c.subscription.in_(bindparam("names", expanding=True))
+)
+
+
+def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> None:
+    """Write that *attempts* begin, each with the owner that `look_up` found (empty: none).
+
+    If another consumer was faster, its row stays: look up again to see the owners.
+    """
+    rows = [row_of(attempt) | {"seen": owner} for attempt, owner in attempts]
+    if rows:
+        statement = inserting(transaction.dialect.name, table)
+        taken_over = statement.on_conflict_do_update(
+            index_elements=table.primary_key.columns,
+            set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome", "place")}
+            | _started(statement),
+            where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
+        )
+        transaction.execute(taken_over, rows)
+
+
+def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
+    """Write how *attempts* ended.  An existing outcome stays, except that `done` replaces every other."""
+    rows = [row_of(attempt) for attempt in attempts]
+    if rows:
+        statement = inserting(transaction.dialect.name, table)
+        ended = statement.on_conflict_do_update(
+            index_elements=table.primary_key.columns,
+            set_={name: statement.excluded[name] for name in WRITTEN} | _started(statement),
+            where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
+        )
+        transaction.execute(ended, rows)
+
+
+def _started(statement: Any) -> dict[str, Any]:  # noqa: ANN401 - as `inserting`
+    """Return what an upsert sets `started` to: a delivery that waits in a lane keeps the moment when it first came.
+
+    That is its place in the order.  When the handler has been called, the row gets the moment of the call.
+    """
+    waits = table.c.lane.is_not(None) & or_(
+        table.c.outcome == WAIT, table.c.outcome.is_(None) & (statement.excluded.outcome == WAIT)
+    )
+    return {"started": case((waits, table.c.started), else_=statement.excluded.started)}
+
+
+def give_up(transaction: Connection, key: Key, attempt: int, reason: str, at: datetime) -> None:
+    """Write that the broker, not a consumer, ended an open or waiting attempt as a dead letter."""
+    own = (table.c[name] == value for name, value in (*key._asdict().items(), ("attempt", attempt)))
+    is_open = or_(table.c.outcome.is_(None), table.c.outcome == WAIT)
+    transaction.execute(update(table).where(*own, is_open).values(outcome=DEAD, ended=at, reason=reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A delivery that *owner* is attempting, or whose next attempt is due at the time *again*.
+
+    *started* is when its latest attempt began, or when it came, if its handler was never called (*has_begun*).
+    *place* is None if a release began it that wrote none.
+    """
 
     event_id: str
-    subscription: str
-    replay: str
-    attempt: int
-    event: str
-    topic: str
-    node: str
     started: datetime
-    ended: datetime | None
-    outcome: str | None
-    reason: str | None
-    result: Mapping[str, object]
-    digest: str
-    delay: timedelta | None = None
+    owner: str
+    again: datetime | None
+    replay: str = ""
+    has_begun: bool = True
+    place: str | None = None
 
-    @property
-    def again(self) -> datetime | None:
-        """When it comes again, at the earliest, by what was recorded; None where nothing more is to come of it."""
-        if self.delay is None or self.ended is None or self.outcome not in ("retry", "wait"):
-            return None
-        # A retry waits on a rung of the ladder, and other deliveries hop from rung to rung.
-        return self.ended + (RUNGS[rung(self.delay)] if self.outcome == "retry" else self.delay)
+    def precedes(self, other: Unfinished) -> bool:
+        """Say whether it is before *other* in their lane: its handler was called, or it came to the queue first."""
+        if self.has_begun != other.has_begun:
+            return self.has_begun
+        return (self.started, self.event_id, self.replay) < (other.started, other.event_id, other.replay)
 
+    def is_gone(self, now: datetime) -> bool:
+        """Return whether the delivery will not return: its message is lost, or the broker parked it."""
+        if (self.again or self.started) + _GONE > now:
+            return False
+        return self.again is not None or not cleanup.is_alive(self.owner)
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many attempts of a subscription have an outcome, of how many events, and when the latest began."""
-
-    subscription: str
-    outcome: str
-    attempts: int
-    events: int
-    latest: datetime
+    def wait(self, now: datetime) -> timedelta:
+        """Return how long to wait for it: until it is due, and for an overdue one a time that grows with the delay."""
+        since = self.again or self.started
+        return since - now if since > now else min(max((now - since) / 4, _SOONEST), _LATEST)
 
 
-def find(transaction: Connection, *, failure: str | None = None, limit: int = 100, **filters: Any) -> list[Row]:  # noqa: ANN401 - each as `_conditions` has it
-    """Return the latest *limit* attempts that fit all *filters*, newest first, and are of this *failure*.
-
-    The filters are *event_id*, *subscription*, *node*, *event* (a type or its last word), *outcome* (`open` is none
-    yet), *reason* (a part of it), *since* and *before*; None lets all pass.
-    """
-    query = select(*(table.c[name] for name in Row.__slots__)).where(*_conditions(**filters))
-    query = query.order_by(table.c.started.desc(), table.c.attempt.desc())
-    if failure is None:
-        return [_shown(row) for row in transaction.execute(query.limit(limit)).mappings()]
-    # The fingerprint is in no column: so it can be made better, and then holds for what is there as well.
-    rows = transaction.execute(query.execution_options(yield_per=_PAGE)).mappings()
-    return [_shown(row) for row in islice((row for row in rows if fingerprint(row["reason"] or "") == failure), limit)]
+# This must equal the condition of the index `deliveries_unfinished` in the revisions, literal values included:
+# otherwise SQLite does not use the index.
+_IS_UNFINISHED = table.c.lane.is_not(None) & (
+    table.c.outcome.is_(None) | table.c.outcome.in_([literal_column(f"'{each}'") for each in (_RETRY, WAIT)])
+)
 
 
-def count(transaction: Connection, *, failure: str | None = None, **filters: Any) -> list[Count]:  # noqa: ANN401 - as in `find`
-    """Return how many attempts fit *filters*, those of `find`, by subscription and outcome."""
-    by = [table.c.subscription, table.c.outcome]
-    if failure is not None:
-        # Reasons are grouped as well, and looked at here.
-        by.append(table.c.reason)
-    counted = (func.count(), func.count(distinct(table.c.event_id)), func.max(table.c.started))
-    query = select(*by, *counted).where(*_conditions(**filters)).group_by(*by).order_by(*by)
-    found: dict[tuple[str, str], Count] = {}
-    for subscription, outcome, *reason, attempts, events, latest in transaction.execute(query):
-        if failure is not None and fingerprint(reason[0] or "") != failure:
-            continue
-        key = subscription, outcome or OPEN
-        before = found.get(key)
-        more = Count(*key, attempts, events, latest)
-        found[key] = _sum(before, more) if before else more
-    return [*found.values()]
-
-
-def _sum(one: Count, other: Count) -> Count:
-    # An event that failed in two ways of one fingerprint counts for both.
-    latest = max(one.latest, other.latest)
-    return Count(one.subscription, one.outcome, one.attempts + other.attempts, one.events + other.events, latest)
-
-
-def _conditions(
-    *,
-    event: str | None = None,
-    outcome: str | None = None,
-    reason: str | None = None,
-    before: datetime | None = None,
-    since: datetime | None = None,
-    **same: str | None,
-) -> list[ColumnElement[bool]]:
-    found = [table.c[column] == value for column, value in same.items() if value is not None]
-    if outcome is not None:
-        found.append(table.c.outcome.is_(None) if outcome == OPEN else table.c.outcome == outcome)
-    if event is not None:
-        found.append(or_(table.c.event == event, table.c.event.endswith(f".{event}", autoescape=True)))
-    if reason is not None:
-        found.append(table.c.reason.contains(reason, autoescape=True))
-    if before is not None:
-        found.append(table.c.started < before)
-    if since is not None:
-        found.append(table.c.started >= since)
+def unfinished(transaction: Connection, subscription: str, lanes: Collection[str]) -> dict[str, list[Unfinished]]:
+    """Return the unfinished deliveries of *subscription* in *lanes*, by lane, in their order."""
+    later = table.alias()
+    same = [later.c[name] == table.c[name] for name in ("event_id", "subscription", "replay")]
+    query = (
+        select(table.c.lane, *_UNFINISHED)
+        .where(table.c.subscription == subscription, table.c.lane.in_([*lanes]))
+        .where(_IS_UNFINISHED)
+        .where(~exists().where(*same, later.c.attempt > table.c.attempt))
+        .order_by(table.c.started, table.c.event_id)
+    )
+    found: dict[str, list[Unfinished]] = defaultdict(list)
+    for row in transaction.execute(query):
+        found[row.lane].append(_unfinished(row))
     return found
 
 
-def _shown(row: RowMapping) -> Row:
-    delay = None if row["delay"] is None else timedelta(seconds=row["delay"])
-    return Row(**{**row, "result": json.loads(row["result"]) if row["result"] else {}, "delay": delay})
+def running(transaction: Connection, subscription: str) -> dict[Key, Unfinished]:
+    """Return the deliveries of *subscription* that have begun and not ended, including jobs that are polled."""
+    query = (
+        select(table.c.subscription, *_UNFINISHED)
+        .where(table.c.subscription == subscription)
+        .where(_IS_UNFINISHED)
+        # A delivery that waits at a gate has no result; one whose handler asked to be called again has.
+        .where(table.c.outcome.is_(None) | ((table.c.outcome == WAIT) & table.c.result.is_not(None)))
+    )
+    rows = transaction.execute(query)
+    return {Key(row.event_id, row.subscription, row.replay): _unfinished(row) for row in rows}
+
+
+_UNFINISHED = tuple(
+    table.c[each]
+    for each in ("event_id", "replay", "attempt", "started", "owner", "outcome", "ended", "delay", "result", "place")
+)
+
+
+def _unfinished(row: Any) -> Unfinished:  # noqa: ANN401 - a row of any query
+    after = again(row.outcome, row.ended, timedelta(seconds=row.delay or 0)) if row.ended else None
+    has_begun = row.attempt > 1 or row.outcome != WAIT or bool(row.result)
+    return Unfinished(row.event_id, row.started, row.owner, after, row.replay, has_begun, row.place)
+
+
+WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
+
+
+def row_of(attempt: Attempt) -> dict[str, object]:
+    """Return the row for *attempt*, by column."""
+    delivery = attempt.delivery
+    row = {
+        "event_id": delivery.event.id,
+        "subscription": delivery.subscription,
+        "replay": delivery.replay,
+        "attempt": delivery.attempt,
+        "event": delivery.event.type,
+        "topic": delivery.topic,
+        "node": delivery.event.node,
+        "started": attempt.started,
+        "ended": attempt.ended,
+        "outcome": None,
+        "delay": None,
+        "reason": None,
+        "result": None,
+        "digest": attempt.digest,
+        "owner": attempt.owner,
+        "lane": attempt.lane,
+        "place": attempt.place,
+    }
+    match attempt.outcome:
+        case Done(result, reason):
+            row |= {"outcome": DONE, "reason": reason or None, "result": _json(result)}
+        case Retry(delay, reason, result):
+            row |= {"outcome": _RETRY, "delay": _seconds(delay), "reason": reason, "result": _json(result)}
+        case DeadLetter(reason, result):
+            row |= {"outcome": DEAD, "reason": reason, "result": _json(result)}
+        case Skipped(word, reason, result):
+            row |= {"outcome": word, "reason": reason or None, "result": _json(result)}
+        case Waiting(delay, reason, result):
+            # It has no owner: the next consumer that receives it may begin it.
+            row |= {"outcome": WAIT, "delay": _seconds(delay), "reason": reason, "result": _json(result)}
+            row |= {"owner": ""}
+        case None:
+            pass
+        case _:
+            assert_never(attempt.outcome)
+    return row
+
+
+def _seconds(delay: timedelta) -> int:
+    # A handler may ask for more than the column can store; no wait takes that long.
+    return min(int(delay.total_seconds()), _LONGEST)
+
+
+def _json(result: Mapping[str, object]) -> str | None:
+    if not result:
+        return None
+    try:
+        return json.dumps(result, default=str)
+    except Exception as error:  # noqa: BLE001 - an error here would repeat the delivery forever
+        return json.dumps({"unreadable": f"cannot convert the handler's result to JSON: {type(error).__name__}"})
+
+
+def _outcome(outcome: str | None, delay: int | None, reason: str | None, facts: Mapping[str, object]) -> Outcome | None:
+    if outcome is None:
+        return None
+    if outcome == DONE:
+        return Done(facts, reason or "")
+    if outcome == _RETRY:
+        return Retry(timedelta(seconds=delay or 0), reason or "", facts)
+    if outcome == WAIT:
+        return Waiting(timedelta(seconds=delay or 0), reason or "", facts)
+    return DeadLetter(reason or "", facts) if outcome == DEAD else Skipped(outcome, reason or "", facts)

@@ -1,31 +1,41 @@
-"""The audit of events: each once, in the order that it was written, chained so that a change shows.
+"""The audit of events: each event once, in the order of writing, in a hash chain that reveals changes.
 
-`chain = sha256(the chain before || body)`.  Who can write the table can also write it anew from some row on, or take
-rows off its end: keep the last chain elsewhere (it is in `head`) to notice that as well.
+`chain = sha256(previous chain || body)`.  Whoever can write the table can also rewrite it from some row on, or remove
+rows from its end.  To detect that, store the last chain (see `head`) elsewhere.
+
+Retention removes the oldest rows, a segment at a time.  A row of `audit_cuts` keeps the number and the chain of the
+last removed row, from which the chain goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, insert, or_, select
+from sqlalchemy import Row, Select, bindparam, delete, insert, select
 from sqlalchemy.engine import Connection
+
+from router.database.column_types import plain_text
 
 from ..deliveries import Delivery
 from .database import lock
+from .schema import audit_cuts as cuts
 from .schema import events as table
+from .schema import is_event
 
 START = b""
-"""What stands before the first event."""
+"""The chain before the first event."""
+
+SEGMENT = 200
+"""The number of events that retention removes at once."""
 
 
 class Head(NamedTuple):
-    """The last event's number, and the chain up to it."""
+    """The number of the last event, and the chain up to it."""
 
     sequence: int
     chain: bytes
@@ -45,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """The first row that is not as it was written, and what is wrong with it."""
+    """The first changed row, and what is wrong with it."""
 
     sequence: int
     id: str
@@ -53,9 +63,9 @@ class Break:
 
 
 def append(transaction: Connection, deliveries: Iterable[Delivery]) -> None:
-    """Write the events of *deliveries*; those that are there already stay as they are.
+    """Write the events of *deliveries*; events that already exist do not change.
 
-    One writer at a time, whatever process it is in, so that there is one chain.
+    Only one process writes at a time, so that there is a single chain.
     """
     lock(transaction)
     new = {each.event.id: each for each in deliveries}
@@ -86,27 +96,99 @@ _KNOWN = select(table.c.id).where(table.c.id.in_(bindparam("ids", expanding=True
 _HEAD = select(table.c.sequence, table.c.chain).order_by(table.c.sequence.desc()).limit(1)
 
 
-def head(transaction: Connection) -> Head:
-    """Return where the chain stands."""
-    row = transaction.execute(_HEAD).one_or_none()
+def start(transaction: Connection) -> Head:
+    """Return the number and the chain of the last row that retention removed; zero and START if there is none."""
+    row = transaction.execute(_CUT).one_or_none()
     return Head(row.sequence, row.chain) if row else Head(0, START)
 
 
+def head(transaction: Connection) -> Head:
+    """Return the current end of the chain."""
+    row = transaction.execute(_HEAD).one_or_none()
+    return Head(row.sequence, row.chain) if row else start(transaction)
+
+
+_CUT = select(cuts.c.sequence, cuts.c.chain).order_by(cuts.c.sequence.desc()).limit(1)
+
+
+def cut(transaction: Connection, *, before: datetime, now: datetime, rows: int = SEGMENT) -> Head | None:
+    """Remove the oldest segment of *rows* events if all of them are older than *before*; return its end, or None.
+
+    An event that claims a time after *now* counts as old: a wrong clock must not keep the audit for ever.
+    """
+    lock(transaction)
+    end = start(transaction).sequence + rows
+    last = transaction.execute(select(table.c.sequence, table.c.chain).where(table.c.sequence == end)).one_or_none()
+    if last is None:
+        return None
+    young = table.c.time.between(_second(before), _second(now))
+    if transaction.execute(select(table.c.sequence).where(table.c.sequence <= end, young).limit(1)).first():
+        return None
+    transaction.execute(delete(table).where(table.c.sequence <= end))
+    transaction.execute(delete(cuts))
+    transaction.execute(insert(cuts).values(sequence=last.sequence, chain=last.chain, at=now))
+    return Head(last.sequence, last.chain)
+
+
 def verify(transaction: Connection) -> Break | None:
-    """Read the audit from its beginning; return the first row that is broken, or None when all is as it was written."""
-    chain = START
-    query = select(table).order_by(table.c.sequence).execution_options(yield_per=1000)
-    for sequence, row in enumerate(transaction.execute(query), 1):
-        if row.sequence != sequence:
-            return Break(row.sequence, row.id, f"row {sequence} is missing")
-        chain = hashlib.sha256(chain + row.body).digest()
-        if row.chain != chain:
-            return Break(row.sequence, row.id, "the chain does not fit what stands before it and its body")
-        attributes = json.loads(row.body)
-        for column in ("id", "time"):
-            if attributes.get(column) != row._mapping[column]:  # noqa: SLF001 - SQLAlchemy's own way
-                return Break(row.sequence, row.id, f"its {column} is not the one of its body")
+    """Read the audit from its beginning; return the first changed row, or None if all rows are unchanged."""
+    query = _rows().order_by(table.c.sequence)
+    previous = start(transaction)
+    with transaction.execute(query) as rows:
+        for row in rows:
+            if found := _break(row, previous):
+                return found
+            previous = Head(row.sequence, row.chain)
     return None
+
+
+def verify_newest(transaction: Connection, *, rows: int = 2000, octets: int = 16 * 2**20) -> tuple[Break | None, int]:
+    """Check the newest events, until *rows* events or *octets* of bodies are read, but at least one event.
+
+    Return the first changed row, or None if these rows are unchanged; and the number of the first checked row.
+    """
+    found: Break | None = None
+    newer: Row[Any] | None = None
+    read = 0
+    with transaction.execute(_rows().order_by(table.c.sequence.desc()).limit(rows + 1)) as result:
+        for count, row in enumerate(result):
+            if newer is not None:
+                found = _break(newer, Head(row.sequence, row.chain)) or found
+                if count >= rows or read >= octets:
+                    return found, newer.sequence
+            newer = row
+            read += len(row.body)
+    first = start(transaction)
+    if newer is None:
+        return None, first.sequence + 1
+    return _break(newer, first) or found, newer.sequence
+
+
+def _rows() -> Select[Any]:
+    # Few at a time: an event may have megabytes.
+    return select(table).execution_options(yield_per=20)
+
+
+def _entries() -> Select[Any]:
+    return select(*(table.c[name] for name in Entry.__slots__)).order_by(table.c.sequence.desc())
+
+
+def _break(row: Row[Any], previous: Head) -> Break | None:
+    """Return what is wrong with *row*, which follows *previous*."""
+    if row.sequence != previous.sequence + 1:
+        return Break(row.sequence, row.id, f"row {previous.sequence + 1} is missing")
+    if row.chain != hashlib.sha256(previous.chain + row.body).digest():
+        return Break(row.sequence, row.id, "its chain does not match the previous chain and its body")
+    attributes = json.loads(row.body)
+    for column in ("id", "time"):
+        if plain_text(str(attributes.get(column))) != row._mapping[column]:  # noqa: SLF001 - SQLAlchemy's own way
+            return Break(row.sequence, row.id, f"its {column} differs from the one in its body")
+    return None
+
+
+def _second(moment: datetime) -> str:
+    """Return *moment* as text to compare with event times: RFC 3339 in UTC with any number of digits, to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def find(
@@ -117,13 +199,29 @@ def find(
     since: datetime | None = None,
     limit: int = 100,
 ) -> list[Entry]:
-    """Return the latest *limit* events that fit all filters, newest first; *event* is a type or its last word."""
-    query = select(*(table.c[name] for name in Entry.__slots__)).order_by(table.c.sequence.desc()).limit(limit)
+    """Return the latest *limit* events that match all filters, newest first; *event* is a type or its last word."""
+    query = _entries().limit(limit)
     if event_id is not None:
         query = query.where(table.c.id == event_id)
     if event is not None:
-        query = query.where(or_(table.c.event == event, table.c.event.endswith(f".{event}", autoescape=True)))
+        query = query.where(is_event(table.c.event, event))
     if since is not None:
-        # Event times are RFC 3339 in UTC with as many digits as they have: compared as text, to the second.
-        query = query.where(table.c.time >= f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}")
+        query = query.where(table.c.time >= _second(since))
     return [Entry(*row) for row in transaction.execute(query)]
+
+
+def newest(transaction: Connection, since: datetime, *, rows: int) -> Iterator[Entry]:
+    """Yield the events whose time is not before *since*, of the newest *rows* ones, newest first."""
+    last = head(transaction).sequence
+    query = _entries().where(table.c.sequence > last - rows, table.c.time >= _second(since))
+    # Few at a time: an event may have megabytes.
+    with transaction.execute(query.execution_options(yield_per=20)) as result:
+        for row in result:
+            yield Entry(*row)
+
+
+def has_older(transaction: Connection, since: datetime, *, newest: int) -> bool:
+    """Return whether the event just before the *newest* ones is not before *since*."""
+    last = head(transaction).sequence
+    query = select(table.c.sequence).where(table.c.sequence == last - newest, table.c.time >= _second(since))
+    return transaction.execute(query).first() is not None

@@ -1,33 +1,59 @@
-"""The table of breakers: the targets that failed of late, and how long they are left alone."""
+"""The table of circuit breakers: targets that failed recently, and until when they are paused."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 
-from ..breakers import Breaker
+from router.database.column_types import plain_text
+
+from ..policies.circuit_breaker import Breaker
+from .database import lock
 from .schema import breakers as table
+
+_LONGEST = 300
+"""The longest stored target, in characters: PostgreSQL refuses keys of more than about 2,700 bytes."""
 
 
 def find(transaction: Connection, targets: Collection[str] | None = None) -> dict[str, Breaker]:
-    """Return the breakers of *targets* that have failed of late, or of all, by target."""
-    query = select(table).order_by(table.c.target)
-    if targets is not None:
-        query = query.where(table.c.target.in_([*targets]))
-    return {row["target"]: Breaker(**row) for row in transaction.execute(query).mappings()}
+    """Return the breakers of those *targets*, by default of all, that failed recently, by target."""
+    if targets is None:
+        rows = transaction.execute(select(table)).mappings()
+        return {each.target: each for each in sorted((Breaker(**row) for row in rows), key=lambda each: each.target)}
+    names = {_short(each): each for each in targets}
+    query = select(table).where(table.c.target.in_([*names]))
+    found = (Breaker(**row) for row in transaction.execute(query).mappings())
+    return {name: replace(each, target=name) for each in found for name in [names[each.target]]}
+
+
+def find_to_change(transaction: Connection, targets: Collection[str]) -> dict[str, Breaker]:
+    """Return what `find` returns, and keep other consumers from changing any breaker until the transaction ends."""
+    lock(transaction)
+    return find(transaction, targets)
 
 
 def write(transaction: Connection, breakers: Iterable[Breaker]) -> None:
-    """Write *breakers* in place of what was known of their targets."""
-    rows = [asdict(each) for each in breakers]
+    """Write *breakers*, replacing the rows of their targets."""
+    rows = [asdict(each) | {"target": _short(each.target)} for each in breakers]
     if rows:
         close(transaction, [each["target"] for each in rows])
         transaction.execute(insert(table), rows)
 
 
 def close(transaction: Connection, targets: Collection[str]) -> int:
-    """Forget the failures of *targets*; return how many of them had any."""
-    return transaction.execute(delete(table).where(table.c.target.in_([*targets]))).rowcount
+    """Delete the failures of *targets*; return how many targets had any."""
+    names = [_short(each) for each in targets]
+    return transaction.execute(delete(table).where(table.c.target.in_(names))).rowcount
+
+
+def _short(target: str) -> str:
+    """Return the stored form of *target*: short ones unchanged, long ones shortened with a hash."""
+    plain = plain_text(target)
+    if len(plain) <= _LONGEST:
+        return plain
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    return f"{plain[: _LONGEST - len(digest) - 3]}...{digest}"

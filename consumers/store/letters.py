@@ -1,33 +1,35 @@
-"""The table of letters: what was given up, rejected or unrouted, until somebody replays or drops it, and after."""
+"""The table of letters: failed deliveries, rejected records and unroutable messages, and what was done with them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from ..fingerprints import fingerprint
-from .schema import amendments
+from router.database.column_types import inserting
+
+from ..policies.failure_fingerprints import fingerprint
+from .database import batched, lock
+from .schema import amendments, is_event
 from .schema import letters as table
 
 Kind = Literal["delivery", "record", "unrouted"]
 State = Literal["kept", "replayed", "dropped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One message that found no end, whole.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A letter without its body and headers, which may be large: for lists, counts and selections.
 
-    `exchange` and `topic` are where it was going: for a record, `topic` is the key that it claimed.  `replay` is the
-    nonce of its replay, `by` and `settled_at` who replayed or dropped it, and when.
+    `exchange` and `topic` are its destination; for a record, `topic` is the routing key that it claimed.  `replay` is
+    the nonce of its replay.  `by` and `settled_at` say who replayed or dropped it, and when.
     """
 
     id: str
@@ -39,8 +41,6 @@ class Letter:
     exchange: str
     topic: str
     reason: str
-    body: bytes
-    headers: Mapping[str, object]
     kept_at: datetime
     state: State = "kept"
     replay: str = ""
@@ -48,10 +48,18 @@ class Letter:
     settled_at: datetime | None = None
 
 
-def identity(*facts: object, body: bytes) -> str:
-    """Return the id of a letter: the same for each copy of one message, another for any other.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter(Summary):
+    """One complete message that could not be processed."""
 
-    The body counts, since a forged record may bear the id of a true one.
+    body: bytes
+    headers: Mapping[str, object]
+
+
+def identity(*facts: object, body: bytes) -> str:
+    """Return the id of a letter: equal for copies of one message, different for different messages.
+
+    It depends on the body, because a forged record may have the id of a genuine one.
 
     >>> identity("record", "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", body=b"{}")
     'a7c97925cfaa6d40'
@@ -61,15 +69,15 @@ def identity(*facts: object, body: bytes) -> str:
 
 
 def keep(transaction: Connection, letters: Iterable[Letter]) -> None:
-    """Write *letters*; one that is there stays as it is.
+    """Write *letters*; letters that already exist do not change.
 
-    But one that was settled and comes again is kept again: a record that was replayed before its mend is rejected anew
-    under the same identity, and must not vanish behind its first letter.  (A delivery has its replay in its identity.)
+    Exception: a record or unroutable message that was replayed or dropped, and returns, is kept again.  For example, a
+    record that is replayed before the cause is fixed is rejected again under the same id, and must not get lost.
+    (The id of a delivery's letter includes its replay.)
     """
     rows = [_row(letter) for letter in letters]
     if rows:
-        dialect: Any = sqlite if transaction.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(table)
+        statement = inserting(transaction.dialect.name, table)
         again = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
             set_={name: statement.excluded[name] for name in _KEPT_AGAIN},
@@ -78,11 +86,12 @@ def keep(transaction: Connection, letters: Iterable[Letter]) -> None:
         transaction.execute(again, rows)
 
 
+_BRIEF = [table.c[each.name] for each in fields(Summary)]
 _KEPT_AGAIN = ("reason", "headers", "kept_at", "state", "replay", "by", "settled_at")
 
 
 def _row(letter: Letter) -> dict[str, object]:
-    row = {name: getattr(letter, name) for name in Letter.__slots__}
+    row = {each.name: getattr(letter, each.name) for each in fields(Letter)}
     return row | {"headers": json.dumps(letter.headers, default=str)}
 
 
@@ -97,64 +106,99 @@ def get(transaction: Connection, letter_id: str) -> Letter | None:
 
 
 def get_all(transaction: Connection, letter_ids: Collection[str]) -> dict[str, Letter]:
-    """Return the letters of these ids, as far as they are there, by id."""
-    ids = [*letter_ids]
-    found: dict[str, Letter] = {}
-    for at in range(0, len(ids), _MANY):
-        query = select(table).where(table.c.id.in_(ids[at : at + _MANY]))
-        found |= {row["id"]: _letter(row) for row in transaction.execute(query).mappings()}
+    """Return the existing letters of these ids, by id."""
+    return {row["id"]: _letter(row) for row in _rows(transaction, select(table), table.c.id, letter_ids)}
+
+
+def find(transaction: Connection, *, failure: str | None = None, limit: int = 100, **filters: Any) -> list[Letter]:  # noqa: ANN401 - each as `_conditions` has it
+    """Return the latest *limit* letters that match all *filters* and the fingerprint *failure*, newest first.
+
+    The filters are *state*, *kind*, *subscription*, *event_id*, *event* (a type or its last word), *reason* (a part of
+    it), *before* and *since*; None matches all.  Without *state*, only kept letters match.
+    """
+    return [_letter(row) for row in _matching(transaction, [*table.c], failure, limit, filters)]
+
+
+def summaries(
+    transaction: Connection,
+    *,
+    failure: str | None = None,
+    limit: int = 100,
+    **filters: Any,  # noqa: ANN401 - idem
+) -> list[Summary]:
+    """Return what `find` returns, without reading bodies and headers."""
+    return [Summary(**row) for row in _matching(transaction, _BRIEF, failure, limit, filters)]
+
+
+def briefly(transaction: Connection, letter_ids: Collection[str]) -> dict[str, Summary]:
+    """Return the existing letters of these ids, by id, without reading bodies and headers."""
+    return {row["id"]: Summary(**row) for row in _rows(transaction, select(*_BRIEF), table.c.id, letter_ids)}
+
+
+def bodies(transaction: Connection, letter_ids: Iterable[str]) -> Iterator[bytes]:
+    """Yield the bodies of these letters, one after another."""
+    for letter_id in letter_ids:
+        yield from transaction.scalars(select(table.c.body).where(table.c.id == letter_id))
+
+
+def count_kept(transaction: Connection) -> tuple[int, datetime | None]:
+    """Return how many letters wait for a decision, and since when the oldest does; reads an index only."""
+    query = select(func.count(), func.min(table.c.kept_at)).where(table.c.state == "kept")
+    number, oldest = transaction.execute(query).one()
+    return number, oldest
+
+
+def _rows(
+    transaction: Connection, query: Select[Any], column: ColumnElement[str], ids: Collection[str]
+) -> Iterator[RowMapping]:
+    """Yield the rows of *query* whose *column* is one of *ids*."""
+    for those in batched([*ids], _MANY):
+        yield from transaction.execute(query.where(column.in_(those))).mappings()
+
+
+def _matching(
+    transaction: Connection, columns: Sequence[Any], failure: str | None, limit: int, filters: Mapping[str, Any]
+) -> Iterator[Any]:
+    query = select(*columns).where(*_conditions(**filters)).order_by(table.c.kept_at.desc(), table.c.id)
+    if failure is None:
+        yield from transaction.execute(query.limit(limit).execution_options(yield_per=_PAGE)).mappings()
+        return
+    # The fingerprint is not a column, so that improvements to it also apply to existing rows.
+    with transaction.execute(query.execution_options(yield_per=_PAGE)) as result:
+        yield from islice((row for row in result.mappings() if fingerprint(row["reason"]) == failure), limit)
+
+
+def _conditions(
+    *,
+    state: State | None = "kept",
+    event: str | None = None,
+    reason: str | None = None,
+    before: datetime | None = None,
+    since: datetime | None = None,
+    **same: str | None,
+) -> list[ColumnElement[bool]]:
+    found = [table.c[column] == value for column, value in (("state", state), *same.items()) if value is not None]
+    if event is not None:
+        found.append(is_event(table.c.event, event))
+    if reason is not None:
+        found.append(table.c.reason.icontains(reason, autoescape=True))
+    if before is not None:
+        found.append(table.c.kept_at < before)
+    if since is not None:
+        found.append(table.c.kept_at >= since)
     return found
 
 
-def find(  # noqa: PLR0913 - one argument a filter
-    transaction: Connection,
-    *,
-    state: State | None = "kept",
-    kind: Kind | None = None,
-    subscription: str | None = None,
-    event_id: str | None = None,
-    event: str | None = None,
-    reason: str | None = None,
-    failure: str | None = None,
-    before: datetime | None = None,
-    since: datetime | None = None,
-    limit: int = 100,
-) -> list[Letter]:
-    """Return the latest *limit* letters that fit all filters, newest first.
-
-    *event* is an event type or its last word, *reason* a part of the reason, *failure* its fingerprint; None lets all
-    pass.
-    """
-    query = select(table).order_by(table.c.kept_at.desc(), table.c.id)
-    same = {"state": state, "kind": kind, "subscription": subscription, "event_id": event_id}
-    for column, value in same.items():
-        if value is not None:
-            query = query.where(table.c[column] == value)
-    if event is not None:
-        query = query.where(or_(table.c.event == event, table.c.event.endswith(f".{event}", autoescape=True)))
-    if reason is not None:
-        query = query.where(table.c.reason.contains(reason, autoescape=True))
-    if before is not None:
-        query = query.where(table.c.kept_at < before)
-    if since is not None:
-        query = query.where(table.c.kept_at >= since)
-    if failure is None:
-        return [_letter(row) for row in transaction.execute(query.limit(limit)).mappings()]
-    # The fingerprint is in no column: so it can be made better, and then holds for what is there as well.
-    rows = transaction.execute(query.execution_options(yield_per=_PAGE)).mappings()
-    return [_letter(row) for row in islice((row for row in rows if fingerprint(row["reason"]) == failure), limit)]
-
-
 _MANY = 10_000
-"""Values in a statement: databases bound them."""
+"""The largest number of values in one statement; databases limit it."""
 
-_PAGE = 1000
-"""Rows that are looked at in one go, where they are not chosen by the database."""
+_PAGE = 100
+"""The number of rows fetched at once: a letter may be large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """What somebody changed of a letter's event: *body* is the event as it is to be replayed."""
+    """One edit of a letter's event; *body* is the edited event, which a replay publishes."""
 
     letter: str
     number: int
@@ -167,32 +211,45 @@ class Amendment:
 def amend(
     transaction: Connection, letter_id: str, *, by: str, at: datetime, changes: Sequence[object], body: bytes
 ) -> None:
-    """Write that the event of a letter was changed; the letter itself stays as it was kept."""
+    """Write an edit of a letter's event; the letter itself does not change."""
+    lock(transaction)
     number = len(amended(transaction, [letter_id]).get(letter_id, ())) + 1
     row = {"letter": letter_id, "number": number, "by": by, "at": at, "changes": json.dumps(changes), "body": body}
     transaction.execute(insert(amendments).values(row))
 
 
 def amended(transaction: Connection, letter_ids: Collection[str]) -> dict[str, list[Amendment]]:
-    """Return what was changed of each of these letters, the last change last."""
+    """Return the edits of each of these letters, oldest first."""
     found: dict[str, list[Amendment]] = {}
-    ids = [*letter_ids]
-    for at in range(0, len(ids), _MANY):
-        query = select(amendments).where(amendments.c.letter.in_(ids[at : at + _MANY])).order_by(amendments.c.number)
-        for row in transaction.execute(query).mappings():
-            found.setdefault(row["letter"], []).append(Amendment(**{**row, "changes": json.loads(row["changes"])}))
+    for row in _rows(transaction, select(amendments).order_by(amendments.c.number), amendments.c.letter, letter_ids):
+        found.setdefault(row["letter"], []).append(Amendment(**{**row, "changes": json.loads(row["changes"])}))
     return found
 
 
-def give_nonce(transaction: Connection, letter_id: str, nonce: str) -> str:
-    """Return the nonce of the letter's replay: *nonce*, or the one that an unfinished replay has given it before."""
-    where = (table.c.id == letter_id) & (table.c.replay == "")
-    transaction.execute(update(table).where(where).values(replay=nonce))
-    found: str = transaction.scalars(select(table.c.replay).where(table.c.id == letter_id)).one()
-    return found
+def give_nonces(transaction: Connection, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Store the nonces of the replays of letters, *wanted* by letter id; an earlier, unfinished replay keeps its own.
+
+    Return the stored nonces of the letters that are still kept, by id.
+    """
+    rows = [{"its_id": letter_id, "its_nonce": nonce} for letter_id, nonce in wanted.items()]
+    transaction.execute(_GIVE, rows)
+    query = select(table.c.id, table.c.replay).where(table.c.id.in_([*wanted]), table.c.state == "kept")
+    return {row.id: row.replay for row in transaction.execute(query)}
+
+
+_GIVE = (
+    update(table)
+    .where(table.c.id == bindparam("its_id"), table.c.replay == "", table.c.state == "kept")
+    .values(replay=bindparam("its_nonce"))
+)
 
 
 def settle(transaction: Connection, letter_id: str, state: State, by: str, at: datetime) -> bool:
-    """Write that a kept letter was replayed or dropped; False where it was not kept any more."""
-    where = (table.c.id == letter_id) & (table.c.state == "kept")
-    return transaction.execute(update(table).where(where).values(state=state, by=by, settled_at=at)).rowcount == 1
+    """Write that a kept letter was replayed or dropped; return False if that had already happened."""
+    return settle_all(transaction, [letter_id], state, by, at) == 1
+
+
+def settle_all(transaction: Connection, letter_ids: Collection[str], state: State, by: str, at: datetime) -> int:
+    """Write that these letters, as far as they are kept, were replayed or dropped; return how many were kept."""
+    where = table.c.id.in_([*letter_ids]) & (table.c.state == "kept")
+    return transaction.execute(update(table).where(where).values(state=state, by=by, settled_at=at)).rowcount

@@ -1,4 +1,4 @@
-"""The table of silences: who wants to hear nothing of what, until when, and why.  They are kept when they are over."""
+"""The table of silences: which notifications are muted, by who, until when, and why.  Expired silences stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import silences as table
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One silence: of *subscription*, or of all that tell people where it is empty, for events that match *where*."""
+    """Mutes *subscription*, or all subscriptions that notify if it is empty, for events that match *where*."""
 
     id: str
     subscription: str
@@ -30,7 +30,7 @@ def add(transaction: Connection, silence: Silence) -> None:
 
 
 def find(transaction: Connection, *, at: datetime | None = None) -> list[Silence]:
-    """Return all silences, or those that hold *at* a moment, oldest first."""
+    """Return all silences, or those in effect *at* a moment, oldest first."""
     query = select(table).order_by(table.c.id)
     if at is not None:
         query = query.where(table.c.until > at)
@@ -38,6 +38,6 @@ def find(transaction: Connection, *, at: datetime | None = None) -> list[Silence
 
 
 def expire(transaction: Connection, silence_id: str, at: datetime) -> bool:
-    """End a silence *at* this moment; False where it is not there or over already."""
+    """End a silence *at* this moment; return False if it does not exist or has expired."""
     here = (table.c.id == silence_id) & (table.c.until > at)
     return transaction.execute(update(table).where(here).values(until=at)).rowcount == 1

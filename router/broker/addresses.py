@@ -1,25 +1,31 @@
-"""Where brokers are, and how long to wait before one is tried again.  No socket: texts, values and arithmetic."""
+"""The addresses of brokers, and the pauses between attempts to connect.  No network."""
 
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
-from urllib.parse import parse_qsl, unquote, urlsplit
+from itertools import cycle
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-from ..errors import SettingsError
+from .. import redaction
+from ..errors import SettingsError, hint
+
+if TYPE_CHECKING:
+    import ssl
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _OPTIONS = ("cacertfile", "certfile", "keyfile", "server_name_indication", "auth_mechanism")
-"""What may follow the `?`; RabbitMQ's own names for them."""
+"""The options that may follow the `?`, with RabbitMQ's names."""
+
+_ESCAPE = "write / ? # @ : in a user, password or virtual host as %2F %3F %23 %40 %3A"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One broker, and as whom to speak to it; its text never shows the password."""
+    """One broker, and the user to log in as; `str` and `repr` never show the password."""
 
     host: str
     port: int
@@ -34,17 +40,20 @@ class Address:
     external: bool = False
 
     def __str__(self) -> str:
-        """Return it as a URL without the password."""
+        """Return the URL without password and options."""
         user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
         vhost = "" if self.vhost == "/" else f"/{self.vhost}"
-        return f"{'amqps' if self.tls else 'amqp'}://{user}{self.host}:{self.port}{vhost}"
+        return f"{'amqps' if self.tls else 'amqp'}://{user}{host}:{self.port}{vhost}"
 
 
 def tls_context(address: Address) -> ssl.SSLContext:
-    """Return what verifies the broker at *address* and shows our certificate to it, if we have one.
+    """Return a TLS context that verifies the broker at *address* and presents our certificate, if it names one.
 
-    Raises SettingsError where a file is not there or not what it should be.
+    Raises SettingsError if a file is missing, or is not a certificate or key.
     """
+    import ssl  # noqa: PLC0415 - commands that reach no broker parse its address too
+
     try:
         context = ssl.create_default_context(cafile=address.authority)
         if address.certificate:
@@ -56,32 +65,43 @@ def tls_context(address: Address) -> ssl.SSLContext:
 
 
 def parse(url: str) -> Address:
-    """Return the broker that *url* names; raises SettingsError, which never shows the password.
+    """Return the broker that *url* names.  Raises SettingsError, which never shows the password.
 
-    With `?auth_mechanism=external` the client certificate says who we are, and the user may be left out.
+    If the URL names no user, the user is `guest`; with `?auth_mechanism=external`, the client certificate names it.
+    The relay reads the same URLs with `shim/broker_urls.py`; a contract test compares the two.
 
     >>> str(parse("amqps://router:secret@mq1/bus?cacertfile=/etc/clusterbus/ca.pem"))
     'amqps://router@mq1:5671/bus'
     """
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        return _address(url)
     except ValueError as error:
-        raise SettingsError(f"broker {without_password(url)!r} is no URL: {error}") from error
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise SettingsError(
-            f"broker {without_password(url)!r} is not amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://"
-        )
-    options = _options(parts.query, url)
-    external = options.get("auth_mechanism", "plain").lower() == "external"
-    if external and parts.scheme != "amqps":
-        raise SettingsError(f"broker {without_password(url)!r}: auth_mechanism=external needs amqps://")
+        raise SettingsError(f"broker {redaction.url(url)!r} {error}") from None
+
+
+def _address(url: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
+        vhost, user, password = (_unquoted(each) for each in (parts.path[1:], parts.username, parts.password))
+    except ValueError:
+        # The library's message may contain a part of the password.
+        raise ValueError(f"is not a URL: {_ESCAPE}") from None
+    if parts.scheme not in _PORTS or not parts.hostname or not port:
+        raise ValueError("is not amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://")
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError(f"has an @ after its host: {_ESCAPE}")
+    if parts.fragment:
+        raise ValueError(f"has a #: {_ESCAPE}")
+    options = _options(parts.query)
+    _check(options, secure=parts.scheme == "amqps")
+    external = options.get("auth_mechanism", "").lower() == "external"
     return Address(
         host=parts.hostname,
-        port=port or _PORTS[parts.scheme],
-        vhost=unquote(parts.path[1:]) or "/",
-        user=unquote(parts.username) if parts.username else None if external else "guest",
-        password=unquote(parts.password) if parts.password is not None else "guest",
+        port=port,
+        vhost=vhost or "/",
+        user=user or (None if external else "guest"),
+        password="guest" if password is None else password,
         tls=parts.scheme == "amqps",
         authority=options.get("cacertfile"),
         certificate=options.get("certfile"),
@@ -91,77 +111,60 @@ def parse(url: str) -> Address:
     )
 
 
-def _options(query: str, url: str) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for name in options:
+def _unquoted(text: str | None) -> str | None:
+    return None if text is None else unquote(text, errors="strict")
+
+
+def _options(query: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for each in query.split("&") if query else ():
+        name, _, value = each.partition("=")
+        if not value:
+            # Without the text of the option: it may be the end of a password.
+            raise ValueError(f"has an option without a value: write ?NAME=VALUE&NAME=VALUE; {_ESCAPE}")
         if name not in _OPTIONS:
-            near = get_close_matches(name, _OPTIONS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(_OPTIONS)}"
-            raise SettingsError(f"broker {without_password(url)!r} has the unknown option {name!r}{hint}")
+            raise ValueError(f"has the unknown option {name[:40]!r}; {hint(name, _OPTIONS)}")
+        if name in options:
+            raise ValueError(f"has the option {name} twice")
+        try:
+            options[name] = unquote(value, errors="strict")
+        except ValueError:
+            raise ValueError(f"has the option {name} with octets that are not UTF-8") from None
     return options
 
 
-def without_password(url: str) -> str:
-    """Return *url* fit to be shown, whatever it is.
-
-    >>> without_password("amqp://router:s3cret@mq1:5672/bus")
-    'amqp://router:***@mq1:5672/bus'
-    """
-    head, separator, rest = url.partition("://")
-    # A password may hold a slash or an @ that was not escaped: everything up to the last @ is taken for it.
-    user, at, place = rest.rpartition("@")
-    if not at:
-        return url
-    name, colon, _ = user.partition(":")
-    return f"{head}{separator}{name}{':***' if colon else ''}@{place}"
+def _check(options: dict[str, str], *, secure: bool) -> None:
+    mechanism = options.get("auth_mechanism", "plain").lower()
+    if mechanism not in ("plain", "external"):
+        raise ValueError("has an auth_mechanism that is neither plain nor external")
+    if "keyfile" in options and "certfile" not in options:
+        raise ValueError("has a keyfile without a certfile")
+    for name in options:
+        if not secure and (name, mechanism) != ("auth_mechanism", "plain"):
+            raise ValueError(f"has the option {name}, which needs amqps://")
 
 
-class Turns:
-    """Several brokers, shuffled once, tried in turn for ever."""
-
-    def __init__(self, addresses: Sequence[Address], chance: random.Random) -> None:
-        """Shuffle *addresses* by *chance*, so that many programs don't all lean on the first."""
-        self._addresses = list(addresses)
-        chance.shuffle(self._addresses)
-        self._at = -1
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._addresses)
-
-    def __iter__(self) -> Iterator[Address]:
-        """Return itself: it never ends."""
-        return self
-
-    def __next__(self) -> Address:
-        """Return the next to try."""
-        self._at = (self._at + 1) % len(self._addresses)
-        return self._addresses[self._at]
+def turns(addresses: Sequence[Address], chance: random.Random) -> Iterator[Address]:
+    """Return *addresses* in turn, forever; shuffled, so that many programs do not all begin with the first."""
+    return cycle(chance.sample(addresses, len(addresses)))
 
 
 class Pauses:
-    """Pauses that grow, each anything from nothing to its bound (*full jitter*): who failed together returns apart."""
+    """Growing pauses, each random up to a bound (*full jitter*): programs that failed together spread out."""
 
-    def __init__(
-        self,
-        first: timedelta,
-        longest: timedelta,
-        chance: random.Random,
-        *,
-        each: int = 1,
-    ) -> None:
-        """Begin at *first*, double up to *longest*, after *each* that many: so many brokers are tried alike."""
+    def __init__(self, first: timedelta, longest: timedelta, chance: random.Random, *, each: int = 1) -> None:
+        """Start with the bound *first*, and double it up to *longest* after every *each* pauses, a round of brokers."""
         self._first, self._longest, self._chance, self._each = first, longest, chance, each
         self.count = 0
 
     def next(self) -> timedelta:
         """Return the next pause."""
-        # 2**20 of anything is past every bound, and the exponent stays small however long the broker is away.
+        # The exponent stays small however long the broker is away; 2**20 exceeds every bound.
         growth: int = 2 ** min(self.count // self._each, 20)
         bound = min(self._longest, self._first * growth)
         self.count += 1
         return bound * self._chance.random()
 
     def reset(self) -> None:
-        """Begin again: it went well."""
+        """Start again at the first bound, after a success."""
         self.count = 0

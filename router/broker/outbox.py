@@ -1,66 +1,102 @@
-"""What was published and is not settled yet, in order.  No broker: it only keeps the books.
+"""Published messages that are not settled yet, in order.  No I/O.
 
-A message is *waiting* until it is sent over the present channel, then *sent* under that channel's next number until
-the broker says something of the number.  A channel that is lost makes everything that was sent wait again, before
-anything newer.
+A message is *waiting* until it is sent over the current channel.  Then it is *sent*, under the channel's next number,
+until the broker confirms or refuses that number.  When a channel is lost, all sent messages wait again, before newer
+ones.
+
+An event may be sent in parts: see `foreign_queues`.  It is settled when its last part is.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
 
-from . import Message, Settlement
+from .foreign_queues import ForeignQueues, Part
+from .interface import Message, Settlement
+from .topology import EVENTS, FOR_OTHERS, OWN_EVENTS
 
 Settled = Callable[[Settlement], None]
 
+_FIRST = 32
+"""How many events are sent before the first confirm after a while without any.  Each confirm allows one more.
+
+If a queue refuses them, only so many are sent twice.
+"""
+
+_IDLE = timedelta(seconds=1)
+
 
 class Entry:
-    """A message that was published and is not settled."""
+    """A published message that is not settled, and the *part* of it that is to be sent, or is sent."""
 
-    __slots__ = ("message", "returned", "serial", "settled")
+    __slots__ = ("message", "part", "returned", "serial", "settled")
 
     def __init__(self, serial: int, message: Message, settled: Settled) -> None:
-        """Keep *message*, the *serial*-th, and whom to tell."""
+        """Keep *message*, the *serial*-th of the outbox, and the function *settled* to call."""
         self.serial, self.message, self.settled = serial, message, settled
+        self.part = Part.ALL
         self.returned = False
 
     @property
+    def exchange(self) -> str:
+        """The exchange that the part is sent to."""
+        return OWN_EVENTS if self.part is Part.OWN else self.message.exchange
+
+    @property
+    def outgoing(self) -> Message:
+        """The message as the part is sent."""
+        match self.part:
+            case Part.ALL:
+                return self.message
+            case Part.OWN:
+                return replace(self.message, exchange=OWN_EVENTS)
+            case Part.OTHERS:
+                return replace(self.message, headers={**self.message.headers, **FOR_OTHERS})
+
+    @property
     def settlement(self) -> Settlement:
-        """What a confirm means for it: the broker returns what it could not route before it confirms it."""
-        return Settlement.UNROUTED if self.returned else Settlement.CONFIRMED
+        """The settlement that a confirm means: the broker returns an unroutable message before it confirms it."""
+        is_lost = self.returned and self.part is not Part.OTHERS
+        return Settlement.UNROUTED if is_lost else Settlement.CONFIRMED
 
 
 class Outbox:
-    """The messages of one line that are not settled."""
+    """The unsettled messages of one connection."""
 
-    def __init__(self, window: int) -> None:
-        """Have at most *window* messages sent and not settled; the others wait."""
-        self._window = window
+    def __init__(self, window: int, foreign: ForeignQueues) -> None:
+        """Let at most *window* messages be sent and not settled; the others wait.  *foreign* decides on parts."""
+        self._window, self.foreign = window, foreign
         self._waiting: deque[Entry] = deque()
         self._sent: dict[int, Entry] = {}
         self._refused: list[Entry] = []
+        self._pauses = False
         self._serial = 0
         self._number = 0
         self._suspects = 0
+        self._allowed = window
+        self._events_allowed = _FIRST
+        self._idle_since = foreign.clock()
         self.progress = 0
 
     def __len__(self) -> int:
-        """Return how many messages are not settled."""
+        """Return the number of unsettled messages."""
         return len(self._waiting) + len(self._sent) + len(self._refused)
 
     @property
     def outstanding(self) -> int:
-        """How many were sent and wait for the broker's word."""
+        """The number of messages that are sent and not yet confirmed or refused."""
         return len(self._sent)
 
     @property
-    def must_pause(self) -> bool:
-        """Whether the broker refused some, and all that was sent with them is settled: send again, after a pause."""
+    def has_only_refused(self) -> bool:
+        """Whether the broker refused messages and has answered on all others: send the refused ones `again`."""
         return bool(self._refused) and not self._sent
 
     def put(self, message: Message, settled: Settled) -> None:
-        """Take *message* in, to be sent after all that came before."""
+        """Add *message*; it is sent after all earlier ones."""
         self._serial += 1
         self._waiting.append(Entry(self._serial, message, settled))
 
@@ -68,9 +104,20 @@ class Outbox:
         """Return the message to send now, or None; it stays until `sent` or `drop`."""
         if not self._waiting or self._refused:
             return None
-        if len(self._sent) >= (1 if self._suspects else self._window):
+        if len(self._sent) >= (1 if self._suspects else self._allowed):
             return None
-        return self._waiting[0]
+        entry = self._waiting[0]
+        if entry.message.exchange == EVENTS and entry.part is Part.ALL:
+            if not self._sent and self.foreign.clock() - self._idle_since > _IDLE:
+                self._events_allowed = _FIRST
+            if len(self._sent) >= self._events_allowed:
+                return None
+        if entry.part is Part.ALL:
+            if self.foreign.are_apart and entry.message.exchange == EVENTS:
+                entry.part = Part.OWN
+        elif entry.part is Part.OWN and not self.foreign.is_separable:
+            entry.part = Part.ALL
+        return entry
 
     def sent(self) -> None:
         """Count the message that `next` returned as sent, under the channel's next number."""
@@ -80,18 +127,55 @@ class Outbox:
         self._sent[self._number] = self._waiting.popleft()
 
     def drop(self) -> Entry:
-        """Take out the message that `next` returned: it can't be sent at all."""
+        """Remove the message that `next` returned: it cannot be sent."""
         return self._waiting.popleft()
 
     def confirm(self, number: int, *, multiple: bool) -> list[Entry]:
-        """Take out what the broker confirmed: *number*, or with *multiple* all up to it."""
+        """Remove what the broker confirmed: *number*, or with *multiple*, all up to it; return what that settles."""
         entries = self._take(number, multiple=multiple)
+        if not self._sent:
+            self._idle_since = self.foreign.clock()
         self._suspects = max(0, self._suspects - len(entries))
-        return entries
+        self._allowed = min(self._window, self._allowed + len(entries))
+        self._events_allowed = min(self._window, self._events_allowed + len(entries))
+        owed, settled = [], []
+        for entry in entries:
+            if entry.part is Part.OWN and not entry.returned:
+                entry.part = Part.OTHERS
+                owed.append(entry)
+                continue
+            if entry.part is not Part.OWN and entry.message.exchange == EVENTS:
+                self.foreign.taken_by_others()
+            settled.append(entry)
+        self._owe(owed)
+        return settled
 
-    def refuse(self, number: int, *, multiple: bool) -> None:
-        """Keep what the broker refused for now; nothing newer is sent before it, so that the order holds."""
-        self._refused += self._take(number, multiple=multiple)
+    def _owe(self, entries: list[Entry]) -> None:
+        """Let *entries* wait again for the queues of others: behind such ones, before all else."""
+        ahead = []
+        while entries and self._waiting and self._waiting[0].part is Part.OTHERS:
+            ahead.append(self._waiting.popleft())
+        self._waiting.extendleft(reversed([*ahead, *entries]))
+
+    def refuse(self, number: int, *, multiple: bool) -> list[Entry]:
+        """Keep what the broker refused for now: *number*, or with *multiple*, all up to it.
+
+        No newer message is sent before them, so the order is kept.  Return what is settled all the same: what only
+        queues of others refused.
+        """
+        settled = []
+        for entry in self._take(number, multiple=multiple):
+            match entry.part:
+                case Part.OTHERS:
+                    self.foreign.refused_by_others()
+                    settled.append(entry)
+                    continue
+                case Part.ALL if entry.message.exchange == EVENTS and self.foreign.refused_by_any():
+                    entry.part = Part.OWN
+                case _:
+                    self._pauses = True
+            self._refused.append(entry)
+        return settled
 
     def _take(self, number: int, *, multiple: bool) -> list[Entry]:
         self.progress += 1
@@ -106,39 +190,43 @@ class Outbox:
         return [self._sent.pop(each) for each in numbers]
 
     def returned(self, exchange: str, key: str, message_id: str) -> None:
-        """Note that the broker could not route a message that was sent; its confirm follows."""
+        """Note that the broker could not route a sent message; its confirm follows."""
         for entry in self._sent.values():
             message = entry.message
-            if not entry.returned and (message.id, message.exchange, message.key) == (message_id, exchange, key):
+            if not entry.returned and (message.id, entry.exchange, message.key) == (message_id, exchange, key):
                 entry.returned = True
                 return
 
-    def again(self) -> None:
-        """Have what was refused sent again, before anything newer, over the same channel."""
+    def again(self) -> bool:
+        """Let the refused messages wait again, before newer ones, for the same channel; return whether to pause."""
         self._put_back(self._refused)
-        self._refused = []
+        self._refused, pauses, self._pauses = [], self._pauses, False
+        if pauses:
+            # All queues but the one that refuses get another copy each time: ask with one message.
+            self._allowed = 1
+        return pauses
 
     def lost(self, *, by_fault: bool = False) -> Entry | None:
-        """Have everything that was sent wait again: its channel is gone, the next begins at number 1.
+        """Let all sent messages wait again: their channel is lost, and the next one starts at number 1.
 
-        When the channel was closed *by_fault* of one message, and only one was sent, that one is returned (it waits
-        again too, first).  When there were more, each is sent alone from now on until the culprit shows.
+        If the broker closed the channel *by_fault* of a message and only one was sent, return that one; it waits
+        again too, as the first.  If more were sent, each is sent alone from now on, until the culprit is found.
         """
         unsettled = [*self._sent.values(), *self._refused]
         culprit = unsettled[0] if by_fault and len(self._sent) == 1 and not self._refused else None
         if by_fault:
             self._suspects = max(self._suspects, len(unsettled))
         self._put_back(unsettled)
-        self._sent, self._refused, self._number = {}, [], 0
+        self._sent, self._refused, self._pauses, self._number = {}, [], False, 0
         return culprit
 
-    def _put_back(self, entries: list[Entry]) -> None:
+    def _put_back(self, entries: Iterable[Entry]) -> None:
         entries = sorted(entries, key=lambda entry: entry.serial)
         for entry in entries:
             entry.returned = False
         self._waiting.extendleft(reversed(entries))
 
     def drop_culprit(self) -> Entry:
-        """Take out the message that `lost` returned: the broker will never take it."""
+        """Remove the message that `lost` returned: the broker will never accept it."""
         self._suspects = max(0, self._suspects - 1)
         return self._waiting.popleft()

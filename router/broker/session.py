@@ -1,4 +1,4 @@
-"""RabbitMQ for a command: a few things done one after the other, each waited for, each failing in bounded time."""
+"""RabbitMQ for a command: a few requests one after another; each waits for its answer, and each has a time limit."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLong
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..errors import BrokerError, Unreachable
-from . import Message, Settlement
-from .asking import Facts
-from .rabbit import Rabbit
-from .topology import Topology
+from .amqp.declarations import steps
+from .amqp.requests import Facts
+from .client import Rabbit
+from .interface import Arrival, Message, Settlement
+from .topology import Binding, Topology
 
 Answer = TypeVar("Answer")
 
 
 class Session:
-    """A connection for as long as the `with` block; each method raises Unreachable or Refused.
+    """A connection that lasts as long as its `with` block; each method raises Unreachable or Refused.
 
     with Session(url, name="clusterbus broker setup") as session:
         session.declare(base())
     """
 
     def __init__(self, urls: str | Sequence[str], *, name: str, limit: timedelta = timedelta(seconds=15)) -> None:
-        """Speak to one of the brokers at *urls* as the program *name*; nothing takes longer than *limit*."""
-        self._rabbit = Rabbit(urls, name=name, give_up=limit, progress_limit=limit)
+        """Use one of the brokers at *urls* as the program *name*; the connection fails after *limit*."""
+        # `publish` has waited already: what is not confirmed then is not waited for again.
+        self._rabbit = Rabbit(urls, name=name, give_up=limit, progress_limit=limit, flush_limit=timedelta())
         self._limit = limit
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._lock = threading.Lock()
@@ -53,17 +56,17 @@ class Session:
         self._thread.join()
 
     def _run(self) -> None:
-        failure: BaseException = BrokerError("the session is over")
+        failure: BaseException = BrokerError("the session with the broker has ended")
         try:
             self._rabbit.run()
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             failure = error
         with self._lock:
             self._failure = failure
             for future in self._pending:
                 future.set_exception(failure)
 
-    def _ask(self, start: Callable[[Callable[[Answer], None]], None]) -> Answer:
+    def _ask(self, start: Callable[[Callable[[Answer], None]], None], limit: timedelta | None = None) -> Answer:
         future: Future[Answer] = Future()
 
         def told(answer: Answer) -> None:
@@ -80,22 +83,31 @@ class Session:
             self._pending.add(future)
         self._rabbit.call(lambda: start(told))
         try:
-            return future.result(self._limit.total_seconds() * 2)
+            # Twice the limit: `run` has its own limit, and its error is more precise.
+            return future.result((limit or self._limit * 2).total_seconds())
         except TooLong:
-            # Twice: `run` has its own limit, and knows better what was the matter.
-            raise Unreachable(f"the broker did not answer within {self._limit.total_seconds():g} s") from None
+            raise Unreachable(
+                f"the broker did not answer within {(limit or self._limit).total_seconds():g} s"
+            ) from None
 
-    def declare(self, topology: Topology) -> None:
-        """Have *topology* there."""
+    def declare(self, topology: Topology) -> set[str]:
+        """Declare *topology*; return the names of the queues and exchanges that our user may not declare or bind to."""
 
         def start(told: Callable[[None], None]) -> None:
             self._rabbit.declare(topology)
             self._rabbit.questions.when_ready(lambda: told(None))
 
         self._ask(start)
+        denials = self._rabbit.denials
+        denied = [each.thing for each in steps(topology) if str(each) in denials.declare | denials.ask]
+        return {each.exchange if isinstance(each, Binding) else each.name for each in denied}
 
-    def publish(self, messages: Iterable[Message]) -> list[Settlement]:
-        """Publish *messages* and return what became of each, in their order."""
+    def publish(self, messages: Iterable[Message], *, limit: timedelta | None = None) -> list[Settlement]:
+        """Publish *messages* and return how each was settled, in the same order.
+
+        Raises Unreachable if they are not settled within *limit*, by default that of the session; the error says
+        whether the broker blocks publishing.  The broker may still take them later.
+        """
         wanted = list(messages)
         settlements: dict[int, Settlement] = {}
 
@@ -109,17 +121,43 @@ class Session:
                 self._rabbit.publish(message, lambda settlement, at=at: settled(at, settlement))  # type: ignore[misc]
 
         if wanted:
-            self._ask(start)
+            limit = limit or self._limit
+            try:
+                self._ask(start, limit)
+            except Unreachable as error:
+                if not self._failure:
+                    raise Unreachable(self._unsettled(limit)) from error
+                raise
         return [settlements[at] for at in range(len(wanted))]
 
+    def _unsettled(self, limit: timedelta) -> str:
+        within = f"within {limit.total_seconds():g} s"
+        if reason := self._rabbit.blocked:
+            return f"the broker blocks publishing ({reason}): it confirmed nothing {within}, and may still do so later"
+        return f"the broker confirmed nothing {within}, and may still do so later"
+
+    def receive(self, queue: str, count: int, *, limit: timedelta) -> list[Arrival]:
+        """Take *count* messages from *queue*; return those that arrive within *limit*."""
+        found: list[Arrival] = []
+
+        def start(told: Callable[[None], None]) -> None:
+            def arrived(arrival: Arrival) -> None:
+                found.append(arrival)
+                self._rabbit.ack(arrival)
+                if len(found) == count:
+                    told(None)
+
+            self._rabbit.consume(queue, arrived, prefetch=count)
+
+        with suppress(Unreachable):
+            self._ask(start, limit)
+        self._rabbit.call(lambda: self._rabbit.cancel(queue))
+        return [*found]
+
     def queue_facts(self, queue: str) -> Facts | None:
-        """Return what *queue* holds, or None where there is none."""
+        """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda told: self._rabbit.questions.inspect(queue, told))  # type: ignore[arg-type]  # errors are raised
 
-    def purge(self, queue: str) -> int | None:
-        """Forget all that is ready in *queue*; return how many that were, or None where there is no queue."""
-        return self._ask(lambda told: self._rabbit.questions.purge(queue, told))  # type: ignore[arg-type]  # errors are raised
-
     def delete(self, queue: str) -> int | None:
-        """Delete *queue* and all in it; return how many messages that were: none where there is no queue."""
+        """Delete *queue* with its messages; return how many messages it had, 0 if the queue does not exist."""
         return self._ask(lambda told: self._rabbit.questions.delete(queue, told))  # type: ignore[arg-type]  # errors are raised

@@ -1,25 +1,53 @@
-"""Exchanges, queues and bindings, as data.  What each argument is for is told in ARCHITECTURE.md, section 6."""
+"""Exchanges, queues and bindings, as data.  ARCHITECTURE.md, section 7, lists the arguments."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 INGRESS = "clusterbus.ingress"
 EVENTS = "clusterbus.events"
+"""The exchange that events are published to, and that services of others bind their queues to."""
+
+OWN_EVENTS = "clusterbus.events.own"
+"""The exchange of our own queues.  It gets what is published to `clusterbus.events`, and may be published to alone."""
+
+FILTER = "clusterbus.events.filter"
+"""The exchange that leads from `clusterbus.events` to our own queues, except for what is for the queues of others."""
+
+FOR_OTHERS: Mapping[str, str] = {"only-for": "others"}
+"""The header of an event at `clusterbus.events` that our own queues have already."""
+
 HISTORY = "clusterbus.history"
+SHARDS = "clusterbus.ingress.shards"
+"""The exchange that gives each node's records to the one queue that its node is bound to."""
+
+NEWCOMERS = "clusterbus.ingress.new"
+"""The exchange of the records of nodes that are bound to no shard yet: they go to the queue `clusterbus.ingress`."""
+
+SHARD_QUEUES = tuple(f"clusterbus.ingress.{number}" for number in range(1, 9))
+QUARANTINE = "clusterbus.ingress.quarantine"
+"""The queue of nodes that send more than their share."""
+
+INGRESS_QUEUES = (INGRESS, *SHARD_QUEUES, QUARANTINE)
+"""All queues that a router reads."""
+
 RETRY = "clusterbus.retry"
 RETURN = "clusterbus.return"
 DEAD = "clusterbus.dead"
 REJECTED = "clusterbus.rejected"
 UNROUTED = "clusterbus.unrouted"
 
+_SHARD_OCTETS, _QUARANTINE_OCTETS = 128 * 2**20, 32 * 2**20
+"""Beyond it the broker refuses what is published to the queue, and it waits in the spool of its node."""
+
 DELIVERIES = 20
-"""A crashing consumer counts against its neighbours' messages too: hence 20, not 3."""
+"""The delivery limit.  A crashing consumer also counts against the other messages it holds: hence 20, not 3."""
 
 UNBOUNDED = 1_000_000
-"""The default is none on RabbitMQ 3.10 and 20 on 4.x, and -1 drops on 3.10."""
+"""No delivery limit, in effect.  The default is no limit on RabbitMQ 3.10 and 20 on 4.x; -1 drops messages on 3.10."""
 
 RUNGS: Mapping[str, timedelta] = {
     "1s": timedelta(seconds=1),
@@ -31,9 +59,11 @@ RUNGS: Mapping[str, timedelta] = {
     "1h": timedelta(hours=1),
     "6h": timedelta(hours=6),
 }
-"""The ladder of delays: one wait queue each, shared by all subscriptions."""
+"""The delays of retries: each has one queue, shared by all subscriptions."""
 
 Argument = str | int | bool
+
+_ELSE_UNROUTED: Mapping[str, Argument] = {"alternate-exchange": UNROUTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +77,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable queue; its kind is in `x-queue-type`."""
+    """A durable queue; the argument `x-queue-type` is its kind."""
 
     name: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
@@ -55,17 +85,24 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """From an exchange to a queue, by pattern or by headers."""
+    """A binding of a queue to an exchange, by pattern or by headers.
+
+    With *of_exchange*, *queue* is the name of an exchange, which gets the messages and routes them further.  *replaces*
+    is the exchange that earlier releases bound the queue to: that binding is removed once this one exists, and made
+    where this one is denied.
+    """
 
     exchange: str
     queue: str
     key: str = ""
     arguments: Mapping[str, Argument] = field(default_factory=dict)
+    of_exchange: bool = False
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What has to be there; *stale* bindings have to be gone."""
+    """The objects to declare; *stale* bindings are removed."""
 
     exchanges: tuple[Exchange, ...] = ()
     queues: tuple[Queue, ...] = ()
@@ -73,36 +110,13 @@ class Topology:
     stale: tuple[Binding, ...] = ()
 
     def __add__(self, other: Topology) -> Topology:
-        """Return both."""
+        """Return a topology with the objects of both."""
         return Topology(
             self.exchanges + other.exchanges,
             self.queues + other.queues,
             self.bindings + other.bindings,
             self.stale + other.stale,
         )
-
-
-def plan(topology: Topology) -> list[str]:
-    """Return what declaring *topology* does, a line for each object, for people to read before it is done.
-
-    >>> plan(Topology(exchanges=(Exchange("bus", "topic"),), bindings=(Binding("bus", "all", "#"),)))
-    ['exchange bus: topic', 'binding bus to all: #']
-    """
-    return [
-        *(f"exchange {each.name}: {each.kind}{_told(each.arguments, ', ')}" for each in topology.exchanges),
-        *(f"queue {each.name}:{_told(each.arguments)}" for each in topology.queues),
-        *(f"binding {_ends(each)}" for each in topology.bindings),
-        *(f"no binding {_ends(each)}" for each in topology.stale),
-    ]
-
-
-def _ends(binding: Binding) -> str:
-    return f"{binding.exchange} to {binding.queue}: {binding.key}{_told(binding.arguments, '')}"
-
-
-def _told(arguments: Mapping[str, Argument], before: str = " ") -> str:
-    text = ", ".join(f"{name}={value}" for name, value in arguments.items())
-    return f"{before}{text}" if text else ""
 
 
 def _quorum(dead: str | None = None, *, limit: int = DELIVERIES, **more: Argument) -> dict[str, Argument]:
@@ -117,41 +131,108 @@ def _quorum(dead: str | None = None, *, limit: int = DELIVERIES, **more: Argumen
 
 
 def base(*, history_age: timedelta = timedelta(days=30), history_bytes: int = 20_000_000_000) -> Topology:
-    """Return what is there whoever subscribes; *history_age* and *history_bytes* bound the stream."""
-    unrouted = {"alternate-exchange": UNROUTED}
+    """Return the objects that do not depend on subscriptions; *history_age* and *history_bytes* limit the stream."""
     parked = [DEAD, REJECTED, UNROUTED]
     history: dict[str, Argument] = {
         "x-queue-type": "stream",
         "x-max-age": f"{int(history_age.total_seconds())}s",
         "x-max-length-bytes": history_bytes,
-        # Retention drops whole segments; with the default of 500 MB a quiet stream would keep everything.
+        # RabbitMQ deletes only complete segments; with the default of 500 MB, a quiet stream would keep everything.
         "x-stream-max-segment-size-bytes": 50_000_000,
     }
+    return (
+        Topology(
+            exchanges=tuple(Exchange(name, "fanout") for name in parked),
+            queues=tuple(Queue(name, _quorum(limit=UNBOUNDED)) for name in parked),
+            bindings=tuple(Binding(name, name) for name in parked),
+        )
+        + _ingress()
+        + event_exchanges()
+        + Topology(queues=(Queue(HISTORY, history),), bindings=(event_binding(HISTORY, "#"),))
+        + _retries()
+    )
+
+
+def event_exchanges() -> Topology:
+    """Return the exchanges of events; `clusterbus.events.own` is the last, so that where it exists, events reach it.
+
+    The exchange of the filter has a binding that leads nowhere: back to `clusterbus.events`, which RabbitMQ does not
+    visit twice.  What does not match it takes the alternate exchange.
+    """
+    return Topology(
+        exchanges=(
+            Exchange(EVENTS, "topic", _ELSE_UNROUTED),
+            Exchange(FILTER, "headers", {"alternate-exchange": OWN_EVENTS}),
+            Exchange(OWN_EVENTS, "topic", _ELSE_UNROUTED),
+        ),
+        bindings=(
+            Binding(EVENTS, FILTER, "#", of_exchange=True),
+            Binding(FILTER, EVENTS, "", {"x-match": "all", **FOR_OTHERS}, of_exchange=True),
+        ),
+    )
+
+
+def event_binding(queue: str, pattern: str) -> Binding:
+    """Return the binding by which *queue*, one of ours, gets the events that match *pattern*."""
+    return Binding(OWN_EVENTS, queue, pattern, replaces=EVENTS)
+
+
+def _ingress() -> Topology:
+    limits = dict.fromkeys(SHARD_QUEUES, _SHARD_OCTETS) | {QUARANTINE: _QUARANTINE_OCTETS}
+    shards = [
+        Queue(name, _quorum(REJECTED, single_active_consumer=True, max_length_bytes=octets))
+        for name, octets in limits.items()
+    ]
+    return Topology(
+        exchanges=(
+            Exchange(NEWCOMERS, "fanout", _ELSE_UNROUTED),
+            Exchange(SHARDS, "topic", {"alternate-exchange": NEWCOMERS}),
+            Exchange(INGRESS, "topic", _ELSE_UNROUTED),
+        ),
+        queues=(Queue(INGRESS, _quorum(REJECTED, single_active_consumer=True)), *shards),
+        bindings=(
+            Binding(NEWCOMERS, INGRESS),
+            *(Binding(SHARDS, name, passed(name)) for name in limits),
+            Binding(INGRESS, SHARDS, "#", of_exchange=True),
+        ),
+        # Of releases before there were shards: every record would be in two queues.
+        stale=(Binding(INGRESS, INGRESS, "#"),),
+    )
+
+
+def _retries() -> Topology:
     rungs = [
         Queue(f"{RETRY}.{rung}", _quorum(RETURN, limit=UNBOUNDED, message_ttl=int(delay.total_seconds() * 1000)))
         for rung, delay in RUNGS.items()
     ]
     return Topology(
-        exchanges=(
-            *(Exchange(name, "fanout") for name in parked),
-            Exchange(INGRESS, "topic", unrouted),
-            Exchange(EVENTS, "topic", unrouted),
-            Exchange(RETRY, "direct", unrouted),
-            Exchange(RETURN, "headers", unrouted),
-        ),
-        queues=(
-            *(Queue(name, _quorum(limit=UNBOUNDED)) for name in parked),
-            Queue(INGRESS, _quorum(REJECTED, single_active_consumer=True)),
-            Queue(HISTORY, history),
-            *rungs,
-        ),
-        bindings=(
-            *(Binding(name, name) for name in parked),
-            Binding(INGRESS, INGRESS, "#"),
-            Binding(EVENTS, HISTORY, "#"),
-            *(Binding(RETRY, queue.name, rung) for rung, queue in zip(RUNGS, rungs, strict=True)),
-        ),
+        exchanges=(Exchange(RETRY, "direct", _ELSE_UNROUTED), Exchange(RETURN, "headers", _ELSE_UNROUTED)),
+        queues=tuple(rungs),
+        bindings=tuple(Binding(RETRY, queue.name, rung) for rung, queue in zip(RUNGS, rungs, strict=True)),
     )
+
+
+def shard_of(node: str) -> str:
+    """Return the queue of *node* while it keeps to its share.
+
+    >>> shard_of("nsd01")
+    'clusterbus.ingress.7'
+    """
+    return SHARD_QUEUES[zlib.crc32(node.encode()) % len(SHARD_QUEUES)]
+
+
+def of_node(node: str, queue: str) -> Binding:
+    """Return the binding that gives *queue* the records of *node*, a word that the broker checks at each publisher."""
+    return Binding(SHARDS, queue, f"*.*.*.{node}")
+
+
+def passed(queue: str) -> str:
+    """Return the key that leads from `clusterbus.ingress.shards` to *queue* alone, whatever nodes are bound to it.
+
+    >>> passed("clusterbus.ingress.1")
+    'passed.1'
+    """
+    return f"passed.{queue.rpartition('.')[2]}"
 
 
 def queue_of(subscription: str) -> str:
@@ -164,12 +245,10 @@ def queue_of(subscription: str) -> str:
 
 
 def subscription(name: str, patterns: Iterable[str], *, ordered: bool = False) -> Topology:
-    """Return the queue of subscription *name*, bound to events by *patterns* and to its retries by its name.
+    """Return the queue of subscription *name*, bound to events by *patterns*, and to its retries by its name.
 
-    An *ordered* one has one active consumer at a time.
+    An *ordered* queue has one active consumer at a time.
     """
     queue = Queue(queue_of(name), _quorum(DEAD, single_active_consumer=True) if ordered else _quorum(DEAD))
     returns = Binding(RETURN, queue.name, arguments={"x-match": "all", "subscription": name})
-    return Topology(
-        queues=(queue,), bindings=(*(Binding(EVENTS, queue.name, pattern) for pattern in patterns), returns)
-    )
+    return Topology(queues=(queue,), bindings=(*(event_binding(queue.name, pattern) for pattern in patterns), returns))

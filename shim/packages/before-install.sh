@@ -1,9 +1,9 @@
 #!/bin/sh
-# Before the files come, of deb and rpm alike.  A shim that `clusterbus nodes deploy` put here has this node's name and
-# interpreter in its files: putting the package's over them would leave one that nobody configured.
+# Runs before the files of the deb or rpm are installed.  The files of `clusterbus nodes deploy` hold this node's name
+# and interpreter; files of the package in their place would lose that configuration.
 
 case "$1" in abort-*) exit 0 ;; esac
 
 [ -e "${DPKG_ROOT:-}/usr/lib/clusterbus/installed.json" ] || exit 0
-echo "clusterbus-node: clusterbus nodes deploy has put the shim here; first clusterbus nodes remove, or leave the package out" >&2
+echo "clusterbus-node: clusterbus nodes deploy installed the shim on this node: run clusterbus nodes remove first, or do not install this package" >&2
 exit 1

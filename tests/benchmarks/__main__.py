@@ -7,10 +7,12 @@ import urllib.parse
 
 from rich.console import Console
 
-from router.broker.private import GivenBroker, PrivateBroker, finding
+from router.local_broker import choose
+from router.local_broker.choose import GivenBroker
+from router.local_broker.private_broker import PrivateBroker
 from tests.benchmarks.table import Row, print_table
 
-PARTS = ("capture", "relay", "router", "delivery", "latency")
+PARTS = ("capture", "relay", "router", "delivery", "latency", "commands")
 
 
 def main() -> None:
@@ -20,7 +22,7 @@ def main() -> None:
         if each not in PARTS:
             sys.exit(f"there is no benchmark {each!r}; there are {', '.join(PARTS)}")
     console = Console()
-    broker = finding.find(os.environ.get("CLUSTERBUS_BROKER"))
+    broker = choose.find(os.environ.get("CLUSTERBUS_BROKER"))
     with broker:
         rows: list[Row] = []
         for each in wanted:

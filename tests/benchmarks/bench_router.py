@@ -73,7 +73,7 @@ def _router(url: str, folder: Path) -> Running:
         "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{folder / 'router.db'}",
         "CLUSTERBUS_ROUTER_TRUSTED_USERS": urllib.parse.urlsplit(url).username or "guest",
     }
-    return Running("router", [sys.executable, "-m", "consumers.cli", "router"], environment, folder)
+    return Running("router", [sys.executable, "-m", "consumers.cli.main", "router"], environment, folder)
 
 
 def _seconds(tap: Tap, url: str, program: Running) -> float:
@@ -92,7 +92,7 @@ def _seconds(tap: Tap, url: str, program: Running) -> float:
         return time.perf_counter() - started
     finally:
         program.kill()
-        wait_for(lambda: not _consumers(tap), PATIENCE, "the program's connections are gone")
+        wait_for(lambda: not tap.consumers(INGRESS), PATIENCE, "the program's connections are gone")
         tap.channel.queue_purge(INGRESS)
 
 
@@ -109,7 +109,3 @@ def _wait_for_events(tap: Tap, count: int, program: Running) -> None:
 
     wait_for(there, PATIENCE, f"{count} events of the {program.name}")
     tap.channel.queue_purge(_SEEN)
-
-
-def _consumers(tap: Tap) -> int:
-    return int(tap.channel.queue_declare(INGRESS, passive=True).method.consumer_count)

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import pytest
 
-from router.broker import Arrival, Broker, Message, Settlement
 from router.broker import topology as names
-from router.broker.memory import Memory
-from router.broker.rabbit import Rabbit
+from router.broker.client import Rabbit
+from router.broker.interface import Arrival, Broker, Message, Settlement
 from router.broker.topology import Binding, Exchange, Queue, Topology
 from router.errors import Refused
+from tests.broker.memory import Memory
 from tests.proxy import Proxy
 from tests.waiting import wait_for
 
@@ -28,6 +28,7 @@ class Driven(Protocol):
 
     def do(self, function: Callable[[], Any]) -> None: ...
     def until(self, condition: Callable[[], object], what: str) -> None: ...
+    def until_ready(self, queue: str, count: int) -> None: ...
     def drop(self) -> None: ...
     def another(self) -> "Driven": ...
 
@@ -48,6 +49,9 @@ class DrivenMemory:
         while not condition():
             assert self.broker.now < end, what
             self.broker.advance(timedelta(milliseconds=100))
+
+    def until_ready(self, queue: str, count: int) -> None:
+        """Do nothing: what it was asked to do is done."""
 
     def drop(self) -> None:
         self.broker.drop()
@@ -87,6 +91,14 @@ class DrivenRabbit:
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         wait_for(condition, LIMIT, what)
+
+    def until_ready(self, queue: str, count: int) -> None:
+        wait_for(lambda: self._ready(queue) == count, LIMIT, f"{count} messages in {queue}")
+
+    def _ready(self, queue: str) -> int:
+        told: Future[Any] = Future()
+        self.broker.call(lambda: self.broker.questions.inspect(queue, told.set_result))
+        return int(told.result(LIMIT.total_seconds()).messages)
 
     def another(self) -> "DrivenRabbit":
         self.others.append(DrivenRabbit(self._url, self.drop))
@@ -288,6 +300,8 @@ def test_what_is_given_back_comes_again_in_the_order_in_which_it_was_given_back_
             driven.broker.requeue(each)
 
     driven.do(give_back)
+    # It is given back over one channel and consumed over another: between these there is no order.
+    driven.until_ready("q", 4)
     driven.do(lambda: driven.broker.consume("q", after.receive, prefetch=10))
     driven.until(lambda: len(after.arrivals) == 4, "all four")
 
@@ -378,7 +392,7 @@ def test_a_return_to_a_subscription_that_is_gone_is_kept_as_unrouted(driven):
     orphan = Message(names.RETURN, "1s", b"{}", "id", headers={"subscription": "removed"})
 
     driven.do(lambda: driven.broker.publish(orphan, kept.settlements.append))
-    driven.until(lambda: kept.arrivals, "the orphan")
+    driven.until(lambda: kept.arrivals and kept.settlements, "the orphan and its confirm")
 
     assert kept.settlements == [Settlement.CONFIRMED]
 

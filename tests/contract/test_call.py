@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from consumers.check import load
-from consumers.deliveries import DeadLetter, Delivery, Done, Retry, attempt
-from consumers.verbs import Surroundings
-from consumers.verbs.call import CallVerb
-from router.catalogue import Catalogues
-from router.sections import ConsumersSettings, Settings
-from tests.consuming import QUICK, is_gone, make_event
+from consumers.deliveries import DeadLetter, Done, Retry
+from consumers.policies.retry import attempt
+from consumers.subscriptions.validation import load
+from consumers.verbs.call.verb import CallVerb
+from consumers.verbs.interface import Surroundings
+from router.model.catalogue import Catalogues
+from router.settings.models import ConsumersSettings, Settings
+from tests.consuming import QUICK, is_gone, make_delivery, make_event
 from tests.waiting import wait_for
 
 FUNCTIONS = """
@@ -28,12 +29,13 @@ def leaving(): sys.exit(3)
 def interrupting(): raise KeyboardInterrupt
 def raising(): raise OSError("disk on fire")
 def rejecting(): raise Rejected("no such fileset")
+def rejecting_with_result(): raise Rejected("no such fileset", {"ticket": 7})
 def printing():
     print("to stdout"); print("to stderr", file=sys.stderr); os.write(1, b"raw\\n")
     return 1
 def reading(): return sys.stdin.read()
 def reporting(): return Report("exit:64", "in vain", {"n": 1})
-def leaving_a_thread(): threading.Thread(target=time.sleep, args=(THREADS,), daemon=False).start()
+def leaving_a_thread(): threading.Thread(target=GO.wait, args=(600,), name="left behind", daemon=False).start()
 def exiting(): os._exit(0)
 def exiting_badly(): os._exit(7)
 def crashing(): ctypes.string_at(0)
@@ -54,7 +56,7 @@ def bombing(path):
             file.write(f"{child.pid}\\n")
 def closing(): os.closerange(3, 256)
 def environment(): return [sorted(n for n in os.environ if n.startswith(("CLUSTERBUS", "PYTHONPATH"))), os.getpid()]
-THREADS = 0.5
+GO = threading.Event()
 """
 
 
@@ -76,7 +78,7 @@ def call(functions):
         settings = Settings(consumers=ConsumersSettings(handlers=(functions,)))
         handler = verb.handler(Surroundings("a", stopping or threading.Event(), settings))
         event = event or make_event()
-        delivery = Delivery(event, "a", event.topic, event.to_json(), **dict(fields))
+        delivery = make_delivery(event, **dict(fields))
         return attempt(delivery, handler, QUICK)
 
     return called
@@ -125,11 +127,12 @@ def test_rejections_and_reports_come_through(call, isolate):
 
 
 def test_a_thread_that_is_left_behind_holds_nothing_up(call):
-    began = time.monotonic()
+    outcome = call("leaving_a_thread")
+    runs_still = any(each.name == "left behind" for each in threading.enumerate())
+    sys.modules["site_acts"].GO.set()
 
-    assert isinstance(call("leaving_a_thread"), Done)
-
-    assert time.monotonic() - began < 0.4
+    assert isinstance(outcome, Done)
+    assert runs_still
 
 
 def test_what_is_printed_in_a_thread_does_no_harm(call, capfd):
@@ -149,11 +152,11 @@ def test_what_an_isolated_function_prints_is_kept_apart_and_bounded(isolated, ca
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("exiting", "the function's process was left with exit code 0, without an outcome"),
-        ("exiting_badly", "the function's process was left with exit code 7, without an outcome"),
+        ("exiting", "the function's process ended with exit code 0, without an outcome"),
+        ("exiting_badly", "the function's process ended with exit code 7, without an outcome"),
         ("crashing", "the function's process was ended by signal 11, without an outcome"),
         ("aborting", "the function's process was ended by signal 6, without an outcome"),
-        ("closing", "the function's process was left with exit code "),
+        ("closing", "the function's process ended with exit code "),
     ],
 )
 def test_an_isolated_function_that_ends_its_process_has_an_outcome(isolated, name, reason):
@@ -177,8 +180,8 @@ def test_time_is_bounded(isolated):
     outcome = isolated("hanging", timeout=timedelta(seconds=1))
 
     assert isinstance(outcome, Retry)
-    assert outcome.reason == "not through after 1s: ended"
-    assert time.monotonic() - began < 5
+    assert outcome.reason == "did not finish within 1s: killed"
+    assert time.monotonic() - began < 60
 
 
 def test_a_stop_breaks_it_off_without_an_outcome(isolated):
@@ -188,7 +191,7 @@ def test_a_stop_breaks_it_off_without_an_outcome(isolated):
 
     assert isolated("hanging", stopping=stopping) is None
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_a_function_that_forks_is_still_one_call(isolated):
@@ -241,8 +244,8 @@ def test_what_a_killed_consumer_left_running_is_ended_before_it_is_called_again(
     code = (
         "import sys, json; sys.path.insert(0, sys.argv[3]);"
         "from consumers.deliveries import Delivery; from consumers.verbs import Surroundings;"
-        "from consumers.verbs.call import CallVerb; from router.events import Event;"
-        "from router.sections import *; from pathlib import Path;"
+        "from consumers.verbs.call.verb import CallVerb; from router.model.events import Event;"
+        "from router.settings.models import *; from pathlib import Path;"
         "event = Event.from_json(sys.argv[1].encode());"
         "settings = Settings(consumers=ConsumersSettings(handlers=(Path(sys.argv[2]),)));"
         "h = CallVerb(function='site_acts:deaf', isolate=True).handler(Surroundings('a', settings=settings));"
@@ -281,6 +284,14 @@ def test_an_isolated_call_runs_the_text_that_was_checked(tmp_path):
     event = make_event()
 
     file.write_text("raise OSError\n")
-    report = handler(Delivery(event, "told", event.topic, event.to_json()))
+    report = handler(make_delivery(event, "told"))
 
     assert report.result["value"] == [str(file), 1]
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_what_rejects_keeps_its_result(call, isolate):
+    outcome = call("rejecting_with_result", isolate=isolate)
+
+    assert outcome.reason == "no such fileset"
+    assert outcome.result["ticket"] == 7

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from router.catalogue import load
-from router.records import Provenance, parse
-from router.sources import Decoded, decode
+from router.model.catalogue import load
+from router.model.records import Provenance, parse
+from router.sources.arguments import Decoded
+from router.sources.decoders import decode
 from shim.spool import Spool
 from tests.interpreters import interpreters
 from tests.qube import WAYS, Farm

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.catalogue import load
-from router.records import Provenance, Record, parse
-from router.sources import decode, escaped
+from router.model import ids
+from router.model.catalogue import load
+from router.model.records import Provenance, Record, parse
+from router.sources.arguments import escaped
+from router.sources.decoders import decode
 from shim import capture
 
 CAPTURE = Path(capture.__file__)
@@ -41,7 +43,7 @@ def spool(tmp_path: Path) -> Path:
 def captured(spool: Path, *words: str | bytes) -> Record:
     """Run the real capture and return the record that it spooled, as the router reads it."""
     command = [sys.executable, "-IS", str(CAPTURE), "--spool", str(spool), "--node", "nsd01", *words]
-    assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=20, check=False).returncode == 0
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=120, check=False).returncode == 0
     (file,) = (spool / "new").iterdir()
     record = read(file.read_bytes(), "nsd01")
     assert file.name.split(".")[1] == record.id
@@ -99,3 +101,11 @@ def test_any_names_make_a_record_that_the_router_takes(source: str, event: str, 
     body = capture.encode(record)
 
     assert read(body, record.node).event == record.event
+
+
+@given(st.integers(min_value=0, max_value=253402300799999), st.binary(min_size=10, max_size=10))
+def test_the_id_that_capture_makes_is_one_and_tells_the_router_its_moment(milliseconds: int, randomness: bytes) -> None:
+    made = capture.ulid(milliseconds * 1_000_000, randomness)
+
+    assert ids.is_id(made)
+    assert ids.moment_of(made) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from consumers import children
-from consumers.deliveries import Delivery
 from consumers.errors import Rejected
-from consumers.verbs import Surroundings
-from consumers.verbs.run import RunVerb
-from consumers.verbs.run.nodes import fold, names_of
-from router.fleet import fanout
-from router.sections import Settings
-from tests.consuming import is_gone, make_event
+from consumers.processes import cleanup
+from consumers.verbs.interface import Surroundings
+from consumers.verbs.run.node_targets import fold, names_of
+from consumers.verbs.run.verb import RunVerb
+from router.cluster.fleet import fanout_program
+from router.settings.models import Settings
+from tests.consuming import is_gone, make_delivery, make_event
 from tests.waiting import wait_for
 
 HOSTILE = {
@@ -61,11 +60,6 @@ def surroundings(stopping=None, **consumers):
     )
 
 
-def delivery(event=None, **fields):
-    event = event or make_event()
-    return Delivery(event, "a", event.topic, event.to_json(), **fields)
-
-
 def handler(command, nodes, *, around=None, **fields):
     verb = RunVerb.model_validate({"command": command, "nodes": nodes, "timeout": "20s", **fields})
     return verb.handler(around or surroundings())
@@ -76,7 +70,7 @@ def sh(code):
 
 
 def test_each_node_runs_it_and_the_same_is_told_once():
-    report = handler(sh("echo $CLUSTERBUS_VAR_fsName; test $CLUSTERBUS_NODE_NAME != n2"), "n[1-4]")(delivery())
+    report = handler(sh("echo $CLUSTERBUS_VAR_fsName; test $CLUSTERBUS_NODE_NAME != n2"), "n[1-4]")(make_delivery())
 
     assert (report.failure, report.reason) == ("exit:1", "exit code 1 on n2")
     assert report.result["exit"] == {"0": "n[1,3-4]", "1": "n2"}
@@ -90,8 +84,8 @@ def test_a_retry_runs_only_on_the_nodes_that_failed(tmp_path):
     event = make_event(upNodes="n1,n2,n3")
     function = handler(sh(code), "{{ data.upNodes }}")
 
-    first = function(delivery(event))
-    again = delivery(event, attempt=2, earlier=json.loads(json.dumps(first.result)))
+    first = function(make_delivery(event))
+    again = make_delivery(event, attempt=2, earlier=json.loads(json.dumps(first.result)))
     planned = function.plan(again)
     second = function(again)
 
@@ -106,10 +100,10 @@ def test_what_succeeded_is_told_on_when_an_attempt_breaks(monkeypatch):
     def broken(*_):
         raise OSError("no more processes")
 
-    monkeypatch.setattr("consumers.processes.run", broken)
+    monkeypatch.setattr("consumers.processes.child_process.run", broken)
     earlier = {"nodes": {"succeeded": "n1", "failed": "n2"}}
 
-    report = handler(["true"], "n[1-2]")(delivery(attempt=2, earlier=earlier))
+    report = handler(["true"], "n[1-2]")(make_delivery(attempt=2, earlier=earlier))
 
     assert (report.failure, report.result) == ("OSError", earlier)
 
@@ -119,7 +113,7 @@ def test_nodes_from_an_event_are_names_of_hosts_or_nothing_is_run(tmp_path, valu
     event = make_event(upNodes=value)
 
     with pytest.raises(Rejected):
-        handler(["touch", str(tmp_path / "bait")], "{{ data.upNodes }}")(delivery(event))
+        handler(["touch", str(tmp_path / "bait")], "{{ data.upNodes }}")(make_delivery(event))
 
     assert not list(tmp_path.iterdir())
 
@@ -134,7 +128,7 @@ def test_a_value_arrives_as_one_word_on_each_node(tmp_path, ssh, name, transport
     command = [sys.executable, "-IS", "-c", code, "<{{ data.value }}>", "last"]
     function = handler(command, "n[1-2]", around=around, environment={"MINE": "{{ data.value }}"})
 
-    report = function(delivery(make_event(value=value)))
+    report = function(make_delivery(make_event(value=value)))
 
     assert report.failure is None, report
     assert [json.loads(each) for each in said.read_text().splitlines()] == [[[f"<{value}>", "last"], value]] * 2
@@ -147,10 +141,10 @@ def test_over_ssh_users_options_and_limits_are_told_and_a_dead_node_is_unreachab
         sh('echo $NODE; test "$NODE" != n2'), "n[1-2],dead1", around=around, user="operator", connect_timeout="3s"
     )
 
-    report = function(delivery())
+    report = function(make_delivery())
 
     assert report.failure == "nodes"
-    assert report.reason == "exit code 1 on n2, cannot be reached: dead1"
+    assert report.reason == "exit code 1 on n2, unreachable: dead1"
     assert list(report.blamed) == ["run sh on n[1-2],dead1"]
     called = next(line for line in ssh[1].read_text().splitlines() if " n1 " in line)
     assert called.startswith("-i /etc/key with blank ")
@@ -158,14 +152,14 @@ def test_over_ssh_users_options_and_limits_are_told_and_a_dead_node_is_unreachab
 
 
 def test_over_ssh_time_is_up_on_the_node_itself_and_what_ignores_that_is_killed(ssh, tmp_path, monkeypatch):
-    monkeypatch.setattr("consumers.verbs.run.command.GRACE", timedelta(seconds=1))
+    monkeypatch.setattr("consumers.verbs.run.local.GRACE", timedelta(seconds=1))
     around = surroundings(transport="ssh", ssh=str(ssh[0]))
     pids = tmp_path / "pids"
     code = (
         f"echo $$ >> {pids}; test $NODE = n1 && trap '' TERM; sleep 31 & echo $! >> {pids}; while :; do sleep 0.1; done"
     )
 
-    report = handler(sh(code), "n[1-3]", around=around, timeout="1s")(delivery())
+    report = handler(sh(code), "n[1-3]", around=around, timeout="1s")(make_delivery())
 
     assert (report.failure, report.reason) == ("timeout", "timed out on n[1-3]")
     assert report.result["timed_out"] == "n[1-3]"
@@ -177,27 +171,27 @@ def test_a_deadline_ends_all_and_tells_who_was_not_begun():
         sh("test $CLUSTERBUS_NODE_NAME = n9 || exec sleep 32"), "n[1-9]", fanout=3, timeout="1s", deadline="1.5s"
     )
 
-    report = function(delivery())
+    report = function(make_delivery())
 
     result = report.result
     counted = [names_of(result[each]) for each in ("timed_out", "unfinished", "not_begun") if each in result]
     assert report.failure == "timeout"
     assert sum(len(each) for each in counted) >= 8
-    assert "not begun before the deadline on" in report.reason
+    assert "not started before the deadline on" in report.reason
 
 
 def test_output_is_bounded_for_each_node_and_costs_no_memory():
     # No newline in it, and more than 30 times what is kept of all nodes.
     code = "head -c 100000000 /dev/zero | tr '\\0' x; test $CLUSTERBUS_NODE_NAME = n1 && echo more; true"
 
-    report = handler(sh(code), "n[1-4]", output=4096)(delivery())
+    report = handler(sh(code), "n[1-4]", output=4096)(make_delivery())
 
     texts = {each["nodes"]: (len(each["text"]), each["octets"]) for each in report.result["output"]}
     assert texts == {"n[2-4]": (4096, 100_000_000), "n1": (4096, 100_000_005)}
 
 
 def test_nothing_is_read_from_the_consumers_input_and_a_broken_pipe_ends_a_command():
-    report = handler(sh("cat; yes | head -1"), "n[1-2]", timeout="5s")(delivery())
+    report = handler(sh("cat; yes | head -1"), "n[1-2]", timeout="5s")(make_delivery())
 
     assert report.failure is None
     assert report.result["output"] == [{"nodes": "n[1-2]", "text": "y\n", "octets": 2}]
@@ -208,7 +202,7 @@ def test_the_sites_own_settings_of_clustershell_change_nothing(tmp_path, monkeyp
     (tmp_path / "defaults.conf").write_text("[task.info]\nssh_path: /bin/false\nfanout: 1\n")
     monkeypatch.setenv("CLUSTERSHELL_CFGDIR", str(tmp_path))
 
-    report = handler(["true"], "n[1-2]", around=surroundings(transport="ssh", ssh=str(ssh[0])))(delivery())
+    report = handler(["true"], "n[1-2]", around=surroundings(transport="ssh", ssh=str(ssh[0])))(make_delivery())
 
     assert report.failure is None
 
@@ -217,11 +211,11 @@ def test_what_no_node_could_run_is_refused_before_any_is_asked(ssh):
     around = surroundings(transport="ssh", ssh=str(ssh[0]))
 
     with pytest.raises(Rejected, match="octets"):
-        handler(["echo", *["{{ data.big }}"] * 3], "n1", around=around)(delivery(make_event(big="x" * 60_000)))
-    with pytest.raises(Rejected, match="cannot be run"):
-        handler(["no-such-program"], "n1")(delivery())
-    with pytest.raises(Rejected, match="cannot be run"):
-        handler(["true"], "n1", around=surroundings(transport="ssh", ssh="/no/ssh"))(delivery())
+        handler(["echo", *["{{ data.big }}"] * 3], "n1", around=around)(make_delivery(make_event(big="x" * 60_000)))
+    with pytest.raises(Rejected, match="cannot run"):
+        handler(["no-such-program"], "n1")(make_delivery())
+    with pytest.raises(Rejected, match="cannot run"):
+        handler(["true"], "n1", around=surroundings(transport="ssh", ssh="/no/ssh"))(make_delivery())
 
     assert not ssh[1].exists()
 
@@ -231,7 +225,7 @@ def test_recorded_is_what_would_be_run_and_nothing_is(tmp_path):
     around = surroundings(transport="record", recorded=file)
     function = handler(["touch", str(bait)], "n[1-2]", around=around, environment={"A": "{{ node }}"})
 
-    reports = [function(delivery()) for _ in range(2)]
+    reports = [function(make_delivery()) for _ in range(2)]
 
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [(line["nodes"], line["command"], line["environment"]) for line in lines] == [
@@ -262,13 +256,13 @@ def _request(**fields):
 
 @pytest.mark.parametrize("nodes", [[], ["-oProxyCommand=x"], ["@all"], ["n1", "a b"]])
 def test_the_fan_out_itself_refuses_what_is_no_node(tmp_path, nodes):
-    command = [sys.executable, "-I", fanout.__file__]
+    command = [sys.executable, "-I", fanout_program.__file__]
     request = _request(nodes=nodes, command=["touch", str(tmp_path / "bait")])
 
-    ended = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=120)
 
     assert ended.returncode == 1
-    assert "no name of a host" in ended.stderr
+    assert "is not a host name" in ended.stderr
     assert not (tmp_path / "bait").exists()
 
 
@@ -277,10 +271,10 @@ def test_a_stop_ends_all_and_has_no_outcome(tmp_path):
     function = handler(sh(f"echo $$ >> {pids}; sleep 33"), "n[1-4]", around=surroundings(stopping))
 
     with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(function, delivery())
+        outcome = pool.submit(function, make_delivery())
         wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 4, 20, "four commands")
         stopping.set()
-        assert outcome.result(20) is None
+        assert outcome.result(120) is None
 
     assert all(is_gone(int(pid)) for pid in pids.read_text().split())
 
@@ -301,8 +295,8 @@ def test_eight_fan_outs_on_64_nodes_at_once_come_out_right_for_each_node_and_lea
     failing = {each for each in names if each.endswith("0")}
     slow = {each for each in names if each.endswith("5")}
     around = surroundings()
-    deliveries = [delivery(make_event(run=str(each))) for each in range(8)]
-    handler(["true"], "n1")(delivery())
+    deliveries = [make_delivery(make_event(run=str(each))) for each in range(8)]
+    handler(["true"], "n1")(make_delivery())
     before = _descriptors(), threading.active_count()
 
     def once(at):
@@ -315,7 +309,7 @@ def test_eight_fan_outs_on_64_nodes_at_once_come_out_right_for_each_node_and_lea
         killed = tmp_path / "pids.7"
         wait_for(lambda: killed.exists() and len(killed.read_text().split()) == 64, 60, "all of the eighth")
         os.kill(_process_of(deliveries[7].mark), 9)
-        reports = [each.result(90) for each in outcomes]
+        reports = [each.result(360) for each in outcomes]
 
     good = set(names) - failing - slow
     for report in reports[:7]:
@@ -325,7 +319,7 @@ def test_eight_fan_outs_on_64_nodes_at_once_come_out_right_for_each_node_and_lea
         assert report.result["nodes"] == {"succeeded": fold(good), "failed": fold(failing | slow)}
         assert report.result["output"] == [{"nodes": fold(good), "text": "good\n", "octets": 5}]
     assert (reports[7].failure, reports[7].result["nodes"]) == ("lost", {"succeeded": "", "failed": "n[101-164]"})
-    assert [children.end(each.mark) for each in deliveries] == [0] * 8
+    assert [cleanup.end(each.mark) for each in deliveries] == [0] * 8
     assert (_descriptors(), threading.active_count()) == before
 
 
@@ -335,7 +329,7 @@ def _process_of(mark):
         if each.name.isdigit():
             try:
                 words = (each / "cmdline").read_bytes().split(b"\0")
-                if fanout.__file__.encode() in words and mark.encode() in (each / "environ").read_bytes():
+                if fanout_program.__file__.encode() in words and mark.encode() in (each / "environ").read_bytes():
                     return int(each.name)
             except OSError:
                 continue

@@ -1,58 +1,25 @@
 """`clusterbus up`: everything on one machine, started and ended together, found again the next time."""
 
-import os
 import re
 import shlex
-import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from consumers.store import Store, audit
+from tests.flow import CLUSTERBUS, audited, up
 from tests.rabbit import SharedBroker
 from tests.waiting import wait_for
 
 _TRY = re.compile(r"^ +(/usr/bin/python3 .*)\n", re.MULTILINE)
 
 
-@contextmanager
-def up(folder: Path, kind: str) -> Iterator[str]:
-    """Run it; give what it says when everything runs; end it as systemd or Ctrl-C would."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CLUSTERBUS_")}
-    said, log = folder.parent / "said", folder.parent / "log"
-    with said.open("w") as output, log.open("a") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "consumers.cli", "up", "--folder", str(folder)],
-            env=environment | {"CLUSTERBUS_BROKER_KIND": kind},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-        )
-        try:
-            # What may be tried is said in a line of its own, which may come a moment later.
-            wait_for(lambda: _TRY.search(said.read_text()) or process.poll() is not None, 90, "everything runs")
-            assert process.poll() is None, log.read_text()[-3000:]
-            yield said.read_text()
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, log.read_text()[-3000:]
-        finally:
-            process.kill()
-            process.wait(10)
-
-
-def audited(folder: Path) -> list[str]:
-    if not (folder / "store.db").exists():
-        return []
-    store = Store(f"sqlite:///{folder / 'store.db'}")
-    try:
-        with store.reading() as transaction:
-            return [each.topic for each in audit.find(transaction) if each.event.startswith("gpfs.")][::-1]
-    finally:
-        store.close()
+def topics(folder: Path) -> list[str]:
+    return [each.topic for each in audited(folder) if each.event.startswith("gpfs.")]
 
 
 def command_lines() -> Iterator[str]:
@@ -64,18 +31,59 @@ def command_lines() -> Iterator[str]:
 @pytest.mark.timeout(240)
 def test_everything_runs_keeps_what_it_has_and_leaves_no_process(tmp_path: Path, broker: SharedBroker) -> None:
     kind = "node" if broker.kind == "given" else broker.kind
-    folder = tmp_path / "everything"
+    here = tmp_path / "here"
+    here.mkdir()
+    folder = here / "everything"
 
-    with up(folder, kind) as said:
-        assert "everything runs" in said
-        (line,) = _TRY.findall(said)
+    with up(here, "--folder", str(folder), CLUSTERBUS_BROKER_KIND=kind) as running:
+        # What may be tried is said in a line of its own, which may come a moment later.
+        (line,) = wait_for(lambda: _TRY.findall(running.log.read_text()), 30, "what may be tried")
         words = shlex.split(line)
-        assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=20).returncode == 0
-        (first,) = wait_for(lambda: audited(folder), 60, "the event is in the audit")
+        assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0
+        (first,) = wait_for(lambda: topics(folder), 60, "the event is in the audit")
     assert first.split(".")[2:5] == ["quota", "softQuotaExceeded", "gpfs1"]
 
-    assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=20).returncode == 0
-    with up(folder, kind):
-        wait_for(lambda: len(audited(folder)) == 2, 60, "what was captured meanwhile is there too")
+    assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0
+    with up(here, "--folder", str(folder), CLUSTERBUS_BROKER_KIND=kind):
+        wait_for(lambda: len(topics(folder)) == 2, 60, "what was captured meanwhile is there too")
 
     assert not [each for each in command_lines() if str(folder) in each]
+
+
+NOTIFYING = """\
+version: 1
+subscriptions:
+  - {name: audit, on: "#", log: {}}
+  - {name: mail, on: diskFailure, notify: {to: storage-team, title: x, body: x}}
+"""
+SETTINGS = """\
+broker: {url: "URL"}
+consumers:
+  subscriptions: SUBSCRIPTIONS
+  contacts: {storage-team: {urls: "env:NOBODY"}}
+"""
+
+
+@pytest.mark.timeout(240)
+def test_up_obeys_the_settings_and_other_commands_find_it_by_its_file(tmp_path: Path, vhost_url: str) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "some.yaml").write_text(NOTIFYING)
+    settings = SETTINGS.replace("URL", vhost_url).replace("SUBSCRIPTIONS", str(here / "some.yaml"))
+    (here / "settings.yaml").write_text(settings)
+    folder = here / "everything"
+
+    with up(here, "--folder", str(folder), before=["--settings", "settings.yaml"], NOBODY="json://127.0.0.1:1") as up_:
+        said = up_.log.read_text()
+        words = [CLUSTERBUS, "--settings", "settings.yaml"]
+        script = f". {folder}/environment; {shlex.join(words)} emit gpfs mount fsName=gpfs1 --cluster prod"
+        assert subprocess.run(["sh", "-ec", script], cwd=here, check=False, timeout=120).returncode == 0
+        wait_for(lambda: len(topics(folder)) == 1, 60, "the event is in the audit")
+        script = f". {folder}/environment; {shlex.join(words)} subscriptions list --json"
+        listed = subprocess.run(["sh", "-ec", script], cwd=here, check=True, capture_output=True, timeout=120).stdout
+
+    assert b"mail" in listed
+    assert f". {folder}/environment" in said
+    assert stat.S_IMODE((folder / "environment").stat().st_mode) == 0o600
+    assert not (folder / "broker").exists()
+    assert vhost_url.split("@", maxsplit=1)[0].rpartition(":")[2] not in said.replace("guest@", "")

@@ -24,7 +24,7 @@ def install(folder: Path, spool: Path) -> Path:
 
 
 def run(entry: Path, python: str, *words: str) -> None:
-    ended = subprocess.run([python, "-IS", entry, *words], capture_output=True, check=False, timeout=60, env={})
+    ended = subprocess.run([python, "-IS", entry, *words], capture_output=True, check=False, timeout=240, env={})
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
@@ -72,7 +72,7 @@ def test_nothing_beside_the_entry_is_found_by_way_of_the_callers_folder_or_envir
         (hostile / name).write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
 
     ended = subprocess.run(
-        [PYTHON, "-IS", entry, "mount"], check=False, timeout=60, cwd=hostile, env={"PYTHONPATH": str(hostile)}
+        [PYTHON, "-IS", entry, "mount"], check=False, timeout=240, cwd=hostile, env={"PYTHONPATH": str(hostile)}
     )
 
     assert ended.returncode == 0

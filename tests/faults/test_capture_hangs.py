@@ -11,30 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import command_of, machine_in, make_spool
+from tests.machine import command_of
 from tests.waiting import wait_for
 
 EVENT = ("gpfs", "diskFailure", "--fsName", "gpfs1")
-CI = os.environ.get("CI", "") not in ("", "0", "false")
 MINUTE = 60_000_000  # strace counts microseconds
 HANGING_FSYNC = """
 #include <unistd.h>
 #include <signal.h>
 int fsync(int fd) { sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0); for (;;) pause(); }
 """
-
-
-@pytest.fixture
-def machine(tmp_path):
-    with machine_in(tmp_path / "machine") as machine:
-        if isinstance(machine, str):
-            (pytest.fail if CI else pytest.skip)(machine)
-        yield machine
-
-
-@pytest.fixture
-def spool(tmp_path):
-    return make_spool(tmp_path / "spool")
 
 
 def whole_records(spool):
@@ -74,7 +60,15 @@ def hanging(machine, call, *words):
         yield float(ended) - float(began)
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=240)
+
+
+def calm(machine):
+    """Return the seconds that capture takes under strace where it has nothing to do: how fast this machine is now."""
+    began = time.monotonic()
+    words = ["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fsync", *command_of("--version")]
+    subprocess.run(machine.enter(*words), capture_output=True, check=True, timeout=240)
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("call", ["openat", "fsync", "renameat"])
@@ -82,9 +76,11 @@ def hanging(machine, call, *words):
 def test_a_hung_disk_costs_no_more_than_the_deadline_and_the_event_is_told_and_counted(machine, require, call, words):
     require("strace")
 
+    start = calm(machine)
     with hanging(machine, call, *words) as took:
         (line,) = machine.syslog
-        assert took < 4  # the interpreter's start, and strace, are not in the deadline
+        # The interpreter's start and strace are not in the deadline, so the machine of this moment is the measure.
+        assert took < 1.5 + 1 + 10 * start
         assert "the disk hangs" in line
         assert json.loads(line.partition("part 1 of 1: ")[2])["arguments"] == list(EVENT[2:])
         assert machine.lost == (".", "e")
@@ -104,7 +100,7 @@ def test_a_record_on_a_disk_that_hung_is_stored_when_it_answers_again(machine, r
 def test_a_child_that_no_signal_reaches_holds_neither_capture_nor_the_daemons_pipes(machine, require, tmp_path):
     (tmp_path / "hang.c").write_text(HANGING_FSYNC)
     library = tmp_path / "hang.so"
-    subprocess.run([require("gcc"), "-shared", "-fPIC", "-o", library, tmp_path / "hang.c"], check=True, timeout=60)
+    subprocess.run([require("gcc"), "-shared", "-fPIC", "-o", library, tmp_path / "hang.c"], check=True, timeout=240)
     began = time.monotonic()
 
     # Read to the end of its output, which a child might hold open.
@@ -114,7 +110,7 @@ def test_a_child_that_no_signal_reaches_holds_neither_capture_nor_the_daemons_pi
     for stuck in processes_with(str(machine.spool)):
         os.kill(stuck, signal.SIGKILL)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
-    assert took < 5
+    assert took < 30  # the disk never answers
     assert whole_records(machine.spool) == []
     assert machine.lost == (".", "e")
 
@@ -133,7 +129,7 @@ def traced(spool, trace, *options):
     """Run capture in one process, as where no fork is to be had, under strace with *options*."""
     no_fork = "inject=clone,clone3,fork,vfork:error=EAGAIN"
     command = ["strace", "-f", "-q", "-o", str(trace), "-e", no_fork, *options]
-    return subprocess.run([*command, *command_of("--spool", str(spool), *EVENT)], check=False, timeout=60)
+    return subprocess.run([*command, *command_of("--spool", str(spool), *EVENT)], check=False, timeout=240)
 
 
 def test_without_a_process_to_be_had_the_event_is_stored_all_the_same(spool, require, tmp_path):
@@ -190,5 +186,5 @@ def test_a_capture_whose_daemon_loses_patience_and_kills_its_group_still_stores(
 
     os.killpg(process.pid, signal.SIGKILL)  # strace, too: the disk answers again
 
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
     wait_for(lambda: whole_records(machine.spool), 10, "the record")

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from consumers.retries import RetryPolicy
+from consumers.policies.retry import RetryPolicy
 from tests.consuming import Consumer, make_event, make_subscription, publish, python
 from tests.waiting import wait_for
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from consumers import children
-from consumers.jobs.folders import STATE, Jobs
-from consumers.verbs.run import RunVerb
+from consumers.processes import cleanup
+from consumers.processes.job_files import STATE, Jobs
+from consumers.verbs.run.verb import RunVerb
 from tests.consuming import is_gone, make_event, make_subscription, making, publish
 from tests.waiting import wait_for
 
@@ -22,9 +22,9 @@ def jobs(tmp_path, monkeypatch):
     monkeypatch.setenv("CLUSTERBUS_CONSUMERS_TRANSPORT", "local")
     yield found
     for job in found.all():
-        if (begun := job.read(STATE)) and children.is_alive(begun["owner"]):
+        if (begun := job.read(STATE)) and cleanup.is_alive(begun["owner"]):
             os.kill(begun["pid"], signal.SIGKILL)
-        children.end(job.read("request.json")["mark"])
+        cleanup.end(job.read("request.json")["mark"])
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_an_outcome_that_a_job_came_to_while_no_consumer_was_there_is_collected(
     wait_for(ran.exists, 20, "the command")
     consumer.kill()
     go.touch()
-    wait_for(lambda: jobs.all()[0].state() == "through", 20, "the end of the job")
+    wait_for(lambda: jobs.all()[0].state() == "finished", 20, "the end of the job")
 
     consumer.start().wait_ready()
     (row,) = consumer.wait_outcomes(1, outcome="done", timeout=60)
@@ -111,4 +111,4 @@ def test_a_lost_job_is_retried_as_a_new_one(consume, vhost_url, tmp_path, jobs):
     assert [(row.attempt, row.outcome) for row in rows] == [(1, "retry"), (2, "done")]
     assert "is lost: its wrapper was killed" in rows[0].reason
     assert is_gone(int(first[0]))
-    assert Counter(each.state() for each in jobs.all()) == {"lost": 1, "through": 1}
+    assert Counter(each.state() for each in jobs.all()) == {"lost": 1, "finished": 1}

@@ -8,10 +8,8 @@ import socket
 
 import pytest
 
-from shim.losses import Losses
-from tests.conftest import missing
+from shim.lost_records import LostRecords
 from tests.interpreters import interpreters
-from tests.machine import machine_in
 from tests.qube import Farm
 
 EVERY = interpreters(with_2_7=True)
@@ -19,14 +17,6 @@ EVERY = interpreters(with_2_7=True)
 SOME = sorted({*EVERY} & {"2.7", "3.6"}) + sorted(EVERY, key=lambda each: int(each.split(".")[1]))[-1:]
 FIRING = "one:normal:failed-job-self"
 PYTHONS = pytest.mark.parametrize("version", SOME)
-
-
-@pytest.fixture
-def machine(tmp_path):
-    with machine_in(tmp_path / "machine") as machine:
-        if isinstance(machine, str):
-            missing(machine)
-        yield machine
 
 
 @pytest.fixture
@@ -86,8 +76,8 @@ def test_a_full_spool_keeps_the_old_and_what_was_lost_is_what_the_relay_tells(fa
 
     fire(farm, machine, version, *[FIRING] * 8)
 
-    losses = Losses(machine.spool, machine.spool / "run")
-    assert [(each.reason, each.count) for each in losses.news()] == [("spool full", 5)]
+    losses = LostRecords(machine.spool, machine.spool / "run")
+    assert [(each.reason, each.count) for each in losses.unreported()] == [("spool full", 5)]
     assert len(list((machine.spool / "new").iterdir())) == 3
     assert "the spool has 3 files" in machine.syslog[0]
     assert "the spool is still full" in machine.syslog[-1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router.broker.private import PrivateBroker
 from router.broker.topology import INGRESS
+from router.local_broker.private_broker import PrivateBroker
 from tests.conftest import missing
 from tests.proxy import Mode, Proxy
 from tests.rabbit import RabbitAdmin, Tap
@@ -301,6 +301,52 @@ def test_a_record_that_the_broker_never_takes_does_not_hold_up_the_others(spool:
     assert "ACCESS_REFUSED" in (spool / "bad" / bad[1]).read_text()
 
 
+def test_records_larger_than_the_broker_takes_are_given_up_once_and_the_others_pass(
+    spool: Path, make_broker: Callable[..., PrivateBroker]
+) -> None:
+    url = make_broker(config=["max_message_size = 65536"]).url
+    large = [put(spool, "x" * size) for size in (70_000, 200_000)]
+    ids = put_many(spool, 300)
+    large += [put(spool, "x" * 70_000)]
+    ids += put_many(spool, 10)
+
+    with ingress(url) as tap, RelayProcess(spool, url, options=QUICK) as relay:
+        taken = drained(tap, 313)
+        relay.wait_until_empty()
+
+    reports = [each for each in taken if each.properties.type == "recordUnreadable"]
+    assert {each.properties.message_id for each in taken if each not in reports} == set(ids)
+    assert len({each.properties.message_id for each in reports}) == 3
+    bad = names(spool / "bad")
+    assert sorted(each.split(".")[1] for each in bad if each.endswith(".json")) == sorted(large)
+    assert all("is larger than configured max size 65536" in (spool / "bad" / each).read_text() for each in bad[1::2])
+
+
+def test_a_record_larger_than_the_broker_takes_is_given_up_when_no_other_is_there(
+    spool: Path, make_broker: Callable[..., PrivateBroker]
+) -> None:
+    url = make_broker(config=["max_message_size = 65536"]).url
+    put(spool, "x" * 70_000)
+
+    with ingress(url), RelayProcess(spool, url, options=QUICK) as relay:
+        relay.wait_until_empty()
+
+    assert len(names(spool / "bad")) == 2
+
+
+def test_a_blocked_connection_that_is_lost_is_not_reported_as_unblocked(spool: Path, own_broker: PrivateBroker) -> None:
+    with RelayProcess(spool, own_broker.url, options=QUICK) as relay:
+        relay.wait_until_said("broker connected")
+        own_broker.ctl("set_disk_free_limit", "900000GB")
+        put_many(spool, 1)
+        relay.wait_until_said("broker is blocked")
+
+        own_broker.kill()
+        relay.wait_until_said("broker connection lost")
+
+        assert "no longer blocked" not in relay.log
+
+
 def test_a_user_who_may_publish_nothing_keeps_all_records_until_it_may(
     spool: Path, vhost: str, node_url: str, tap: Tap, rabbit_admin: RabbitAdmin
 ) -> None:
@@ -362,7 +408,7 @@ def test_a_relay_that_cannot_number_records_sends_none_and_goes_on_when_it_can(
         relay.wait_until_said("broker connected")
         full.touch()
         ids = put_many(spool, 20)
-        relay.wait_until_said("journal cannot be written, nothing is sent")
+        relay.wait_until_said("cannot write the journal, sending stops")
         assert tap.count(INGRESS) == 0
 
         full.unlink()

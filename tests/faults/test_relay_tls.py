@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.broker.private import PrivateNode
-from router.broker.private.node import installed_server
+from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 from tests.conftest import missing
 from tests.shim_relay import RelayProcess, drained, ingress, make_spool, put, waiting
 
@@ -41,7 +40,7 @@ class Authority:
     def _run(self, *arguments: str) -> None:
         environment = {"PATH": os.defpath, "HOME": str(self.folder)}
         subprocess.run(
-            [self._openssl, *arguments], cwd=self.folder, env=environment, capture_output=True, check=True, timeout=30
+            [self._openssl, *arguments], cwd=self.folder, env=environment, capture_output=True, check=True, timeout=240
         )
 
 
@@ -143,7 +142,7 @@ def test_a_missing_certificate_is_waited_for(
     options = ["--ca", authority.path("ca.pem")]
     options += ["--certificate", str(tmp_path / "late.pem"), "--key", authority.path(f"{NODE}.key")]
     with ingress(node.url) as tap, RelayProcess(spool, url, options=options) as relay:
-        relay.wait_until_said("password or certificate cannot be read")
+        relay.wait_until_said("cannot read password or certificate")
 
         (tmp_path / "late.pem").write_bytes(Path(authority.path(f"{NODE}.pem")).read_bytes())
 

@@ -24,12 +24,6 @@ MakeProxy = Callable[[str], Proxy]
 
 
 @pytest.fixture
-def site(tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin) -> Iterator[Site]:
-    with Site(tmp_path, vhost_url, rabbit_admin) as site:
-        yield site
-
-
-@pytest.fixture
 def between(vhost_url: str, proxy: MakeProxy) -> Proxy:
     """The proxy between the broker and the router of `far_site`."""
     return proxy(vhost_url)
@@ -52,7 +46,7 @@ def ids(sent: Sequence[Sent]) -> set[str]:
 @contextmanager
 def state_held(site: Site) -> Iterator[None]:
     """Hold the router's state, as another program that writes to the file would: the router has to wait."""
-    with closing(sqlite3.connect(site.state.removeprefix("sqlite:///"), isolation_level=None, timeout=10)) as other:
+    with closing(sqlite3.connect(site.state.removeprefix("sqlite:///"), isolation_level=None, timeout=60)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -60,7 +54,7 @@ def state_held(site: Site) -> Iterator[None]:
 
 def wait_until_taken(site: Site) -> None:
     """Return when the router has all records that are there, and has acknowledged none."""
-    wait_for(lambda: site.tap.count(INGRESS) == 0, PATIENCE, f"the records are with the router; {site.router.words()}")
+    wait_for(lambda: site.waiting() == 0, PATIENCE, f"the records are with the router; {site.router.words()}")
 
 
 def wait_until_quiet(between: Proxy) -> None:
@@ -112,7 +106,8 @@ def test_a_router_killed_between_commit_and_publishing_publishes_the_same_ids(fa
 def test_confirms_that_are_lost_make_duplicates_by_id_and_nothing_else(
     far_site: Site, between: Proxy, killed: bool
 ) -> None:
-    sent = mounts(far_site.node("n1"), 20)
+    node = far_site.node("n1")
+    sent = mounts(node, 20)
     far_site.send(sent[0])
     far_site.wait_for_events(1)
     with state_held(far_site):
@@ -131,12 +126,12 @@ def test_confirms_that_are_lost_make_duplicates_by_id_and_nothing_else(
     between.reset()
     wait_for(lambda: not far_site.consumers(), PATIENCE, "the broker has taken the records back")
     between.mode = Mode.PASS
-    last = mounts(far_site.node("n2"), 1)
+    last = mounts(node, 1)
     far_site.send(*last)
     if killed:
         far_site.router.start()
 
-    # What was taken back stands before it in the queue: who has come so far has met all of it again.
+    # What was taken back stands before it in its node's queue: who has come so far has met all of it again.
     far_site.wait_for_events(21)
 
     assert far_site.left() == 0
@@ -251,7 +246,7 @@ def test_a_full_disk_under_the_state_acknowledges_nothing_and_recovers_by_itself
         # What is kept although the disk is full went into room that the file had.
         site.router.kill()
         wait_for(lambda: not site.consumers(), PATIENCE, "the router is gone")
-        assert site.tap.count(INGRESS) >= len(sent) + 1 - len(acknowledged)
+        assert site.waiting() >= len(sent) + 1 - len(acknowledged)
         site.router.start()
         wait_for(lambda: site.router.words().count("disk is full") > 1, PATIENCE, "the error again")
         filler.unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumers.store.audit import Entry
-from router.broker.private import PrivateBroker
+from router.local_broker.private_broker import PrivateBroker
 from tests.flow import AUDIT, Flow
 from tests.proxy import Mode, Proxy
 from tests.waiting import wait_for
@@ -94,7 +94,7 @@ def test_twenty_broker_restarts_under_load_lose_nothing_and_keep_each_nodes_orde
                 wait_for(lambda seen=seen: len(flow.audited()) > seen, 60, "the flow goes on")
         finally:
             leave.set()
-            loader.join(30)
+            loader.join(120)
 
         entries = flow.wait_audited(1 + captured)
         assert numbers([each for each in entries if "Quota" in each.event], "nsd01") == list(range(captured))
@@ -114,7 +114,7 @@ def test_programs_killed_at_any_moment_lose_nothing_and_repeat_nothing_that_is_f
             ]
             victim = next(victims)
             victim.kill()
-            assert [each.wait(10) for each in captures] == [0] * 20
+            assert [each.wait(120) for each in captures] == [0] * 20
             victim.start()
 
         entries = flow.wait_audited(240)

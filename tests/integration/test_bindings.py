@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from consumers.patterns import narrow, select
+from consumers.config.event_selectors import narrow, select
 from router.broker.topology import EVENTS
-from router.catalogue import UNKNOWN, Catalogues
-from router.topics import matches, topic
+from router.model.catalogue import UNKNOWN, Catalogues
+from router.model.topics import matches, topic
 from tests.rabbit import Tap
 
 SHIPPED = Catalogues.shipped()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.retries import RetryPolicy
-from consumers.verbs.call import CallVerb
+from consumers.policies.retry import RetryPolicy
+from consumers.verbs.call.verb import CallVerb
 from tests.consuming import Consumer, make_event, make_subscription, publish
 
 FUNCTIONS = """

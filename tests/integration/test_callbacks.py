@@ -1,23 +1,23 @@
 """`clusterbus callbacks` on a simulated cluster: after a real deployment, and killed between its commands."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
 
-from router import deploying, registering, settings
-from router.sources.gpfs.commands import Commands
-from router.sources.gpfs.simulator import Cluster, install_capture
-from router.sources.gpfs.simulator.answering import answering
-from router.sources.gpfs.simulator.installing import install
+from router.cli import callbacks, nodes
+from router.cluster.gpfs.commands import Commands
+from router.settings import loading
+from router.simulator.install import install, install_capture
+from router.simulator.simulated_cluster import Cluster
+from tests import forking
+from tests.mm_commands import answering
 
-ROOT = Path(__file__).parents[2]
 CAPTURE = "usr/libexec/clusterbus/capture.py"
 FOREIGN = [
     "site-audit",
@@ -60,12 +60,12 @@ class Site:
             },
         }
         self.app = typer.Typer()
-        self.app.add_typer(deploying.nodes_app, name="nodes")
-        self.app.add_typer(registering.callbacks_app, name="callbacks")
+        self.app.add_typer(nodes.nodes_app, name="nodes")
+        self.app.add_typer(callbacks.callbacks_app, name="callbacks")
 
         @self.app.callback()
         def root(context: typer.Context) -> None:
-            context.obj = settings.load(self.file, environment={}, system=self.file)
+            context.obj = loading.load(self.file, environment={}, system=self.file)
 
     def run(self, *words, code=0, **gpfs):
         """Run `clusterbus`, with the cluster's commands in this process; return what it printed."""
@@ -77,10 +77,10 @@ class Site:
     def start(self, *words, code=0, **gpfs):
         """Run it as a program, and the cluster's commands too."""
         self._write(gpfs)
-        command = [sys.executable, "-m", "consumers.cli", "--settings", str(self.file), *words]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert ended.returncode == code, ended.stdout + ended.stderr
-        return ended.stdout + ended.stderr
+        command = [sys.executable, "-m", "consumers.cli.main", "--settings", str(self.file), *words]
+        ended = forking.run(command, self.file.parent, environment=os.environ)
+        assert ended.code == code, ended.output
+        return ended.output
 
     def _write(self, gpfs):
         self.file.write_text(yaml.safe_dump({**self.settings, "gpfs": {**self.settings["gpfs"], **gpfs}}))
@@ -92,7 +92,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     site = Site(tmp_path)
-    for module in (registering, deploying):
+    for module in (callbacks, nodes):
         monkeypatch.setattr(module, "of_settings", lambda _: Commands(site.answer))
     return site
 
@@ -111,7 +111,7 @@ def test_from_nothing_to_a_record_on_the_node_and_back(site):
     assert (run.identifier, run.exit_code) == ("clusterbus-disk", 0)
     assert [(each["source"], each["event"], each["node"]) for each in captured] == [("gpfs", "diskFailure", run.node)]
     assert site.run("callbacks", "plan") == "nothing to do\n"
-    assert "GPFS runs the shim there" in site.run("nodes", "remove", "cl01", code=1)
+    assert "GPFS still runs the shim there" in site.run("nodes", "remove", "cl01", code=1)
 
     site.run("callbacks", "remove", "--yes")
     assert site.registered() == before
@@ -124,8 +124,8 @@ def test_nothing_is_registered_while_a_node_has_another_capture_unless_it_is_sai
     (site.cluster.node("cl02").root / CAPTURE).unlink()
 
     refused = CliRunner().invoke(site.app, ["callbacks", "apply", "--yes"]).exception
-    assert str(refused).startswith("2 nodes are not ready for callbacks:")
-    assert f"cl01.prod.example: /{CAPTURE} has other content" in str(refused)
+    assert str(refused).startswith("2 nodes are not ready for callbacks; run `clusterbus nodes deploy` there:")
+    assert f"cl01.prod.example: /{CAPTURE} has different content" in str(refused)
     assert f"cl02.prod.example: /{CAPTURE} is missing" in str(refused)
     assert site.registered() == before
     site.answer(["mmaddcallback", *FOREIGN])
@@ -161,7 +161,21 @@ def test_killed_between_two_commands_the_next_apply_finishes(site):
     assert site.registered().count("clusterbus-") == 2
 
 
+def test_what_a_site_adds_to_the_catalogue_is_registered(site, tmp_path):
+    (tmp_path / "catalogue.yaml").write_text(
+        "version: 1\ngpfs:\n  variables: {tierName: {type: word}}\n"
+        "  events:\n    tierMoved: {category: disk, meaning: Files moved., variables: [tierName]}\n"
+    )
+    site.settings["router"] = {"catalogue": str(tmp_path / "catalogue.yaml")}
+    install_capture(site.cluster)
+
+    planned = site.run("callbacks", "plan")
+
+    assert "--event diskFailure,tierMoved" in planned
+    assert "--tierName %tierName" in planned
+
+
 def test_away_from_a_cluster_it_says_where_it_should_be_run(site):
     said = site.start("callbacks", "plan", code=3, commands="/nonexistent")
 
-    assert "mmlscallback is not here: run this on a node of the cluster, or set gpfs.commands" in said
+    assert "mmlscallback does not exist: run this on a node of the cluster, or set gpfs.commands" in said

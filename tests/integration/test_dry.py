@@ -79,7 +79,7 @@ def test_each_event_is_told_with_what_each_subscription_would_do_and_nothing_is_
         *("matched", "filter", "off", "matched")
     ]
     assert found[quota.id, "act"]["effect"]["command"] == ["touch", f"{tmp_path}/gpfs1"]
-    assert found[quota.id, "word"]["rules"] == ["folded: told 30s after the first"]
+    assert found[quota.id, "word"]["rules"] == ["grouped: delivered 30s after the first event"]
     assert found[other.id, "act"]["decision"] == "pattern"
     assert "-oProxyCommand=x" in found[hostile.id, "word"]["refused"]
     assert [tap.count(queue_of(name)) for name in ("audit", "act", "word")] == [4, 4, 4]

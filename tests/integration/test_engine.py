@@ -2,17 +2,17 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.retries import RetryPolicy
-from consumers.verbs.log import LogVerb
+from consumers.policies.retry import RetryPolicy
+from consumers.verbs.log.verb import LogVerb
 from router.broker.topology import DEAD, queue_of
-from tests.consuming import is_gone, make_event, make_subscription, making, publish, python
+from tests.consuming import is_gone, lines, make_event, make_subscription, making, publish, python, stop_for_good
 from tests.waiting import wait_for
 
 
 @pytest.fixture
-def consume(vhost_url, tmp_path):
+def consume(vhost_url, tmp_path, database):
     """A function that starts a consumer of these subscriptions, and ends it."""
-    with making(vhost_url, tmp_path) as make:
+    with making(vhost_url, tmp_path, store=database("store")) as make:
         yield lambda *subscriptions: make(*subscriptions).start().wait_ready()
 
 
@@ -21,10 +21,6 @@ def append(tmp_path, *, fail="False"):
     path = str(tmp_path / "done")
     code = f"import os,sys\nif {fail}: sys.exit(3)\nopen({path!r},'a').write(os.environ['CLUSTERBUS_EVENT_ID']+'\\n')"
     return python(code)
-
-
-def lines(path):
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def test_an_event_reaches_a_log_a_file_and_a_command(consume, vhost_url, tmp_path):
@@ -77,8 +73,7 @@ def test_duplicates_under_one_id_call_the_handler_once(consume, vhost_url, tmp_p
 
     publish(vhost_url, events, times=5)
     consumer.wait_outcomes(6)
-    wait_for(lambda: tap.count(queue_of("act")) == 0 == tap.count(queue_of("audit")), 10, "empty queues")
-    assert consumer.stop() == 0
+    stop_for_good(consumer, tap, "act", "audit")
 
     assert sorted(lines(tmp_path / "done")) == sorted(event.id for event in events)
     assert tap.count(queue_of("act")) == 0
@@ -122,7 +117,7 @@ def test_what_no_filter_lets_pass_is_acknowledged_and_leaves_no_trace(consume, v
 
 
 def test_a_stop_waits_for_what_runs_and_begins_nothing_new(consume, vhost_url, tmp_path, tap):
-    slow = python(f"import time; open({str(tmp_path / 'began')!r}, 'a').write('x'); time.sleep(1)")
+    slow = python(f"import time; open({str(tmp_path / 'began')!r}, 'a').write('x'); time.sleep(3)")
     consumer = consume(make_subscription("act", slow))
     publish(vhost_url, [make_event(), make_event()])
     wait_for((tmp_path / "began").exists, 10, "the first command")

@@ -9,19 +9,19 @@ import pytest
 
 from consumers import gpfs
 from consumers.gpfs import Cluster
-from consumers.gpfs.folder import subscription_name
-from consumers.readiness import wait_served
-from router.catalogue import load
-from router.nodes.files import File
-from router.nodes.release import release
-from router.sections import ConsumersSettings, GpfsSettings, Settings
-from router.sources.gpfs.commands import Commands
-from router.sources.gpfs.registrar import Registrar
-from router.sources.gpfs.registrations import COMMAND
-from router.sources.gpfs.simulator import Cluster as Simulated
-from router.sources.gpfs.simulator import install, install_capture
-from router.sources.gpfs.simulator.answering import answering
+from consumers.gpfs.functions.storage import subscription_name
+from consumers.programs.readiness import wait_served
+from router.cluster.callbacks.gpfs.registrar import Registrar
+from router.cluster.gpfs.commands import Commands
+from router.cluster.nodes.capture_script import COMMAND
+from router.cluster.nodes.files import File
+from router.cluster.nodes.release import release
+from router.model.catalogue import load
+from router.settings.models import ConsumersSettings, GpfsSettings, Settings
+from router.simulator.install import install, install_capture
+from router.simulator.simulated_cluster import Cluster as Simulated
 from tests.flow import Flow
+from tests.mm_commands import answering
 from tests.waiting import wait_for
 
 LOG = ""
@@ -103,7 +103,12 @@ def test_a_program_of_ones_own_works_by_the_settings_of_its_machine_and_its_func
         put_there(node.root)
 
     done = subprocess.run(
-        [sys.executable, tmp_path / "mine.py"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, tmp_path / "mine.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
     assert done.stderr == ""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.guards import Ask, Guard
+from consumers.policies.guards import Ask, AtMost, Guard
 from router.broker.topology import queue_of
 from tests.consuming import make_event, make_subscription, publish, python
 from tests.operating import Consumer, Program
@@ -38,18 +38,21 @@ def most_at_once(path):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_no_more_than_so_many_run_at_once_over_two_consumers(vhost_url, tmp_path, tap, killed):
+def test_no_more_than_so_many_run_at_once_over_two_consumers(vhost_url, tmp_path, database, tap, killed):
     done, began = tmp_path / "done", tmp_path / "began"
     note = f"open({str(began)!r},'a').write(str(os.getppid())+' ')"
     interval = f"open({str(done)!r},'a').write(f'{{begun}} {{time.time()}}\\n')"
-    code = f"import os,time\n{note}\nbegun=time.time(); time.sleep(0.4)\n{interval}"
+    code = f"import os,time\n{note}\nbegun=time.time(); time.sleep(1)\n{interval}"
     act = make_subscription("act", python(code), guard=Guard(at_most=2), concurrency=4)
-    one, two = Consumer(vhost_url, tmp_path, [act]), Consumer(vhost_url, tmp_path, [act])
+    one, two = (
+        Consumer(vhost_url, tmp_path, [act], store=database("store")),
+        Consumer(vhost_url, tmp_path, [act], store=database("store")),
+    )
     one.waits = two.waits = {"at most": 1}
     try:
         one.start().wait_ready()
         two.start()
-        wait_for(lambda: consumers(tap, "act") == 2, 20, "two consumers")
+        wait_for(lambda: tap.consumers(queue_of("act")) == 2, 20, "two consumers")
         events = [make_event() for _ in range(8)]
         publish(vhost_url, events)
         if killed:
@@ -69,17 +72,41 @@ def test_no_more_than_so_many_run_at_once_over_two_consumers(vhost_url, tmp_path
         assert most_at_once(done) == 2
 
 
-def consumers(tap, name):
-    return tap.channel.queue_declare(queue_of(name), passive=True).method.consumer_count
+def test_what_comes_while_one_runs_at_its_place_is_skipped_over_two_consumers(vhost_url, tmp_path, database, tap):
+    began, done = tmp_path / "began", tmp_path / "done"
+    hold = f"\nwhile not os.path.exists({str(done)!r}): time.sleep(0.05)"
+    code = f"import os,sys,time\nopen({str(began)!r},'a').write(sys.argv[1]+'\\n'){hold}"
+    guard = Guard(at_most=AtMost(count=1, by=("data.fsName",), rest="skip"))
+    act = make_subscription("act", [*python(code), "{{ data.fsName }}"], guard=guard, concurrency=4)
+    one, two = (Consumer(vhost_url, tmp_path, [act], store=database("store")) for _ in range(2))
+    try:
+        one.start().wait_ready()
+        two.start()
+        wait_for(lambda: tap.consumers(queue_of("act")) == 2, 20, "two consumers")
+        publish(vhost_url, [make_event(fsName="gpfs1"), make_event(fsName="gpfs2")])
+        wait_for(lambda: began.exists() and len(began.read_text().splitlines()) == 2, 20, "both commands")
+        publish(vhost_url, [make_event(fsName="gpfs1") for _ in range(6)])
+        skipped = one.wait_outcomes(6, outcome="busy")
+        done.touch()
+        one.wait_outcomes(2, outcome="done")
+        publish(vhost_url, [make_event(fsName="gpfs1")])
+        one.wait_outcomes(3, outcome="done")
+    finally:
+        done.touch()
+        one.close()
+        two.close()
+
+    assert sorted(began.read_text().split()) == ["gpfs1", "gpfs1", "gpfs2"]
+    assert {row.reason for row in skipped} == {"at_most: 1 of act with the same data.fsName are running"}
 
 
-def test_what_waits_for_somebodys_word_is_done_when_approved_and_not_when_refused(vhost_url, tmp_path):
+def test_what_waits_for_somebodys_word_is_done_when_approved_and_not_when_refused(vhost_url, tmp_path, database):
     good, bad = make_event(fsName="good"), make_event(fsName="bad")
     guard = Guard(ask=Ask(within=timedelta(hours=1)))
     act = make_subscription("act", ["touch", f"{tmp_path}/{{{{ data.fsName }}}}"], guard=guard, concurrency=4)
-    consumer = Consumer(vhost_url, tmp_path, [act])
+    consumer = Consumer(vhost_url, tmp_path, [act], store=database("store"))
     consumer.waits = {"answer": 1}
-    with Program(vhost_url, tmp_path, NOTHING) as program, consumer:
+    with Program(vhost_url, tmp_path, NOTHING, store=database("store")) as program, consumer:
         consumer.wait_ready()
         publish(vhost_url, [good, bad])
         program.wait_rows(2, outcome="wait")
@@ -97,13 +124,13 @@ def test_what_waits_for_somebodys_word_is_done_when_approved_and_not_when_refuse
     assert again[0]["done"] != "approved"
     assert (tmp_path / "good").exists()
     assert not (tmp_path / "bad").exists()
-    assert rows[bad.id].reason.startswith("by ")
+    assert rows[bad.id].reason.startswith("refused by ")
     assert rows[good.id].attempt == rows[bad.id].attempt == 1
 
 
-def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, tap):
+def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, database, tap):
     text = ASKED.replace("FOLDER", str(tmp_path))
-    with Program(vhost_url, tmp_path, text).start("act") as program:
+    with Program(vhost_url, tmp_path, text, store=database("store")).start("act") as program:
         publish(vhost_url, [event := make_event(fsName="late")])
         (row,) = program.wait_rows(1, outcome="unanswered")
         wait_for(lambda: tap.count(queue_of("act")) == 0, 10, "an empty queue")
@@ -112,10 +139,12 @@ def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, tap):
     assert not (tmp_path / "late").exists()
 
 
-def test_a_silence_takes_hold_at_once_keeps_the_record_and_ends_when_it_is_expired(vhost_url, tmp_path):
+def test_a_silence_takes_hold_at_once_keeps_the_record_and_ends_when_it_is_expired(vhost_url, tmp_path, database):
     with mail_server() as server:
         contacts = f'consumers: {{contacts: {{team: {{urls: ["{server.url()}"]}}}}}}\n'
-        with Program(vhost_url, tmp_path, TOLD, settings=contacts).start("audit", "mail") as program:
+        with Program(vhost_url, tmp_path, TOLD, settings=contacts, store=database("store")).start(
+            "audit", "mail"
+        ) as program:
             where = ("--where", 'data.fsName == "gpfs1"', "--until", "1h", "--comment", "we know")
             (silence,) = program.command("silences", "add", *where, "--json")
             silenced, other = make_event(), make_event(fsName="gpfs2")

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from consumers import children
-from consumers.cli import app
-from consumers.deliveries import DeadLetter, Delivery, Done, Retry, Waiting, attempt
-from consumers.jobs.folders import RESULT, STATE, Jobs
-from consumers.jobs.runner import id_of
-from consumers.verbs import Surroundings
-from consumers.verbs.run import RunVerb
-from router.sections import Settings
-from tests.consuming import QUICK, is_gone, make_event
+from consumers.cli.main import app
+from consumers.deliveries import DeadLetter, Done, Retry, Waiting
+from consumers.policies.retry import attempt
+from consumers.processes import cleanup
+from consumers.processes.job_files import RESULT, STATE, Jobs
+from consumers.processes.job_runner import id_of
+from consumers.verbs.interface import Surroundings
+from consumers.verbs.run.verb import RunVerb
+from router.settings.models import Settings
+from tests.consuming import QUICK, is_gone, make_delivery, make_event
 from tests.waiting import wait_for
 
 
@@ -32,20 +33,15 @@ def at(tmp_path, monkeypatch):
     yield jobs
     for job in jobs.all():
         if begun := job.read(STATE):
-            if children.is_alive(begun["owner"]):
+            if cleanup.is_alive(begun["owner"]):
                 os.kill(begun["pid"], signal.SIGKILL)
-            children.end(job.read("request.json")["mark"])
+            cleanup.end(job.read("request.json")["mark"])
 
 
 def handler(at, code, *, stopping=None, **fields):
     settings = Settings.model_validate({"consumers": {"jobs": at.path, "transport": "local"}})
     verb = RunVerb.model_validate({"command": ["sh", "-c", code], "timeout": "20s", "detach": True, **fields})
     return verb.handler(Surroundings("a", stopping or threading.Event(), settings))
-
-
-def delivery(event=None, **fields):
-    event = event or make_event()
-    return Delivery(event, "a", event.topic, event.to_json(), **fields)
 
 
 def through(function, owed, seconds=20):
@@ -60,7 +56,7 @@ def clusterbus(at, *words):
 
 
 def test_a_quick_job_is_done_at_the_first_call(at):
-    outcome = attempt(delivery(), handler(at, "cat; echo oops >&2"), QUICK)
+    outcome = attempt(make_delivery(), handler(at, "cat; echo oops >&2"), QUICK)
 
     assert isinstance(outcome, Done)
     assert json.loads(outcome.result["output"])["type"] == "gpfs.softQuotaExceeded"
@@ -71,7 +67,7 @@ def test_a_quick_job_is_done_at_the_first_call(at):
 def test_a_long_one_is_asked_for_again_and_begun_once_whoever_asks(at, tmp_path):
     ran, go = tmp_path / "ran", tmp_path / "go"
     code = f"echo x >> {ran}; while [ ! -e {go} ]; do sleep 0.02; done; exit 3"
-    owed = delivery()
+    owed = make_delivery()
 
     with ThreadPoolExecutor(4) as pool:
         first = list(pool.map(lambda _: attempt(owed, handler(at, code), QUICK), range(4)))
@@ -91,30 +87,32 @@ def test_a_retry_is_a_new_job(at, tmp_path):
     event = make_event()
 
     for number in (1, 2):
-        through(handler(at, f"echo x >> {ran}; exit 1"), delivery(event, attempt=number))
+        through(handler(at, f"echo x >> {ran}; exit 1"), make_delivery(event, attempt=number))
 
     assert ran.read_text() == "x\nx\n"
     assert len(at.all()) == 2
 
 
 def test_time_that_is_up_ends_all_that_a_job_started(at, tmp_path, monkeypatch):
-    monkeypatch.setattr("consumers.verbs.run.command.GRACE", timedelta(seconds=0.3))
+    monkeypatch.setattr("consumers.verbs.run.local.GRACE", timedelta(seconds=0.3))
     pids = tmp_path / "pids"
     code = f"setsid sleep 41 & echo $! $$ > {pids}; trap '' TERM; while :; do sleep 0.1; done"
     function = handler(at, code, timeout="0.5s")
-    owed = delivery()
+    owed = make_delivery()
     attempt(owed, function, QUICK)
     assert not is_gone(int(wait_for(lambda: pids.exists() and pids.read_text(), 10, "the command").split()[0]))
 
     outcome = through(function, owed)
 
     assert isinstance(outcome, Retry)
-    assert outcome.reason.startswith("not through after 0:00:00.5")
+    assert outcome.reason.startswith("did not finish within 0.5s")
     assert all(is_gone(int(pid)) for pid in pids.read_text().split())
 
 
 def test_what_a_job_says_is_bounded(at):
-    outcome = through(handler(at, "head -c 50000000 /dev/zero; head -c 9000 /dev/zero >&2", output=1024), delivery())
+    outcome = through(
+        handler(at, "head -c 50000000 /dev/zero; head -c 9000 /dev/zero >&2", output=1024), make_delivery()
+    )
 
     (job,) = at.all()
     assert outcome.result["octets"] == 50_009_000
@@ -123,7 +121,7 @@ def test_what_a_job_says_is_bounded(at):
 
 def test_a_killed_wrapper_is_a_lost_job_whose_command_is_ended(at, tmp_path):
     pids = tmp_path / "pids"
-    function, owed = handler(at, f"echo $$ > {pids}; sleep 42"), delivery()
+    function, owed = handler(at, f"echo $$ > {pids}; sleep 42"), make_delivery()
     attempt(owed, function, QUICK)
     (job,) = at.all()
     pid = int(wait_for(lambda: pids.exists() and pids.read_text(), 10, "the command"))
@@ -141,9 +139,9 @@ def test_a_job_whose_consumer_died_before_its_wrapper_was_there_is_begun_by_the_
     def dies(_):
         raise SystemExit
 
-    owed = delivery()
+    owed = make_delivery()
     with monkeypatch.context() as patch:
-        patch.setattr("consumers.jobs.runner._start", dies)
+        patch.setattr("consumers.processes.job_runner._start", dies)
         attempt(owed, handler(at, "echo hi"), QUICK)
     assert at.all()[0].state() == "starting"
 
@@ -152,7 +150,7 @@ def test_a_job_whose_consumer_died_before_its_wrapper_was_there_is_begun_by_the_
 
 def test_a_stop_leaves_the_job_and_has_no_outcome(at, tmp_path):
     go, stopping = tmp_path / "go", threading.Event()
-    code, owed = f"while [ ! -e {go} ]; do sleep 0.02; done", delivery()
+    code, owed = f"while [ ! -e {go} ]; do sleep 0.02; done", make_delivery()
     stopping.set()
 
     assert attempt(owed, handler(at, code, stopping=stopping), QUICK) is None
@@ -164,19 +162,19 @@ def test_what_cannot_be_run_is_dead_at_once(at):
     settings = Settings.model_validate({"consumers": {"jobs": at.path}})
     verb = RunVerb(command=("/no/such/program",), detach=True)
 
-    outcome = attempt(delivery(), verb.handler(Surroundings("a", settings=settings)), QUICK)
+    outcome = attempt(make_delivery(), verb.handler(Surroundings("a", settings=settings)), QUICK)
 
     assert isinstance(outcome, DeadLetter)
-    assert "cannot be run: No such file" in outcome.reason
+    assert "cannot run: No such file" in outcome.reason
 
 
 def test_a_reader_sees_a_result_whole_or_none(at, tmp_path):
-    owed = delivery()
+    owed = make_delivery()
     path = at.path / id_of(owed.mark) / RESULT
     seen = []
 
     def read():
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not seen and time.monotonic() < deadline:
             if path.exists():
                 seen.append(json.loads(path.read_bytes()))
@@ -184,17 +182,17 @@ def test_a_reader_sees_a_result_whole_or_none(at, tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     through(handler(at, "sleep 0.2"), owed)
-    reader.join(20)
+    reader.join(120)
 
-    assert [each["ended"] for each in seen] == ["through"]
+    assert [each["ended"] for each in seen] == ["finished"]
 
 
 def test_a_fan_out_as_a_job_is_retried_where_it_failed_only(at):
     event = make_event(upNodes="n1,n2,n3")
     function = handler(at, "echo hi; test $CLUSTERBUS_NODE_NAME != n2", nodes="{{ data.upNodes }}")
 
-    first = through(function, delivery(event))
-    second = through(function, delivery(event, attempt=2, earlier=first.result))
+    first = through(function, make_delivery(event))
+    second = through(function, make_delivery(event, attempt=2, earlier=first.result))
 
     assert first.result["nodes"] == {"succeeded": "n[1,3]", "failed": "n2"}
     assert [each.read("request.json")["about"]["nodes"] for each in at.all()][::-1] == ["n[1-3]", "n2"]
@@ -204,22 +202,22 @@ def test_a_fan_out_as_a_job_is_retried_where_it_failed_only(at):
 
 def test_a_lost_fan_out_keeps_what_succeeded_before(at):
     function = handler(at, "sleep 43", nodes="n[1-3]")
-    owed = delivery(attempt=2, earlier={"nodes": {"succeeded": "n1", "failed": "n[2-3]"}})
+    owed = make_delivery(attempt=2, earlier={"nodes": {"succeeded": "n1", "failed": "n[2-3]"}})
     attempt(owed, function, QUICK)
     os.kill(wait_for(lambda: at.all()[0].read(STATE), 10, "a wrapper")["pid"], signal.SIGKILL)
 
     outcome = through(function, owed)
 
     assert outcome.result["nodes"] == {"succeeded": "n1", "failed": "n[2-3]"}
-    assert children.end(owed.mark) == 0
+    assert cleanup.end(owed.mark) == 0
 
 
 def test_jobs_are_worked_from_the_command_line(at, tmp_path):
     pids = tmp_path / "pids"
-    function, owed = handler(at, f"echo said; echo $$ > {pids}; sleep 44"), delivery()
+    function, owed = handler(at, f"echo said; echo $$ > {pids}; sleep 44"), make_delivery()
     attempt(owed, function, QUICK)
-    attempt(delivery(), handler(at, "exit 0"), QUICK)
-    attempt(delivery(), handler(at, "exit 5"), QUICK)
+    attempt(make_delivery(), handler(at, "exit 0"), QUICK)
+    attempt(make_delivery(), handler(at, "exit 5"), QUICK)
     name = id_of(owed.mark)
     wait_for(lambda: pids.exists() and pids.read_text(), 10, "the command")
 
@@ -231,11 +229,15 @@ def test_jobs_are_worked_from_the_command_line(at, tmp_path):
     waits = [clusterbus(at, "wait", each["id"]).exit_code for each in listed]
     outcome = attempt(owed, function, QUICK)
 
-    assert [(each["state"], each.get("exit")) for each in listed] == [("through", 5), ("through", 0), ("running", None)]
+    assert [(each["state"], each.get("exit")) for each in listed] == [
+        ("finished", 5),
+        ("finished", 0),
+        ("running", None),
+    ]
     assert "said" in shown.stdout
     assert (not_in_time.exit_code, "running" in not_in_time.stdout) == (3, True)
     assert (cancelled.exit_code, json.loads(cancelled.stdout)["state"]) == (0, "cancelled")
-    assert (again.exit_code, "had ended" in again.stdout) == (1, True)
+    assert (again.exit_code, "had already ended" in again.stdout) == (1, True)
     assert waits == [1, 0, 1]
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == f"cancelled by {json.loads(cancelled.stdout)['by']} (job {name})"
@@ -244,7 +246,7 @@ def test_jobs_are_worked_from_the_command_line(at, tmp_path):
 
 
 def test_the_wrapper_is_nobodys_child_and_holds_nothing_of_the_consumers(at):
-    function, owed = handler(at, "sleep 45"), delivery()
+    function, owed = handler(at, "sleep 45"), make_delivery()
     attempt(owed, function, QUICK)
     pid = wait_for(lambda: at.all()[0].read(STATE), 10, "a wrapper")["pid"]
 

@@ -4,12 +4,12 @@ from datetime import timedelta
 import pika
 import pytest
 
-from consumers.letters import find, show
-from consumers.replays import replay
-from consumers.retries import RetryPolicy
-from consumers.store import Store
-from router.broker import Settlement
-from router.broker.rabbit import Rabbit
+from consumers.dead_letters.kept_letters import find, show
+from consumers.dead_letters.replay import replay
+from consumers.policies.retry import RetryPolicy
+from consumers.store.database import Store
+from router.broker.client import Rabbit
+from router.broker.interface import Settlement
 from router.broker.topology import DEAD, INGRESS, REJECTED, RETURN, UNROUTED, queue_of
 from tests.consuming import Consumer, make_event, make_subscription, now, publish, python
 from tests.waiting import wait_for
@@ -91,7 +91,8 @@ def test_a_rejected_record_is_kept_and_replayed_under_its_claimed_key(consumer, 
     replay_all(store, vhost_url, [letter])
 
     (record,) = tap.drain("seen")
-    assert (record.key, record.body, record.headers) == ("gpfs.prod.mount.b", body, {"replayed-by": "me"})
+    assert (record.key, record.body) == ("gpfs.prod.mount.b", body)
+    assert record.headers == {"replayed-by": "me", "origin-user": "a"}
     assert record.properties.user_id == pika.URLParameters(vhost_url).credentials.username
 
 
@@ -130,5 +131,5 @@ def test_what_the_broker_gives_up_is_kept_with_its_subscription(consumer, store,
 
     assert (letter.kind, letter.event_id, letter.subscription) == ("delivery", event.id, "act")
     assert letter.topic == event.topic
-    assert letter.reason.startswith("given up by the broker: delivered from clusterbus.sub.act")
+    assert letter.reason.startswith("parked by the broker: delivered from clusterbus.sub.act")
     wait_for(lambda: tap.count(UNROUTED) == tap.count(DEAD) == 0, 10, "empty parking queues")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from router import packages
+from router.cluster.nodes import packaging
+from router.cluster.nodes.release import SHIM, release
 from router.errors import SettingsError, Unreachable
-from router.nodes.release import SHIM, release
 
 MOMENT = 1_700_000_000
 WANTED = {
@@ -30,7 +30,7 @@ WANTED = {
 
 def run(*words: object, **options) -> str:
     done = subprocess.run(
-        [str(each) for each in words], capture_output=True, text=True, timeout=60, check=False, **options
+        [str(each) for each in words], capture_output=True, text=True, timeout=240, check=False, **options
     )
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -39,14 +39,14 @@ def run(*words: object, **options) -> str:
 @pytest.fixture(scope="module")
 def deb(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], str]) -> Path:
     require("dpkg-deb")
-    return packages.deb(tmp_path_factory.mktemp("deb"), release(), MOMENT)
+    return packaging.build("deb", tmp_path_factory.mktemp("deb"), release(), MOMENT)
 
 
 @pytest.fixture(scope="module")
 def rpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("rpmbuild") is None:
-        pytest.skip("rpmbuild is not installed: apt-get install rpm")
-    return packages.rpm(tmp_path_factory.mktemp("rpm"), release(), MOMENT)
+    if shutil.which("rpm") is None:
+        pytest.skip("rpm is not installed: apt-get install rpm")
+    return packaging.build("rpm", tmp_path_factory.mktemp("rpm"), release(), MOMENT)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_package_is_the_same_bytes_each_time_whatever_the_umask(form: str, req
     first = request.getfixturevalue(form)
     before = os.umask(0o077)
     try:
-        second = packages.FORMATS[form](tmp_path, release(), MOMENT)
+        second = packaging.build(form, tmp_path, release(), MOMENT)
     finally:
         os.umask(before)
 
@@ -161,7 +161,7 @@ def test_a_package_does_not_go_over_what_was_deployed(form: str, request, root: 
     capture.parent.mkdir(parents=True)
     capture.write_text("of this node")
 
-    with pytest.raises(AssertionError, match="clusterbus nodes deploy has put the shim here"):
+    with pytest.raises(AssertionError, match="clusterbus nodes deploy installed the shim on this node"):
         {"deb": install_deb, "rpm": install_rpm}[form](root, package)
 
     assert capture.read_text() == "of this node"
@@ -170,9 +170,9 @@ def test_a_package_does_not_go_over_what_was_deployed(form: str, request, root: 
 
 def remove(form: str, root: Path) -> None:
     if form == "deb":
-        run("dpkg", f"--root={root}", "--force-depends", "--purge", packages.NAME)
+        run("dpkg", f"--root={root}", "--force-depends", "--purge", packaging.NAME)
     else:
-        run("rpm", f"--root={root}", "--dbpath", "/var/lib/rpm", "--erase", packages.NAME)
+        run("rpm", f"--root={root}", "--dbpath", "/var/lib/rpm", "--erase", packaging.NAME)
 
 
 def stat_mode(mode: int) -> str:
@@ -215,16 +215,17 @@ def test_scripts_end_well_whatever_fails_in_them(tools: list[str], tmp_path: Pat
 
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
 
-    with pytest.raises(Unreachable, match="rpmbuild is not installed"):
-        packages.rpm(tmp_path, release(), MOMENT)
+    with pytest.raises(Unreachable, match="nfpm is not installed"):
+        packaging.build("rpm", tmp_path, release(), MOMENT)
     with pytest.raises(SettingsError, match="SOURCE_DATE_EPOCH"):
-        packages.moment_of({"SOURCE_DATE_EPOCH": "yesterday"})
+        packaging.moment_of({"SOURCE_DATE_EPOCH": "yesterday"})
 
 
 def test_the_command_writes_them_and_says_their_sums(tmp_path: Path, require: Callable[[str], str]):
     require("dpkg-deb")
-    words = [sys.executable, "-m", "router.packages", "--to", tmp_path / "dist", "--format", "deb"]
+    words = [sys.executable, "-m", "router.cluster.nodes.packaging", "--to", tmp_path / "dist", "--format", "deb"]
 
     said = run(*words)
 

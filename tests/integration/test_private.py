@@ -15,13 +15,12 @@ from pathlib import Path
 import pika
 import pytest
 
-import router.broker.private.home as home_module
-from router.broker.private import PrivateContainer, PrivateNode
-from router.broker.private.container import engine_answers, image_at_hand
-from router.broker.private.home import Home
-from router.broker.private.node import installed_server
-from router.broker.private.ports import free_ports, is_free
 from router.errors import Refused, Unreachable
+from router.local_broker import data_folder
+from router.local_broker.data_folder import DataFolder
+from router.local_broker.ports import free_ports, is_free
+from router.local_broker.rabbitmq_container import PrivateContainer, engine_answers, image_at_hand
+from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 from tests.conftest import missing
 from tests.rabbit import RabbitAdmin, Tap
 from tests.waiting import wait_for
@@ -109,13 +108,13 @@ def test_an_owner_that_is_killed_takes_broker_epmd_and_folder_along(kind):
 
 def test_a_folder_is_free_again_soon_after_its_owner_was_killed(node, tmp_path):
     with _owner(node, tmp_path) as (owner, facts):
-        with pytest.raises(Unreachable, match="another broker runs on"):
+        with pytest.raises(Unreachable, match="another broker runs in"):
             node(tmp_path).start()
 
         owner.kill()
 
     wait_for(lambda: not _processes_of(tmp_path), 30, "the abandoned broker ended")
-    home = Home(tmp_path)
+    home = DataFolder(tmp_path)
     home.close()
     assert home.name == facts["name"]
 
@@ -153,7 +152,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_given_up_for_another(kind, m
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]
         picks = iter([[taken, *free_ports(3)]])
-        monkeypatch.setattr(home_module, "free_ports", lambda count: next(picks, None) or free_ports(count))
+        monkeypatch.setattr(data_folder, "free_ports", lambda count: next(picks, None) or free_ports(count))
 
         with kind() as broker:
             _put(broker.url, "works", b"x")
@@ -188,7 +187,7 @@ def _owner(kind, folder=None):
     program = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        f"from router.broker.private import {kind.__name__} as kind\n"
+        f"from router.local_broker import {kind.__name__} as kind\n"
         "home = (broker := kind(Path(sys.argv[1]) if sys.argv[1] else None).start()).home\n"
         "ports = [home.port('amqp'), home.port('epmd')]\n"
         "print(json.dumps({'folder': str(home.path), 'name': home.name, 'ports': ports}), flush=True)\n"

@@ -1,7 +1,7 @@
 """From a file that a supervisor runs, through relay and router, to an event under its topic."""
 
 from router.broker.topology import EVENTS
-from router.events import Event
+from router.model.events import Event
 from tests.flow import Flow
 from tests.qube import Farm
 from tests.waiting import wait_for

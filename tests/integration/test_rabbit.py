@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,14 +15,15 @@ from typing import Any
 import pika
 import pytest
 
-from router.broker import Message, Settlement
 from router.broker import topology as names
-from router.broker.asking import Facts
-from router.broker.rabbit import Rabbit
+from router.broker.amqp.requests import Facts
+from router.broker.client import Rabbit
+from router.broker.interface import Message, Settlement
 from router.broker.session import Session
 from router.broker.topology import Binding, Topology
 from router.errors import BrokerError, Refused, SettingsError, Unreachable
 from tests.lines import Running, bus
+from tests.processes import bound
 from tests.rabbit import RabbitAdmin, SharedBroker, Tap
 from tests.waiting import wait_for
 
@@ -55,9 +58,7 @@ def test_a_session_does_one_thing_after_the_other(vhost_url: str, tap: Tap):
         assert tap.count("q") == 500
         assert session.queue_facts("q") == Facts(messages=500, consumers=0)
         assert session.queue_facts("nowhere") is None
-        assert session.purge("q") == 500
-        assert session.purge("nowhere") is None
-        assert session.delete("q") == 0
+        assert session.delete("q") == 500
         assert session.queue_facts("q") is None
         assert session.publish([]) == []
         assert session.publish([Message("bus", "k", b"", "id")]) == [Settlement.UNROUTED]
@@ -82,7 +83,7 @@ def test_a_session_says_what_is_there_with_other_arguments(vhost_url: str):
     with Session(vhost_url, name="test") as session:
         session.declare(bus("q"))
 
-        with pytest.raises(Refused, match=r"queue q is there but.*x-delivery-limit.*delete"):
+        with pytest.raises(Refused, match=r"queue q exists, but.*x-delivery-limit.*delete"):
             session.declare(bus("q", delivery_limit=3))
         with pytest.raises(BrokerError):
             session.queue_facts("q")
@@ -104,7 +105,7 @@ def test_a_service_keeps_trying_with_a_wrong_password_and_never_shows_it(
     name = f"late-{vhost}"
     caplog.set_level(logging.INFO, "router")
     with Running(f"{scheme}://{name}:pass-word@{rest.rpartition('@')[2]}") as line:
-        wait_for(lambda: "broker refuses our credentials" in caplog.messages, 10, "the refusal")
+        wait_for(lambda: "the broker refuses our credentials" in caplog.messages, 10, "the refusal")
         rabbit_admin.add_user(name, "pass-word", vhost)
         wait_for(lambda: "connected to the broker" in caplog.messages, 10, "the connection")
         assert not line.ended
@@ -139,7 +140,7 @@ def test_who_may_not_publish_waits_until_somebody_mends_it(
 
     with Running(poor_url) as line:
         line.publish("a", "b")
-        wait_for(lambda: caplog.messages.count("publishing channel closed") > 1, 10, "two refusals")
+        wait_for(lambda: caplog.messages.count("the broker closed the publishing channel") > 1, 10, "two refusals")
         assert line.settled == 0
         rabbit_admin.call("PUT", "permissions", vhost, user, body={"configure": "^$", "write": "^bus$", "read": "^$"})
         line.wait_settled(2, 20)
@@ -163,10 +164,14 @@ def test_who_may_not_publish_is_told_so_where_nobody_waits(poor_url: str, tap: T
         {"headers": {"big": 2**80}},
         {"headers": {"n" * 256: 1}},
         {"key": "lone \udc80 surrogate"},
+        {"headers": {"endless": "e" * 140_000}},
+        {"headers": {f"h{number}": "\N{SNOWMAN}" * 100 for number in range(300)}},
     ],
     ids=lambda strange: next(iter(strange)),
 )
-def test_a_message_that_no_frame_can_hold_is_refused_alone(vhost_url: str, strange: dict[str, Any]):
+def test_a_message_that_no_frame_can_hold_is_refused_alone(
+    vhost_url: str, strange: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
     with Running(vhost_url) as line:
         line.declare(bus("q"))
         line.publish("before")
@@ -176,6 +181,7 @@ def test_a_message_that_no_frame_can_hold_is_refused_alone(vhost_url: str, stran
 
         assert line.settlements.pop("strange") == [Settlement.REFUSED]
         line.assert_each_settled_once()
+    assert not [each for each in caplog.messages if "connection" in each and "lost" in each]
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -229,6 +235,34 @@ def test_a_queue_that_is_missing_is_waited_for(vhost_url: str, tap: Tap):
         wait_for(lambda: line.ids == ["m"], 15, "arrival")
 
 
+def test_an_acknowledgement_in_the_turn_in_which_a_cancelled_queue_is_left_reaches_the_broker(vhost_url: str, tap: Tap):
+    def acknowledge_just_before_the_answer() -> None:
+        # Both wait for the loop then, and it calls this function before it reads the broker's answer to the cancel.
+        line.rabbit.call(lambda: (line.rabbit.ack(line.arrivals[0]), acknowledged.set()))
+        time.sleep(0.5)
+
+    def after(turns: int, function: Callable[[], None]) -> None:
+        line.rabbit.later(timedelta(), (lambda: after(turns - 1, function)) if turns else function)
+
+    acknowledged = threading.Event()
+
+    def cancel() -> None:
+        line.rabbit.cancel("q")
+        # Two turns later: in the first the loop sends the cancel, in the second epoll takes note that nothing came yet.
+        after(2, acknowledge_just_before_the_answer)
+
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        line.consume("q", ack=False)
+        line.publish("m")
+        wait_for(lambda: line.arrivals, 15, "arrival")
+
+        line.do(cancel)
+        assert acknowledged.wait(15)
+
+    assert tap.count("q") == 0
+
+
 def test_a_binding_to_what_is_missing_is_tried_again(vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture):
     with Running(vhost_url) as line:
         line.do(lambda: line.rabbit.declare(Topology(bindings=(Binding("bus", "q", "#"),))))
@@ -265,7 +299,7 @@ def test_a_message_carries_what_the_broker_can_vouch_for(vhost_url: str, tap: Ta
 
 _PROGRAM = """
 import signal, sys
-from router.broker.rabbit import Rabbit
+from router.broker.client import Rabbit
 
 rabbit = Rabbit(sys.argv[1], name="signalled")
 signal.signal(signal.SIGTERM, lambda *_: rabbit.call(rabbit.stop))
@@ -280,13 +314,13 @@ def test_a_signal_ends_a_program_whether_it_is_connected_or_not(
     vhost_url: str, dead_url: str, reachable: bool, tmp_path: Path
 ):
     words = tmp_path / "words"
-    command = [sys.executable, "-W", "error", "-c", _PROGRAM, vhost_url if reachable else dead_url]
+    command = bound([sys.executable, "-W", "error", "-c", _PROGRAM, vhost_url if reachable else dead_url])
     with words.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as program:
         try:
-            sign = "ready" if reachable else "broker is not reachable"
+            sign = "ready" if reachable else "the broker is unreachable"
             wait_for(lambda: sign in words.read_text(), 15, sign)
             program.send_signal(signal.SIGTERM)
-            program.wait(15)
+            program.wait(120)
         finally:
             program.kill()
 
@@ -309,5 +343,37 @@ def test_ten_thousand_published_while_nobody_answers_all_arrive_later(
 
 
 def test_no_broker_at_all_is_a_mistake_of_the_settings():
-    with pytest.raises(SettingsError, match="no broker is given"):
+    with pytest.raises(SettingsError, match="no broker is configured"):
         Rabbit([], name="test")
+
+
+def test_a_queue_of_an_earlier_release_is_bound_anew_before_it_is_unbound(vhost_url: str, vhost: str, rabbit_admin):
+    queue = names.queue_of("audit")
+    before = Topology(bindings=(Binding(names.EVENTS, queue, "#"),))
+    with Session(vhost_url, name="test") as session:
+        session.declare(names.base() + names.subscription("audit", ["#"]) + before)
+        assert bound_to(rabbit_admin, vhost, queue) == {names.EVENTS, names.OWN_EVENTS, names.RETURN}
+
+        session.declare(names.subscription("audit", ["#"]))
+
+        assert bound_to(rabbit_admin, vhost, queue) == {names.OWN_EVENTS, names.RETURN}
+
+
+def test_where_the_rights_are_those_of_an_earlier_release_queues_are_bound_as_in_it(
+    vhost_url: str, vhost: str, rabbit_admin
+):
+    with Session(vhost_url, name="test") as session:
+        session.declare(names.base())
+    rabbit_admin.add_user(f"{vhost}-old", "secret", vhost, read="^clusterbus.(events|return|sub.*|dead)$")
+    url = vhost_url.replace(vhost_url.split("//")[1].split("@", maxsplit=1)[0], f"{vhost}-old:secret")
+    queue = names.queue_of("audit")
+    for _ in range(2):
+        with Session(url, name="test") as session:
+            session.declare(names.subscription("audit", ["#"]))
+        assert bound_to(rabbit_admin, vhost, queue) == {names.EVENTS, names.RETURN}
+    rabbit_admin.delete_user(f"{vhost}-old")
+
+
+def bound_to(admin, vhost: str, queue: str) -> set[str]:
+    found = admin.call("GET", "queues", vhost, queue, "bindings")
+    return {each["source"] for each in found} - {""}

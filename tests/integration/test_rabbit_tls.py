@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from router.broker import Message, Settlement
+from router.broker.interface import Message, Settlement
 from router.broker.session import Session
 from router.errors import Unreachable
 from tests.lines import bus
@@ -102,7 +102,7 @@ class Wrapper:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(25)
+            thread.join(120)
         for each in self._open:
             each.close()
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.readiness import wait_served
+from consumers.programs.readiness import wait_served
 from router.broker.session import Session
 from router.broker.topology import base, queue_of, subscription
 from router.errors import Unreachable
@@ -25,5 +25,5 @@ def test_a_subscription_is_waited_for_until_it_is_consumed_and_those_that_are_no
         wait_served(vhost_url, ["served"], tend=tend)
         assert len(looks) >= 3
 
-        with pytest.raises(Unreachable, match="nobody serves unserved, absent after"):
+        with pytest.raises(Unreachable, match="no consumer serves unserved, absent after"):
             wait_served(vhost_url, ["served", "unserved", "absent"], limit=timedelta(seconds=1))

@@ -2,13 +2,13 @@
 
 import pytest
 
-from router.broker.topology import EVENTS, queue_of
+from router.broker.topology import OWN_EVENTS, queue_of
 from tests.consuming import make_event, publish
 from tests.operating import Program
 from tests.waiting import wait_for
 
-ANEW = "subscriptions read anew"
-MISTAKES = "subscriptions have mistakes, those before hold"
+ANEW = "subscriptions reloaded"
+MISTAKES = "invalid subscriptions; keeping the previous ones"
 
 
 def file(folder, *entries):
@@ -53,7 +53,7 @@ def bound(rabbit_admin, vhost):
 
     def wait(name, *patterns):
         def found():
-            bindings = rabbit_admin.call("GET", "bindings", vhost, "e", EVENTS, "q", queue_of(name))
+            bindings = rabbit_admin.call("GET", "bindings", vhost, "e", OWN_EVENTS, "q", queue_of(name))
             return {each["routing_key"] for each in bindings} == set(patterns)
 
         wait_for(found, 20, f"{name} bound by {patterns}")
@@ -105,9 +105,9 @@ def test_while_the_file_has_mistakes_the_old_one_holds_and_nothing_is_lost(progr
     told = [" ".join(each["mistakes"]) for each in running.logged(MISTAKES)]
     rows = running.wait_rows(2 * len(mistakes))
     running.replace(good.replace("on: quota", "on: quota\n    order_by: node"))
-    (refused,) = running.wait_logged("subscriptions can't be followed, those before hold")
+    (refused,) = running.wait_logged("cannot apply the subscriptions; keeping the previous ones")
     running.replace(good + "  # as before\n")
-    same = running.wait_logged("nothing has changed")
+    same = running.wait_logged("nothing changed")
     publish(vhost_url, [last := make_event()])
     running.wait_rows(2 * len(mistakes) + 2)
 

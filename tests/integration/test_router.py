@@ -1,21 +1,13 @@
 """The router on a real broker: records in as relays publish them, events out and in history."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pika
-import pytest
 
 from router.broker.topology import HISTORY
 from tests.rabbit import RabbitAdmin
 from tests.routing import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin) -> Iterator[Site]:
-    with Site(tmp_path, vhost_url, rabbit_admin) as site:
-        yield site
 
 
 def history(url: str, count: int) -> list[tuple[str, str | None]]:

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from consumers import children
-from consumers.deliveries import DeadLetter, Delivery, Done, Retry, attempt
+from consumers.deliveries import DeadLetter, Done, Retry
 from consumers.errors import SubscriptionsError
-from consumers.verbs import Surroundings
-from consumers.verbs.run import RunVerb
-from consumers.verbs.run.command import CommandHandler
-from tests.consuming import QUICK, is_gone, make_event, python
+from consumers.policies.retry import attempt
+from consumers.processes import cleanup
+from consumers.verbs.interface import Surroundings
+from consumers.verbs.run.local import CommandHandler
+from consumers.verbs.run.verb import RunVerb
+from tests.consuming import QUICK, is_gone, make_delivery, make_event, python
 from tests.waiting import wait_for
 
 
-def run(command, event=None, *, delivery=None, timeout=10, **fields):
+def run(command, event=None, *, delivery=None, timeout=60, **fields):
     """Return the outcome of one attempt to run *command*."""
     verb = RunVerb(command=tuple(command), timeout=timedelta(seconds=timeout), **fields)
-    event = event or make_event()
     handler = CommandHandler(verb, Surroundings("a"))
-    return attempt(delivery or Delivery(event, "a", event.topic, event.to_json()), handler, QUICK)
+    return attempt(delivery or make_delivery(event), handler, QUICK)
 
 
 def test_the_environment_is_ours_alone(monkeypatch):
@@ -89,7 +89,7 @@ def test_a_command_that_does_not_read_its_input_is_not_waited_for(size):
     outcome = run(["/bin/true"], make_event(big="x" * size))
 
     assert isinstance(outcome, Done)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # half of the limit, or of what was left behind
 
 
 def test_a_command_that_reads_late_gets_all_of_it():
@@ -122,7 +122,7 @@ def test_what_cannot_be_run_is_dead_at_once(command):
     outcome = run(command)
 
     assert isinstance(outcome, DeadLetter)
-    assert f"command {command[0]!r} cannot be run" in outcome.reason
+    assert f"command {command[0]!r} cannot run" in outcome.reason
 
 
 def test_a_template_that_cannot_be_filled_in_is_dead_at_once():
@@ -137,23 +137,23 @@ def test_a_command_past_its_time_is_ended_with_its_children(tmp_path):
     code = f"import os,time; os.fork(); open({pids!r},'a').write(str(os.getpid())+' '); time.sleep(60)"
     began = time.monotonic()
 
-    outcome = run(python(code), timeout=1)
+    outcome = run(python(code), timeout=3)
 
     assert isinstance(outcome, Retry)
-    assert outcome.reason == "not through after 0:00:01: ended"
-    assert time.monotonic() - began < 4
+    assert outcome.reason == "did not finish within 3s: killed"
+    assert time.monotonic() - began < 30  # half of what the command takes
     assert [is_gone(pid) for pid in Path(pids).read_text().split()] == [True, True]
 
 
 def test_a_command_that_ignores_the_gentle_signal_is_killed(monkeypatch):
-    monkeypatch.setattr("consumers.verbs.run.command.GRACE", timedelta(milliseconds=300))
+    monkeypatch.setattr("consumers.verbs.run.local.GRACE", timedelta(milliseconds=300))
     code = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     began = time.monotonic()
 
-    outcome = run(python(code), timeout=1)
+    outcome = run(python(code), timeout=3)
 
     assert outcome.result["signal"] == signal.SIGKILL
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30  # half of what the command takes
 
 
 def test_a_gigabyte_of_output_costs_no_memory():
@@ -185,7 +185,7 @@ def test_a_child_left_behind_is_ended_and_does_not_hold_the_command_up(tmp_path)
 
     assert isinstance(outcome, Done)
     assert outcome.result["left_behind"] == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # half of the limit, or of what was left behind
     wait_for(lambda: is_gone(int(pid_file.read_text())), 5, "the end of the child")
 
 
@@ -199,8 +199,8 @@ def test_a_child_without_the_mark_in_the_commands_group_is_ended():
 
 def test_what_a_killed_consumer_left_running_is_ended_before_the_attempt_is_repeated():
     event = make_event()
-    delivery = Delivery(event, "a", event.topic, event.to_json(), repeated=True)
-    leftover = os.posix_spawn("/bin/sleep", ["sleep", "62.5"], {children.VARIABLE: delivery.mark})
+    delivery = make_delivery(event, repeated=True)
+    leftover = os.posix_spawn("/bin/sleep", ["sleep", "62.5"], {cleanup.VARIABLE: delivery.mark})
 
     outcome = run(["/bin/true"], delivery=delivery)
 
@@ -211,8 +211,8 @@ def test_what_a_killed_consumer_left_running_is_ended_before_the_attempt_is_repe
 
 def test_a_process_of_another_delivery_is_left_alone():
     event = make_event()
-    delivery = Delivery(event, "a", event.topic, event.to_json(), repeated=True)
-    other = os.posix_spawn("/bin/sleep", ["sleep", "63.5"], {children.VARIABLE: delivery.mark + "0"})
+    delivery = make_delivery(event, repeated=True)
+    other = os.posix_spawn("/bin/sleep", ["sleep", "63.5"], {cleanup.VARIABLE: delivery.mark + "0"})
     try:
         run(["/bin/true"], delivery=delivery)
 
@@ -243,16 +243,16 @@ def test_a_user_that_is_not_there_is_told_with_its_place():
 
 
 def test_an_owner_lives_as_long_as_its_process():
-    own = children.owner()
+    own = cleanup.owner()
     pid = os.posix_spawn("/bin/sleep", ["sleep", "64.5"], {})
-    other = own.replace(f":{os.getpid()}:", f":{pid}:").rpartition(":")[0] + ":" + children._started(pid)
-    alive = children.is_alive(own), children.is_alive(other)
+    other = own.replace(f":{os.getpid()}:", f":{pid}:").rpartition(":")[0] + ":" + cleanup._started(pid)
+    alive = cleanup.is_alive(own), cleanup.is_alive(other)
 
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not children.is_alive(other), 5, "the end of the process")
+    wait_for(lambda: not cleanup.is_alive(other), 5, "the end of the process")
     os.waitpid(pid, 0)
 
     assert alive == (True, True)
-    assert not children.is_alive(other)
-    assert not children.is_alive("another-boot:1:1:1")
-    assert not children.is_alive("")
+    assert not cleanup.is_alive(other)
+    assert not cleanup.is_alive("another-boot:1:1:1")
+    assert not cleanup.is_alive("")

@@ -17,19 +17,15 @@ from typing import Any
 
 import pytest
 
-from router.sources.gpfs import simulator
-from router.sources.gpfs.simulator import (
-    CallbackState,
-    Cluster,
-    CommandRefused,
-    Node,
-    StateUnusable,
-    install,
-    install_capture,
-    register_all,
-)
-from router.sources.gpfs.simulator.__main__ import command_line
-from router.sources.gpfs.simulator.answering import answering
+from router import simulator
+from router.simulator.__main__ import command_line
+from router.simulator.cluster_state import CallbackState
+from router.simulator.errors import CommandRefused, StateUnusable
+from router.simulator.install import install, install_capture, register_all
+from router.simulator.simulated_cluster import Cluster
+from router.simulator.simulated_node import Node
+from tests.mm_commands import answering
+from tests.processes import bound
 
 COMMAND = "/opt/site/handler"
 GLOBAL = {"eventNode": "cl01"}
@@ -62,7 +58,7 @@ def programs(cluster: Cluster, tmp_path: Path) -> Callable[..., "subprocess.Comp
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         path = f"{folder}:{os.environ['PATH']}"
         return subprocess.run(
-            ["/usr/bin/env", *words], env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False
+            ["/usr/bin/env", *words], env={"PATH": path}, capture_output=True, text=True, timeout=240, check=False
         )
 
     return run
@@ -174,7 +170,7 @@ def test_all_nodes_run_their_commands_at_the_same_time(cluster, register, tmp_pa
         parms="%myNode.shortName",
     )
 
-    runs = cluster.raise_event("nodeJoin", GLOBAL, bound=timedelta(seconds=20))
+    runs = cluster.raise_event("nodeJoin", GLOBAL, bound=timedelta(seconds=80))
 
     assert [each.exit_code for each in runs] == [0] * 6
 
@@ -206,7 +202,7 @@ def test_an_asynchronous_command_is_not_waited_for_by_the_next_one(cluster, regi
     register(f"while [ ! -e {go} ]; do /bin/sleep 0.02; done; echo first", "startup", identifier="first", priority=1)
     register(f"echo second; echo > {go}", "startup", identifier="second", priority=2)
 
-    runs = cluster.raise_event("startup", node="cl01", bound=timedelta(seconds=20))
+    runs = cluster.raise_event("startup", node="cl01", bound=timedelta(seconds=80))
 
     assert [each.exit_code for each in runs] == [0, 0]
     assert said(cluster.node("cl01")) == ["second", "first"]
@@ -218,7 +214,7 @@ def test_a_synchronous_command_holds_the_next_one_no_longer_than_its_timeout(clu
     register(slow, "startup", identifier="slow", priority=1, sync=True, timeout=1)
     register(f"echo > {go}", "startup", identifier="next", priority=2)
 
-    slow_run, next_run = cluster.raise_event("startup", node="cl01", bound=timedelta(seconds=20))
+    slow_run, next_run = cluster.raise_event("startup", node="cl01", bound=timedelta(seconds=80))
 
     assert (slow_run.exit_code, slow_run.reason) == (0, "timeout of 1 s passed")
     assert next_run.exit_code == 0
@@ -232,7 +228,7 @@ def test_what_hangs_is_killed_with_its_children_after_the_bound(cluster, registe
     [run] = cluster.raise_event("startup", node="cl01", bound=timedelta(seconds=0.5))
 
     assert (run.exit_code, run.reason) == (None, "killed: it still ran after 0.5 s")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert not _runs(int(child.read_text()))
 
 
@@ -295,7 +291,7 @@ def test_a_command_has_to_be_there_on_every_node_of_the_registration(cluster):
     cluster.node("cl01").install("/opt/x", "#!/bin/sh\n")
     wanted = CallbackState(identifier="a", command="/opt/x", events=("startup",))
 
-    with pytest.raises(CommandRefused, match="/opt/x is no executable file on node nsd01"):
+    with pytest.raises(CommandRefused, match="/opt/x is not an executable file on node nsd01"):
         cluster.add_callbacks(wanted)
     cluster.add_callbacks(wanted.model_copy(update={"nodes": ("cl01",)}))
 
@@ -323,9 +319,9 @@ def test_an_event_does_not_happen_less_than_once(cluster):
         ("nodeLeft", {}, None, "did you mean nodeLeave"),
         ("nodeLeave", {"eventNod": "cl01"}, None, "did you mean eventNode"),
         ("startup", {}, "cl99", "no node 'cl99'"),
-        ("startup", {}, None, "say on which"),
+        ("startup", {}, None, "name it with --node"),
         ("rgPanic", {"rgReason": "a\0b"}, None, "NUL"),
-        ("rgPanic", {"rgReason": "\ud800"}, None, "half a character"),
+        ("rgPanic", {"rgReason": "\ud800"}, None, "incomplete character"),
     ],
 )
 def test_what_cannot_happen_is_refused_and_changes_nothing(cluster, event, values, node, says):
@@ -351,14 +347,15 @@ def test_registrations_by_many_programs_at_once_are_all_kept(cluster):
 
 def test_a_program_killed_while_it_registers_leaves_a_whole_state(cluster):
     busy = (
-        "import sys, itertools; from router.sources.gpfs.simulator import CallbackState, Cluster\n"
+        "import sys, itertools; from router.simulator import CallbackState, Cluster\n"
         "cluster = Cluster(sys.argv[1])\n"
         "for n in itertools.count():\n"
         "    cluster.add_callbacks(CallbackState(identifier=f'c{n}', command='/bin/true', events=('startup',)))\n"
     )
     root = str(Path(__file__).resolve().parents[2])
-    with subprocess.Popen([sys.executable, "-c", busy, str(cluster.folder)], env={"PYTHONPATH": root}) as process:
-        deadline = time.monotonic() + 30
+    command = bound([sys.executable, "-c", busy, str(cluster.folder)])
+    with subprocess.Popen(command, env={"PYTHONPATH": root}) as process:
+        deadline = time.monotonic() + 120
         while len(cluster.state.callbacks) < 5 and time.monotonic() < deadline:
             assert process.poll() is None
         process.kill()
@@ -394,7 +391,7 @@ def test_a_damaged_state_is_told_with_its_place(cluster):
 def test_a_state_of_an_earlier_version_is_told_as_such(tmp_path):
     (tmp_path / "cluster.json").write_text('{"version": 1}')
 
-    with pytest.raises(StateUnusable, match=r"cluster\.json is a cluster of version 1, which is not read any more"):
+    with pytest.raises(StateUnusable, match=r"cluster\.json is a cluster of version 1, which is no longer supported"):
         Cluster(tmp_path)
     with pytest.raises(StateUnusable, match="holds a cluster already"):
         Cluster.create(tmp_path)
@@ -487,7 +484,7 @@ def test_everything_is_there_on_the_command_line(programs, said_by, tmp_path):
 
 def _simulator(state: Path) -> list[str]:
     root = Path(__file__).resolve().parents[2]
-    return [f"PYTHONPATH={root}", sys.executable, "-m", "router.sources.gpfs.simulator", "--state", str(state)]
+    return [f"PYTHONPATH={root}", sys.executable, "-m", "router.simulator", "--state", str(state)]
 
 
 def test_five_thousand_nodes_are_made_listed_and_run(tmp_path):
@@ -498,11 +495,13 @@ def test_five_thousand_nodes_are_made_listed_and_run(tmp_path):
     )
     ask = answering(cluster)
 
-    listed = [len(ask([*words, "-Y"]).splitlines()) for words in (["mmlscluster"], ["mmgetstate", "-a"])]
+    listed = [ask([*words, "-Y"]).splitlines() for words in (["mmlscluster"], ["mmgetstate", "-a"])]
     left = cluster.raise_event("nodeLeave", {"eventNode": "cl4000"})
     mounted = cluster.raise_event("mount", {"fsName": "gpfs1"}, node="cl4992")
 
-    assert listed == [5003, 5001]
+    # mmlscluster -Y begins with headers of all its sections.
+    assert [len(each) for each in listed] == [5011, 5001]
+    assert sum(":clusterNode:" in each and ":HEADER:" not in each for each in listed[0]) == 5000
     assert [each.node for each in left] == ["nsd01", "nsd02", "nsd03"]
     assert [each.node for each in mounted] == ["cl4992"]
     assert (cluster.folder / "cluster.db").stat().st_size < 3_000_000

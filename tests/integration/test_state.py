@@ -1,53 +1,46 @@
-"""The router's state on a real PostgreSQL: the same as on SQLite, and two routers at once are no harm."""
+"""Two routers on one PostgreSQL: neither harms the other."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import create_engine
 
-from router.collapse import Occurrence
-from router.continuity import beat, observe, overdue
 from router.errors import StateError
-from router.state import Changes, Fate, State
-from router.state.schema import metadata
-from tests.integration.test_store import postgresql  # noqa: F401 - a fixture
+from router.pipeline.deduplication import Occurrence
+from router.pipeline.state import Changes, State
+from router.pipeline.state_rows import Fate
+from tests import postgres
 from tests.nodes import NOON
 
 WINDOW = timedelta(seconds=120)
 
 
 @pytest.fixture
-def url(postgresql: str) -> Iterator[str]:  # noqa: F811 - the fixture that was imported
-    yield postgresql
-    engine = create_engine(postgresql.replace("postgresql:", "postgresql+psycopg:"))
-    metadata.drop_all(engine)
-    engine.dispose()
+def url(postgresql: postgres.Server) -> Iterator[str]:
+    with postgresql.schema() as url:
+        yield url
 
 
 def quorum_loss(record: str, node: str) -> Changes:
     fate = Fate(record, record, node)
-    return Changes(fates=[fate], occurrences=[Occurrence(record, "k", NOON, frozenset())], observers=[fate])
+    return Changes(fates=[fate], occurrences=[Occurrence(record, "k", NOON, NOON, frozenset())], observers=[fate])
 
 
-def test_what_was_written_is_there_for_the_next_router(url: str) -> None:
-    node, _ = beat(None, "A", 3, NOON)
-    node, _ = observe(node, "A", 2**62, NOON)
-    node, _ = overdue(node, NOON + WINDOW, WINDOW)
-    changes = quorum_loss("e1", "n1")
-    changes.nodes = {("prod", "n1"): node}
-    for _ in range(2):
+def test_routers_that_start_at_once_on_an_empty_database_all_start(url: str) -> None:
+    together = threading.Barrier(8)
+
+    def start(number: int) -> None:
+        together.wait(120)
         with State(url) as state, state.transaction() as transaction:
-            transaction.write(changes, NOON)
+            transaction.write(quorum_loss(f"e{number}", "n1"), NOON)
 
-    with State(url) as state, state.transaction() as transaction:
-        assert transaction.fates(["e1", "e2"]) == {"e1": Fate("e1", "e1", "n1")}
-        assert transaction.occurrences({"k": [NOON]}, WINDOW)["k"][0].observers == {"n1"}
-        assert transaction.nodes([("prod", "n1"), ("prod", "n2")]) == {("prod", "n1"): node}
-        assert list(transaction.quiet_nodes(NOON + WINDOW)) == [("prod", "n1")]
-        assert transaction.facts().events == 1
-        assert transaction.forget(NOON + WINDOW) is False
-        assert transaction.facts().records == 0
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(start, range(8)))
+
+    with State(url) as state:
+        assert state.facts().records == 8
 
 
 def test_of_two_routers_that_overlap_the_later_has_to_look_again(url: str) -> None:

@@ -3,23 +3,23 @@
 import threading
 import time
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers import breakers
-from consumers.engine import Engine
-from consumers.retries import RetryPolicy
-from consumers.store import Store
+from consumers.delivery.engine import Engine
+from consumers.policies import circuit_breaker
+from consumers.policies.retry import RetryPolicy
+from consumers.policies.throttling import Folding
 from consumers.store import audit as books
 from consumers.store import breakers as table
-from consumers.storms import Folding
-from consumers.subscriptions import Subscriptions
-from consumers.verbs.post import PostVerb
-from router.broker.rabbit import Rabbit
+from consumers.store.database import Store
+from consumers.subscriptions.models import Subscriptions
+from consumers.verbs.post.verb import PostVerb
+from router.broker.client import Rabbit
 from router.broker.topology import queue_of
-from router.records import new_id
-from tests.consuming import make_event, make_subscription, making, now, publish, python
+from router.model.ids import new_id
+from tests.consuming import make_event, make_subscription, making, now, publish, python, stop_for_good
 from tests.operating import Consumer, Program
 from tests.waiting import wait_for
 from tests.webhooks import answering, webhook
@@ -28,9 +28,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def consume(vhost_url, tmp_path):
+def consume(vhost_url, tmp_path, database):
     """A function that returns a consumer of these subscriptions, to be started and killed; their store is one."""
-    with making(vhost_url, tmp_path, Consumer) as make:
+    with making(vhost_url, tmp_path, Consumer, store=database("store")) as make:
         yield make
 
 
@@ -46,12 +46,13 @@ def test_of_a_folded_storm_each_event_is_told_once_though_consumers_are_killed(c
     events = [make_event(fsName=f"gpfs{number % 2}", node=f"n{number % 400:03}") for number in range(2000)]
     consumer.start().wait_ready()
     storm = threading.Thread(target=publish, args=(vhost_url, events))
+    began = time.monotonic()
 
     storm.start()
     wait_for(lambda: consumer.count(subscription="told", outcome="folded") > 500, 30, "a part of the storm")
     consumer.kill()
     consumer.start()
-    storm.join(60)
+    storm.join(120)
     wait_for(told.exists, 60, "the first that is told")
     consumer.kill()
     consumer.start().wait_ready()
@@ -60,9 +61,9 @@ def test_of_a_folded_storm_each_event_is_told_once_though_consumers_are_killed(c
         return [line.split() for line in told.read_text().splitlines()]
 
     wait_for(lambda: sum(int(count) for _, count in {*map(tuple, lines())}) >= 2000, 60, "all of them told")
-    wait_for(lambda: tap.count(queue_of("told")) == 0 == tap.count(queue_of("audit")), 20, "empty queues")
+    took = time.monotonic() - began
     folds = consumer.wait_outcomes(len({head for head, _ in lines()}), subscription="told", outcome="done")
-    assert consumer.stop() == 0
+    stop_for_good(consumer, tap, "told", "audit")
 
     counts = defaultdict(set)
     for head, count in lines():
@@ -70,7 +71,8 @@ def test_of_a_folded_storm_each_event_is_told_once_though_consumers_are_killed(c
     assert all(len(each) == 1 for each in counts.values())
     assert sum(sum(each) for each in counts.values()) == 2000
     assert {row.event_id for row in folds} == set(counts)
-    assert len(lines()) <= 12
+    # Each of the two file systems has one fold in two seconds; each of the two kills interrupts at most two commands.
+    assert len(lines()) <= 2 * (took / 2 + 1) + 4
     assert consumer.count(subscription="told", outcome="folded") == 2000
     with consumer.store.reading() as transaction:
         assert books.head(transaction).sequence == 2000
@@ -81,9 +83,9 @@ def test_of_a_folded_storm_each_event_is_told_once_though_consumers_are_killed(c
 class _Threaded:
     """An engine in a thread of the test's own process, whose numbers a test can change."""
 
-    def __init__(self, url, folder, *subscriptions):
+    def __init__(self, url, store, *subscriptions):
         self.rabbit = Rabbit(url, name="consumer", longest_pause=SECOND)
-        self.store = Store(f"sqlite:///{folder / 'store.db'}")
+        self.store = Store(store)
         self.engine = Engine(self.rabbit, self.store, Subscriptions(subscriptions=subscriptions), clock=now)
         self._thread = threading.Thread(target=self._run)
 
@@ -97,29 +99,29 @@ class _Threaded:
 
     def __exit__(self, *_):
         self.rabbit.call(self.engine.stop)
-        self._thread.join(30)
+        self._thread.join(120)
         self.store.close()
         assert not self._thread.is_alive()
 
 
 def test_a_webhook_that_was_down_gets_everything_when_it_is_back_in_a_bounded_number_of_calls(
-    vhost_url, tmp_path, monkeypatch, tap
+    vhost_url, tmp_path, monkeypatch, tap, database
 ):
-    monkeypatch.setattr(breakers, "FIRST", SECOND)
-    settings = Program(vhost_url, tmp_path, "version: 1\nsubscriptions: []\n")
+    monkeypatch.setattr(circuit_breaker, "FIRST", SECOND)
+    opened = recorded_breakers(monkeypatch)
+    settings = Program(vhost_url, tmp_path, "version: 1\nsubscriptions: []\n", store=database("store"))
     events = [make_event() for _ in range(40)]
     policy = RetryPolicy(attempts=5, first=SECOND, growth=1)
     with webhook() as hook:
         hook.behave = answering(503)
         posted = make_subscription("hook", PostVerb(url=hook.url), retry=policy, concurrency=4)
-        with settings, _Threaded(vhost_url, tmp_path, posted) as running:
+        with settings, _Threaded(vhost_url, database("store"), posted) as running:
             publish_when_served(vhost_url, running, events)
-            first = wait_for(lambda: open_breaker(settings.store), 20, "an open breaker")
+            wait_for(lambda: open_breaker(settings.store), 20, "an open breaker")
             began = len(hook.received)
             (shown,) = settings.command("breakers", "list", "--json")
             wait_for(lambda: len(hook.received) > began, 20, "it is tried now and then")
             hook.behave = answering(200)
-            down = len(hook.received)
             wait_for(lambda: done(settings) == 40, 40, "all delivered")
             closed = settings.command("breakers", "list", "--json")
             rows = settings.rows()
@@ -128,12 +130,13 @@ def test_a_webhook_that_was_down_gets_everything_when_it_is_back_in_a_bounded_nu
     outcomes = Counter(row.outcome for row in rows)
     assert shown["target"] == f"post {hook.address}"
     assert shown["state"] in ("open", "half-open")
-    # However many were under way when it opened.
-    assert (first.failed, first.until - first.opened) == (breakers.PATIENCE, SECOND)
+    # However many were under way when it opened, and however long it takes to look: the first that was written.
+    first = opened[0]
+    assert (first.failed, first.until - first.opened) == (circuit_breaker.PATIENCE, SECOND)
     assert closed == []
     assert outcomes["dead"] == 0
-    assert outcomes["retry"] == down <= 16
-    assert len(hook.received) == 40 + down
+    assert outcomes["retry"] <= 16
+    assert len(hook.received) == 40 + outcomes["retry"]
     assert len(calls) == 40
     assert max(row.attempt for row in rows) <= 3
     assert tap.count(queue_of("hook")) == 0
@@ -143,8 +146,21 @@ def publish_when_served(url, running, events):
     """Publish when the queue of the engine in the thread is bound."""
     ready = threading.Event()
     running.rabbit.call(lambda: running.rabbit.questions.when_ready(ready.set))
-    assert ready.wait(20)
+    assert ready.wait(120)
     publish(url, events)
+
+
+def recorded_breakers(monkeypatch):
+    """Return a list to which each open breaker is added as it is written."""
+    seen, write = [], table.write
+
+    def recording(transaction, breakers):
+        breakers = list(breakers)
+        seen.extend(each for each in breakers if each.until)
+        write(transaction, breakers)
+
+    monkeypatch.setattr(table, "write", recording)
+    return seen
 
 
 def open_breaker(store):
@@ -172,10 +188,10 @@ open({str(done)!r},'a').write(sys.argv[1] + ' ' + os.environ['CLUSTERBUS_EVENT_I
         concurrency=4,
         retry=RetryPolicy(attempts=5, first=SECOND, growth=1),
     )
-    began = time.time_ns()
+    began = datetime.now(UTC)
     events = [
         make_event(
-            new_id(began + number * 1_000_000),
+            new_id(began + timedelta(milliseconds=number)),
             fsName=f"gpfs{number % 3}",
             how="fails" if number % 3 and number // 3 % 3 == 1 else "works",
         )

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from consumers.supervisor import Supervisor, relay_environment
+from consumers.programs.supervisor import Supervisor, relay_environment
+from tests.consuming import is_gone
 from tests.waiting import wait_for
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -23,13 +24,6 @@ def pid_of(program) -> int:
     return program.process.pid
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def test_a_program_that_falls_is_started_again(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         program = supervisor.start("sleeper", SLEEPER)
@@ -42,9 +36,9 @@ def test_a_program_that_falls_is_started_again(tmp_path: Path) -> None:
             return program.process is not None and program.process.pid != first
 
         wait_for(again, 20, "it runs again")
-        assert program.falls == 1
+        assert program.exits == 1
         second = pid_of(program)
-    assert gone(second)
+    assert is_gone(second)
 
 
 def test_all_are_ended_also_one_that_will_not_listen(tmp_path: Path) -> None:
@@ -55,13 +49,13 @@ def test_all_are_ended_also_one_that_will_not_listen(tmp_path: Path) -> None:
     begun = time.monotonic()
     supervisor.close(patience=1)
 
-    assert time.monotonic() - begun < 15
-    assert all(map(gone, pids))
+    assert time.monotonic() - begun < 60
+    assert all(map(is_gone, pids))
 
 
 def test_what_was_started_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from consumers.supervisor import Supervisor\n"
+        "import sys, time; from pathlib import Path; from consumers.programs.supervisor import Supervisor\n"
         f"program = Supervisor(Path({str(tmp_path)!r})).start('child', {SLEEPER!r})\n"
         "print(program.process.pid, flush=True); time.sleep(600)\n"
     )
@@ -74,9 +68,9 @@ def test_what_was_started_ends_when_the_supervisor_is_killed(tmp_path: Path) -> 
         wait_for(lambda: (tmp_path / "child.log").read_text() == "up\n", 20, "the child runs")
 
         parent.kill()
-        parent.wait(10)
+        parent.wait(120)
 
-        wait_for(lambda: gone(child), 20, "the child is gone")
+        wait_for(lambda: is_gone(child), 20, "the child is gone")
 
 
 def test_the_relay_is_told_its_password_by_a_file_that_is_ours_alone(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def echo():
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
     for thread in [accepting, *threads]:
-        thread.join(5)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -158,7 +158,7 @@ def test_much_passes_whole_also_when_the_reader_is_slow(proxy, client):
     while len(got) < len(sent):
         got += client.recv(100_000)
 
-    sending.join(5)
+    sending.join(120)
     assert got == sent
 
 

@@ -1,16 +1,14 @@
-"""Functions to begin with: copy them into a module of your own, in a folder of `consumers.handlers`."""
+"""Example functions: copy them into your own module, in a folder of the setting `consumers.handlers`."""
 
 from __future__ import annotations
 
-from router import Event
-
-from ...errors import Rejected
+from clusterbus import Event, Rejected
 
 
 def warn(fsName: str, blockUsage: int, blockQuota: int | None = None, *, share: float = 1.0) -> str:  # noqa: N803 - variables are named by their source
-    """Return a sentence about a quota; a usage below *share* of it is not worth one."""
+    """Return a sentence about a quota; raise Rejected if the usage is below *share* of it."""
     if blockQuota is not None and blockUsage < share * blockQuota:
-        raise Rejected(f"{blockUsage} of {blockQuota} on {fsName} is not worth a word")
+        raise Rejected(f"{blockUsage} of {blockQuota} KiB on {fsName} is below the threshold")
     return f"{fsName}: {blockUsage} KiB are used, the quota is {blockQuota}"
 
 

@@ -1,4 +1,4 @@
-"""What a function's end is kept as: its value, its report, or what it raised.  Bounded, and plain enough for JSON."""
+"""Turn the value, report or exception of a function into a report that is limited in size and fits JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from ...config.python_files import said
 from ...deliveries import Report, bounded
-from ...handlers import said
+from ...errors import Rejected
 
 LARGEST = 65536
-"""Characters of a value, or of what was printed, at the most."""
+"""Most characters of a value, and most octets of output."""
 
 _LONGEST_TRACE = 8192
 _LONGEST_NAME = 100
@@ -21,44 +22,57 @@ _MOST_TARGETS = 100
 
 
 def reported(value: object) -> Report:
-    """Return the report of a function that returned *value*; raises TypeError for a Report that is none.
+    """Return the report of a function that returned *value*; raises TypeError for an invalid Report.
 
     >>> reported(None).result, reported(["n1", 2]).result, reported({1}).result
     ({}, {'value': ['n1', 2]}, {'repr': '{1}'})
     """
     if value is None:
         return Report()
-    return _honoured(value) if isinstance(value, Report) else Report(result=kept(value))
+    return _valid(value) if isinstance(value, Report) else Report(result=kept(value))
 
 
 def kept(value: object) -> Mapping[str, object]:
-    """Return *value* as JSON would bring it back, or where that is not possible or too large, the head of its repr."""
+    """Return *value* as it would come back from JSON, or the beginning of its repr if it does not fit."""
     try:
         text = json.dumps(value, allow_nan=False)
         if len(text) <= LARGEST:
-            # What the function keeps and changes later must not change what is recorded.
+            # Copy it: the function may change the value later.
             return {"value": json.loads(text)}
     except (TypeError, ValueError, RecursionError, AttributeError):
         pass
     try:
         shown = repr(value)
-    except BaseException as error:  # noqa: BLE001 - how it is shown is somebody else's program
+    except BaseException as error:  # noqa: BLE001 - repr may be any program's
         shown = f"<{type(value).__name__}, which cannot be shown: {type(error).__name__}>"
     return {"repr": _plain(shown, LARGEST)}
 
 
 def failed(error: BaseException) -> Report:
-    """Return the report of a function that raised *error*: a failure by the name of its class, and from where."""
+    """Return the report of a function that raised *error*: the failure is its class name, with the traceback."""
     name = type(error).__name__[:_LONGEST_NAME]
-    # Without our own frame, and without source lines: a file may have changed since it was loaded.
+    # Leave out the frame of clusterbus and all source lines: a file may have changed since it was loaded.
     frames = traceback.extract_tb(error.__traceback__)[1:]
     lines = "".join(f"{each.filename}:{each.lineno} in {each.name}\n" for each in frames)
     result = {"trace": _plain(lines[-_LONGEST_TRACE:], _LONGEST_TRACE)} if lines else {}
     return Report(name, bounded(said(error)), result)
 
 
+def of_rejected(error: Rejected) -> Mapping[str, object]:
+    """Return the result of *error*, which a function raised and may have made of anything.
+
+    >>> of_rejected(Rejected("no", {"ticket": 7})), of_rejected(Rejected("no"))
+    ({'ticket': 7}, {})
+    """
+    try:
+        found = dict(error.result)
+    except Exception:  # noqa: BLE001 - it may be an object of any class
+        return kept(error.result)
+    return _mapping(found) if found else {}
+
+
 def to_wire(report: Report) -> dict[str, Any]:
-    """Return *report* as JSON takes it."""
+    """Return *report* as values for JSON."""
     return {
         "failure": report.failure,
         "reason": report.reason,
@@ -82,18 +96,22 @@ def from_wire(wire: Mapping[str, Any]) -> Report:
     )
 
 
-def _honoured(report: Report) -> Report:
-    """Return *report* as the engine can rely on it; the types of its fields are the function's word only."""
+def _valid(report: Report) -> Report:
+    """Return a valid copy of *report*, since a function may put anything into its fields."""
     for name, kinds in (("failure", str), ("again", timedelta)):
         if not isinstance(getattr(report, name), (kinds, type(None))):
-            raise TypeError(f"{name} of the Report is no {kinds.__name__}, but {getattr(report, name)!r:.100}")
+            raise TypeError(f"{name} of the Report must be {kinds.__name__}, not {getattr(report, name)!r:.100}")
     if not isinstance(report.after, timedelta):
-        raise TypeError(f"after of the Report is no timedelta, but {report.after!r:.100}")
-    whole = kept(dict(report.result))
-    value = whole.get("value")
-    result = value if isinstance(value, dict) else whole
+        raise TypeError(f"after of the Report must be timedelta, not {report.after!r:.100}")
+    result = _mapping(dict(report.result))
     blamed = tuple(str(each)[:200] for each in list(report.blamed)[:_MOST_TARGETS])
     return replace(report, reason=bounded(str(report.reason)), result=result, blamed=blamed)
+
+
+def _mapping(value: dict[str, object]) -> Mapping[str, object]:
+    whole = kept(value)
+    inner = whole.get("value")
+    return inner if isinstance(inner, dict) else whole
 
 
 def _plain(text: str, limit: int) -> str:

@@ -1,4 +1,4 @@
-"""Events as JSON lines in a file, whole lines only, whoever else writes and whatever kills us."""
+"""Write events as JSON lines to a file; lines stay complete despite other writers and crashes."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...deliveries import Delivery
+from ...processes.job_files import sync_folder
 
 _PATIENCE = 2.0
-"""Seconds to wait for another writer: anybody who may read the file can lock it, and must not hang us."""
+"""Seconds to wait for a lock: any reader of the file can lock it, and must not block the consumer."""
 
 _BLOCK = 65536
 _BEGINS = b'{"specversion"'
 
 
 class LinesFile:
-    """A file of JSON lines that is only appended to.
+    """A file of JSON lines, opened to append.
 
-    Safe with other writers of this class in other processes, and with rotation: a file that was renamed or removed is
-    left, and another made.
+    Safe with other processes that use this class, and with rotation: after a rename or removal, a new file is created.
     """
 
     def __init__(self, path: Path) -> None:
-        """Write to *path*; it is opened when there is something to write."""
+        """Write to *path*, which is opened for each batch."""
         self.path = path
 
     def append(self, deliveries: Iterable[Delivery]) -> None:
-        """Write the events of *deliveries*, one line each; all are on disk when this returns.
+        """Write the events of *deliveries*, one line each; all lines are on disk when this returns.
 
-        Raises OSError, and then no half line is left behind; whole ones may be.
+        Raises OSError, for example if the disk is full or the file stays locked.  Then no incomplete line remains.
         """
         lines = b"".join(_line(each) for each in deliveries)
         with self._locked() as file:
-            size = _mend(file)
+            size = _repair(file)
             try:
                 _write(file, lines)
                 os.fsync(file)
                 if size == 0:
-                    _sync_folder(self.path.parent)
+                    sync_folder(self.path.parent)
             except OSError:
-                # Under the lock nobody has written behind us, so this takes back what is ours alone.
+                # The lock is held, so nobody else has appended since: this removes only our own lines.
                 with suppress(OSError):
                     os.ftruncate(file, size)
                 raise
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        # A FIFO without a reader would block here for ever, hence NONBLOCK; on a file it means nothing.
+        # O_NONBLOCK because a FIFO without a reader would block here forever; it does not affect a file.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -82,17 +82,8 @@ def _line(delivery: Delivery) -> bytes:
 def _write(file: int, lines: bytes) -> None:
     written = os.write(file, lines)
     if written != len(lines):
-        # What a disk that fills up, or a limit on the file's size, takes of it.
+        # The disk is full, or a limit on the file size is reached.
         raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} octets were written")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the name of a new file survive a power cut as well."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _lock(file: int, deadline: float, path: Path) -> None:
@@ -101,17 +92,17 @@ def _lock(file: int, deadline: float, path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "locked by somebody else", str(path)) from None
+                raise TimeoutError(errno.ETIMEDOUT, "locked by another process", str(path)) from None
             time.sleep(0.002)
         else:
             return
 
 
-def _mend(file: int) -> int:
-    """Take off a line that a killed writer left torn; return the size.
+def _repair(file: int) -> int:
+    """Remove an incomplete last line that a killed writer left; return the size of the file.
 
-    Its events have no outcome yet, or this would be a whole line: they come again.  What does not begin as a line of
-    ours is somebody else's: it is kept, and gets its newline.
+    Its event has no outcome yet, so it will be written again.  If the line does not begin like a line of this class,
+    another program wrote it: it is kept and gets a newline.
     """
     size = os.fstat(file).st_size
     if size == 0 or os.pread(file, 1, size - 1) == b"\n":
@@ -125,7 +116,7 @@ def _mend(file: int) -> int:
 
 
 def _last_line(file: int, size: int) -> int:
-    """Return where the last line begins."""
+    """Return the offset of the last line."""
     end = size
     while end > 0:
         start = max(0, end - _BLOCK)

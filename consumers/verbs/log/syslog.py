@@ -1,6 +1,6 @@
-"""Events as lines of syslog: to the daemon of this machine, or by UDP to another one.
+"""Send events as syslog lines, to the daemon of this machine or by UDP to another machine.
 
-One event is one datagram and one line, at most 2 KiB: the type, what it is about, and each variable as `name="value"`,
+One event is one datagram and one line of at most 2 KiB: the type, the attributes, and each variable as `name="value"`,
 quoted and escaped, so that no value looks like a second line or another variable.
 """
 
@@ -16,18 +16,17 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from router.model.events import Event, Severity, Value
+from router.settings.field_types import Checked, whole
 
-from router.events import Event, Severity, Value
-
+from ...config.field_types import Closed
 from ...deliveries import Delivery
-from ...fields import Closed
 
 LONGEST = 2048
-"""Octets of a line, which every syslog takes."""
+"""Most octets of a line; every syslog accepts this length."""
 
 _PATIENCE = 2.0
 """Seconds to wait for a daemon that does not read."""
@@ -38,15 +37,15 @@ LEVELS: Mapping[Severity, int] = {"critical": 2, "error": 3, "warning": 4, "noti
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UDP = re.compile(r"udp (\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
-# What JSON leaves as it is: DEL, C1 and what turns the direction of writing round or is not to be seen.
+# Characters that JSON does not escape: DEL, C1, and those that are invisible or change the direction of writing.
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _ANOTHER = {errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONNRESET, errno.EPIPE, errno.EBADF}
-"""Errors of a socket whose daemon was started anew."""
+"""Socket errors after the daemon was restarted."""
 
 
 def _facility(value: str) -> str:
     if value not in FACILITIES:
-        raise ValueError(f"{value!r} is no facility; there are {', '.join(FACILITIES)}")
+        raise ValueError(f"{value!r} is not a facility; write one of {', '.join(FACILITIES)}")
     return value
 
 
@@ -60,29 +59,31 @@ def _udp(value: str) -> tuple[str, int]:
     found = _UDP.fullmatch(value)
     if not found:
         raise ValueError(
-            f"{value!r} is no address: write /dev/log, or udp 192.0.2.1:514; by number, since while a name is resolved"
-            " everything would wait"
+            f"{value!r} is not an address: write /dev/log, or udp 192.0.2.1:514 by number, since resolving"
+            " a name would block all events"
         )
     host, port = found[1].strip("[]"), int(found[2])
     if not 0 < port < 65536:  # noqa: PLR2004 - what a port is
-        raise ValueError(f"{port} is no port")
+        raise ValueError(f"{port} is not a port: write 1 to 65535")
     return str(ipaddress.ip_address(host)), port
 
 
 class SyslogTarget(Closed):
-    """Where lines of syslog go: a socket of this machine, or `udp HOST:PORT`."""
+    """The destination of syslog lines: a local socket, or `udp HOST:PORT`."""
 
-    facility: Annotated[str, AfterValidator(_facility)] = "daemon"
-    address: Annotated[str, AfterValidator(_address)] = "/dev/log"
+    facility: Annotated[str, Checked(_facility, {"enum": list(FACILITIES)})] = "daemon"
+    """The facility of the lines, such as `local3`."""
+    address: Annotated[str, Checked(_address, whole(rf"/[\s\S]*|{_UDP.pattern}"))] = "/dev/log"
+    """A socket such as /dev/log, or `udp 192.0.2.1:514`."""
     format: Literal["local", "rfc5424"] | None = None
-    """By default `local` for a socket of this machine, `rfc5424` for another one."""
+    """By default `local` for a local socket, `rfc5424` for UDP."""
 
 
 class Syslog:
-    """Sends lines of syslog; from any thread."""
+    """Sends syslog lines; any thread may use it."""
 
     def __init__(self, target: SyslogTarget) -> None:
-        """Send to *target*; it is opened when there is something to send."""
+        """Send to *target*; the socket is opened when the first line is sent."""
         self._target = target
         self._format = target.format or ("local" if target.address.startswith("/") else "rfc5424")
         self._lock = threading.Lock()
@@ -91,7 +92,7 @@ class Syslog:
     def append(self, deliveries: Iterable[Delivery]) -> None:
         """Send the events of *deliveries*, one line each.
 
-        Raises OSError, and then some may have been sent, and come twice when all are sent again.
+        Raises OSError.  Some lines may have been sent then, and will appear twice if all are sent again.
         """
         host = socket.gethostname()
         facility = FACILITIES[self._target.facility]
@@ -101,26 +102,21 @@ class Syslog:
                 self._send(line(delivery.event, facility, self._format, host), deadline)
 
     def close(self) -> None:
-        """Close the socket; it is opened again when there is something to send."""
+        """Close the socket; the next line opens it again."""
         with self._lock:
             self._drop()
 
     def _send(self, octets: bytes, deadline: float) -> None:
-        try:
-            self._open(deadline).send(octets)
-        except OSError as error:
-            self._drop()
-            if error.errno not in _ANOTHER:
-                raise OSError(
-                    error.errno or errno.ETIMEDOUT, f"syslog: {error.strerror or error}", self._where
-                ) from error
+        for is_last in (False, True):
             try:
                 self._open(deadline).send(octets)
-            except OSError as again:
+            except OSError as error:
                 self._drop()
-                raise OSError(
-                    again.errno or errno.ETIMEDOUT, f"syslog: {again.strerror or again}", self._where
-                ) from again
+                if is_last or error.errno not in _ANOTHER:
+                    reason = f"syslog: {error.strerror or error}"
+                    raise OSError(error.errno or errno.ETIMEDOUT, reason, self._where) from error
+            else:
+                return
 
     @property
     def _where(self) -> str:
@@ -138,7 +134,7 @@ class Syslog:
                 opened.close()
                 raise
             self._socket = opened
-        # Zero would not be a short wait, but none.
+        # A timeout of zero would make the socket non-blocking.
         self._socket.settimeout(max(0.01, deadline - time.monotonic()))
         return self._socket
 
@@ -150,16 +146,24 @@ class Syslog:
 
 
 def line(event: Event, facility: int, form: str, host: str) -> bytes:
-    """Return *event* as a line of syslog in *form*, sent by *host*."""
+    """Return *event* as a syslog line in the format *form*, sent by *host*."""
     priority = facility * 8 + LEVELS[event.severity]
     if form == "rfc5424":
         moment = event.moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        # The mark says that what follows is UTF-8.
+        # The byte order mark declares UTF-8.
         head = f"<{priority}>1 {moment} {_word(host, 255)} clusterbus {os.getpid()} {_word(event.name, 32)} - \ufeff"
     else:
-        at = event.moment.astimezone()
+        at = _local(event.moment)
         head = f"<{priority}>{_MONTHS[at.month - 1]} {at.day:2} {at:%H:%M:%S} clusterbus[{os.getpid()}]: "
     return _bounded(head.encode(), _text(event).encode("utf-8", "replace"))
+
+
+def _local(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, OSError, ValueError):
+        # In the first or the last hours that there are: in another zone it would be outside of all years.
+        return moment
 
 
 def _text(event: Event) -> str:
@@ -172,7 +176,7 @@ def _text(event: Event) -> str:
 
 
 def _quoted(value: Value) -> str:
-    # Cut first: nothing behind that can be in the line, and a megabyte need not be escaped.
+    # Cut first: the rest cannot fit into the line, and escaping a megabyte is slow.
     text = value[: LONGEST + 1] if isinstance(value, str) else value[:LONGEST] if isinstance(value, list) else value
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 

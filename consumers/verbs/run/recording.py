@@ -1,4 +1,4 @@
-"""The transport `record`: what would be run on nodes, as JSON lines in a file, and nothing is run."""
+"""The transport `record`: append the commands for nodes as JSON lines to a file, and run nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def append(path: Path, facts: Mapping[str, object]) -> None:
-    """Add *facts* as a line to *path*, whole, whoever else does; raises OSError."""
+    """Append *facts* as one complete line to *path*, despite other writers; raises OSError."""
     line = json.dumps(facts).encode() + b"\n"
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
     try:

@@ -1,32 +1,33 @@
-"""The folders of a subscription together: which program of which folder an event starts."""
+"""Find the programs in the folders of a subscription that an event starts."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.catalogue import Catalogues, EventType
-from router.topics import matches
+from router import network_folders
+from router.model.catalogue import Catalogues, EventType
+from router.model.topics import matches
 
-from ...errors import ConsumerError
-from ...kinds import Kinds, Remark, named
-from ...patterns import narrow, select
-from . import mapping, trust
+from ...config.event_samples import Kinds, Remark, named
+from ...config.event_selectors import narrow, select
+from ...processes import executables
+from ...processes.child_process import PATH, User
+from . import conf_file, trust
 
 CONF = "handlers.conf"
 LARGEST = 65536
-"""Octets in a `handlers.conf` at the most."""
+"""Most octets in a `handlers.conf`."""
 
-
-class ConfUnusable(ConsumerError):
-    """What a `handlers.conf` says now cannot be used; what it said before is not used instead."""
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program: where it is, what starts it, and the line that says so."""
+    """One program: its path, the patterns that start it, and the place of its line."""
 
     path: Path
     patterns: tuple[str, ...]
@@ -35,18 +36,21 @@ class Program:
 
     @property
     def name(self) -> str:
-        """What its outcome is recorded by."""
+        """The name under which its outcome is recorded."""
         return self.path.name
 
-    def words(self) -> Sequence[str]:
-        """Return the command that runs it, as it is now; raises trust.Refused."""
+    def words(self, user: User | None = None, search: str = PATH) -> Sequence[str]:
+        """Check the program and return the command that runs it as *user*; raises trust.Refused.
+
+        *search* is the PATH that it will have.
+        """
         with trust.folder(self.path.parent) as directory:
-            return trust.words(directory, self.path)
+            return trust.words(directory, self.path, user, search)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is to be said of the folder with that index; *missing* where it is not there, as yet."""
+class Finding:
+    """A finding about the folder with index *folder*; *missing* if something does not exist yet."""
 
     folder: int
     message: str
@@ -55,65 +59,97 @@ class Told:
 
 
 class Folders:
-    """What several folders map, read anew when a map has changed.  Safe in several threads."""
+    """The programs of several folders, reloaded when a `handlers.conf` changes.  Any thread may use it."""
 
     def __init__(self, paths: Sequence[Path], catalogues: Catalogues) -> None:
-        """Look at nothing yet."""
+        """Remember *paths*; the first call of `programs` reads them."""
         self._paths, self._catalogues = tuple(paths), catalogues
-        # One value that is replaced as a whole: threads may read it twice, but never half of it.
+        # One value that is replaced as a whole: two threads may load it at once, but never see half of it.
         self._read: tuple[object, Sequence[Program], str] | None = None
 
-    def programs(self, topic: str) -> list[Program]:
-        """Return what an event of *topic* starts, in the order of folders and lines.  Raises ConfUnusable."""
+    def programs(self, topic: str) -> tuple[list[Program], str]:
+        """Return the programs that an event of *topic* starts, in order of folders and lines, and what is wrong.
+
+        What is wrong is a folder or a line that cannot be used; its previous contents are not used instead.
+        """
         signature = [_signature(each) for each in self._paths]
         read = self._read
         if read is None or read[0] != signature:
-            found, told = survey(self._paths, self._catalogues)
-            wrong = "; ".join(each.message for each in told if not each.warning)
+            found, findings = survey(self._paths, self._catalogues)
+            wrong = "; ".join(each.message for each in findings if not each.warning)
             read = self._read = (signature, found, wrong)
-        if read[2]:
-            raise ConfUnusable(read[2])
-        return [each for each in read[1] if any(matches(pattern, topic) for pattern in each.patterns)]
+        return [each for each in read[1] if any(matches(pattern, topic) for pattern in each.patterns)], read[2]
 
 
-def survey(paths: Iterable[Path], catalogues: Catalogues) -> tuple[list[Program], list[Told]]:
-    """Return the programs that the folders *paths* map, and what is to be said of them."""
+def survey(paths: Iterable[Path], catalogues: Catalogues) -> tuple[list[Program], list[Finding]]:
+    """Return the programs in the folders *paths*, and all findings about them."""
     found: dict[str, Program] = {}
-    told: list[Told] = []
+    findings: list[Finding] = []
     for at, path in enumerate(paths):
         try:
             content = _content(path)
         except trust.Refused as error:
-            told.append(Told(at, str(error), missing=isinstance(error, trust.Missing)))
+            findings.append(Finding(at, str(error), missing=isinstance(error, trust.Missing)))
             continue
-        lines, wrong = mapping.parse(content)
-        told += [Told(at, f"{path / CONF}:{each.number}: {each.message}") for each in wrong]
+        lines, wrong = conf_file.parse(content)
+        findings += [Finding(at, f"{path / CONF}:{each.number}: {each.message}") for each in wrong]
         for line in lines:
             program, remarks = _program(path, line, catalogues)
-            told += [Told(at, f"{program.place}: {message}", warning) for message, warning in remarks]
+            findings += [Finding(at, f"{program.place}: {message}", warning) for message, warning in remarks]
             if line.name in found:
                 other = found[line.name].place
-                told.append(Told(at, f"{program.place}: {line.name} is taken by {other}: rename one of them"))
+                findings.append(Finding(at, f"{program.place}: {line.name} is also in {other}: rename one of them"))
             found.setdefault(line.name, program)
-    return list(found.values()), told
+    return list(found.values()), findings
 
 
-def remarks(paths: Sequence[Path], kinds: Kinds) -> Iterator[Remark]:
-    """Yield what is wrong with the folders *paths*, or may not have been meant, for a subscription to *kinds*."""
-    found, told = survey(paths, kinds.catalogues)
-    for each in told:
-        message = f"{each.message}: make it before an event comes" if each.missing else each.message
-        yield Remark(("folders", each.folder), message, warning=each.warning or each.missing)
+def remarks(paths: Sequence[Path], kinds: Kinds, user: User | None = None, search: str = PATH) -> Iterator[Remark]:
+    """Yield mistakes and warnings about the folders *paths*, for a subscription to *kinds*.
+
+    Their programs run as *user* with the PATH *search*.
+    """
+    found, findings = survey(paths, kinds.catalogues)
+    for each in findings:
+        message = f"{each.message}: create it before an event arrives" if each.missing else each.message
+        is_warning = each.warning or each.missing
+        yield Remark(("folders", each.folder), message, warning=is_warning, fault=not is_warning)
     for program in found:
         place = ("folders", paths.index(program.path.parent))
         try:
-            program.words()
+            # What only the start can tell is not refused.
+            if doubt := executables.problem(program.words(user, search)[0], user, search):
+                yield Remark(place, f"{program.place}: {doubt}", warning=True)
         except trust.Refused as error:
-            yield Remark(place, f"{program.place}: {error}")
+            yield Remark(place, f"{program.place}: {error}", fault=True)
         if program.types and kinds.samples and not any(each.type in kinds.samples for each in program.types):
             names = named(each.type for each in program.types)
             message = f"{program.place}: the subscription is not on {names}, so {program.name} never runs"
             yield Remark(place, message, warning=True)
+    for at, path in enumerate(paths):
+        if message := network_folders.warning(path):
+            yield Remark(("folders", at), message, warning=True)
+    unusable = {paths[each.folder] for each in findings if not each.warning}
+    for at, path in enumerate(paths):
+        idle = [] if path in unusable else _idle(path, [each.path for each in found if each.path.parent == path])
+        if idle:
+            more = f" and {len(idle) - _SHOWN} more" if len(idle) > _SHOWN else ""
+            message = f"{path / CONF} has no line for {', '.join(idle[:_SHOWN])}{more}: no event starts what it lacks"
+            yield Remark(("folders", at), message, warning=True)
+
+
+def _idle(path: Path, used: Iterable[Path]) -> list[str]:
+    """Return the names of the programs in the folder *path* that are not *used*; other files may be their data."""
+    with suppress(OSError):
+        files = {each.stat().st_ino for each in used if each.exists()}
+        return sorted(
+            each.name
+            for each in path.iterdir()
+            if not each.name.startswith(".")
+            and each.is_file()
+            and each.stat().st_ino not in files
+            and each.stat().st_mode & 0o111
+        )
+    return []
 
 
 def _content(path: Path) -> bytes:
@@ -124,7 +160,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _program(path: Path, line: mapping.Line, catalogues: Catalogues) -> tuple[Program, Sequence[tuple[str, bool]]]:
+def _program(path: Path, line: conf_file.Line, catalogues: Catalogues) -> tuple[Program, Sequence[tuple[str, bool]]]:
     selected = [select(each, catalogues) for each in line.patterns]
     wrong = [(each.mistake, False) for each in selected if each.mistake]
     wrong += [(each.warning, True) for each in selected if each.warning]
@@ -135,7 +171,7 @@ def _program(path: Path, line: mapping.Line, catalogues: Catalogues) -> tuple[Pr
 
 
 def _signature(path: Path) -> object:
-    """Return what is another where the map in *path*, or who may change it, has changed."""
+    """Return a value that changes when the `handlers.conf` in *path*, or the permissions of the folder, change."""
     try:
         outer, conf = path.stat(), (path / CONF).stat()
     except OSError as error:

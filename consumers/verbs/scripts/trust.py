@@ -1,7 +1,7 @@
-"""Which files may be run: those that nobody but root and we can have put there, or can change.
+"""Decide which files may run: only those that nobody but root and the consumer's user can create or change.
 
-A file is opened first, and what was opened is looked at, so it cannot be another by then.  The folders on the way to it
-are looked at as well: with them in nobody else's hand, what its path names is what was looked at.
+A file is opened first and the open descriptor is checked, so the file cannot be exchanged in between.  Its parent
+folders are checked as well: if nobody else can change them, the path still names the file that was checked.
 """
 
 from __future__ import annotations
@@ -9,34 +9,35 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from router import interpreter
+
 from ...errors import ConsumerError
-from ...processes import PATH
+from ...processes import executables
+from ...processes.child_process import PATH, User
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 8
-_HEAD = 256
 
 
 class Refused(ConsumerError):
-    """A file, or a folder on the way to it, is not one that may be run."""
+    """A file must not run, because of the file itself or one of its folders."""
 
 
 class Missing(Refused):
-    """It is not there."""
+    """The file or folder does not exist."""
 
 
 @contextmanager
 def folder(path: Path) -> Iterator[int]:
-    """Give a descriptor of the folder *path*; raises Refused where others could change what is in it."""
+    """Yield a descriptor of the folder *path*; raises Refused if other users can change its contents."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Missing(f"the folder {path} is not there") from None
+        raise Missing(f"the folder {path} does not exist") from None
     except OSError as error:
         raise Refused(f"the folder {path} cannot be opened: {error.strerror}") from error
     try:
@@ -49,55 +50,57 @@ def folder(path: Path) -> Iterator[int]:
 
 @contextmanager
 def file(directory: int, path: Path) -> Iterator[int]:
-    """Give a descriptor of the file *path*, whose folder is open as *directory*; raises Refused."""
+    """Yield a descriptor of the file *path*, whose folder is open as *directory*; raises Refused."""
     name, shown = path.name, str(path)
     for _ in range(_MOST_LINKS):
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
             break
         except FileNotFoundError:
-            raise Missing(f"{shown} is not there") from None
+            raise Missing(f"{shown} does not exist") from None
         except OSError as error:
             name = _followed(directory, path, name, error)
     else:
-        raise Refused(f"{shown} is a link to a link, and so on")
+        raise Refused(f"{shown} is a chain of more than {_MOST_LINKS} links")
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise Refused(f"{shown} is no regular file")
+            raise Refused(f"{shown} is not a regular file")
         _check_owner(facts, shown)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def words(directory: int, path: Path) -> Sequence[str]:
-    """Return the command that runs the program *path*; raises Refused where it may not, or cannot, be run."""
-    with file(directory, path) as descriptor:
+def words(directory: int, path: Path, user: User | None = None, search: str = PATH) -> Sequence[str]:
+    """Return the command that runs the program *path* as *user*; raises Refused if it must not or cannot run.
+
+    *search* is the PATH that the program will have.
+    """
+    with file(directory, path):
+        found, runner = [str(path)], str(path)
         if path.suffix == ".py":
-            return [sys.executable, "-I", str(path)]
-        if path.suffix == ".pl":
-            perl = shutil.which("perl", path=PATH)
-            if perl is None:
-                raise Refused(f"{path} needs perl, which is not on this machine")
-            return [perl, str(path)]
-        head = os.pread(descriptor, _HEAD, 0)
-        if not head.startswith(b"#!"):
-            raise Refused(f"{path} says not what runs it: begin it with #!, or name it *.py or *.pl")
-        interpreter = os.fsdecode(head[2:].partition(b"\n")[0].strip().partition(b" ")[0])
-        if not interpreter.startswith("/") or not os.access(interpreter, os.X_OK):
-            raise Refused(f"{path} is to be run by {interpreter!r}, which is no program on this machine")
-        if not os.fstat(descriptor).st_mode & 0o111:
-            raise Refused(f"{path} is not executable: chmod +x")
-        return [str(path)]
+            found = interpreter.file(path)
+            runner = found[0]
+        elif path.suffix == ".pl":
+            runner = shutil.which("perl", path=PATH) or ""
+            if not runner:
+                raise Refused(f"{path} needs perl, which is not installed on this machine")
+            found = [runner, str(path)]
+        problem = executables.problem(runner, user, search)
+        if problem and not isinstance(problem, executables.Doubt):
+            raise Refused(f"{problem}, or name it *.py or *.pl" if problem.endswith("with #!") else problem)
+        if runner != str(path) and not executables.access(path, os.R_OK, user):
+            raise Refused(f"{path} may not be read by the user that runs it: run chmod +r")
+        return found
 
 
 def _followed(directory: int, path: Path, name: str, error: OSError) -> str:
-    """Return the name in the same folder that the link *name* leads to; raises Refused where it leads out of it."""
+    """Return the name in the same folder that the link *name* points to; raises Refused if it leads elsewhere."""
     try:
         target = os.readlink(name, dir_fd=directory)
     except OSError:
-        # No link: then it is that it cannot be opened.
+        # It is not a link, so report why it cannot be opened.
         raise Refused(f"{path} cannot be read: {error.strerror}") from error
     parent, _, last = target.rpartition("/")
     try:
@@ -105,22 +108,22 @@ def _followed(directory: int, path: Path, name: str, error: OSError) -> str:
     except OSError:
         inside = False
     if not inside or last in {"", ".", ".."}:
-        raise Refused(f"{path} is a link out of the folder, to {target[:200]}")
+        raise Refused(f"{path} is a link out of its folder, to {target[:200]}")
     return last
 
 
 def _check_owner(facts: os.stat_result, what: str) -> None:
     if facts.st_uid not in (0, os.geteuid()):
-        raise Refused(f"{what} belongs to the user {facts.st_uid}, neither to root nor to us: chown root")
+        raise Refused(f"{what} belongs to the user {facts.st_uid}, neither to root nor to the consumer: run chown root")
     if facts.st_mode & _OTHERS:
-        raise Refused(f"{what} can be written by others than its owner: chmod go-w")
+        raise Refused(f"{what} is writable by other users: run chmod go-w")
 
 
 def _check_way(path: Path) -> None:
-    """Refuse a folder on the way to *path*, links as they stand and as they lead, that others could rename."""
+    """Raise Refused if other users can rename a parent folder of *path*, with and without resolving links."""
     for each in {*path.absolute().parents, *path.resolve().parents}:
         facts = each.stat()
         if facts.st_uid not in (0, os.geteuid()):
-            raise Refused(f"the folder {each}, on the way to {path}, belongs to the user {facts.st_uid}: chown root")
+            raise Refused(f"the folder {each}, above {path}, belongs to the user {facts.st_uid}: run chown root")
         if facts.st_mode & _OTHERS and not facts.st_mode & stat.S_ISVTX:
-            raise Refused(f"the folder {each}, on the way to {path}, can be written by others: chmod go-w")
+            raise Refused(f"the folder {each}, above {path}, is writable by other users: run chmod go-w")

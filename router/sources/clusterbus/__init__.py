@@ -1,0 +1,1 @@
+"""clusterbus itself as a source: the events of relays, router and consumers."""

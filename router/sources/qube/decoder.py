@@ -1,22 +1,22 @@
-"""What our callbacks in a Qube supervisor write, as values.  Pure.
+"""Decodes the arguments that our callbacks in a Qube supervisor write.  Pure.
 
-They write flag and value as two words each, whatever the value is: a job may be called `--user`.  So every second word
-is a value, blanks and flags in it or not.  What is called by hand (`capture qube failedJob --name shot 10 --id 3`) is
-read as for any source.  Each variable that is not given is null.
+They write each flag and each value as one word, whatever the value: a job may have the name `--user`.  So every second
+word is a value, even with blanks or flags in it.  Calls by hand (`capture qube failedJob --name shot 10 --id 3`) are
+decoded as for any source.  A common variable without a value is null.
 """
 
 from collections.abc import Mapping, Sequence
 
-from ...catalogue import Catalogue
-from ...events import Value
+from ...model.catalogue import Catalogue
+from ...model.events import Value
 from ..arguments import Decoded, escaped
 from ..arguments import decode as decode_arguments
 
 
 def decode(arguments: Sequence[str], catalogue: Catalogue) -> Decoded:
-    """Return *arguments* as values by the variables of *catalogue*; never raises, and loses none of them.
+    """Return *arguments* as values of the variables in *catalogue*; never raises, and loses no argument.
 
-    >>> from router.catalogue import load
+    >>> from router.model.catalogue import load
     >>> data = decode(["--id", "19294", "--name", "--user", "--hosts", ""], load("qube")).data
     >>> data["id"], data["name"], data["user"], data["hosts"]
     (19294, '--user', None, None)
@@ -27,7 +27,7 @@ def decode(arguments: Sequence[str], catalogue: Catalogue) -> Decoded:
 
 
 def _pairs(arguments: Sequence[str], catalogue: Catalogue) -> dict[str, str] | None:
-    """Return the value by its variable's name; None where *arguments* are not what our callbacks write."""
+    """Return the values by variable name, or None if our callbacks did not write *arguments*."""
     flags, texts = arguments[::2], arguments[1::2]
     if len(flags) != len(texts) or len(set(flags)) != len(flags) or not catalogue.flags.keys() >= set(flags):
         return None

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.deliveries import DeadLetter, Delivery, Done, Report, Retry, attempt, bounded, decide, judge
+from consumers.deliveries import DeadLetter, Delivery, Done, Report, Retry, bounded, judge
 from consumers.errors import Rejected
-from consumers.retries import RetryPolicy
-from tests.consuming import make_event
+from consumers.policies.retry import RetryPolicy, attempt, decide
+from tests.consuming import make_delivery, make_event
 
 POLICY = RetryPolicy(attempts=3, first=timedelta(seconds=5), never_for=("exit:64",))
 RETRY = Retry(timedelta(seconds=1), "exit code 1")
@@ -16,8 +16,7 @@ OUTCOMES = st.one_of(st.none(), st.just(Done()), st.just(RETRY), st.just(DeadLet
 
 @pytest.fixture
 def delivery():
-    event = make_event()
-    return Delivery(event, "audit", event.topic, event.to_json())
+    return make_delivery(subscription="audit")
 
 
 def raising(error):

@@ -105,15 +105,23 @@ def test_arguments_over_the_limit_are_cut_to_those_that_fit_whole(make_record, s
 
 
 def test_arguments_of_just_the_limit_are_not_cut(make_record):
-    fields = json.loads(encode(make_record(b"x" * (capture.CUT - 1))))
+    just, over = (encode(make_record(b"x" * (capture.CUT - size))) for size in (3, 2))
 
-    assert "cut" not in fields
+    assert "cut" not in json.loads(just)
+    assert "cut" in json.loads(over)
 
 
-def test_no_record_is_larger_than_the_largest(make_record):
-    line = encode(make_record(b"\xff" * (capture.CUT - 1), source="s" * 200, event="e" * 200, node="n" * 200))
+@pytest.mark.parametrize("raw", [b"x", b"\xff", b"\x01", b'"', "\u2028".encode(), "ü".encode(), "\U000e0001".encode()])
+def test_no_record_is_larger_than_the_largest_whatever_json_makes_of_its_arguments(make_record, raw):
+    many = [raw * 1000] * 3000
 
+    line = encode(make_record(*many, source="s" * 200, event="e" * 200, node="n" * 200))
+
+    fields = json.loads(line)
     assert len(line) < capture.LARGEST
+    assert len(line) > capture.CUT - 7000
+    assert fields["cut"]["bytes"] == 3000 * (len(raw) * 1000 + 1) - 1
+    assert [os.fsencode(text) for text in fields["arguments"]] == many[: len(fields["arguments"])]
 
 
 def test_what_a_terminal_would_act_on_is_escaped():
@@ -158,7 +166,7 @@ def test_an_option_that_cannot_be_used_keeps_its_default_and_costs_no_word(given
 
     assert options == defaults
     assert words == ["gpfs", "mount", "--fsName", "gpfs1"]
-    assert wrong == [f"{complaint} is no option"]
+    assert wrong == [f"{complaint} is not a valid option"]
 
 
 def test_capture_has_the_version_of_the_project():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim import journal as journals
-from shim.journal import ASIDE, JOURNAL, Journal, JournalDamaged, Numbers, entries, parse, recall
+from shim.journal import JOURNAL, NEXT, Journal, JournalDamaged, Numbers, entries, parse, read_numbers
 
 EPOCH = "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"
 names = st.from_regex(r"[0-9]{19}\.[0-9A-Z]{26}\.json", fullmatch=True)
@@ -94,7 +94,7 @@ def test_numbers_that_do_not_follow_one_another_are_damage(lines: bytes) -> None
 def test_numbers_go_on_where_a_relay_that_was_killed_left_off(tmp_path: Path) -> None:
     made(tmp_path).number(["a", "b"])
 
-    again = Journal(opened(tmp_path), recall(opened(tmp_path)))
+    again = Journal(opened(tmp_path), read_numbers(opened(tmp_path)))
     again.rewrite()
 
     assert again.number(["b", "c", "a", "d"]) == [2, 3, 1, 4]
@@ -107,7 +107,7 @@ def test_a_rewritten_journal_keeps_what_was_not_forgotten_and_the_next_number(tm
     journal.forget("a")
     journal.rewrite()
 
-    read = recall(opened(tmp_path))
+    read = read_numbers(opened(tmp_path))
 
     assert read == Numbers(EPOCH, 4, {"b": 2, "c": 3})
 
@@ -117,7 +117,7 @@ def test_the_journal_has_to_be_rewritten_before_it_grows(tmp_path: Path) -> None
     size = (tmp_path / JOURNAL).stat().st_size
 
     count = 0
-    while not journal.grown:
+    while not journal.needs_rewrite:
         fresh = [f"{number:019d}.{EPOCH}.json" for number in range(count, count + 500)]
         journal.number(fresh)
         for name in fresh:
@@ -126,7 +126,7 @@ def test_the_journal_has_to_be_rewritten_before_it_grows(tmp_path: Path) -> None
 
     assert (tmp_path / JOURNAL).stat().st_size == size == journals.SIZE
     journal.rewrite()
-    assert not journal.grown
+    assert not journal.needs_rewrite
     assert journal.number(["next"]) == [count + 1]
 
 
@@ -143,7 +143,7 @@ def test_no_number_is_given_when_the_disk_does_not_take_it(tmp_path: Path, monke
 
     journal.rewrite()
     assert journal.number(["c", "b"]) == [2, 3]
-    assert recall(opened(tmp_path)).given == {"a": 1, "c": 2, "b": 3}
+    assert read_numbers(opened(tmp_path)).given == {"a": 1, "c": 2, "b": 3}
 
 
 @pytest.mark.parametrize("step", ["write", "ftruncate", "fsync", "link", "rename"])
@@ -159,22 +159,22 @@ def test_a_journal_that_cannot_be_rewritten_says_what_it_said(
         with pytest.raises(OSError, match="disk on fire"):
             journal.rewrite()
 
-    assert recall(opened(tmp_path)).given == {"a": 1}
+    assert read_numbers(opened(tmp_path)).given == {"a": 1}
     with pytest.raises(OSError, match="rewritten"):
         journal.number(["b"])
     journal.rewrite()
     assert journal.number(["b"]) == [2]
-    assert recall(opened(tmp_path)).given == {"a": 1, "b": 2}
+    assert read_numbers(opened(tmp_path)).given == {"a": 1, "b": 2}
 
 
 def test_a_rewritten_journal_reuses_the_blocks_of_the_one_before(tmp_path: Path) -> None:
     journal = made(tmp_path)
     journal.rewrite()
-    before = {(tmp_path / each).stat().st_ino for each in (JOURNAL, ASIDE)}
+    before = {(tmp_path / each).stat().st_ino for each in (JOURNAL, NEXT)}
 
     journal.rewrite()
 
-    assert {(tmp_path / each).stat().st_ino for each in (JOURNAL, ASIDE)} == before
+    assert {(tmp_path / each).stat().st_ino for each in (JOURNAL, NEXT)} == before
     assert not (tmp_path / "journal.old").exists()
 
 

@@ -18,12 +18,12 @@ from pika.frame import decode_frame
 from pika.spec import Basic, BasicProperties
 
 from shim.connection import Messages, diagnosis
+from shim.inotify import FolderWatch
 from shim.logs import set_up_logging
-from shim.losses import Losses, tally
+from shim.lost_records import LostRecords, tally
 from shim.metrics import Metrics
 from shim.records import Record
-from shim.supervisor import Supervisor
-from shim.watch import Watch
+from shim.systemd_notify import SystemdNotifier
 from tests.shim_relay import ROOT, make_spool, names
 
 EPOCH = "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"
@@ -76,51 +76,62 @@ def test_every_mark_of_a_loss_is_told_and_nothing_else(marks: bytes, total: int)
 
 def test_losses_are_told_once_also_by_the_next_relay(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
-    losses = Losses(spool, tmp_path / "run")
-    assert losses.news() == []
+    losses = LostRecords(spool, tmp_path / "run")
+    assert losses.unreported() == []
     with (spool / "lost").open("ab") as stream:
         stream.write(b"ffd")
 
-    assert [(each.reason, each.count, each.total) for each in losses.news()] == [
+    assert [(each.reason, each.count, each.total) for each in losses.unreported()] == [
         ("spool full", 2, 2),
         ("disk full", 1, 3),
     ]
-    losses.told()
+    losses.confirm_reported()
 
-    assert losses.news() == []
-    again = Losses(spool, tmp_path / "run")
-    assert again.news() == []
+    assert losses.unreported() == []
+    again = LostRecords(spool, tmp_path / "run")
+    assert again.unreported() == []
     with (spool / "lost").open("ab") as stream:
         stream.write(b"e")
-    assert [each.total for each in again.news()] == [4]
+    assert [each.total for each in again.unreported()] == [4]
 
 
 def test_losses_that_were_not_told_yet_are_told_by_the_next_relay(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
-    losses = Losses(spool, tmp_path / "run")
+    losses = LostRecords(spool, tmp_path / "run")
     (spool / "lost").write_bytes(b".f")
-    assert losses.news()
+    assert losses.unreported()
 
-    assert Losses(spool, tmp_path / "run").news() == losses.news()
+    assert LostRecords(spool, tmp_path / "run").unreported() == losses.unreported()
 
 
 def test_losses_marked_outside_of_the_spool_are_told_again_from_the_start_after_a_reboot(tmp_path: Path) -> None:
     spool, run = make_spool(tmp_path), tmp_path / "run"
     run.mkdir()
     (run / "lost").write_bytes(b"eee")
-    losses = Losses(spool, run)
-    assert losses.news()[0].count == 3
-    losses.told()
+    losses = LostRecords(spool, run)
+    assert losses.unreported()[0].count == 3
+    losses.confirm_reported()
 
     (run / "lost").write_bytes(b"e")
 
-    assert [(each.count, each.total) for each in losses.news()] == [(1, 4)]
+    assert [(each.count, each.total) for each in losses.unreported()] == [(1, 4)]
+
+
+def test_events_in_the_last_file_are_noticed_each_time_there_are_more(tmp_path: Path) -> None:
+    losses = LostRecords(make_spool(tmp_path), tmp_path)
+    assert losses.newly_unsaved() == 0
+
+    (tmp_path / "unsaved").write_bytes(b"12345")
+    found = [losses.newly_unsaved(), losses.newly_unsaved()]
+    (tmp_path / "unsaved").write_bytes(b"1234567")
+
+    assert [*found, losses.newly_unsaved()] == [5, 0, 7]
 
 
 def test_the_file_for_losses_has_its_block_before_the_disk_is_full(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
 
-    Losses(spool, tmp_path)
+    LostRecords(spool, tmp_path)
 
     assert (spool / "lost").read_bytes() == b"."
 
@@ -130,7 +141,7 @@ def test_what_is_remembered_of_losses_may_be_rubbish(tmp_path: Path) -> None:
     (spool / "lost.reported").write_bytes(b"\x00\xff{")
     (spool / "lost").write_bytes(b".f")
 
-    assert [each.count for each in Losses(spool, tmp_path).news()] == [1]
+    assert [each.count for each in LostRecords(spool, tmp_path).unreported()] == [1]
 
 
 def test_metrics_are_a_text_that_prometheus_reads(tmp_path: Path) -> None:
@@ -156,16 +167,18 @@ def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
     stream = io.StringIO()
     set_up_logging(stream)
 
-    logging.getLogger("clusterbus.relay.spool").warning("file is odd", extra={"file": 'a b\n"c"\udcff', "n": 5})
+    facts = {"file": 'a b\n"c"\udcff\x1b\x7f\x9b\u202e', "n": 5}
+    logging.getLogger("clusterbus.relay.spool").warning("file is odd", extra=facts)
 
     [line] = stream.getvalue().splitlines()
-    assert line.endswith(r'level=warning event="file is odd" file="a b\n\"c\"\udcff" n=5')
+    assert 'level=warning event="file is odd" logger=clusterbus.relay.spool ' in line
+    assert line.endswith(r' file="a b\n\"c\"\udcff\u001b\u007f\u009b\u202e" n=5')
 
 
 def test_what_is_put_into_a_folder_is_noticed(tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
-    watch = Watch(new)
+    watch = FolderWatch(new)
 
     (tmp_path / "a").touch()
     (tmp_path / "a").rename(new / "a")
@@ -180,22 +193,22 @@ def test_systemd_is_told_in_its_own_words(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(5)
-        supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"})
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"})
 
-        supervisor.ready()
-        supervisor.status("all well")
-        supervisor.status("all well")
-        supervisor.stopping()
+        notifier.ready()
+        notifier.status("all well")
+        notifier.status("all well")
+        notifier.stopping()
 
         assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", b"STATUS=all well", b"STOPPING=1"]
-    assert supervisor.alive_every == 10
+    assert notifier.alive_every == 10
 
 
 def test_without_systemd_nobody_is_told(tmp_path: Path) -> None:
-    Supervisor({}).ready()
-    Supervisor({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+    SystemdNotifier({}).ready()
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
 
-    assert Supervisor({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}).alive_every is None
+    assert SystemdNotifier({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}).alive_every is None
 
 
 def test_a_failure_of_tls_is_told_as_one_even_where_pika_calls_it_a_wrong_protocol() -> None:
@@ -214,7 +227,7 @@ def test_the_relay_needs_no_more_than_python_3_9() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
     assert told.returncode == 0, told.stdout
@@ -223,7 +236,7 @@ def test_the_relay_needs_no_more_than_python_3_9() -> None:
 def test_the_relay_imports_the_standard_library_and_pika_only() -> None:
     program = "import sys, shim.relay; print(*sorted({each.partition('.')[0] for each in sys.modules}))"
     told = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=240
     )
 
     ours = {each for each in told.stdout.split() if each not in sys.stdlib_module_names and not each.startswith("_")}

@@ -1,11 +1,13 @@
-"""Settings: who wins over whom, and mistakes that are told with their place and the way out."""
+"""Settings: which layer wins, and mistakes that are named with their place and the way out."""
 
 import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pika.credentials import ExternalCredentials
 
+from shim.connection import parameters
 from shim.settings import OPTIONS, Settings, SettingsError, load
 
 NEEDED = ("--allow-root", "--cluster", "prod", "--broker", "amqp://guest:guest@127.0.0.1")
@@ -52,6 +54,52 @@ def test_a_broker_without_a_user_is_for_the_user_of_the_node(tmp_path: Path) -> 
     assert settings.brokers[1].secure
 
 
+def test_a_url_goes_before_the_settings_that_say_the_same() -> None:
+    own = "?cacertfile=/own/ca&certfile=/own/cert&keyfile=/own/key&server_name_indication=mq"
+    shared = ("--ca", "/ca", "--certificate", "/cert", "--key", "/key")
+
+    _, one, two, three = loaded(
+        *shared, "--broker", f"amqps://mq1{own}", "--broker", "amqps://mq2", "--broker", "amqps://mq3?certfile=/all"
+    ).brokers
+
+    assert (one.ca, one.certificate, one.key, one.server_name) == ("/own/ca", "/own/cert", "/own/key", "mq")
+    assert (two.ca, two.certificate, two.key, two.server_name) == ("/ca", "/cert", "/key", None)
+    assert (three.ca, three.certificate, three.key) == ("/ca", "/all", None)
+    assert [each.external for each in (one, two, three)] == [True, True, True]
+
+
+def test_a_certificate_logs_in_only_without_a_password_or_where_the_url_says_so(tmp_path: Path) -> None:
+    urls = ("amqps://mq1?certfile=/c&keyfile=/k", "amqps://mq2?certfile=/c&auth_mechanism=external")
+
+    _, by_password, by_certificate = loaded(
+        "--password-file", str(tmp_path / "password"), "--broker", urls[0], "--broker", urls[1]
+    ).brokers
+
+    assert (by_password.external, by_certificate.external) == (False, True)
+
+
+def test_what_a_url_says_of_the_connection_is_what_pika_gets() -> None:
+    settings = loaded("--broker", "amqps://mq1:7/bus?server_name_indication=mq&auth_mechanism=external")
+
+    found = parameters(settings.brokers[1], settings)
+
+    assert (found.host, found.port, found.virtual_host) == ("mq1", 7, "bus")
+    assert found.ssl_options.server_hostname == "mq"
+    assert isinstance(found.credentials, ExternalCredentials)
+
+
+def test_a_password_is_the_first_line_of_its_file_whatever_else_unicode_takes_for_a_line_end(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    settings = loaded("--password-file", str(secret), "--broker", "amqps://mq1")
+
+    secret.write_text("one\u2028two\x0cthree\x85\nanother line\n", encoding="utf-8")
+    assert parameters(settings.brokers[1], settings).credentials.password == "one\u2028two\x0cthree\x85"
+
+    secret.write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="is empty: write the password on its first line"):
+        parameters(settings.brokers[1], settings)
+
+
 def test_a_password_is_never_shown() -> None:
     settings = loaded("--broker", "amqp://guest:hunter2@127.0.0.1")
 
@@ -63,9 +111,11 @@ def test_a_password_is_never_shown() -> None:
     [
         (("--broker", "amqp://a:hunter2@broker.example"), "password-file"),
         (("--broker", "amqp://a@broker.example"), "nothing to log in with"),
-        (("--broker", "http://a:b@127.0.0.1"), "amqps://user@host"),
-        (("--broker", "amqp://a:hunter2@127.0.0.1:port"), "amqps://user@host"),
-        (("--broker", "amqp://a:hunter2@127.0.0.1/?heartbeat=1"), "amqps://user@host"),
+        (("--broker", "http://a:b@127.0.0.1"), "is not amqp://USER"),
+        (("--broker", "amqp://a:hunter2@127.0.0.1:port"), "is not a URL"),
+        (("--broker", "amqp://a:hunter2@127.0.0.1/?heartbeat=1"), "unknown option 'heartbeat'; there are cacertfile"),
+        (("--broker", "amqp://mq1", "--certificate", "/c", "--key", "/k"), "nothing to log in with"),
+        (("--broker", "amqps://mq1"), "nothing to log in with"),
         (("--cluster", "a.b"), "'a.b'"),
         (("--window", "0"), "from 1 to 5000"),
         (("--window", "many"), "'many'"),
@@ -113,3 +163,10 @@ def test_the_example_file_shows_every_setting_with_its_default() -> None:
     for name, (default, _) in OPTIONS.items():
         if name != "run":
             assert re.search(rf"^(# )?{name} =( {re.escape(default)}$)?", example, re.MULTILINE), name
+
+
+def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "relay.conf").write_text("[relay]\nwindov = 5\n")
+
+    with pytest.raises(SettingsError, match=r"unknown setting 'windov'; did you mean window\?"):
+        loaded("--config", str(tmp_path / "relay.conf"))

@@ -1,6 +1,10 @@
 """The spool on a real folder: what is taken, in which order, what is set aside, what is remembered."""
 
+import errno
+import fcntl
 import os
+import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from shim import spool as spools
-from shim.capture import LARGEST
-from shim.spool import Spool, SpoolUnusable
+from shim.spool import LARGEST, Spool, SpoolUnusable
 from tests.shim_relay import make_spool, names, put, put_many, waiting
 
 PLENTY = 1 << 20
@@ -94,7 +97,7 @@ def test_a_damaged_journal_begins_an_epoch_and_is_kept(folder: Path) -> None:
 
     assert second.epoch != first.epoch
     assert (folder / "bad" / "journal").read_bytes() == b"epoch of reason\n"
-    assert b"no journal" in (folder / "bad" / "journal.reason").read_bytes()
+    assert b"not a valid journal" in (folder / "bad" / "journal.reason").read_bytes()
 
 
 def test_a_torn_line_is_given_to_the_next_record_again(folder: Path) -> None:
@@ -136,7 +139,7 @@ def test_what_is_no_record_is_set_aside_with_its_reason(folder: Path, spool: Spo
     assert {"fifo", "folder", "huge", "link", "new\nline", "random"} <= set(bad)
     assert sum(each.endswith(".reason") for each in bad) == 8
     assert (folder / "bad" / "link").is_symlink()
-    assert "at most" in (folder / "bad" / "huge.reason").read_text()
+    assert "the limit is" in (folder / "bad" / "huge.reason").read_text()
 
 
 def test_what_is_set_aside_replaces_nothing_there(folder: Path, spool: Spool) -> None:
@@ -164,9 +167,39 @@ def test_a_second_relay_is_refused(folder: Path, spool: Spool) -> None:
     assert spool.following == 1
 
 
+def test_a_look_at_the_lock_does_not_refuse_a_relay_that_starts(folder: Path) -> None:
+    look = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(look, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    end = threading.Timer(0.2, os.close, [look])
+    end.start()
+
+    Spool(folder, "prod").close()
+
+    end.join()
+
+
 def test_a_missing_spool_is_told_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(SpoolUnusable, match="systemd-tmpfiles"):
         Spool(tmp_path / "nowhere", "prod")
+
+
+def test_folders_are_looked_for_first_and_made_without_the_setgid_bit_which_the_unit_forbids(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def restricted(path: str, mode: int, *, dir_fd: int) -> None:
+        # As RestrictSUIDSGID: before the kernel looks whether the folder is there.
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        make(path, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", restricted)
+    (folder / "kept").rmdir()
+
+    Spool(folder, "prod").close()
+
+    assert stat.S_IMODE((folder / "kept").stat().st_mode) & stat.S_ISGID
 
 
 def test_records_whose_numbers_cannot_be_written_are_taken_later_without_a_hole(

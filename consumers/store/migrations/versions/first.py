@@ -1,4 +1,4 @@
-"""The tables of the first release: deliveries, the audit, letters, bindings."""
+"""The tables of the first release: deliveries, the audit, letters, bindings, and the version table that it had."""
 
 from alembic import op
 from sqlalchemy import Column, Integer, LargeBinary, String, Text
@@ -8,11 +8,12 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     _deliveries()
     _events()
     _letters()
     _bindings()
+    op.create_table("store_version", Column("version", Integer, primary_key=True))
 
 
 def _deliveries() -> None:

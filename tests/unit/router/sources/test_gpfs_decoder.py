@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.catalogue import Catalogue, load
-from router.events import Value
-from router.sources import Decoded, decode, escaped
+from router.model.catalogue import Catalogue, load
+from router.model.events import Value
+from router.sources.arguments import Decoded, escaped
+from router.sources.decoders import decode
 from router.sources.gpfs.decoder import decode as decode_gpfs
 
 GPFS = load("gpfs")

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.catalogue import load
-from router.sources import Decoded, decode, escaped
+from router.model.catalogue import load
+from router.sources.arguments import Decoded, escaped
+from router.sources.decoders import decode
 
 QUBE = load("qube")
 NAMES = st.sampled_from(sorted(QUBE.variables))

@@ -1,0 +1,1 @@
+"""The commands for subscriptions and deliveries; a module for each command group."""

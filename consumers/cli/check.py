@@ -1,0 +1,115 @@
+"""The commands that validate and describe: `clusterbus check`, `schema`, `catalogue`; `doctor` for what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from router.cli.app import Json, current, open_session
+from router.cli.catalogue import event_names, show_types, sources
+from router.cli.output import block, fail, say, verdicts
+from router.model.events import Event
+from router.settings import site_catalogue
+from router.terminal_text import encoded
+
+from ..inspection.check_results import PARTS
+from .options import Files
+
+
+def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
+    """Validate settings and subscriptions; one run reports all mistakes."""
+    from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
+    from ..subscriptions import validation  # noqa: PLC0415 - as above
+
+    wanted = current(context)
+    catalogues, known = site_catalogue.read(wanted.router.catalogue)
+    report = validation.check(files or [wanted.consumers.subscriptions], catalogues, wanted, try_tests=try_all)
+    for place in known:
+        say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
+    for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):
+        for each in found:
+            say({"kind": kind, **asdict(each)}, as_json=as_json, text=f"{kind}: {each}")
+    if report.subscriptions is None or report.faults:
+        raise typer.Exit(1)
+    count = len(report.subscriptions.subscriptions)
+    say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
+
+
+def schema(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(help="subscriptions, settings, catalogue (of files), or event (of events in the broker).")
+    ],
+) -> None:
+    """Print the JSON Schema of subscription files, settings or the catalogue file, for editors, or of events."""
+    # Making schemas takes modules that no other command needs.
+    from router.settings import json_schemas  # noqa: PLC0415
+
+    from ..subscriptions import file_schema  # noqa: PLC0415
+
+    found: Mapping[str, Callable[[], Mapping[str, object]]] = {
+        "subscriptions": lambda: file_schema.of_subscriptions(site_catalogue.catalogues(current(context))),
+        "settings": json_schemas.of_settings,
+        "catalogue": json_schemas.of_catalogue,
+        "event": lambda: json_schemas.document(Event, "event"),
+    }
+    if what not in found:
+        fail(f"unknown schema {what!r}: use one of {', '.join(found)}", 2)
+    block(encoded(found[what](), indent=2))
+
+
+def catalogue(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="An event type; by default all.", autocompletion=event_names)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this source.", autocompletion=sources)] = None,
+    *,
+    page: Annotated[bool, typer.Option("--page", help="Print a page in Markdown of everything.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show event types and their variables."""
+    if not page:
+        show_types(site_catalogue.catalogues(current(context)), name, source, as_json=as_json)
+        return
+    if name or source or as_json:
+        fail("--page prints everything: omit the event type, --source and --json", 2)
+    from ..config import catalogue_page  # noqa: PLC0415 - as above
+    from ..config.registrations import Registrations  # noqa: PLC0415 - only the page has samples
+
+    settings = current(context)
+    block(catalogue_page.page(Registrations.of_site(site_catalogue.catalogues(settings), settings)))
+
+
+def doctor(
+    context: typer.Context,
+    files: Files = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Check only this part: {', '.join(sorted(PARTS))}; may be repeated."),
+    ] = None,
+    *,
+    whole_audit: Annotated[
+        bool, typer.Option("--whole-audit", help="Check the chain of the whole audit, not only of its newest events.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check spool, relay, broker, router and subscriptions: report problems, and how to fix them."""
+    if strange := set(part or ()) - PARTS:
+        fail(f"--part {min(strange)}: use one of {', '.join(sorted(PARTS))}", 2)
+    from ..inspection import doctor as looking  # noqa: PLC0415 - `check` and `schema` need no databases
+
+    session = partial(open_session, context, "clusterbus-doctor")
+    found = list(looking.examine(current(context), files, session, part or PARTS, whole_audit=whole_audit))
+    for each in found if as_json else ():
+        say(asdict(each), as_json=True)
+    if not as_json:
+        verdicts((each.verdict, each.part, each.seen, each.advice) for each in found)
+    if any(each.part == "broker" and each.unreachable for each in found):
+        raise typer.Exit(3)
+    if any(each.verdict == "error" for each in found):
+        raise typer.Exit(1)

@@ -1,0 +1,92 @@
+"""The entry point of `clusterbus`: the list of commands, and the exit code of each kind of error."""
+
+import gc
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from router import file_modes
+from router.cli.app import Commands, Entry, program
+from router.cli.output import block, fail
+from router.cluster.gpfs.errors import CommandMissing
+from router.errors import RouterError, SettingsError, Unreachable
+
+from ..errors import ConsumerError, SubscriptionsError
+
+_ANY = {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True}, "add_help_option": False}
+
+COMMANDS: Mapping[str, Entry] = {
+    "up": Entry("consumers.cli.programs", "up", "Run everything on this machine: broker, relay, router, consumers."),
+    "demo": Entry("consumers.cli.programs", "demo", "Run a demo: twelve simulated nodes and a minute of failures."),
+    "router": Entry("router.cli.router", "router", "Turn records into events; a second router is a standby."),
+    "consume": Entry("consumers.cli.programs", "consume", "Deliver events to subscriptions."),
+    "relay": Entry("router.cli.router", "relay", "Send the records in the spool of this node to the broker.", _ANY),
+    "emit": Entry("router.cli.events", "emit", "Publish an event by hand, as a node would."),
+    "tail": Entry("router.cli.events", "tail", "Show events as they arrive; with --since, past events first."),
+    "dead": Entry(
+        "consumers.cli.dead_letters", "dead_app", "Failed deliveries, rejected records, unroutable messages."
+    ),
+    "route": Entry("consumers.cli.route", "route", "Show which subscriptions match an event; nothing is executed."),
+    "why": Entry("consumers.cli.why", "why", "Explain what happened to an event in each subscription."),
+    "deliveries": Entry("consumers.cli.deliveries", "deliveries", "Show attempts and their outcomes."),
+    "subscriptions": Entry("consumers.cli.subscriptions", "subscriptions_app", "Subscriptions and their queues."),
+    "silences": Entry(
+        "consumers.cli.silences", "silences_app", "Mute notifications for a while, with author and comment."
+    ),
+    "breakers": Entry(
+        "consumers.cli.breakers", "breakers_app", "Circuit breakers: targets paused after repeated failures."
+    ),
+    "jobs": Entry("consumers.cli.jobs", "jobs_app", "Detached commands, and deliveries that wait for approval."),
+    "schema": Entry(
+        "consumers.cli.check", "schema", "Print the JSON Schema of subscription files, settings or events."
+    ),
+    "catalogue": Entry("consumers.cli.check", "catalogue", "Show event types and their variables."),
+    "broker": Entry("router.cli.broker", "broker_app", "Exchanges, queues, bindings and users at the broker."),
+    "nodes": Entry("router.cli.nodes", "nodes_app", "Deploy, check or remove the shim on the cluster's nodes."),
+    "callbacks": Entry("router.cli.callbacks", "callbacks_app", "Plan, apply and check the registration of callbacks."),
+    "facts": Entry("router.cli.facts", "facts_app", "Facts about the cluster: nodes, quorum, file systems, disks."),
+    "check": Entry("consumers.cli.check", "check", "Validate settings and subscriptions."),
+    "doctor": Entry("consumers.cli.check", "doctor", "Report problems, and how to fix them."),
+    "settings": Entry("router.cli.settings", "settings", "Show the effective settings and where each comes from."),
+}
+
+
+class Clusterbus(Commands):
+    """The commands of `clusterbus`."""
+
+    entries = COMMANDS
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - click's
+        """Return the command that *args* name; collect garbage from here on, but not in what was imported for it."""
+        found = super().resolve_command(ctx, args)
+        gc.freeze()
+        gc.enable()
+        return found
+
+
+app = program(Clusterbus)
+
+
+def main() -> None:
+    """Run the command line; print an error of ours as its message, and exit with its code."""
+    file_modes.restrict()
+    try:
+        app()
+    except (SettingsError, SubscriptionsError) as error:
+        _end(error, 2)
+    except (Unreachable, CommandMissing) as error:
+        _end(error, 3)
+    except (RouterError, ConsumerError, ValueError) as error:
+        _end(error, 1)
+    except Exception:  # noqa: BLE001 - a bug: its traceback is printed with escapes, like all other output
+        block(traceback.format_exc(), err=True)
+        sys.exit(1)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    fail(f"clusterbus: {error}", code)
+
+
+if __name__ == "__main__":
+    main()

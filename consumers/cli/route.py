@@ -1,0 +1,129 @@
+"""The command `clusterbus route`: what each subscription would do with an event, and why.  Works offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.cli.app import Json, current, moment
+from router.cli.catalogue import event_names
+from router.cli.output import Styled, fail, say, show
+from router.errors import InvalidEvent, UnknownEvent, UnknownVariable
+from router.model import event_words
+from router.model.catalogue import Catalogues
+from router.model.events import Event
+from router.settings.models import Settings
+from router.settings.site_catalogue import catalogues
+
+from ..config.registrations import Registrations
+from ..config.synthetic_events import CLUSTER, NODE, synthetic_event
+from ..errors import SyntheticEventError
+from ..expressions.sanitize import shortened
+from ..inspection.dry_run import Rehearsal, rehearse
+from ..inspection.rehearsal_view import show_one
+from ..inspection.test_runner import planner
+from ..subscriptions.fact_use import looked_up
+from ..subscriptions.models import Subscription
+from .options import FileOption, loaded
+
+EventOrFile = Annotated[
+    str,
+    typer.Argument(
+        help="An event type, such as softQuotaExceeded, gpfs.softQuotaExceeded or gpfs softQuotaExceeded, or a file "
+        "with an event as JSON (- is standard input).",
+        autocompletion=event_names,
+    ),
+]
+
+_SHOWN = 2000
+
+
+def route(  # noqa: PLR0913 - each is an option
+    context: typer.Context,
+    event: EventOrFile,
+    variables: Annotated[
+        list[str] | None, typer.Argument(help="NAME=VALUE; the others are examples of what this site registers.")
+    ] = None,
+    *,
+    file: FileOption = None,
+    node: Annotated[str | None, typer.Option(help="The node where the event happens.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="The cluster where the event happens.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which subscriptions match an event, what they would do, and why the others do not match."""
+    registrations, now = Registrations.of_site(catalogues(current(context)), current(context)), datetime.now(UTC)
+    notes: list[Styled] = []
+    try:
+        if _is_file(event, registrations.catalogues):
+            if variables or node or cluster or at:
+                fail("an event as JSON is already complete: omit NAME=VALUE, --node, --cluster and --at", 2)
+            happened = _read(event)
+        else:
+            written = event_words.read([event, *(variables or [])], registrations.catalogues)
+            happened = synthetic_event(
+                written.event_type,
+                written.variables,
+                registrations,
+                moment=moment("--at", at, now).moment.astimezone(UTC) if at else now,
+                node=node or NODE,
+                cluster=cluster or CLUSTER,
+                completed=True,
+            )
+            notes = list(_notes(written, registrations))
+    except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
+        fail(str(error), 2)
+    found = list(rehearsals(loaded(context, file).subscriptions, happened, current(context)))
+    _show(happened, found, notes, as_json=as_json)
+    if not any(each.verdict.matched for each in found):
+        raise typer.Exit(1)
+
+
+def _is_file(text: str, catalogues: Catalogues) -> bool:
+    return text == "-" or (text not in catalogues and not catalogues.find(text) and Path(text).is_file())
+
+
+def _notes(written: event_words.Written, registrations: Registrations) -> Iterator[Styled]:
+    """Yield what to know of an event that was made up."""
+    whose = "the other variables" if written.variables else "the variables"
+    what = f"{whose} are those that this site registers, with examples of values: set others with NAME=VALUE"
+    yield Styled(f"{what}, and leave one empty with NAME=", "dim")
+    if why := registrations.why_none([written.event_type]):
+        yield Styled(why, "yellow")
+
+
+def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Settings) -> Iterator[Rehearsal]:
+    """Yield what each of *subscriptions* would do with *event*."""
+    every = list(subscriptions)
+    known = looked_up(settings, every, event)
+    for each in every:
+        with planner(each, settings) as plan:
+            yield rehearse(each, event, plan, known)
+
+
+def _read(place: str) -> Event:
+    body = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
+    return Event.from_json(body)
+
+
+def _show(event: Event, found: Iterable[Rehearsal], notes: Iterable[Styled], *, as_json: bool) -> None:
+    if as_json:
+        for each in found:
+            say({"event": event.type, "topic": event.topic, **each.as_dict()}, as_json=True)
+        return
+    facts = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in event.data.items())
+    show(Styled(event.topic, "bold"), f"  {shortened(facts, _SHOWN)}")
+    for note in notes:
+        show(note)
+    if event.malformed:
+        show(Styled(f"these values do not fit their types and stay text: {event.malformed}", "yellow"))
+    for each in found:
+        show_one(each)

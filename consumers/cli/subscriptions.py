@@ -1,0 +1,195 @@
+"""The commands on subscriptions and their queues: `clusterbus subscriptions list | remove`.
+
+The queue of a subscription that is no longer in the files stays until you remove it here; its messages become dead
+letters.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from router.broker.amqp.requests import Facts
+from router.broker.interface import Arrival, Broker, Settlement
+from router.broker.session import Session
+from router.broker.topology import RETURN, Topology, event_binding, queue_of, subscription
+from router.cli.app import Json, connect, current, open_session
+from router.cli.output import fail, note, rows, say
+from router.errors import BrokerError, Refused
+from router.settings import loading
+
+from ..delivery.messages import unreadable_message
+from ..errors import did_you_mean
+from ..store import bindings, queries
+from ..store.database import Store
+from .options import FileOption, loaded, subscription_names
+
+subscriptions_app = typer.Typer(help="Subscriptions and their queues.", no_args_is_help=True)
+
+_PATIENCE = timedelta(seconds=3)
+"""The limit for the queue counts, which the list can do without."""
+
+_QUIET = timedelta(seconds=2)
+_PREFETCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One subscription in the list; *waiting* and *consumers* are None if the broker did not answer."""
+
+    name: str
+    on: str
+    verb: str
+    mode: str
+    waiting: int | None
+    consumers: int | None
+
+
+@subscriptions_app.command("list")
+def list_subscriptions(context: typer.Context, *, file: FileOption = None, as_json: Json = False) -> None:
+    """Show subscriptions and how many messages wait for each; also those that only the broker still has."""
+    found = loaded(context, file)
+    gone = sorted(_bound(context) - found.by_name.keys())
+    known, unknown = _facts(context, [*found.by_name, *gone])
+    shown = [
+        Shown(each.name, " ".join(each.on), each.kind, each.mode, *_numbers(known.get(each.name)))
+        for each in found.subscriptions
+    ]
+    shown += [Shown(each, "-", "-", "removed", *_numbers(known[each])) for each in gone if known.get(each)]
+    if unknown:
+        note(unknown)
+    rows(
+        shown,
+        {
+            "name": lambda each: each.name,
+            "on": lambda each: each.on,
+            "verb": lambda each: each.verb,
+            "mode": lambda each: each.mode,
+            "waiting": lambda each: "-" if each.waiting is None else each.waiting,
+            "consumers": lambda each: "-" if each.consumers is None else each.consumers,
+        },
+        as_json=as_json,
+        empty="no subscriptions",
+    )
+
+
+def _removed_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the subscriptions that are no longer in the files and begin with *incomplete*, for completion."""
+    with suppress(Exception):
+        settings = loading.load(context.find_root().params.get("file")).settings.consumers
+        with Store(settings.store, upgrade=False) as store, store.reading() as transaction:
+            had = bindings.names(transaction)
+        return sorted(each for each in had - {*subscription_names(context, "")} if each.startswith(incomplete))
+    return []
+
+
+@subscriptions_app.command("remove")
+def remove(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="A subscription that is no longer in the files.", autocompletion=_removed_names)
+    ],
+    *,
+    file: FileOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove it even if messages wait: they become dead letters.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how many messages wait for a subscription that is no longer in the files, and delete its queue."""
+    found = loaded(context, file)
+    if name in found.by_name:
+        fail(f"{name} is still in {found.by_name[name].file}:{found.by_name[name].line}: delete it there first", 2)
+    patterns, outcomes = _remembered(context, name)
+    with open_session(context, "clusterbus-subscriptions") as session:
+        held = session.queue_facts(queue_of(name))
+        if held is None:
+            fail(f"no queue of a subscription {name} exists{did_you_mean(name, _bound(context) - {name})}")
+        if held.consumers:
+            fail(
+                f"{held.consumers} consumers still serve {name}: reload their subscription files (SIGHUP), or stop them"
+            )
+        said = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
+        say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=said)
+        if held.messages and not force:
+            fail(
+                f"{held.messages} messages wait for {name}: use --force to make them dead letters and delete the queue"
+            )
+        session.declare(_unbound(name, patterns))
+    moved = park(connect(context, "clusterbus-subscriptions", impatient=True), name)
+    with open_session(context, "clusterbus-subscriptions") as session:
+        left = session.queue_facts(queue_of(name))
+        if left and left.messages:
+            fail(f"{left.messages} messages of {name} did not become dead letters: the queue is kept, try again")
+        session.delete(queue_of(name))
+    text = f"removed {name}" + (f", {moved} messages are now dead letters" if moved else "")
+    say({"subscription": name, "done": "removed", "letters": moved}, as_json=as_json, text=text)
+
+
+def park(broker: Broker, name: str) -> int:
+    """Make dead letters of the messages that wait for the removed subscription *name*; return how many.
+
+    Runs *broker*, and stops it when no more messages arrive.  A message is settled when it is a dead letter.  Raises
+    Refused if the dead letters do not accept a message.
+    """
+    moved: list[str] = []
+    cancel = [broker.later(_QUIET * 2, broker.stop)]
+
+    def again() -> None:
+        cancel.pop()()
+        cancel.append(broker.later(_QUIET, broker.stop))
+
+    def settled(arrival: Arrival, settlement: Settlement) -> None:
+        if settlement is not Settlement.CONFIRMED:
+            raise Refused(f"the dead letters did not accept a message of {name}: {settlement.value}")
+        moved.append(arrival.id)
+        broker.ack(arrival)
+        again()
+
+    def receive(arrival: Arrival) -> None:
+        again()
+        message = unreadable_message(arrival, name, "its subscription was removed")
+        broker.publish(message, partial(settled, arrival))
+
+    broker.consume(queue_of(name), receive, prefetch=_PREFETCH)
+    broker.run()
+    return len(moved)
+
+
+def _unbound(name: str, patterns: set[str]) -> Topology:
+    """Return a topology that removes all bindings of the queue of *name*."""
+    queue = queue_of(name)
+    returns = (each for each in subscription(name, []).bindings if each.exchange == RETURN)
+    return Topology(stale=(*(event_binding(queue, each) for each in sorted(patterns)), *returns))
+
+
+def _bound(context: typer.Context) -> set[str]:
+    """Return the names of all subscriptions that have ever had a queue."""
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        return bindings.names(transaction)
+
+
+def _remembered(context: typer.Context, name: str) -> tuple[set[str], str]:
+    """Return all patterns that *name* was ever bound with, and a summary of its recorded deliveries."""
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        counts = queries.count(transaction, subscription=name)
+        return bindings.of(transaction, name), ", ".join(f"{each.attempts} {each.outcome}" for each in counts)
+
+
+def _facts(context: typer.Context, names: list[str]) -> tuple[dict[str, Facts | None], str]:
+    """Return what the broker knows about the queues of *names*; or nothing, and why."""
+    wanted = current(context).broker
+    try:
+        with Session(wanted.urls(), name="clusterbus-subscriptions", limit=min(_PATIENCE, wanted.patience)) as session:
+            return {name: session.queue_facts(queue_of(name)) for name in names}, ""
+    except BrokerError as error:
+        return {}, f"the number of waiting messages is unknown: {error}"
+
+
+def _numbers(facts: Facts | None) -> tuple[int | None, int | None]:
+    return (facts.messages, facts.consumers) if facts else (None, None)

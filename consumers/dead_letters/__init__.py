@@ -1,0 +1,1 @@
+"""Dead letters: store, edit and replay them."""

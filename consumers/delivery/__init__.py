@@ -1,0 +1,1 @@
+"""The engine: message, filter, gates, worker, outcome, settlement."""

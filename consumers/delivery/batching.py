@@ -1,0 +1,101 @@
+"""Batches: what arrives in one turn of the broker's loop is one transaction, and is kept when that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+from router.broker.interface import Broker
+
+from ..errors import StoreError
+
+Item = TypeVar("Item")
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = timedelta(milliseconds=250)
+_LONGEST_PAUSE = timedelta(seconds=15)
+
+
+class BatchQueue(Generic[Item]):
+    """Collects items until the broker has no more at hand, then calls *work* with all of them at once.
+
+    Where *work* raises StoreError it is called again, with the same items and those added since, after a pause that
+    grows to 15 s.  Where it raises anything else it is called for each item by itself, and each that fails alone is
+    blamed.  So *work* must change nothing unless its transaction was written.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        work: Callable[[list[Item]], None],
+        blame: Callable[[Item, Exception], None] | None = None,
+    ) -> None:
+        """Call *work* in the thread of *broker*, and *blame*, which must not raise, with each item that it fails for.
+
+        Without *blame*, what *work* raises ends the program.
+        """
+        self._broker, self._work, self._blame = broker, work, blame
+        self._items: list[Item] = []
+        self._waiting = False
+        self._failures = 0
+
+    def add(self, item: Item) -> None:
+        """Put *item* into the next batch."""
+        self._items.append(item)
+        if not self._waiting:
+            self._waiting = True
+            self._broker.when_idle(self._turn)
+
+    def take(self) -> list[Item]:
+        """Return the items that wait for their batch, and forget them."""
+        items, self._items = self._items, []
+        return items
+
+    def _turn(self) -> None:
+        self._waiting = False
+        items = self.take()
+        if not items:
+            return
+        try:
+            self._do(items)
+        except StoreError as error:
+            self._items = items + self._items
+            self._waiting = True
+            pause = _pause(self._failures)
+            self._failures += 1
+            log.error(  # noqa: TRY400 - a full disk has no traceback worth reading
+                "cannot use the store, will try again",
+                extra={"reason": str(error), "items": len(items), "pause": str(pause)},
+            )
+            self._broker.later(pause, self._turn)
+        else:
+            if self._failures:
+                log.warning("store works again", extra={"failures": self._failures})
+            self._failures = 0
+
+    def _do(self, items: list[Item]) -> None:
+        """Work on *items* at once, or where that fails on each by itself."""
+        try:
+            self._work(items)
+        except Exception as error:
+            if self._blame is None or (isinstance(error, StoreError) and not is_of_the_data(error)):
+                raise
+            if len(items) == 1:
+                self._blame(items[0], error)
+                return
+            log.exception("a batch failed, working on each of its items by itself", extra={"items": len(items)})
+            for each in items:
+                self._do([each])
+
+
+def is_of_the_data(error: StoreError) -> bool:
+    """Say whether the database refused a value, which it would refuse again, rather than the work."""
+    return isinstance(error.__cause__, DataError | IntegrityError)
+
+
+def _pause(failures: int) -> timedelta:
+    return min(_FIRST_PAUSE * (1 << min(failures, 10)), _LONGEST_PAUSE)

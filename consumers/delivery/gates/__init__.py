@@ -1,0 +1,1 @@
+"""Gates: what stands between a delivery that is due and its handler."""

@@ -1,0 +1,71 @@
+"""The gate of `ask`: a delivery waits until it is approved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Self
+
+from sqlalchemy.engine import Connection
+
+from router.model import durations
+
+from ...deliveries import DeadLetter, Key, Outcome, Skipped, Waiting
+from ...policies.guards import Ask
+from ...store import approvals
+from ...store.approvals import Approval
+from ...subscriptions.models import Subscription
+from ...verbs.interface import Handler
+from ..states import Admitted
+from .interface import Answers
+
+_ANSWER = timedelta(seconds=15)
+"""Between two looks of a delivery that waits for its approval."""
+
+
+class ApprovalGate:
+    """Makes a delivery wait for its approval; skips it where that is refused, or does not come in time."""
+
+    def __init__(self, ask: Ask) -> None:
+        """Ask as *ask* says about what the handler plans to do."""
+        self._ask = ask
+
+    @classmethod
+    def of(cls, subscription: Subscription, _handler: Handler) -> Self | None:
+        """Return the gate of a live subscription that asks."""
+        guard = subscription.guard
+        return cls(guard.ask) if guard and guard.ask and subscription.mode == "live" else None
+
+    def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:
+        """Write the questions that are new; look for the answers to the others."""
+        questions = [(each, approvals.identity(each.key)) for each in due if not each.is_begun]
+        known = approvals.get_all(transaction, [question for _, question in questions]) if questions else {}
+        answers: dict[Key, Outcome] = {}
+        for each, question in questions:
+            found = known.get(question)
+            if found is None:
+                if not isinstance(each.plan, str):
+                    answers[each.key] = each.plan
+                    continue
+                event = each.delivery.event
+                until = now + self._ask.within
+                found = Approval(question, event.id, each.key.subscription, event.type, each.plan, now, until)
+                approvals.ask(transaction, found)
+            if outcome := self._outcome(found, each.key, now):
+                answers[each.key] = outcome
+        return answers
+
+    def _outcome(self, found: Approval, key: Key, now: datetime) -> Outcome | None:
+        """Return what *found* means for the delivery of this *key*; None where it is approved."""
+        if (found.event_id, found.subscription) != key[:2]:
+            return DeadLetter(
+                f"approval {found.id} belongs to another delivery: replay this one to request a new approval"
+            )
+        if found.state == "approved":
+            return None
+        if found.state == "refused":
+            return Skipped("refused", f"refused by {found.by}")
+        if found.until <= now:
+            return Skipped("unanswered", f"not approved within {durations.text(self._ask.within)}")
+        reason = f"waits for approval until {found.until:%Y-%m-%d %H:%M}: run clusterbus jobs approve {found.id}"
+        return Waiting(min(_ANSWER, found.until - now), reason)

@@ -1,0 +1,114 @@
+"""The subscriptions that this consumer serves, and the topology that they need on the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from threading import Event as Flag
+
+from router.broker import topology
+from router.broker.topology import Topology
+from router.settings.models import Settings
+
+from ..errors import Mistake, SubscriptionsError
+from ..store import bindings
+from ..store.database import Store
+from ..subscriptions.diff import Change, compare
+from ..subscriptions.models import Subscription, Subscriptions
+from ..verbs.interface import Surroundings
+from .active_subscription import ActiveSubscription
+
+Serve = Callable[[Subscription, Surroundings], ActiveSubscription]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a reload has changed; *wanted* is the topology that the broker has to have from now on."""
+
+    change: Change
+    wanted: Topology
+    leaving: list[ActiveSubscription]
+    coming: list[ActiveSubscription]
+
+
+class Registry:
+    """The subscriptions that are served now; a reload replaces them."""
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        store: Store,
+        *,
+        foundation: Topology | None,
+        settings: Settings | None,
+        stopping: Flag,
+        serve: Serve,
+    ) -> None:
+        """Serve *subscriptions*, each as *serve* says; remember their bindings in *store*.
+
+        Raises SubscriptionsError where this machine cannot serve one of them.
+        """
+        self._subscriptions, self._store = subscriptions, store
+        self._foundation = foundation or topology.base()
+        self._settings, self._stopping, self._serve = settings or Settings(), stopping, serve
+        self._active = self._activate(subscriptions.subscriptions, subscriptions.digest)
+
+    def __iter__(self) -> Iterator[ActiveSubscription]:
+        """Yield the subscriptions that are served."""
+        return iter(self._active.values())
+
+    def _activate(self, subscriptions: Iterable[Subscription], digest: str) -> dict[str, ActiveSubscription]:
+        active = {}
+        for each in subscriptions:
+            if each.mode != "off":
+                surroundings = Surroundings(each.name, self._stopping, self._settings, each.file, each.line)
+                active[each.name] = self._serve(each, surroundings)
+                active[each.name].digest = digest
+        return active
+
+    def topology(self, subscriptions: Subscriptions | None = None) -> Topology:
+        """Return the topology that *subscriptions* need, by default those that are served.
+
+        Raises StoreError.
+        """
+        wanted = self._foundation
+        with self._store.writing() as transaction:
+            for each in (subscriptions or self._subscriptions).subscriptions:
+                wanted += topology.subscription(each.name, each.patterns, ordered=bool(each.order_by))
+                stale = bindings.remember(transaction, each.name, each.patterns)
+                queue = topology.queue_of(each.name)
+                gone = (topology.event_binding(queue, pattern) for pattern in sorted(stale))
+                wanted += topology.Topology(stale=tuple(gone))
+        return wanted
+
+    def replace(self, subscriptions: Subscriptions) -> Replaced:
+        """Serve *subscriptions* from now on; return what that changes.
+
+        Raises SubscriptionsError and StoreError, and then nothing has changed.
+        """
+        change = compare(self._subscriptions, subscriptions)
+        if wrong := list(_unchangeable(self._subscriptions, change)):
+            raise SubscriptionsError(wrong)
+        touched = (*change.added, *change.changed)
+        coming = self._activate(touched, subscriptions.digest)
+        try:
+            wanted = self.topology(subscriptions)
+        except BaseException:
+            for each in coming.values():
+                each.close()
+            raise
+        gone = {*change.removed, *(each.name for each in touched)}
+        leaving = [each for each in self if each.name in gone]
+        kept = {each.name: each for each in self if each.name not in gone}
+        for each in kept.values():
+            each.digest = subscriptions.digest
+        self._subscriptions, self._active = subscriptions, kept | coming
+        return Replaced(change, wanted, leaving, list(coming.values()))
+
+
+def _unchangeable(before: Subscriptions, change: Change) -> Iterator[Mistake]:
+    """Yield the changes that an existing queue cannot follow: an ordered one has one active consumer from the start."""
+    for each in change.changed:
+        if bool(each.order_by) != bool(before.by_name[each.name].order_by):
+            message = "cannot be added or removed while the queue of the subscription exists: rename the subscription"
+            yield Mistake(each.file, each.line, each.name, "order_by", message)

@@ -1,0 +1,1 @@
+"""Threads of a subscription beside those that call its handler."""

@@ -1,0 +1,243 @@
+"""Filters: the field `where` of a subscription, a CEL expression over an event's attributes and data.
+
+    data.fsName == "gpfs1" && data.blockUsage > data.blockQuota
+
+Names are the event's attributes (`type`, `node`, `severity`, ...), `data`, and `facts`, the facts of the cluster (null
+if none are known).  An expression that cannot be evaluated does not match, and returns the reason: CEL cannot compare
+null, or read a variable that the event does not have.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from router.cluster.facts.views import Known
+from router.model.events import Event
+
+from ..errors import FilterError, did_you_mean, without_event
+from . import fact_paths, fact_reads, list_lengths, severities, time_zones
+from .cel_syntax.parser import UnreadableExpression, parse
+from .cel_syntax.tree import MACROS, Binary, Call, Constant, Macro, Name, Node, Select, binding, walk
+from .fact_paths import FACTS
+
+
+@cache
+def _cel() -> ModuleType:
+    """Return the module `cel`, without the command line that it imports: that alone takes longer than most commands."""
+    sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
+    import cel  # noqa: PLC0415 - see above
+
+    return cel
+
+
+LONGEST = 4096
+"""Most characters in an expression."""
+
+_LONGEST_REASON = 1000
+_SHOWN = 60
+
+COMPREHENSIONS = 2
+"""Most macros over lists: each further one could multiply the evaluation time by the length of a list."""
+
+FUNCTIONS = frozenset(
+    (
+        *("size", "contains", "startsWith", "endsWith", "matches", "has", "dyn", "type"),
+        *("int", "uint", "double", "string", "bytes", "timestamp", "duration"),
+        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+    )
+)
+"""The functions that exist, as tested; the compiler accepts any name, and the evaluation fails later."""
+
+_BUILDERS = frozenset(("map", "filter"))
+TYPES = frozenset(("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"))
+_NAMES = frozenset((*Event.model_fields, FACTS, *TYPES))
+_POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an event matches; *reason* says why the filter could not be evaluated, if so."""
+
+    matched: bool
+    reason: str = ""
+
+
+class Filter:
+    """One expression, compiled once; any thread may use it.
+
+    `variables` lists the variables of `data` that it reads; `guarded` those that it tests with `has(data.x)` or
+    `"x" in data`.  `asks_for_type` means that it may distinguish event types.  `facts` lists the paths of the facts
+    that it reads.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Compile *text*; raises FilterError with the position of the mistake."""
+        self.text = text
+        if not text.strip():
+            raise FilterError("the filter is empty: leave it out to match every event")
+        if len(text) > LONGEST:
+            raise FilterError(f"the filter has {len(text)} characters, and the limit is {LONGEST}")
+        self._program = _compiled(text)
+        with _readable():
+            self.tree = parse(text)
+        self._check_names()
+        self._check_loops()
+        self._functions = time_zones.used(self.tree)
+        with _readable():
+            ordered = severities.with_order(text)
+        if ordered != text:
+            self._program = _compiled(ordered)
+        self.asks_for_type = not {"type", "category", "dataschema"}.isdisjoint(self._program.variables())
+        # Pass only the names that are read, since the library copies all of them.
+        self._attributes = tuple(name for name in self._program.variables() if name in Event.model_fields)
+        reads = tuple(_reads(self.tree))
+        self.variables = tuple(dict.fromkeys(name for name, _ in reads))
+        self.guarded = frozenset(name for name, guard in reads if guard)
+        self._looks = fact_reads.looks_of(self.tree)
+        self._walks = fact_reads.looks_of(self.tree, "data") if fact_reads.bound_names(self.tree) else ()
+        self._builds = sum(isinstance(each, Macro) and each.macro in _BUILDERS for each, _ in walk(self.tree))
+
+    def matches(self, event: Event, known: Known | None = None) -> Verdict:
+        """Return whether *event* matches, given the *known* facts of its cluster; never raises."""
+        try:
+            # An absent attribute is null, so that `subject == null` works.
+            names = {name: getattr(event, name) for name in self._attributes}
+            if self._walks:
+                list_lengths.check(self._walks, self._builds, event)
+            if self.facts:
+                values = known.values if known else None
+                names[FACTS] = given = None if values is None else fact_paths.narrowed(self.facts, values, event)
+                if given is not None:
+                    fact_paths.bound(self._looks, given, event)
+            result = self._program.execute(_cel().Context(names, self._functions) if self._functions else names)
+        except Exception as error:  # noqa: BLE001 - the library raises a dozen classes, depending on the event
+            return Verdict(matched=False, reason=self._reason(error, event, known))
+        except BaseException as error:
+            # A panic in the library is not an Exception, and its class cannot be imported.  Survive it.
+            if type(error).__name__ != "PanicException":
+                raise
+            return Verdict(matched=False, reason=f"CEL failed: {error}")
+        if not isinstance(result, bool):
+            return Verdict(matched=False, reason=f"the result is {_cel_type(result)}, not true or false")
+        return Verdict(matched=result)
+
+    def _reason(self, error: Exception, event: Event, known: Known | None) -> str:
+        if self.facts and (known is None or known.values is None):
+            return f"facts are not known{f': {known.missing}' if known and known.missing else ''}"
+        missing = f"; {known.missing}" if self.facts and known and known.missing else ""
+        return f"{self._what(error, event)}{missing}"[:_LONGEST_REASON]
+
+    def _what(self, error: Exception, event: Event) -> str:
+        if isinstance(error, fact_paths.TooMany):
+            return str(error)
+        if isinstance(error, KeyError):
+            name = str(error.args[0])
+            return f"the event has no data.{name}" if name in self.variables else f"there is no {name!r}"
+        # The rest of the library's message is general advice about CEL.
+        what = str(error).partition(". ")[0].partition(": ")[0] if isinstance(error, TypeError) else str(error)[:500]
+        kinds = [f"data.{name} is {_cel_type(event.data[name])}" for name in self.variables if name in event.data]
+        return f"{what} ({', '.join(kinds)})" if kinds else what
+
+    def _check_names(self) -> None:
+        for node, around in walk(self.tree):
+            if isinstance(node, Name) and node.name not in _NAMES and not binding(node.name, around):
+                raise FilterError(f"unknown name {node.name}{_hint(node.name, self.text)}")
+        for node, _ in walk(self.tree):
+            if isinstance(node, Call) and node.name not in FUNCTIONS:
+                raise FilterError(f"unknown function {node.name}(){did_you_mean(node.name, FUNCTIONS | MACROS)}")
+
+    def _check_loops(self) -> None:
+        bound = fact_reads.bound_names(self.tree)
+        for name in ("data", FACTS):
+            if name in bound:
+                raise FilterError(f"{name} is a reserved name: give the items of a list another name")
+        self.facts = fact_reads.paths_of(self.tree)
+        for path in self.facts:
+            if wrong := fact_paths.mistake(path) or fact_paths.too_wide(path):
+                raise FilterError(wrong)
+        if len(bound) > COMPREHENSIONS:
+            raise FilterError(f"use at most {COMPREHENSIONS} of {', '.join(sorted(MACROS))}")
+
+
+def shown_values(asked: Filter, event: Event, known: Known | None) -> str:
+    """Return the values of the variables and facts that *asked* reads, as text; empty if it reads none."""
+    values: dict[str, object] = {f"data.{name}": event.data[name] for name in asked.variables if name in event.data}
+    if asked.facts and known and known.values is not None:
+        # The evaluation of the filter already reports that there are too many.
+        with suppress(fact_paths.TooMany):
+            read = fact_paths.narrowed(asked.facts, known.values, event)
+            values |= {f"{FACTS}.{name}": each for name, each in read.items()}
+    shown = (f"{name} is {json.dumps(each, ensure_ascii=False, default=str)[:_SHOWN]}" for name, each in values.items())
+    return f" ({', '.join(shown)})" if values else ""
+
+
+def _hint(name: str, text: str) -> str:
+    if name == "fold":
+        return ": a filter is asked about each event before it is folded; fold is known in templates only"
+    if name == "event":
+        return without_event(text)
+    near = did_you_mean(name, (*Event.model_fields, FACTS))
+    return near or f"; write data.{name} for a variable; the attributes are {', '.join(sorted(Event.model_fields))}"
+
+
+def _reads(tree: Node) -> Iterator[tuple[str, bool]]:
+    """Yield (variable, whether this asks for its presence) for each `data.x`, `has(data.x)` and `"x" in data`."""
+    for node, _ in walk(tree):
+        match node:
+            case Select(Name("data"), name, tests):
+                yield name, tests
+            case Binary("in", Constant("string", name), Name("data")):
+                yield str(name), True
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except UnreadableExpression as error:
+        raise FilterError(f"invalid CEL: {error}") from error
+
+
+def _compiled(text: str) -> Any:  # noqa: ANN401 - the library has no types
+    try:
+        return _cel().compile(text)
+    except (ValueError, UnicodeError) as error:
+        raise FilterError(_syntax(str(error))) from error
+
+
+def _syntax(message: str) -> str:
+    found = _POSITION.search(message)
+    if not found:
+        return f"invalid CEL: {message[:200]}"
+    line, column, what = found.groups()
+    place = f"column {column}" if line == "1" else f"line {line}, column {column}"
+    hint = "; write == for equality" if "token recognition error at: '=" in what else ""
+    # The parser also lists every token that it would accept there.
+    return f"invalid CEL at {place}: {what.partition(' expecting ')[0]}{hint}"
+
+
+def _cel_type(value: object) -> str:
+    names = {type(None): "null", str: "a string", bool: "a bool", int: "an int", float: "a double", list: "a list"}
+    return names.get(type(value), type(value).__name__)
+
+
+def computed(text: str) -> object:
+    """Return the value of the expression *text*, which reads no names.  Raises ValueError with the reason."""
+    program = _cel().compile(text)
+    try:
+        return program.execute(_cel().Context({}, dict(time_zones.FUNCTIONS)))
+    except Exception as error:  # the library raises a dozen classes
+        reason = re.sub(r"^Function '\w+' error: ", "", str(error).partition(". Check ")[0])
+        raise ValueError(" ".join(reason.split())[:200]) from error
+    except BaseException as error:
+        # A panic in the library is not an Exception, see above.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"CEL failed: {error}") from error

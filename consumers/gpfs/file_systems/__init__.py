@@ -1,0 +1,1 @@
+"""File systems and their parts as objects: filesets, disks, snapshots.  Only snapshots can be changed."""

@@ -1,0 +1,1 @@
+"""Python functions as callbacks, stored as source next to a subscription."""

@@ -1,0 +1,1 @@
+"""Read-only inspection: dry runs, tests of subscriptions, `why` and `doctor`."""

@@ -1,0 +1,41 @@
+"""Prints a rehearsal for people: one subscription, what it would do, and why."""
+
+from __future__ import annotations
+
+import json
+
+from router.cli.output import Styled, show
+from router.model import durations
+
+from ..expressions.sanitize import shortened
+from .dry_run import Rehearsal, does
+
+_SIGNS = {"matched": "✓", "pattern": "·", "own": "·", "filter": "✗", "unclear": "?", "off": "○"}
+_STYLES = {"matched": "green", "pattern": "dim", "own": "dim", "filter": "yellow", "unclear": "red", "off": "dim"}
+_SHOWN = 2000
+
+
+def show_one(found: Rehearsal) -> None:
+    """Print what one subscription would do."""
+    subscription, verdict = found.subscription, found.verdict
+    style = _STYLES[verdict.decision]
+    word = does(subscription.kind) if verdict.matched else "not delivered"
+    shadow = " (shadow mode: recorded, not done)" if verdict.matched and subscription.mode == "shadow" else ""
+    show(Styled(f"{_SIGNS[verdict.decision]} {subscription.name}", f"bold {style}"), f"  {word}{shadow}")
+    show(f"    because   {verdict.because}")
+    if found.refused:
+        show(Styled(f"    rejected  becomes a dead letter at once: {found.refused}", "red"))
+    if found.unknown:
+        show(Styled(f"    effect    unknown on this machine: {found.unknown}", "yellow"))
+    for name, value in found.effect.items():
+        if value is not None:
+            show(shortened(f"    {name:10}{_value(value)}", _SHOWN))
+    if found.attempts:
+        times = ["at once", *(f"+{durations.text(each)}" for each in found.attempts[1:])]
+        show(f"    attempts  {', '.join(times)}")
+    for rule in found.rules:
+        show(Styled(f"    {rule}", "cyan"))
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,1 @@
+"""Retry, grouping, rates, guards and circuit breakers: arithmetic without clock or store."""

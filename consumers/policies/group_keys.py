@@ -1,0 +1,54 @@
+"""Group keys: events belong together if they have the same values at named places, such as `data.fsName` or `node`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated
+
+from router.model.events import Event
+from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
+
+from ..config.field_types import Words
+from ..errors import did_you_mean
+
+_LONGEST = 200
+_ATTRIBUTES = frozenset(Event.model_fields) - {"data", "id", "specversion"}
+_PLACE = r"data\.[A-Za-z_][A-Za-z0-9_]*|" + "|".join(sorted(_ATTRIBUTES))
+
+
+def _places(places: tuple[str, ...]) -> tuple[str, ...]:
+    for each in places:
+        if not re.fullmatch(_PLACE, each):
+            known = did_you_mean(each, _ATTRIBUTES) or "; write data.NAME for a variable, or an attribute such as node"
+            raise ValueError(f"{each!r} is not an attribute or a variable of an event{known}")
+    return places
+
+
+Places = Annotated[Words, Checked(_places, {"items": {"type": "string", **whole(_PLACE)}}), ONE_OR_SEVERAL]
+"""Places in an event; if empty, all events belong together."""
+
+
+def variables(places: tuple[str, ...]) -> list[str]:
+    """Return the variables among *places*.
+
+    >>> variables(("data.fsName", "node"))
+    ['fsName']
+    """
+    return [each.removeprefix("data.") for each in places if each.startswith("data.")]
+
+
+def key_of(event: Event, places: tuple[str, ...]) -> str:
+    """Return the key that all events with the same values at *places* share; an absent value counts as null.
+
+    The key is short even if the values are long, because databases refuse long keys.
+    """
+    values = [
+        event.data.get(each.removeprefix("data.")) if each.startswith("data.") else getattr(event, each)
+        for each in places
+    ]
+    key = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    if len(key) <= _LONGEST:
+        return key
+    return f"{key[:_LONGEST]}...{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -1,0 +1,1 @@
+"""The long-running programs: consume, up, and the demo."""

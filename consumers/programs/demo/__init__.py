@@ -1,0 +1,1 @@
+"""`clusterbus demo`: twelve simulated nodes, a minute of failures, and a final count."""

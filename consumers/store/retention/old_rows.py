@@ -1,0 +1,55 @@
+"""The statements of retention: each deletes a limited number of old rows of one table, found by an index."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy.engine import Connection
+
+from ..schema import amendments, approvals, deliveries, letters
+
+_KEY = [*deliveries.primary_key.columns]
+_DELETE = delete(deliveries).where(*(each == bindparam(f"its_{each.name}") for each in _KEY))
+
+
+def delete_deliveries(transaction: Connection, before: datetime, limit: int) -> int:
+    """Delete up to *limit* attempts that began before *before* and have ended; return how many."""
+    ended = deliveries.c.outcome.is_not(None) & (deliveries.c.outcome != "wait")
+    query = select(*_KEY).where(deliveries.c.started < before, ended).order_by(deliveries.c.started).limit(limit)
+    found = [{f"its_{name}": value for name, value in row.items()} for row in transaction.execute(query).mappings()]
+    if found:
+        transaction.execute(_DELETE, found)
+    return len(found)
+
+
+def delete_letters(transaction: Connection, before: datetime, limit: int) -> int:
+    """Delete up to *limit* letters that were replayed or dropped before *before*, with their edits; return how many."""
+    found: list[str] = []
+    for state in ("replayed", "dropped"):
+        query = select(letters.c.id).where(letters.c.state == state, letters.c.settled_at < before)
+        found += transaction.scalars(query.order_by(letters.c.settled_at).limit(limit - len(found)))
+    if found:
+        transaction.execute(delete(amendments).where(amendments.c.letter.in_(found)))
+        transaction.execute(delete(letters).where(letters.c.id.in_(found)))
+    return len(found)
+
+
+def delete_approvals(transaction: Connection, before: datetime, limit: int) -> int:
+    """Delete up to *limit* requests for approval that ended before *before*; return how many."""
+    found = [*transaction.scalars(select(approvals.c.id).where(approvals.c.until < before).limit(limit))]
+    if found:
+        transaction.execute(delete(approvals).where(approvals.c.id.in_(found)))
+    return len(found)
+
+
+def octets(transaction: Connection) -> int | None:
+    """Return how much of the database's file is in use; None on PostgreSQL, which does not say it so quickly."""
+    if transaction.dialect.name != "sqlite":
+        return None
+    pages, free, size = (
+        transaction.execute(text(f"PRAGMA {each}")).scalar_one()
+        for each in ("page_count", "freelist_count", "page_size")
+    )
+    used: int = (pages - free) * size
+    return used

@@ -1,0 +1,107 @@
+"""Deletes what is older than the settings keep, in small portions with pauses, so that no delivery waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from router.settings.models import ConsumersSettings
+
+from ...errors import StoreError
+from ...processes.job_files import Jobs
+from .. import audit, rates_and_folds
+from ..database import Store
+from . import old_rows
+
+log = logging.getLogger(__name__)
+
+PORTION = 200
+"""The largest number of rows that one transaction deletes from a table."""
+
+_PAUSE = timedelta(seconds=1)
+"""The pause between two portions, while there is more to delete."""
+
+_LOOK = timedelta(minutes=10)
+"""The pause when there is nothing to delete."""
+
+_JOBS = 20
+"""The largest number of folders of jobs that are removed at once."""
+
+_NEVER = timedelta(days=7)
+"""What is younger is never deleted for want of space: it shows which deliveries are done."""
+
+
+_RATES = timedelta(days=32)
+"""How long passes and delivered folds are kept: longer than any rate and any fold."""
+
+
+def in_threads(pause: timedelta, function: Callable[[], None]) -> None:
+    """Call *function* after *pause* in a thread of its own: a slow disk holds up nothing else."""
+    timer = threading.Timer(pause.total_seconds(), function)
+    timer.daemon = True
+    timer.start()
+
+
+class Retention:
+    """Deletes old rows of the store, and old folders of jobs, from when it is started."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ConsumersSettings,
+        clock: Callable[[], datetime],
+        later: Callable[[timedelta, Callable[[], None]], object] = in_threads,
+    ) -> None:
+        """Delete from *store* what *settings* do not keep; *later* calls a function after a pause."""
+        self._store, self._settings, self._clock, self._later = store, settings, clock, later
+        self._jobs = Jobs(settings.jobs)
+
+    def start(self) -> None:
+        """Delete the first portion soon, and go on for ever."""
+        self._later(_PAUSE, self._tidy)
+
+    def _tidy(self) -> None:
+        is_more = False
+        try:
+            is_more = self.portion()
+        except StoreError as error:
+            log.warning("cannot delete old rows from the store, will try again", extra={"reason": str(error)})
+        self._later(_PAUSE if is_more else _LOOK, self._tidy)
+
+    def portion(self) -> bool:
+        """Delete one portion; return whether there may be more.  Raises StoreError."""
+        settings, now = self._settings, self._clock()
+        is_more = self._jobs.tidy(settings.keep_jobs, most=_JOBS) == _JOBS
+        with self._store.reading() as transaction:
+            used = old_rows.octets(transaction) or 0
+        is_full = used > settings.keep_size
+        deleted = self._delete(now, is_full=is_full)
+        if is_full:
+            # What is deleted now is younger than the settings ask for: people must know.
+            facts = {"octets": used, "limit": settings.keep_size}
+            sentence = "the store exceeds its size; the oldest rows are deleted before their time"
+            log.warning(sentence if deleted else "the store exceeds its size, and nothing may be deleted", extra=facts)
+        return is_more or deleted
+
+    def _delete(self, now: datetime, *, is_full: bool) -> bool:
+        settings = self._settings
+        latest = now - _NEVER
+
+        def before(keep: timedelta) -> datetime:
+            return latest if is_full else now - keep
+
+        with self._store.writing() as transaction:
+            numbers = [
+                old_rows.delete_deliveries(transaction, before(settings.keep_deliveries), PORTION),
+                old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
+                old_rows.delete_approvals(transaction, now - settings.keep_deliveries, PORTION),
+                rates_and_folds.forget(transaction, now - _RATES, PORTION),
+            ]
+            end = audit.cut(transaction, before=before(settings.keep_audit), now=now)
+        if end:
+            # Whoever stores the chain elsewhere finds here from where it goes on.
+            facts = {"sequence": end.sequence, "chain": end.chain.hex()}
+            log.info("the oldest events of the audit are deleted", extra=facts)
+        return bool(end) or max(numbers) >= PORTION

@@ -1,0 +1,1 @@
+"""Subscriptions: their models, and the checks of their files."""

@@ -1,0 +1,130 @@
+"""Checks of filters and of comparisons in templates against the types of what they read, and which events may match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from router.cluster.facts.models import unknown
+from router.cluster.facts.views import Known
+from router.model.events import Event
+from router.settings.yaml_documents import Place
+
+from ..config.event_samples import Kinds, Remark
+from ..config.event_selectors import limits
+from ..errors import FilterError
+from ..expressions import fact_paths, facts_cache
+from ..expressions.fact_paths import Path
+from ..expressions.filters import Filter
+from ..expressions.templates import Template
+from ..expressions.type_checks import template_conditions
+from ..expressions.type_checks.checker import check, may_all_match
+from ..expressions.type_checks.event_domains import Selected, of_sample
+
+_ALWAYS_KNOWN = frozenset(("cluster", "age", "stale", "taken_at", "parts", "missing"))
+"""The facts that are known if any are."""
+
+_CALLBACK_VARIABLE = re.compile(r"%([A-Za-z]\w+)")
+
+
+def selected(on: object, kinds: Kinds) -> Selected:
+    """Return the events that the field *on* of a subscription selects, of which *kinds* are known; without it, all."""
+    if on is None:
+        return Selected.everything(kinds.catalogues)
+    types = tuple(each.event_type for each in kinds.kinds.values())
+    texts = [each for each in (on if isinstance(on, list) else [on]) if isinstance(each, str)]
+    unknown, clusters, nodes = limits(texts, kinds.catalogues)
+    return Selected(kinds.catalogues, types, unknown, clusters, nodes)
+
+
+class Passing:
+    """Which events may match filters that are asked in turn; those with mistakes are left out."""
+
+    def __init__(self, filters: Iterable[object], events: Selected) -> None:
+        """Ask the texts in *filters* about *events*."""
+        self._filters: list[Filter] = []
+        for text in filters:
+            with suppress(FilterError):
+                self._filters += [Filter(text)] if isinstance(text, str) else []
+        self._names = events.names() if self._filters else {}
+        self.lets_nothing_pass = bool(self._filters) and not any(
+            may_all_match(self._filters, each) for each in self._names.values()
+        )
+        if self.lets_nothing_pass:
+            # That is a mistake of its own, and does not say which types are meant.
+            self._filters = []
+
+    def may_pass(self, event: Event, full: Event) -> bool:
+        """Return whether events may pass that lack what *event* lacks, a sample like *full* without some variables."""
+        if not self._filters:
+            return True
+        # A filter may be false for the values of the sample only: ask those that read what is different.
+        asked = (each for each in self._filters if seen(event, each) != seen(full, each))
+        return may_all_match(self._filters, of_sample(self._names[event.type], event)) and all(
+            each.matches(event, known(event, each.facts)).matched for each in asked
+        )
+
+    def without_facts(self, event: Event, paths: Sequence[Path]) -> Iterator[tuple[Path | None, Known]]:
+        """Yield each of *paths* with facts of which it alone is null, if *event* may pass then; at last, no facts."""
+        every = (*paths, *(path for each in self._filters for path in each.facts))
+        full = known(event, every) or unknown("")
+        for path in fact_paths.longest(paths):
+            if path.steps and path.steps[0] not in _ALWAYS_KNOWN and full.values is not None:
+                lacking = replace(full, values=fact_paths.nulled(path, full.values))
+                if self._may_pass_with(event, lacking, full):
+                    yield path, lacking
+        if self._may_pass_with(event, unknown(""), full):
+            yield None, unknown("")
+
+    def _may_pass_with(self, event: Event, lacking: Known, full: Known) -> bool:
+        asked = (each for each in self._filters if _facts_read(each, event, lacking) != _facts_read(each, event, full))
+        return all(each.matches(event, lacking).matched for each in asked)
+
+    def reached(self, kinds: Kinds) -> Kinds:
+        """Return those of *kinds* of which any events may pass."""
+        return kinds.those(lambda kind: any(self.may_pass(each, kind.variants[0]) for each in kind.variants))
+
+
+def passing(raw: Mapping[str, object], kinds: Kinds) -> Passing:
+    """Return which events of *kinds* may reach the handler of the entry *raw*."""
+    guard = raw.get("guard")
+    only_when = guard.get("only_when") if isinstance(guard, dict) else None
+    return Passing([raw.get("where"), only_when], selected(raw.get("on"), kinds))
+
+
+def _facts_read(asked: Filter, event: Event, from_: Known) -> Mapping[str, object] | None:
+    return None if from_.values is None else fact_paths.narrowed(asked.facts, from_.values, event)
+
+
+def seen(event: Event, expression: Filter | Template) -> tuple[object, ...]:
+    """Return what *expression* reads of *event*, at least."""
+    data = (repr(event.data.get(name, KeyError)) for name in expression.variables)
+    return (event.subject if "subject" in expression.text else None, *data)
+
+
+def known(event: Event, paths: Sequence[Path]) -> Known | None:
+    """Return sample facts for *event*, or None if *paths* is empty."""
+    names = (step for path in paths for step in path.steps if isinstance(step, str))
+    return facts_cache.sample(event, names) if paths else None
+
+
+def type_remarks(place: Place, compiled: Filter, events: Selected) -> Iterator[Remark]:
+    """Yield a remark for each part of the filter *compiled* that is the same for all *events*."""
+    yield from (Remark(place, each.message, each.warning) for each in check(compiled, events))
+
+
+def template_remarks(place: Place, text: str, events: Selected) -> Iterator[Remark]:
+    """Yield a remark for each comparison of the valid template *text* that is the same for all *events*."""
+    yield from (Remark(place, each.message, each.warning) for each in template_conditions.findings(text, events))
+
+
+def callback_variables(text: str, kinds: Kinds) -> Iterator[str]:
+    """Yield what to write for each variable in the template *text* that is written as in a callback: `%eventNode`."""
+    values = {name.lower(): (name, each) for event in kinds.samples.values() for name, each in event.data.items()}
+    for found in dict.fromkeys(_CALLBACK_VARIABLE.findall(text)):
+        if found.lower() in values:
+            name, value = values[found.lower()]
+            joined = " | join(',')" if isinstance(value, (list, tuple)) else ""
+            yield f"%{found} is passed as it is written: write {{{{ data.{name}{joined} }}}}"

@@ -1,0 +1,43 @@
+"""Which subscriptions read facts of their cluster, and a single read of those facts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from router.cluster.facts.views import Known
+from router.model.events import Event
+from router.settings.models import Settings
+
+from ..expressions.fact_paths import FACTS
+from ..expressions.facts_cache import Knowledge
+from ..expressions.filters import Filter
+from .models import Subscription
+
+_WORD = re.compile(rf"\b{FACTS}\b")
+
+
+def reads_facts(subscription: Subscription) -> bool:
+    """Return whether *subscription* may read facts when its handler is called: in templates or in a guard."""
+    guard, verb = subscription.guard, subscription.verb
+    fields = verb.model_dump(mode="json", include=set(verb.templates))
+    texts = [json.dumps(fields), *(guard.only_if or () if guard else ())]
+    return bool(guard and guard.only_when) or any(_WORD.search(each) for each in texts)
+
+
+def asks_for_facts(subscription: Subscription) -> bool:
+    """Return whether *subscription* reads facts anywhere, including in `where`."""
+    return reads_facts(subscription) or bool(subscription.where and Filter(subscription.where).facts)
+
+
+def looked_up(
+    settings: Settings, subscriptions: Iterable[Subscription], event: Event, at: datetime | None = None
+) -> Known | None:
+    """Return the facts of the cluster of *event*, now or *at* a moment; None if no subscription reads any."""
+    if not any(asks_for_facts(each) for each in subscriptions):
+        return None
+    knowledge = Knowledge(settings, at=at)
+    knowledge.begin()
+    return knowledge.of(event.cluster)

@@ -1,0 +1,49 @@
+"""The JSON Schema of subscription files, with which editors complete and check them as `clusterbus check` does.
+
+What a schema cannot say is left to `check`: whether names, contacts, variables, users and files exist; CEL and Jinja;
+sums and comparisons, such as limits of durations; and secrets in texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.model.catalogue import Catalogues
+from router.settings.json_schemas import document
+
+from ..verbs.interface import installed
+from .models import File
+from .semantic_checks import NOT_WITH_LOG
+
+_PATTERN = r"(?:[A-Za-z0-9_-]+|[*#])(?:\.(?:[A-Za-z0-9_-]+|[*#]))*"
+
+
+def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
+    """Return the schema of subscription files, with the event types of *catalogues* and the installed verbs."""
+    schema = document(File, "subscriptions")
+    entry = schema["$defs"]["Subscription"]
+    entry["properties"]["on"]["anyOf"] = _selectors(entry["properties"]["on"]["anyOf"][1], catalogues)
+    for kind, model in installed().items():
+        if any(each.is_required() for each in model.model_fields.values()):
+            # `log:` without a value means `log: {}`; other verbs need options.
+            options, _ = entry["properties"][kind]["anyOf"]
+            entry["properties"][kind] = options
+        entry["properties"][kind].pop("default", None)
+    entry["oneOf"] = [{"required": [kind]} for kind in installed()]
+    entry |= {"if": {"required": ["log"]}, "then": {"properties": _with_log(entry["properties"])}}
+    return schema
+
+
+def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mapping[str, Any]]:
+    """Return the forms of `on`: one selector, or *several*."""
+    names = [*dict.fromkeys(each.name for each in catalogues.all()), *catalogues.categories]
+    pattern = {"type": "string", "pattern": rf"^(?=[\s\S]*[.#*])(?:{_PATTERN})$", "maxLength": 255}
+    one = {"anyOf": [{"enum": list(dict.fromkeys(names))}, pattern]}
+    return [one, {**several, "items": one}]
+
+
+def _with_log(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the keys that have no meaning with `log` may be: absent or empty."""
+    empty: dict[str, Any] = {name: {"enum": [None, []]} for name in NOT_WITH_LOG if name in properties}
+    return empty | {"mode": {"not": {"const": "shadow"}}}

@@ -1,0 +1,131 @@
+"""The values of a subscription: name, patterns, filter, verb, retry policy.  `validation` reads them from files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model_validator
+
+from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
+
+from ..config.field_types import Closed, Words
+from ..policies.group_keys import Places
+from ..policies.guards import Guard
+from ..policies.retry import RetryPolicy
+from ..policies.throttling import Folding, Limit, OncePer
+from ..verbs.interface import Verb, installed
+from .test_cases import Expectation
+
+_NAME = "[a-z0-9][a-z0-9-]{0,62}"
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(_NAME, value):
+        raise ValueError("must be 1 to 63 characters of a-z, 0-9 and -, and begin with a letter or digit")
+    return value
+
+
+Name = Annotated[str, Checked(_name, whole(_NAME))]
+Mode = Literal["live", "shadow", "off"]
+"""`shadow` does everything except the effect, and records what would have been done.  `off` serves nothing."""
+
+
+class Entry(Closed):
+    """One subscription as written in a file; the fields of the verbs are added below."""
+
+    name: Name
+    """Names the queue; a new name is a new subscription."""
+    on: Annotated[Words, Field(min_length=1, max_length=100), ONE_OR_SEVERAL]
+    """Event types, categories or patterns of topics: one or several."""
+    where: str | None = None
+    """A filter in CEL over the event."""
+    retry: RetryPolicy = RetryPolicy()
+    concurrency: int = Field(default=1, ge=1, le=64)
+    """How many events are handled at once."""
+    order_by: Places = ()
+    """Events with the same values at these places are handled one after another."""
+    fold: Folding | None = None
+    once_per: OncePer | None = None
+    limit: Limit | None = None
+    guard: Guard | None = None
+    mode: Mode = "live"
+    """`shadow` records what would be done; `off` leaves events in the queue."""
+    tests: Annotated[tuple[Expectation, ...], Field(strict=False, max_length=1000)] = ()
+    """Events and the results that `check` expects of them."""
+
+
+_verbs: dict[str, Any] = {kind: (model | None, None) for kind, model in installed().items()}
+EntryWithVerb: type[Entry] = create_model(
+    "Subscription", __base__=Entry, __doc__="What to do for which events; exactly one verb says what.", **_verbs
+)
+
+
+class Defaults(Closed):
+    """Values for each subscription of the file that does not set its own."""
+
+    retry: RetryPolicy = RetryPolicy()
+
+
+def _number(value: object) -> object:
+    if value is True:  # which is equal to 1
+        raise ValueError("must be 1, not true")
+    return value
+
+
+class Frame(Closed):
+    """What is around the entries of a subscriptions file."""
+
+    version: Annotated[Literal[1], BeforeValidator(_number)]
+    """The version of the format."""
+    defaults: Defaults = Field(default_factory=Defaults)
+    subscriptions: list[Any]
+
+
+class File(Frame):
+    """A subscriptions file."""
+
+    subscriptions: list[EntryWithVerb]  # type: ignore[valid-type]  # made from the installed verbs
+    """What to do for which events."""
+
+
+class Subscription(Entry):
+    """One valid subscription: *patterns* are its bindings, *kind* is the name of its verb."""
+
+    patterns: Words
+    kind: str
+    verb: SerializeAsAny[Verb]
+    line: int = 0
+    file: str = ""
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        """Its meaning as plain values: two subscriptions with equal meanings are served alike."""
+        return self.model_dump(mode="json", exclude={"line", "file", "tests"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _verb_by_kind(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic's
+        """Restore the verb's own model when a subscription is read from JSON."""
+        if isinstance(values, dict) and isinstance(verb := values.get("verb"), dict):
+            return values | {"verb": installed()[values["kind"]].model_validate(verb)}
+        return values
+
+
+class Subscriptions(Closed):
+    """All subscriptions of one load; two loads with the same meaning have the same *digest*."""
+
+    subscriptions: Annotated[tuple[Subscription, ...], Field(strict=False)] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of their meaning; order, line numbers and comments do not change it."""
+        meant = {each.name: each.meaning for each in self.subscriptions}
+        return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Subscription]:
+        """The subscriptions by name."""
+        return {each.name: each for each in self.subscriptions}

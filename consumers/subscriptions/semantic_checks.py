@@ -1,0 +1,286 @@
+"""Checks of filters and templates against the event types that a subscription selects.
+
+They use the catalogue, what this site's registrations pass, and samples of each type: with all variables, and without
+the optional ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from router.cluster.facts.views import Known
+from router.model.events import Event
+from router.settings.yaml_documents import Place
+
+from ..config.event_samples import Kinds, Remark, named
+from ..deliveries import Delivery
+from ..errors import FilterError, TemplateError
+from ..expressions.cel_syntax.tree import Constant, Index, Name, Select, walk
+from ..expressions.fact_paths import FACTS, Path, written
+from ..expressions.filters import Filter
+from ..expressions.templates import Template
+from ..expressions.type_checks.event_domains import Selected
+from ..policies.group_keys import variables
+from ..verbs.interface import installed
+from .expression_checks import (
+    Passing,
+    callback_variables,
+    known,
+    passing,
+    seen,
+    selected,
+    template_remarks,
+    type_remarks,
+)
+
+NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
+"""The keys of an entry that have no meaning with `log`."""
+
+
+def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator[Remark]:
+    """Yield remarks on the filters and fields of the entry *raw* and on the templates of its verb *kind*."""
+    events = selected(raw.get("on"), kinds)
+    where = raw.get("where")
+    if isinstance(where, str):
+        yield from _filter(("where",), where, kinds, events, Passing((), events))
+    if kind == "log":
+        yield from _log_remarks(raw)
+    guard = raw.get("guard")
+    if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
+        arriving = Passing([where], events)
+        yield from _filter(("guard", "only_when"), only_when, arriving.reached(kinds), events, arriving)
+        alone = arriving.lets_nothing_pass or Passing([only_when], events).lets_nothing_pass
+        if not alone and passing(raw, kinds).lets_nothing_pass:
+            message = "is never true for an event that matches `where`, so this subscription never acts: change either"
+            yield Remark(("guard", "only_when"), message)
+    passes = passing(raw, kinds)
+    kinds = passes.reached(kinds)
+    events = selected(raw.get("on"), kinds)
+    yield from _places(raw, kinds)
+    for place, text in _texts(guard.get("only_if") if isinstance(guard, dict) else None, ("guard", "only_if")):
+        yield from _template(place, text, kinds, passes, events)
+    below = raw.get(kind) if kind else None
+    if kind and isinstance(below, dict):
+        for name in installed()[kind].templates:
+            for place, text in _texts(below.get(name), (kind, name)):
+                yield from _template(place, text, kinds, passes, events)
+
+
+def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
+    """Yield a remark for each key that has no meaning with `log`, which calls no handler."""
+    for name in NOT_WITH_LOG:
+        if raw.get(name) not in (None, []):
+            yield Remark((name,), "cannot be used with log, which writes every event in order: remove it")
+    if raw.get("mode") == "shadow":
+        yield Remark(("mode",), "log cannot run in shadow mode, because writing is its only effect: use live or off")
+
+
+def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
+    """Yield a remark for each field of a grouping or order that no event has, or that some events lack."""
+    guard = raw.get("guard")
+    fields: list[tuple[Place, object]] = [
+        ((name,), raw.get(name)) for name in ("order_by", "fold", "once_per", "limit")
+    ]
+    fields.append((("guard", "at_most"), guard.get("at_most") if isinstance(guard, dict) else None))
+    for where, below in fields:
+        by, place = (below.get("by"), (*where, "by")) if isinstance(below, dict) else (below, where)
+        places = by if isinstance(by, list) else [by]
+        for variable in variables(tuple(each for each in places if isinstance(each, str))):
+            lacking, unpassed = kinds.lacking(variable), kinds.unpassed(variable)
+            if unknown := kinds.unknown(variable):
+                yield Remark(place, unknown)
+            elif unpassed:
+                whole = len(lacking) + len(unpassed) == len(kinds.kinds)
+                message = _not_passed(variable, unpassed, kinds, "all such events form one group")
+                yield Remark(place, message, warning=not whole, fault=whole)
+            elif lacking:
+                message = f"{named(lacking)} cannot have data.{variable}: all such events form one group"
+                yield Remark(place, message, warning=True)
+
+
+def _filter(place: Place, text: str, kinds: Kinds, events: Selected, passes: Passing) -> Iterator[Remark]:
+    try:
+        compiled = Filter(text)
+    except FilterError as error:
+        yield Remark(place, str(error))
+        return
+    if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
+        yield from (Remark(place, each) for each in unknown)
+        return
+    remarks = tuple(type_remarks(place, compiled, events))
+    yield from remarks
+    if not all(each.warning for each in remarks):
+        return
+    trials = tried(kinds, compiled, lambda event: compiled.matches(event, known(event, compiled.facts)).reason, passes)
+    for name in compiled.variables:
+        # An expression that checks the type or category may never read the variable: there the sample decides.
+        lacking = [each for each in kinds.lacking(name) if trials[each].reason or not compiled.asks_for_type]
+        if lacking and name not in compiled.guarded:
+            message = f"{named(lacking)} cannot have data.{name}, so these events do not match"
+            yield Remark(place, f"{message}; if that is intended, write has(data.{name}) && ...", warning=True)
+        if unpassed := [each for each in kinds.unpassed(name) if trials[each].reason or name in compiled.guarded]:
+            all_fail = all(trials[each].reason for each in kinds.kinds)
+            effect = f"has(data.{name}) is false" if name in compiled.guarded else "these events do not match"
+            yield Remark(place, _not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
+    yield from _failing(place, compiled, kinds, trials)
+    for types, name, reason in _partly(trials):
+        if name:
+            what = f"{named(types)}: data.{name} may not apply, and then these events do not match: {reason}"
+            yield Remark(place, f"{what}; if that is intended, write data.{name} != null && ...", warning=True)
+        else:
+            what = f"{named(types)}: some of these events do not match: {reason}"
+            sizes = " && ".join(f"size(data.{each}) > {at}" for each, at in _items(compiled).items())
+            guard = f"; if that is intended, write {sizes} && ..." if sizes else ""
+            yield Remark(place, f"{what}{guard}", warning=True)
+
+
+def _items(compiled: Filter) -> Mapping[str, int]:
+    """Return the highest number of an item that the filter *compiled* reads of each list of `data`, if it is not 0."""
+    found: dict[str, int] = {}
+    for node, _ in walk(compiled.tree):
+        match node:
+            case Index(Select(Name("data"), name), Constant("int", int(at))) if at > 0:
+                found[name] = max(at, found.get(name, 0))
+    return found
+
+
+def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, Trial]) -> Iterator[Remark]:
+    """Yield a remark if the filter fails for events that have all its variables: then the expression is wrong."""
+    incomplete = {each for name in compiled.variables for each in (*kinds.lacking(name), *kinds.unpassed(name))}
+    complete = [each for each in kinds.kinds if each not in incomplete]
+    if failing := [each for each in complete if trials[each].reason]:
+        message = f"cannot be evaluated for {named(failing)}: {trials[failing[0]].reason}"
+        yield Remark(place, message, warning=len(failing) < len(complete))
+
+
+def _template(place: Place, text: str, kinds: Kinds, passes: Passing, events: Selected) -> Iterator[Remark]:
+    try:
+        template = Template(text)
+    except TemplateError as error:
+        yield Remark(place, str(error))
+        return
+    if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
+        yield from (Remark(place, each) for each in unknown)
+        return
+    yield from template_remarks(place, text, events)
+    yield from (Remark(place, each, warning=True) for each in callback_variables(text, kinds))
+    trials = tried(kinds, template, lambda event: _unfilled(template, event, known(event, template.facts)), passes)
+    explained: set[str] = set()
+    for name in template.variables:
+        unpassed = kinds.unpassed(name)
+        for fails, effect in ((True, "the template cannot be filled in"), (False, "counts as missing in the template")):
+            if those := [each for each in unpassed if bool(trials[each].reason) is fails]:
+                yield Remark(place, _not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
+                explained |= {*those} if fails else set()
+    if failing := {each: trial.reason for each, trial in trials.items() if trial.reason and each not in explained}:
+        yield Remark(place, f"for {named(failing)}: {next(iter(failing.values()))}")
+    for types, name, reason in _partly(trials):
+        if name:
+            message = f"for {named(types)}: data.{name} may not apply, and then {reason}"
+        else:
+            message = f"for some events of {named(types)}: {reason}"
+        yield Remark(place, message, warning=True)
+    if template.facts:
+        sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
+        yield from _with_unknown_facts(place, template, sound, passes)
+
+
+def _with_unknown_facts(place: Place, template: Template, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
+    """Yield a warning for each fact without which *template* cannot be filled in, and that no filter asks for."""
+    found: dict[Path | None, dict[str, str]] = {}
+    for name, event in kinds.samples.items():
+        if passes.may_pass(event, event):
+            for path, facts in passes.without_facts(event, template.facts):
+                # Without any facts, only if each alone may be unknown.
+                if (path or not any(name in each for each in found.values())) and (
+                    reason := _unfilled(template, event, facts)
+                ):
+                    found.setdefault(path, {})[name] = reason
+    for path, reasons in found.items():
+        what = written(path) if path else FACTS
+        message = f"for {named(reasons)}: {what} may be unknown, and then {next(iter(reasons.values()))}"
+        yield Remark(place, f"{message}, or ask for it in guard.only_when", warning=True)
+
+
+def _unfilled(template: Template, event: Event, facts: Known | None) -> str:
+    try:
+        template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
+    except TemplateError as error:
+        return str(error)
+    return ""
+
+
+def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
+    """Return that the registrations of *types* do not pass *variable*, the *effect*, and the setting that would."""
+    registrations = "the registration" if len(types) == 1 else "the registrations"
+    do = "does" if len(types) == 1 else "do"
+    passing = f"{registrations} of {named(types)} {do} not pass %{variable}, so data.{variable} is absent and {effect}"
+    return f"{passing}: {kinds.remedy(types, variable)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Why an expression fails for the sample of an event type, or empty; and for which variants it fails, and why.
+
+    A variant is given by the variables that are absent from it.
+    """
+
+    reason: str
+    variants: Sequence[tuple[Sequence[str], str]] = ()
+
+
+def tried(
+    kinds: Kinds, expression: Filter | Template, fails: Callable[[Event], str], passes: Passing
+) -> dict[str, Trial]:
+    """Return how *expression* does for each type; *fails* returns why it fails for an event.
+
+    Samples that do not pass are left out.
+    """
+    trials = {}
+    for name, (full, *variants) in kinds.variants.items():
+        reason, usual = fails(full) if passes.may_pass(full, full) else "", seen(full, expression)
+        different: dict[tuple[object, ...], Event] = {}
+        # The items that the sample lacks may be in longer lists.
+        is_short = bool(reason) and any(
+            seen(each, expression) != usual
+            and not _absent(each, full, expression.variables)
+            and passes.may_pass(each, full)
+            and not fails(each)
+            for each in variants
+        )
+        for each in () if reason and not is_short else variants:
+            # Most variants differ in what is not read.
+            if (read := seen(each, expression)) != usual and read not in different and passes.may_pass(each, full):
+                different[read] = each
+        found = ((_absent(each, full, expression.variables), fails(each)) for each in different.values())
+        fewer: list[tuple[Sequence[str], str]] = [((), reason)] if is_short else []
+        trials[name] = Trial("" if is_short else reason, [*fewer, *(each for each in found if each[1])])
+    return trials
+
+
+def _absent(event: Event, full: Event, read: Sequence[str]) -> Sequence[str]:
+    return [name for name in read if event.data.get(name) is None and full.data.get(name) is not None]
+
+
+def _partly(trials: Mapping[str, Trial]) -> Iterator[tuple[Sequence[str], str, str]]:
+    """Yield the types for which an expression fails at times: if this variable is absent, if any, and the reason."""
+    found: dict[str, dict[str, str]] = {}
+    for name, trial in trials.items():
+        alone = [each for each in trial.variants if len(each[0]) < 2]  # noqa: PLR2004 - one at most
+        for absent, reason in alone or trial.variants:
+            found.setdefault(absent[0] if absent else "", {}).setdefault(name, reason)
+    for variable, reasons in found.items():
+        yield [*reasons], variable, next(iter(reasons.values()))
+
+
+def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
+    """Yield all texts in *value*, at any depth, each with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _texts(each, (*place, at))
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _texts(each, (*place, name))

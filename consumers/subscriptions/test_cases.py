@@ -1,0 +1,128 @@
+"""Tests inside subscriptions: given these events, expect this result.  `inspection.test_runner` runs them.
+
+tests:
+  - given: {event: diskFailure, data: {fsName: gpfs1, diskName: nsd3}, node: nsd01}
+    expect: runs
+  - given: {event: lowDiskSpace, times: 10, every: 1s}
+    expect: {deliveries: 1}
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from router.cluster.facts.models import unknown
+from router.cluster.facts.views import Known
+from router.model.events import Value
+from router.settings.field_types import Checked, ShortForm, whole
+
+from ..config.field_types import Closed, Duration
+from ..config.synthetic_events import CLUSTER, NODE
+from ..expressions.fact_paths import Path, mistake, names
+
+MOST = 20_000
+"""The largest number of events in one test."""
+
+
+_MOMENT = (
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
+    r"(?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) and re.fullmatch(_MOMENT, value) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{value!r} is not a time: write it as 2026-11-20T12:00:00Z, with the time zone")
+    return moment.astimezone(UTC)
+
+
+def _known_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    for name in facts:
+        if wrong := mistake(Path((name,))):
+            raise ValueError(wrong)
+    return facts
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, dict) else value
+
+
+def _worded(value: object) -> object:
+    return {"word": value} if isinstance(value, str) else value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", **whole(_MOMENT)})]
+Data = dict[str, Value]
+
+
+class Given(Closed):
+    """An event that happens *times* times, each *every* after the one before.
+
+    Without *data*, it has all variables of its type, with the catalogue's examples.  Without *at*, it happens at the
+    current time of the test's clock.
+    """
+
+    event: str
+    """The event type, such as diskFailure."""
+    data: Data = Field(default={})
+    node: str = NODE
+    """The node that reports it."""
+    cluster: str = CLUSTER
+    """The cluster that it happens in."""
+    at: Moment | None = None
+    times: int = Field(default=1, ge=1, le=MOST)
+    every: Duration | None = None
+
+
+_SOMETHING = [
+    {"properties": {name: {"not": {"type": "null"}}}, "required": [name]} for name in ("word", "deliveries", "effect")
+]
+
+
+class Expected(Closed):
+    """The expected result: a *word*, the number of *deliveries*, and part of the *effect* of the first delivery."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _SOMETHING})  # type: ignore[dict-item]  # it is JSON
+
+    word: str | None = None
+    deliveries: int | None = Field(default=None, ge=0)
+    effect: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.word is None and self.deliveries is None and self.effect is None:
+            raise ValueError("expects nothing: write a word such as runs, or set deliveries or effect")
+        return self
+
+
+class Expectation(Closed):
+    """One test of a subscription; *facts* has the form of `clusterbus facts show --json`."""
+
+    given: Annotated[tuple[Given, ...], Field(strict=False, min_length=1, max_length=1000), ShortForm(_several)]
+    expect: Annotated[Expected, ShortForm(_worded, {"type": "string"})]
+    facts: Annotated[dict[str, Any], Checked(_known_facts, {"propertyNames": {"enum": names()}})] | None = None
+
+    @property
+    def known(self) -> Known:
+        """The facts of this test; those it leaves out are null."""
+        if self.facts is None:
+            return unknown("the test gives no facts")
+        nothing = unknown("")
+        values = dict.fromkeys(nothing.nulls) | {"quorum": nothing.nulls["quorum"], "age": 0, "stale": False}
+        return Known(values | self.facts, "", nothing.nulls)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if sum(each.times for each in self.given) > MOST:
+            raise ValueError(f"gives more than {MOST} events")
+        return self

@@ -1,0 +1,275 @@
+"""Validation of subscription files: all mistakes in one run, each with its file, line, entry and field.
+
+Filters and templates are evaluated for a sample of each selected event type: one that fails for all fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from router import redaction
+from router.model.catalogue import Catalogues
+from router.settings.models import Settings
+from router.settings.yaml_documents import Document, Place
+
+from ..config import local_folders, python_files, subscription_files
+from ..config.event_samples import Kinds, Remark, Samples
+from ..config.event_selectors import Selection, narrow, select
+from ..config.field_types import ON_THIS_MACHINE
+from ..config.registrations import Registrations
+from ..errors import Mistake, SubscriptionsError
+from ..processes import executables, shell_words
+from ..verbs.interface import Verb, installed
+from . import entry_parts, expression_checks, retry_checks, semantic_checks
+from .mistake_texts import meant_as_verb, message
+from .models import Defaults, Entry, Frame, Subscription, Subscriptions
+from .test_cases import Expectation
+
+TryTests = Callable[[Sequence[Expectation], Subscription, Registrations, Settings], Iterator[Remark]]
+"""Runs the `tests:` of a subscription and yields the failures: `inspection.test_runner.try_all`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a check; `subscriptions` is None if there is any mistake in the files.
+
+    `faults` are about this machine or site, such as a script that cannot start, or a variable that no registration
+    passes: what depends on them fails, and the rest works.
+    """
+
+    subscriptions: Subscriptions | None
+    mistakes: Sequence[Mistake]
+    faults: Sequence[Mistake]
+    warnings: Sequence[Mistake]
+
+    def valid(self) -> Subscriptions:
+        """Return the subscriptions.  Raises SubscriptionsError with all mistakes if there are any."""
+        if self.subscriptions is None:
+            raise SubscriptionsError(self.mistakes)
+        return self.subscriptions
+
+
+def load(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None) -> Subscriptions:
+    """Return the subscriptions in the files and folders *paths*.  Raises SubscriptionsError with all mistakes."""
+    return check(paths, catalogues, settings).valid()
+
+
+def check(
+    paths: Sequence[Path] | Path,
+    catalogues: Catalogues,
+    settings: Settings | None = None,
+    *,
+    try_tests: TryTests | None = None,
+) -> Report:
+    """Check the files and folders *paths* under *settings*; return their subscriptions, mistakes and warnings.
+
+    With *settings*, this includes the subscriptions of Python callbacks in the folder `consumers.callbacks`.
+    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.
+    """
+    registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
+    checking = _Checking(catalogues, settings or Settings(), Samples(registrations), try_tests)
+    python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
+    callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
+    everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
+    for document in subscription_files.read_all(everywhere, {python_files.SUFFIX: python}):
+        checking.document(document)
+    for name, reason in local_folders.warnings(settings) if settings else ():
+        checking.warnings.append(Mistake("settings", 0, "", name, reason))
+    for name, reason in local_folders.mistakes(settings) if settings else ():
+        checking.faults.append(Mistake("settings", 0, "", name, reason))
+    for each, reason in subscription_files.left_out(paths, (python_files.SUFFIX,)):
+        checking.warnings.append(Mistake(str(each), 0, "", "", reason))
+    if settings and subscription_files.is_writable_by_all(folder := settings.consumers.callbacks):
+        problem = f"is writable by all users, and clusterbus runs the code in it: run chmod o-w {folder}"
+        checking.mistakes.append(Mistake(str(folder), 0, "", "", problem))
+    checking.mistakes += retry_checks.check(checking.follows, checking.places)
+    for line in registrations.mistake.splitlines():
+        problem = f"what GPFS passes with its events is not known, because `gpfs` is invalid: {line}"
+        checking.faults.append(Mistake("settings", 0, "", "gpfs", problem))
+    mistakes, faults, warnings = (
+        tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.faults, checking.warnings)
+    )
+    found = None if mistakes else Subscriptions(subscriptions=tuple(checking.subscriptions))
+    return Report(found, mistakes, faults, warnings)
+
+
+@dataclass
+class _Checking:
+    catalogues: Catalogues
+    settings: Settings
+    samples: Samples
+    try_tests: TryTests | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
+    faults: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+    follows: list[retry_checks.Follow] = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def document(self, document: Document) -> None:
+        """Check one file, and add its subscriptions and mistakes."""
+        first = len(self.mistakes)
+        for flaw in document.flaws:
+            self.mistakes.append(_mistake(document, flaw.place, flaw.message, line=flaw.line))
+        if document.lines:
+            self._content(document)
+        # Sort by line: the checks find mistakes kind by kind.
+        self.mistakes[first:] = sorted(self.mistakes[first:], key=lambda each: each.line)
+        if subscription_files.is_writable_by_all(document.file):
+            problem = f"is writable by all users, who can make clusterbus run commands: run chmod o-w {document.file}"
+            self.warnings.append(Mistake(document.file, 0, "", "", problem))
+
+    def _content(self, document: Document) -> None:
+        top = document.value
+        if not isinstance(top, dict):
+            self._wrong(document, (), "must be a mapping with `version: 1` and `subscriptions:`")
+            return
+        # This validates everything around the entries; the entries are validated one by one below.
+        entries = top.get("subscriptions")
+        self._validate(document, (), Frame, {**top, "subscriptions": []} if isinstance(entries, list) else top)
+        base = self._defaults(top.get("defaults"))
+        for at, entry in enumerate(entries if isinstance(entries, list) else ()):
+            place: Place = ("subscriptions", at)
+            if isinstance(entry, dict):
+                self._entry(document, place, entry, base)
+            else:
+                self._wrong(document, place, f"must be a mapping with name, on and one of {', '.join(installed())}")
+
+    def _defaults(self, raw: object) -> Mapping[str, Any]:
+        """Return the default retry fields of the entries; an empty mapping if the section has mistakes."""
+        try:
+            return Defaults.model_validate(raw or {}).retry.model_dump(exclude_unset=True)
+        except ValidationError:
+            return {}
+
+    def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+        before = len(self.mistakes)
+        kind = self._verb(document, place, raw)
+        # `log:` without a value means `log: {}`.
+        completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
+        if isinstance(raw.get("retry", {}), dict):
+            completed["retry"] = {**base, **raw.get("retry", {})}
+        entry, wrong = entry_parts.validated(completed)
+        for part, text in wrong:
+            self._wrong(document, (*place, *part), text)
+        self._unique(document, place, raw.get("name"))
+        self._follow(document, place, completed)
+        selected = self._on(document, place, raw.get("on"))
+        kinds = Kinds.of(selected.types, self.samples)
+        self._add(document, place, semantic_checks.check(completed, kind, kinds))
+        verb: Verb | None = getattr(entry, kind, None) if kind else None
+        if verb is not None:
+            reached = expression_checks.passing(completed, kinds).reached(kinds)
+            self._add(document, (*place, str(kind)), verb.remarks(reached, self.settings))
+            self._add(document, place, retry_checks.failures(raw, str(kind), verb))
+        if entry and entry.guard and entry.guard.only_if and (lack := executables.problem(entry.guard.only_if[0])):
+            self._remark(document, (*place, "guard", "only_if"), lack)
+        for at, text in shell_words.problems(entry.guard.only_if or ()) if entry and entry.guard else ():
+            self._remark(document, (*place, "guard", "only_if", at), text)
+        if entry is None or verb is None or len(self.mistakes) > before:
+            return
+        # Tests matter for checks only: they do not change the meaning of a subscription.
+        fields: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields if name != "tests"}
+        where: dict[str, Any] = {"line": document.line(place), "file": document.file}
+        found = Subscription(**fields, kind=str(kind), verb=verb, patterns=selected.patterns, **where)
+        self.subscriptions.append(found)
+        if self.try_tests:
+            self._add(
+                document,
+                (*place, "tests"),
+                self.try_tests(entry.tests, found, self.samples.registrations, self.settings),
+            )
+
+    def _follow(self, document: Document, place: Place, raw: Mapping[str, Any]) -> None:
+        retry = raw.get("retry")
+        if isinstance(retry, dict) and isinstance(then := retry.get("then"), str) and isinstance(raw.get("name"), str):
+            self.follows.append(
+                retry_checks.Follow(raw["name"], then, document.file, document.line((*place, "retry", "then")))
+            )
+
+    def _verb(self, document: Document, place: Place, raw: Mapping[str, Any]) -> str | None:
+        """Return the verb of an entry; add a mistake and return None unless there is exactly one."""
+        verbs = [name for name in raw if name in installed()]
+        if len(verbs) > 1:
+            problem = f"has the verbs {' and '.join(verbs)}: write a subscription for each"
+            self._wrong(document, (*place, verbs[1]), problem)
+        # An unknown key that resembles no other key is probably a verb; it is reported as an unknown key.
+        meant = [name for name in raw if name not in Entry.model_fields and meant_as_verb(name)]
+        if not verbs and not meant:
+            self._wrong(document, place, f"has no verb: add one of {', '.join(installed())}")
+        return verbs[0] if len(verbs) == 1 else None
+
+    def _unique(self, document: Document, place: Place, name: object) -> None:
+        if not isinstance(name, str):
+            return
+        here = f"{document.file}:{document.line((*place, 'name'))}"
+        if (first := self.places.setdefault(name, here)) != here:
+            self._wrong(document, (*place, "name"), f"the name {name} is already used at {first}")
+
+    def _on(self, document: Document, place: Place, raw: object) -> Selection:
+        """Return everything that the entries of `on` select."""
+        found = []
+        for at, text in enumerate(raw if isinstance(raw, list) else [raw]):
+            if isinstance(text, str):
+                spot = (*place, "on", at) if isinstance(raw, list) else (*place, "on")
+                selected = select(text, self.catalogues)
+                found.append(selected)
+                if selected.mistake:
+                    self._wrong(document, spot, selected.mistake)
+                for warning in (selected.warning, self.samples.registrations.why_none(selected.types)):
+                    if warning:
+                        self._remark(document, spot, warning)
+        by_type = {each.type: each for selected in found for each in selected.types}
+        patterns = narrow(pattern for selected in found for pattern in selected.patterns)
+        return Selection(patterns, tuple(by_type.values()))
+
+    def _validate(
+        self, document: Document, place: Place, model: type[BaseModel], raw: Mapping[str, Any]
+    ) -> BaseModel | None:
+        try:
+            return model.model_validate(raw, context=ON_THIS_MACHINE)
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                self._wrong(document, (*place, *each["loc"]), message(model, each))
+            return None
+
+    def _add(self, document: Document, place: Place, remarks: Iterable[Remark]) -> None:
+        for remark in remarks:
+            found = self.faults if remark.fault else self.warnings if remark.warning else self.mistakes
+            found.append(_mistake(document, (*place, *remark.place), remark.message))
+
+    def _wrong(self, document: Document, place: Place, message: str) -> None:
+        self.mistakes.append(_mistake(document, place, message))
+
+    def _remark(self, document: Document, place: Place, message: str) -> None:
+        self.warnings.append(_mistake(document, place, message))
+
+
+def _mistake(document: Document, place: Place, message: str, *, line: int | None = None) -> Mistake:
+    """Return the mistake at *place*, with the name of its entry."""
+    line = document.line(place) if line is None else line
+    message = redaction.redact(message)
+    match place:
+        case ("subscriptions", int(at), *rest):
+            return Mistake(document.file, line, _entry_name(document, at), _dotted(rest), message)
+        case _:
+            return Mistake(document.file, line, "", _dotted(place), message)
+
+
+def _entry_name(document: Document, at: int) -> str:
+    value = document.value
+    entries = value.get("subscriptions") if isinstance(value, dict) else None
+    entry = entries[at] if isinstance(entries, list) and at < len(entries) else None
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return name[:63] if isinstance(name, str) and name else f"entry {at + 1}"
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    # People count from 1.
+    return ".".join(str(each + 1) if isinstance(each, int) else redaction.redact(each) for each in place)

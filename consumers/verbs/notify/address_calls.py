@@ -1,0 +1,102 @@
+"""One message to each address of a contact, each in a thread of its own: a service that hangs delays no other."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ...errors import Rejected
+from .apprise_client import Address, Service, addresses
+from .message import Message
+
+log = logging.getLogger(__name__)
+
+_PLACE = re.compile("#[0-9]{1,5}")
+"""Of one of several addresses, as earlier releases remembered it; a name has six digits."""
+
+
+@dataclass
+class Call:
+    """One message to the *address* of *contact*; `reason` is None until the call ends, and empty on success.
+
+    An address may be a reference to several addresses: then `parts` has a call for each, those that are *told* ended.
+    """
+
+    contact: str
+    address: str
+    told: Sequence[str] = ()
+    reason: str | None = None
+    hopeless: bool = False
+    parts: Sequence[Call] = ()
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def leaves(self) -> Sequence[Call]:
+        """The calls to single addresses, as far as they are known."""
+        return self.parts or (self,)
+
+    def remembered(self, told: Iterable[str]) -> list[str]:
+        """Return what to remember after the call where *told* was: a reference is told once all its addresses are."""
+        done = [each.address for each in self.leaves if each.reason == ""]
+        if len(done) == len(self.leaves):
+            return [*(each for each in told if not each.startswith(f"{self.address}#")), self.address]
+        # The parts are known, so a place that was remembered has become the name of a part.
+        kept = [each for each in told if not (self.parts and _PLACE.fullmatch(each.removeprefix(self.address)))]
+        return list(dict.fromkeys([*kept, *done]))
+
+
+class Sending:
+    """Makes calls, each in one of `threads`.  A thread cannot be killed, and may outlive the wait for it."""
+
+    def __init__(self, messages: Mapping[str, Message]) -> None:
+        """Send the message to each contact that *messages* has."""
+        self._messages = messages
+        self.threads: list[threading.Thread] = []
+
+    def start(self, calls: Sequence[Call]) -> None:
+        """Start all *calls* in parallel."""
+        for call in calls:
+            self._start(call, self._call)
+
+    def _start(self, call: Call, make: Callable[[Call], None]) -> None:
+        def made() -> None:
+            try:
+                make(call)
+            except Rejected as error:
+                call.reason, call.hopeless = str(error), True
+            except OSError as error:
+                call.reason = error.strerror or str(error)
+            finally:
+                call.ended.set()
+
+        thread = threading.Thread(target=made, name="notify", daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _call(self, call: Call) -> None:
+        found = addresses(call.address)
+        told = {each.name for each in found if each.is_told(call.told)}
+        if [each.name for each in found] == [call.address]:
+            if told:
+                call.reason = ""
+            else:
+                self._send(call, found[0])
+            return
+        call.parts = [Call(call.contact, each.name, reason="" if each.name in told else None) for each in found]
+        call.reason = ""
+        for part, address in zip(call.parts, found, strict=True):
+            if part.reason is None:
+                self._start(part, partial(self._send, address=address))
+            else:
+                part.ended.set()
+
+    def _send(self, call: Call, address: Address) -> None:
+        service = Service(address.url, address.shown)
+        if service.dropped:
+            facts = {"contact": call.contact, "address": address.shown, "reason": service.dropped}
+            log.warning("a part of an address is not notified", extra=facts)
+        call.reason = service.send(self._messages[call.contact])

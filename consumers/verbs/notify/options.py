@@ -1,0 +1,88 @@
+"""The options of the verb `notify`: send notifications by mail, chat or pager to contacts from the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from router.settings.field_types import ONE_OR_SEVERAL
+from router.settings.models import Contact, Settings
+from router.settings.secret_references import is_reference
+from router.settings.yaml_documents import Place
+
+from ...config import secrets
+from ...config.event_samples import Kinds, Remark
+from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
+from ...errors import did_you_mean
+from ..interface import Verb
+from .message import Importance
+
+_IN_A_TAG = re.compile(r"<[^<>]*\{[{%]")
+_NOT_FOR_VALUES = re.compile(r"<\s*(script|style|iframe|object|embed)\b", re.IGNORECASE)
+
+
+def _page(text: str | None) -> str | None:
+    if text and (found := _NOT_FOR_VALUES.search(text)):
+        raise ValueError(f"contains <{found[1].lower()}>: use only text and simple markup")
+    if text and (_IN_A_TAG.search(text)):
+        # Escaping makes a value safe between tags, but not as a link or as an attribute without quotes.
+        raise ValueError("has a value inside a tag: put values only between tags, as in <b>{{ node }}</b>")
+    return text
+
+
+class NotifyOptions(Verb):
+    """Send one message to each contact; retries go only to contacts that have not been notified."""
+
+    templates = ("title", "body", "html")
+    tells = True
+
+    to: Annotated[Words, Field(min_length=1, max_length=20), EACH_ONCE, ONE_OR_SEVERAL]
+    """Names of contacts in the settings, `consumers.contacts`: one or several."""
+    title: str | None = None
+    """The title, a template."""
+    body: str | None = None
+    """The text, a template."""
+    html: Annotated[str | None, AfterValidator(_page)] = None
+    """The text for contacts with `format: html`, a template."""
+    importance: Importance | None = None
+    """By default it follows from the event's severity."""
+    timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(minutes=5)))] = timedelta(seconds=30)
+    """The limit for one contact, at most 5m."""
+    attach: Literal["none"] = "none"
+    """Nothing is attached."""
+
+    @property
+    def failures(self) -> Collection[str]:
+        """What its reports may say."""
+        return ("notify",)
+
+    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+        """Yield the contacts that the settings do not define, and mistakes in the secrets of the others."""
+        contacts = settings.consumers.contacts
+        for at, name in enumerate(self.to):
+            contact = contacts.get(name)
+            if contact is None:
+                known = f"; known contacts are {', '.join(sorted(contacts))}" if contacts else ""
+                hint = did_you_mean(name, contacts) or known or "; define it in the settings, consumers.contacts"
+                yield Remark(("to", at), f"no contact {name!r}{hint}")
+                continue
+            yield from self._about_addresses(("to", at), name, contact)
+        with_html = [name for name in self.to if name in contacts and contacts[name].format == "html"]
+        if self.html and contacts and not with_html:
+            yield Remark(("html",), f"none of {', '.join(self.to)} has `format: html`: it is unused", warning=True)
+
+    @staticmethod
+    def _about_addresses(place: Place, name: str, contact: Contact) -> Iterator[Remark]:
+        from .apprise_client import doubts, problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
+
+        for address in contact.urls:
+            if is_reference(address) and (doubt := secrets.doubt(address, lines=True)):
+                yield Remark(place, f"contact {name}: {doubt}", warning=True)
+            for problem in problems(address):
+                yield Remark(place, f"contact {name}: {problem}", fault=True)
+            for doubt in doubts(address):
+                yield Remark(place, f"contact {name}: {doubt}", warning=True)

@@ -1,0 +1,144 @@
+"""The options of the verb `run`: a command whose words are rendered from the event; its exit code decides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from router.model import durations
+from router.settings.field_types import whole
+from router.settings.models import Settings
+
+from ...config.event_samples import Kinds, Remark
+from ...config.field_types import ON_THIS_MACHINE, Command, Duration, Environment, check_user, no_longer_than
+from ...processes import executables, shell_words
+from ...processes.child_process import search_path
+from ...processes.job_files import Jobs
+from ...processes.service_unit import runs_as
+from ..interface import Verb
+
+_LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_FOR_NODES = ("fanout", "connect_timeout", "deadline")
+
+
+def _conditions(schema: dict[str, Any]) -> None:
+    """Add to the JSON *schema* which options need `nodes`, and what nodes would read as a variable."""
+    on_nodes = {"properties": {"nodes": {"type": "string"}}, "required": ["nodes"]}
+    defaults = {name: {"const": schema["properties"][name]["default"]} for name in _FOR_NODES}
+    plain = {"command": {"prefixItems": [{"pattern": "^[^=]*$"}]}}
+    schema |= {"if": on_nodes, "then": {"properties": plain}, "else": {"properties": defaults}}
+
+
+Limit = Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=7)))]
+
+
+class RunOptions(Verb):
+    """Run a command on this machine, with the event on its standard input, or on *nodes*; its exit code decides.
+
+    *fanout* nodes run in parallel; each has *timeout*, all together have *deadline*.  A retry runs only on nodes that
+    failed.  *detach* runs the command as a job, which survives a stop of the consumer.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_conditions)
+
+    reports: ClassVar[tuple[str, str]] = ("runFinished", "runFailed")
+    templates = ("command", "environment", "nodes")
+
+    command: Command
+    """The program and its arguments; arguments are templates."""
+    nodes: str | None = None
+    fanout: int = Field(default=64, ge=1, le=256)
+    timeout: Limit = timedelta(minutes=10)
+    connect_timeout: Limit = timedelta(seconds=10)
+    """The limit for the connection to one node."""
+    deadline: Limit | None = None
+    detach: bool = False
+    environment: Environment = Field(default={})
+    """Additional variables; their values are templates."""
+    user: Annotated[str, Field(json_schema_extra=whole(_LOGIN.pattern))] | None = None
+    """The user that runs the command."""
+    output: int = Field(default=65536, ge=1024, le=16_777_216)
+    """How many octets of its output to keep."""
+
+    @field_validator("user")
+    @classmethod
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _LOGIN.fullmatch(value):
+            raise ValueError(f"{value!r} is not a valid user name")
+        # For nodes it is a user of the nodes, which this machine may not have.
+        if value is not None and info.context == ON_THIS_MACHINE and info.data.get("nodes") is None:
+            check_user(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.nodes is None:
+            for name in _FOR_NODES:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} applies only to commands on nodes: set nodes, or remove {name}")
+        elif "=" in self.command[0]:
+            raise ValueError(f"the program {self.command[0]!r} contains =, so that nodes would read it as a variable")
+        if self.deadline is not None and self.deadline < self.timeout:
+            deadline, timeout = durations.text(self.deadline), durations.text(self.timeout)
+            raise ValueError(f"deadline ({deadline}) is shorter than timeout ({timeout}), which each node has")
+        return self
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the node set has no templates, so that it may use groups."""
+        return self.nodes is not None and "{{" not in self.nodes and "{%" not in self.nodes
+
+    @property
+    def failures(self) -> Collection[str]:
+        """What its reports may say: a fan-out reports no signals, and only it and jobs can be lost."""
+        if self.nodes is not None:
+            return ("exit", "timeout", "unreachable", "nodes", "lost")
+        return ("exit", "signal", "timeout", *(("lost",) if self.detach else ()))
+
+    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
+        """Yield mistakes: a missing program, an invalid node set, or a subscription to its own outcome events."""
+        if own := [each for each in kinds.samples if each.partition(".")[2] in self.reports]:
+            events = " and ".join(sorted(own))
+            message = (
+                f"also selects {events}, and never receives those of its own commands: write gpfs.# to leave them out"
+            )
+            yield Remark((), message, warning=True)
+        transport = settings.consumers.transport
+        if self.nodes is None or transport == "local":
+            problem = executables.problem(self.command[0], runs_as(self.user), search_path(self.environment))
+            if problem:
+                yield Remark(("command",), problem, warning=True)
+        for at, message in shell_words.problems(self.command):
+            yield Remark(("command", at), message, warning=True)
+        if self.detach and (doubt := Jobs(settings.consumers.jobs).doubt()):
+            yield Remark(("detach",), doubt, fault=True)
+        if self.nodes is not None:
+            yield from self._about_nodes(settings)
+
+    def _about_nodes(self, settings: Settings) -> Iterator[Remark]:
+        # Import ClusterShell only if it is used.
+        from ...errors import Rejected  # noqa: PLC0415
+        from .node_targets import GroupsUnknown, names_of  # noqa: PLC0415
+
+        assert self.nodes is not None  # noqa: S101 - for mypy: the caller checks this
+        if self.is_literal:
+            try:
+                names_of(self.nodes, is_ours=True)
+            except Rejected as error:
+                yield Remark(("nodes",), str(error).removeprefix("nodes: "))
+            except GroupsUnknown as error:
+                yield Remark(("nodes",), str(error).removeprefix("nodes: "), warning=True)
+        elif not {"@", "!", "&", "^"}.isdisjoint(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", self.nodes, flags=re.DOTALL)):
+            message = "groups and operators (@ ! & ^) are not allowed together with a template: write the node names"
+            yield Remark(("nodes",), message)
+        if settings.consumers.transport == "ssh" and (problem := executables.problem(settings.consumers.ssh)):
+            yield Remark(("nodes",), f"nodes are unreachable: {problem}", warning=True)
+        if self.user is not None and settings.consumers.transport == "local":
+            try:
+                check_user(self.user)
+            except ValueError as error:
+                yield Remark(("user",), str(error))

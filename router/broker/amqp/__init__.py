@@ -1,0 +1,1 @@
+"""AMQP over pika: connections, publishing, consuming, declarations, questions about queues."""

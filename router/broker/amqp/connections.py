@@ -1,0 +1,239 @@
+"""One connection after another to one of several brokers; each is made ready before it is used.
+
+A connection is ready when the topology is declared over it.  After a lost connection and a pause, the next one is
+opened, to the next broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+from ...errors import BrokerError, Refused
+from ..addresses import Address, Pauses
+from .declarations import Declaring, Denials, Step
+from .pika_types import Connection, Later, text_of
+
+log = logging.getLogger(__name__)
+
+_STEADY = timedelta(seconds=5)
+"""A connection that lived this long was a good one: after it, the first pause is short."""
+
+
+class Work(Protocol):
+    """What is done over a connection."""
+
+    def hold(self) -> None:
+        """Start nothing new until `ready`."""
+
+    def ready(self, connection: Connection) -> None:
+        """Work over *connection*; called again when more is declared over it."""
+
+    def lost(self) -> None:
+        """Note that the connection is lost, with all its channels."""
+
+
+Connect = Callable[[Address, dict[str, Callable[..., None]]], Connection]
+"""Begins to open a connection; the names of its callbacks are pika's."""
+
+
+class Line:
+    """One connection, opened again whenever it is lost; its work begins when the topology is declared over it."""
+
+    def __init__(  # noqa: PLR0913 - each is one collaborator
+        self,
+        role: str,
+        work: Work,
+        *,
+        turns: Iterator[Address],
+        pauses: Pauses,
+        later: Later,
+        connect: Connect,
+        is_denial: Callable[[BaseException], bool],
+        denied: Denials,
+        failed: Callable[[BaseException], None],
+        impatient: bool,
+        limit: timedelta,
+        then: Callable[[Connection | None], None] = lambda _: None,
+    ) -> None:
+        """Do *work*, and call *then*, over connections that *connect* opens to the brokers of *turns*.
+
+        *then* is called with a connection that is ready, and with None when it is no longer ready.  *denied* keeps
+        what we may not declare, and is updated.  *failed* gets errors that end the line: a topology that differs from
+        ours; when *impatient*, also all that an operator must fix.  A declaration may take *limit*.
+        """
+        self._role, self._work, self._turns, self._pauses, self._later = role, work, turns, pauses, later
+        self._connect, self._is_denial, self._denied, self._failed = connect, is_denial, denied, failed
+        self._impatient, self._limit, self._then = impatient, limit, then
+        self._connection: Connection | None = None
+        self._waiting: Callable[[], None] | None = None
+        self._stuck: Callable[[], None] | None = None
+        self._mending: Callable[[], None] | None = None
+        self._wanted: list[Step] = []
+        self._todo: list[Step] = []
+        self._declaring: Declaring | None = None
+        self._opened_at = 0.0
+        self._ended: Callable[[], None] | None = None
+        self.address: Address | None = None
+        self.reason = "no connection was attempted yet"
+        self.was_ready = False
+
+    def start(self) -> None:
+        """Open the connection, now and each time it is lost."""
+        self._waiting = None
+        if self._connection is not None:
+            return
+        self.address = next(self._turns)
+        callbacks: dict[str, Callable[..., None]] = {
+            "on_open_callback": self._opened,
+            "on_open_error_callback": self._not_opened,
+            "on_close_callback": self._closed,
+        }
+        self._connection = self._connect(self.address, callbacks)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection if it is open, otherwise None."""
+        connection = self._connection
+        return connection if connection is not None and connection.is_open else None
+
+    def declare(self, todo: list[Step]) -> None:
+        """Take the steps *todo* over this connection and each that follows."""
+        # A new step replaces the earlier step for the same thing, for example when a binding is now to be removed.
+        things = [each.thing for each in todo]
+        self._wanted = [each for each in self._wanted if each.thing not in things] + todo
+        self._todo += todo
+        self._work.hold()
+        self._then(None)
+        self._declare()
+
+    def redeclare(self) -> None:
+        """Declare all again, then continue."""
+        self._leave_mending()
+        if self.connection is not None:
+            self._todo = list(self._wanted)
+            self._declare()
+
+    def drop(self, reason: str) -> None:
+        """Break the connection without a handshake: the broker may never answer one."""
+        if self._connection is not None:
+            self._connection.drop(reason)
+
+    def end(self, ended: Callable[[], None], *, at_once: bool) -> None:
+        """Close the connection and do not open another; *ended* is called when it is closed."""
+        self._ended = ended
+        if self._waiting:
+            self._waiting()
+        if self._connection is None:
+            self._later(timedelta(), ended)
+        elif at_once:
+            self.drop("ended")
+        elif not self._connection.is_closing and not self._connection.is_closed:
+            self._connection.close()
+
+    def _opened(self, connection: Connection) -> None:
+        if self._ended:
+            connection.close()
+            return
+        self._opened_at = time.monotonic()
+        self._todo, self._declaring = list(self._wanted), None
+        self._declare()
+
+    def _declare(self) -> None:
+        if self.connection is None or self._declaring is not None:
+            return
+        if self._stuck is None:
+            self._stuck = self._later(self._limit, self._is_stuck)
+        todo, self._todo = self._todo, []
+        self._declaring = Declaring(self.connection, todo, self._denied, self._declared)
+
+    def _declared(self, error: BrokerError | None) -> None:
+        self._declaring = None
+        if isinstance(error, Refused) or (error and self._impatient):
+            self._failed(error if isinstance(error, Refused) else Refused(str(error)))
+        elif error:
+            # The broker has answered, so it is not stuck.
+            self._unstick()
+            self._leave_mending()
+            pause = self._pauses.next()
+            log.error("topology not declared", extra={"reason": str(error), "pause": pause.total_seconds()})
+            self._mending = self._later(pause, self.redeclare)
+        elif self._todo:
+            self._declare()
+        elif self.connection is not None:
+            self._unstick()
+            if not self.was_ready or self.reason:
+                log.info("connected to the broker", extra={"line": self._role, "broker": str(self.address)})
+            self.was_ready, self.reason = True, ""
+            self._work.ready(self.connection)
+            self._then(self.connection)
+
+    def _is_stuck(self) -> None:
+        self._stuck = None
+        self.drop("the broker did not answer a declaration within the progress limit")
+
+    def _unstick(self) -> None:
+        if self._stuck:
+            self._stuck()
+            self._stuck = None
+
+    def _leave_mending(self) -> None:
+        if self._mending:
+            self._mending()
+            self._mending = None
+
+    def _not_opened(self, _connection: object, error: BaseException) -> None:
+        cause = cause_of(error)
+        denied = self._is_denial(cause)
+        self._gone("the broker refuses our credentials" if denied else "the broker is unreachable", cause)
+        if denied and self._impatient and not self._ended:
+            self._failed(Refused(f"{self.address} refuses us: {self.reason}; check user, password and virtual host"))
+
+    def _closed(self, _connection: object, error: BaseException) -> None:
+        self._gone("lost the connection to the broker", error)
+
+    def _gone(self, sentence: str, error: BaseException) -> None:
+        self._connection, self._declaring = None, None
+        self._unstick()
+        self._leave_mending()
+        self._work.lost()
+        self._then(None)
+        if self._ended:
+            self._ended()
+            return
+        if self._opened_at and time.monotonic() - self._opened_at > _STEADY.total_seconds():
+            self._pauses.reset()
+        self._opened_at = 0.0
+        pause = self._pauses.next()
+        self.reason = text_of(error)
+        facts = {"line": self._role, "broker": str(self.address), "reason": self.reason}
+        log.warning(sentence, extra=facts | {"pause": round(pause.total_seconds(), 3)})
+        self._waiting = self._later(pause, self.start)
+
+
+def end_all(lines: Iterable[Line], ended: Callable[[], None], *, at_once: bool) -> None:
+    """Close all *lines*; *ended* is called when the last one is closed."""
+    left = set(lines)
+
+    def one_ended(line: Line) -> None:
+        left.discard(line)
+        if not left:
+            ended()
+
+    for line in list(left):
+        line.end(partial(one_ended, line), at_once=at_once)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the cause of *error*: pika wraps an error up to four times."""
+    for _ in range(8):
+        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args[:1]]
+        found = [each for each in inner if isinstance(each, BaseException)]
+        if not found:
+            break
+        error = found[-1]
+    return error

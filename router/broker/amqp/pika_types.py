@@ -1,0 +1,138 @@
+"""The parts of pika's connections and channels that we use, as protocols; only `client.py` imports pika."""
+
+# ruff: noqa: D102, FBT001 - pika's names and signatures, which its manual explains
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+Answered = Callable[[object], None]
+
+
+class Deliver(Protocol):
+    """The method frame of a delivered message."""
+
+    delivery_tag: int
+    exchange: str
+    routing_key: str
+    redelivered: bool
+
+
+class Properties(Protocol):
+    """The properties of a message."""
+
+    message_id: str | None
+    user_id: str | None
+    headers: Mapping[str, object] | None
+
+
+class Returned(Protocol):
+    """The method frame of a message that the broker could not route."""
+
+    exchange: str
+    routing_key: str
+
+
+class Confirm(Protocol):
+    """The broker's confirm (Basic.Ack or Basic.Nack) of published messages."""
+
+    NAME: str
+    delivery_tag: int
+    multiple: bool
+
+
+class Frame(Protocol):
+    """A frame with a method from the broker."""
+
+    method: Confirm
+
+
+class Channel(Protocol):
+    """A channel of a connection; the broker closes it when it refuses a request."""
+
+    is_open: bool
+
+    def add_on_close_callback(self, callback: Callable[[Channel, Exception], None]) -> None: ...
+    def add_on_return_callback(self, callback: Callable[[Channel, Returned, Properties, bytes], None]) -> None: ...
+    def add_on_cancel_callback(self, callback: Answered) -> None: ...
+    def confirm_delivery(self, ack_nack_callback: Callable[[Frame], None], callback: Answered) -> None: ...
+    def basic_publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: object, mandatory: bool
+    ) -> None: ...
+    def basic_qos(self, *, prefetch_count: int, callback: Answered) -> None: ...
+    def basic_consume(
+        self,
+        queue: str,
+        on_message_callback: Callable[[Channel, Deliver, Properties, bytes], None],
+        *,
+        arguments: Mapping[str, object],
+        callback: Answered,
+    ) -> str: ...
+    def basic_cancel(self, consumer_tag: str, callback: Answered) -> None: ...
+    def basic_ack(self, delivery_tag: int, multiple: bool) -> None: ...
+    def basic_reject(self, delivery_tag: int, requeue: bool) -> None: ...
+    def exchange_declare(
+        self,
+        exchange: str,
+        exchange_type: str = ...,
+        *,
+        passive: bool = ...,
+        durable: bool = ...,
+        arguments: Mapping[str, object] | None = ...,
+        callback: Answered,
+    ) -> None: ...
+    def queue_declare(
+        self,
+        queue: str,
+        *,
+        passive: bool = ...,
+        durable: bool = ...,
+        arguments: Mapping[str, object] | None = ...,
+        callback: Answered,
+    ) -> None: ...
+    def exchange_bind(
+        self, destination: str, source: str, routing_key: str, arguments: Mapping[str, object], callback: Answered
+    ) -> None: ...
+    def exchange_unbind(
+        self, destination: str, source: str, routing_key: str, arguments: Mapping[str, object], callback: Answered
+    ) -> None: ...
+    def queue_bind(
+        self, queue: str, exchange: str, routing_key: str, arguments: Mapping[str, object], callback: Answered
+    ) -> None: ...
+    def queue_unbind(
+        self, queue: str, exchange: str, routing_key: str, arguments: Mapping[str, object], callback: Answered
+    ) -> None: ...
+    def queue_delete(self, queue: str, *, callback: Answered) -> None: ...
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """A connection; `drop` breaks it at once, without waiting for the broker."""
+
+    is_open: bool
+    is_closing: bool
+    is_closed: bool
+
+    def channel(self, *, on_open_callback: Callable[[Channel], None]) -> Channel: ...
+    def add_on_connection_blocked_callback(self, callback: Callable[[Connection, Any], None]) -> None: ...
+    def add_on_connection_unblocked_callback(self, callback: Callable[[Connection, Any], None]) -> None: ...
+    def close(self) -> None: ...
+    def drop(self, reason: str) -> None: ...
+
+
+Later = Callable[[timedelta, Callable[[], None]], Callable[[], None]]
+"""Calls a function after a delay; returns a function that cancels the call."""
+
+
+def code_of(reason: object) -> int:
+    """Return the code with which the broker closed something; 0 if it was not the broker."""
+    code = getattr(reason, "reply_code", 0)
+    return code if isinstance(code, int) and code >= 300 else 0  # noqa: PLR2004 - lower codes are no errors
+
+
+def text_of(reason: object) -> str:
+    """Return why something was closed, in the broker's words if there are any."""
+    text = getattr(reason, "reply_text", "")
+    return str(text) if text else f"{type(reason).__name__}: {reason}".rstrip(": ")

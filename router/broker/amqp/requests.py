@@ -1,0 +1,128 @@
+"""Asks the broker one question about one queue, over a channel of its own: an error closes the channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from ...errors import BrokerError, Denied, Refused, Unreachable
+from .pika_types import Answered, Channel, Connection, code_of, text_of
+
+Answer = TypeVar("Answer")
+Ask = Callable[[Channel, Answered], None]
+"""Sends the question over a channel; the function gets the answer."""
+
+Told = Callable[[object], None]
+"""Gets the broker's answer: a method frame, None if the queue does not exist, or a BrokerError."""
+
+_ABSENT, _DENIED = 404, 403
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The number of ready messages and of consumers of a queue."""
+
+    messages: int
+    consumers: int
+
+
+class Counts(Protocol):
+    """The numbers in the broker's answers."""
+
+    message_count: int
+    consumer_count: int
+
+
+class Questions:
+    """Asks questions, now or when there is a connection."""
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        """Begin without questions; *failed* gets what a function that receives an answer raises."""
+        self._failed = failed
+        self._connection: Connection | None = None
+        self._waiting: list[Callable[[Connection], None]] = []
+
+    def over(self, connection: Connection | None) -> None:
+        """Ask over *connection* from now on; with None, wait for the next one."""
+        self._connection = connection
+        self._ask_all()
+
+    def when_ready(self, function: Callable[[], None]) -> None:
+        """Call *function* when there is a connection over which the topology is declared."""
+
+        def called(_connection: Connection) -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
+                self._failed(error)
+
+        self._waiting.append(called)
+        self._ask_all()
+
+    def inspect(self, queue: str, told: Callable[[Facts | BrokerError | None], None]) -> None:
+        """Call *told* with the facts of *queue*, with None if it does not exist, or with an error."""
+        self._put(
+            queue,
+            lambda channel, answered: channel.queue_declare(queue, passive=True, callback=answered),
+            told,
+            lambda method: Facts(method.message_count, method.consumer_count),
+        )
+
+    def delete(self, queue: str, told: Callable[[int | BrokerError | None], None]) -> None:
+        """Delete *queue* with its messages; *told* gets their number."""
+        self._put(
+            queue,
+            lambda channel, answered: channel.queue_delete(queue, callback=answered),
+            told,
+            lambda method: method.message_count,
+        )
+
+    def _put(
+        self,
+        queue: str,
+        ask: Ask,
+        told: Callable[[Answer | BrokerError | None], None],
+        understand: Callable[[Counts], Answer],
+    ) -> None:
+        def tell(answer: object) -> None:
+            method: Counts | None = getattr(answer, "method", None)
+            try:
+                told(understand(method) if method else answer)  # type: ignore[arg-type]  # else an error or None
+            except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
+                self._failed(error)
+
+        self._waiting.append(lambda connection: Question(connection, f"queue {queue!r}", ask, tell).ask())
+        self._ask_all()
+
+    def _ask_all(self) -> None:
+        while self._waiting and self._connection is not None and self._connection.is_open:
+            self._waiting.pop(0)(self._connection)
+
+
+class Question:
+    """One question; *told* is called exactly once."""
+
+    def __init__(self, connection: Connection, what: str, ask: Ask, told: Told) -> None:
+        """Prepare a question over *connection*; *what* names the queue in errors."""
+        self._connection, self._what, self._send, self._told = connection, what, ask, told
+        self._channel: Channel | None = None
+
+    def ask(self) -> None:
+        """Send the question."""
+        self._channel = self._connection.channel(on_open_callback=lambda channel: self._send(channel, self._answered))
+        self._channel.add_on_close_callback(self._closed)
+
+    def _answered(self, frame: object) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+            self._told(frame)
+
+    def _closed(self, channel: Channel, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        code = code_of(reason)
+        error: type[BrokerError] = (Denied if code == _DENIED else Refused) if code else Unreachable
+        self._told(None if code == _ABSENT else error(f"{self._what}: {text_of(reason)}"))

@@ -1,0 +1,107 @@
+"""The interface between our programs and a broker, and the values that pass through it.
+
+A `Broker` is one program's client for RabbitMQ, or for its stand-in in memory.  It outlives connections.  It keeps a
+published message until the broker confirms it, and sends it again, in order, over the next connection.  It ignores the
+acknowledgement of a message that arrived over a lost connection, because the broker delivers that message again.
+
+All methods are called, and call back, in the thread that runs `run()`; only `call()` is for other threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .topology import Topology
+
+HeaderValue = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to publish; always persistent and mandatory."""
+
+    exchange: str
+    key: str
+    body: bytes
+    id: str
+    type: str = ""
+    content_type: str = "application/cloudevents+json"
+    headers: Mapping[str, HeaderValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """One message from the broker.  The broker has validated `user`; `tag` is for the `Broker` only."""
+
+    queue: str
+    exchange: str
+    key: str
+    body: bytes
+    id: str
+    user: str | None
+    headers: Mapping[str, object]
+    redelivered: bool
+    tag: object
+
+
+class Settlement(Enum):
+    """How the publishing of a message ended."""
+
+    CONFIRMED = "all queues that it matched have it"
+    UNROUTED = "no queue matched"
+    REFUSED = "the broker will never take it"
+
+
+class Broker(Protocol):
+    """One program's client for a broker."""
+
+    @property
+    def refusals(self) -> int:
+        """How many events queues of others have refused since they began to; 0 if they refuse none."""
+
+    def declare(self, topology: Topology) -> None:
+        """Declare *topology* before anything is consumed or published, now and after each reconnect."""
+
+    def consume(
+        self, queue: str, receive: Callable[[Arrival], None], *, prefetch: int, offset: str | None = None
+    ) -> None:
+        """Call *receive* for each message of *queue*, also after reconnects; at most *prefetch* are unsettled at once.
+
+        *offset* is for streams: `first`, `next`, `last` or an interval such as `1h`.  Messages of a stream are only
+        read, never settled.
+        """
+
+    def cancel(self, queue: str) -> None:
+        """Stop receiving from *queue*; messages that have arrived may still be settled."""
+
+    def publish(self, message: Message, settled: Callable[[Settlement], None]) -> None:
+        """Publish *message*; *settled* is called exactly once, regardless of lost connections."""
+
+    def ack(self, arrival: Arrival) -> None:
+        """Settle *arrival*: the broker may forget it."""
+
+    def requeue(self, arrival: Arrival) -> None:
+        """Return *arrival* to its queue; the broker delivers it again."""
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call *function* in the broker's thread; the only method that another thread may use."""
+
+    def later(self, delay: timedelta, function: Callable[[], None]) -> Callable[[], None]:
+        """Call *function* after *delay*; returns a function that cancels the call."""
+
+    def when_idle(self, function: Callable[[], None]) -> None:
+        """Call *function* once when all messages received so far are handed over: at the end of a batch."""
+
+    def run(self) -> None:
+        """Work until `stop`.
+
+        Raises Refused if the broker denies something that we cannot do without.
+        """
+
+    def stop(self) -> None:
+        """Leave `run` when all messages are confirmed, or after a limit; may be called more than once."""

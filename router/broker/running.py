@@ -1,0 +1,31 @@
+"""Run a broker client until a signal stops it."""
+
+import gc
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .interface import Broker
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    def leave(*_: object) -> None:
+        stop()
+
+    before = {each: signal.signal(each, leave) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def run_until_stopped(broker: Broker, stop: Callable[[], None] | None = None) -> None:
+    """Run *broker*; SIGTERM and SIGINT call *stop*, by default the broker's `stop`, which ends it cleanly."""
+    # Objects that exist now live as long as the program: freeze them, so that the collector does not scan all modules.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    with _signals(lambda: broker.call(stop or broker.stop)):
+        broker.run()

@@ -1,0 +1,1 @@
+"""Broker users with the least rights: which users are wanted, how the broker differs, and how to change it."""

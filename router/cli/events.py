@@ -1,0 +1,137 @@
+"""The commands on events: `clusterbus emit` and `clusterbus tail`."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from ..broker.interface import Arrival, Message, Settlement
+from ..broker.running import run_until_stopped
+from ..broker.topology import HISTORY, INGRESS
+from ..errors import InvalidEvent, InvalidTopic, Refused, UnknownEvent, UnknownVariable
+from ..model import event_words, events, ids, records, topics
+from ..pipeline.mapping import event_of
+from ..settings import site_catalogue
+from .app import Json, connect, current, open_session, past
+from .catalogue import event_names
+from .output import SEVERITIES, Styled, fail, note, say, show
+
+
+def emit(
+    context: typer.Context,
+    event: Annotated[
+        str,
+        typer.Argument(
+            help="The event type, such as softQuotaExceeded, gpfs.softQuotaExceeded or gpfs softQuotaExceeded.",
+            autocompletion=event_names,
+        ),
+    ],
+    variables: Annotated[
+        list[str] | None, typer.Argument(help="Variables as NAME=VALUE, such as fsName=gpfs1.")
+    ] = None,
+    *,
+    node: Annotated[str, typer.Option(help="The node where the event happened.")] = "operator",
+    cluster: Annotated[str, typer.Option(help="The cluster where the event happened.")] = "local",
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Accept event types, as SOURCE.EVENT, and variables of no catalogue.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish an event by hand, as a node would; your broker user must be in `router.trusted_users`."""
+    catalogues = site_catalogue.catalogues(current(context))
+    try:
+        written = event_words.read([event, *(variables or [])], catalogues, unknown_too=unknown)
+    except (UnknownEvent, UnknownVariable) as error:
+        fail(f"{error}{'' if unknown else ' (to publish what no catalogue has, add --unknown)'}", 2)
+    record = _record(written, node, cluster)
+    key = _key(record)
+    body = records.encode(record)
+    with open_session(context, "clusterbus-emit") as session:
+        (settlement,) = session.publish([Message(INGRESS, key, body, record.id, record.event, "application/json")])
+    if settlement is not Settlement.CONFIRMED:
+        raise Refused(f"the broker did not accept the record: {settlement.value}")
+    say({"id": record.id, "key": key}, as_json=as_json, text=f"{record.id} {key}")
+    if malformed := event_of(record, written.event_type, catalogues.of(record.source)).malformed:
+        note(f"these values do not fit their types and stay text: {malformed}")
+
+
+def _record(written: event_words.Written, node: str, cluster: str) -> records.Record:
+    return records.Record(
+        id=ids.new_id(),
+        source=topics.word(written.event_type.source),
+        event=topics.word(written.event_type.name),
+        cluster=topics.word(cluster),
+        node=topics.word(node),
+        captured_at=records.written(datetime.now(UTC)),
+        boot="",
+        arguments=tuple(word for name, value in written.variables.items() for word in (f"--{name}", value)),
+    )
+
+
+def _key(record: records.Record) -> str:
+    """Return the routing key of *record*; ends the program if neither broker nor router would accept it."""
+    words = {"source": record.source, "--cluster": record.cluster, "event": record.event, "--node": record.node}
+    text = ".".join(words.values())
+    try:
+        key = topics.IngressKey.parse(text)
+    except InvalidTopic:
+        name, word = max(words.items(), key=lambda each: len(each[1]))
+        fail(f"{name} {word[:40]}... has {len(word)} characters; at most 100 are allowed", 2)
+    if len(text) > topics.LONGEST:
+        fail(f"{', '.join(words)} have {len(text)} characters together; at most {topics.LONGEST} are allowed", 2)
+    return str(key)
+
+
+def tail(
+    context: typer.Context,
+    pattern: Annotated[str, typer.Argument(help="A topic pattern, such as 'gpfs.*.disk.#'; by default all.")] = "#",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with events that arrived then: 1h ago, 18:00, monday 07:00; by default with new ones."
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Wait for new events; otherwise stop after the newest.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Show events from history, and new events as they arrive."""
+    topics.check_pattern(pattern)
+    now = datetime.now(UTC)
+    back = now - past("--since", since, now) if since else None
+    if back is None and not follow:
+        fail("--no-follow needs --since", 2)
+    from ..broker.stream_end import StreamEnd  # noqa: PLC0415 - only commands that use the broker import pika
+
+    broker = connect(context, "clusterbus-tail", impatient=True)
+    end = None if follow else StreamEnd(broker, HISTORY, broker.stop, limit=current(context).broker.patience)
+
+    def show(arrival: Arrival) -> None:
+        if end:
+            end.again()
+        if topics.matches(pattern, arrival.key):
+            _show(arrival, as_json=as_json)
+
+    # By the time of arrival in the stream, which the broker knows: an event's own time may be hours older, if its node
+    # was without a connection.  RabbitMQ takes whole seconds, and begins with the chunk of that moment.
+    offset = "next" if back is None else f"{max(1, math.ceil(back.total_seconds()))}s"
+    broker.consume(HISTORY, show, prefetch=1000, offset=offset)
+    run_until_stopped(broker)
+
+
+def _show(arrival: Arrival, *, as_json: bool) -> None:
+    try:
+        event = events.Event.from_json(arrival.body)
+    except InvalidEvent as error:
+        # Perhaps of a newer release; those that follow can be read.
+        facts = {"id": arrival.id, "topic": arrival.key, "unreadable": str(error)}
+        text = f"{arrival.key} {arrival.id} cannot be read by this release: {str(error).splitlines()[0][:300]}"
+        say(facts, as_json=True) if as_json else show(Styled(text, "yellow"))
+        return
+    if as_json:
+        say(json.loads(event.to_json()), as_json=True)
+        return
+    facts_of_event = " ".join(f"{name}={value}" for name, value in event.data.items() if value is not None)
+    line = f"{event.time[:19]}  {event.severity:8} {event.topic} {facts_of_event}"
+    show(Styled(line, SEVERITIES[event.severity]))

@@ -1,0 +1,193 @@
+"""The commands `clusterbus nodes deploy | status | remove`: the shim on the nodes of the cluster."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from ..cluster.callbacks.gpfs.installed import read
+from ..cluster.fleet.errors import InvalidNodeSet
+from ..cluster.fleet.node_sets import fold, names_of
+from ..cluster.gpfs.cluster_nodes import covered, members
+from ..cluster.gpfs.commands import of_settings
+from ..cluster.gpfs.errors import CommandMissing, GpfsError
+from ..cluster.nodes.deployment import Deployed, Deployment
+from ..cluster.nodes.node_status import Finding, by_reason
+from ..settings.models import Settings
+from ..terminal_text import counted
+from .app import Json, current
+from .output import Live, fail, note, say, show, verdicts
+
+nodes_app = typer.Typer(help="Deploy, check or remove the shim on the cluster's nodes.", no_args_is_help=True)
+Nodes = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NODES]", help="A node set, such as `nsd[01-04],cl7`; by default all nodes that mmlscluster lists."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+
+
+@nodes_app.command("deploy")
+def deploy(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Install capture, the relay and their settings on nodes; each node is updated completely or left untouched."""
+    settings = current(context)
+    names = _names(settings, nodes)
+    if dry_run:
+        with _progress(len(names), as_json=as_json) as told:
+            found = Deployment(settings.nodes, told).survey(names)
+        _tell_plan(found, as_json=as_json)
+        return
+    with _progress(len(names), as_json=as_json) as told:
+        result = Deployment(settings.nodes, told).deploy(names)
+    _tell(result, "deployed", as_json=as_json)
+
+
+@nodes_app.command("status")
+def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) -> None:
+    """Check the shim on nodes: what is missing or different, and whether the relay runs."""
+    settings = current(context)
+    names = _names(settings, nodes)
+    with _progress(len(names), as_json=as_json) as told:
+        found = Deployment(settings.nodes, told).survey(names)
+    good = [each for each in found.values() if each.good]
+    bad = by_reason(each for each in found.values() if not each.good)
+    if as_json:
+        say({"ok": fold(each.node for each in good), "error": bad}, as_json=True)
+    else:
+        alike: dict[str, list[str]] = {}
+        for each in good:
+            alike.setdefault(f"release {each.version}, Python {each.python}, relay {each.relay}", []).append(each.node)
+        verdicts(
+            [("ok", fold(those), words, "") for words, those in alike.items()]
+            + [("error", each["nodes"], each["reason"], "") for each in bad]
+        )
+    if bad:
+        raise typer.Exit(1)
+
+
+@nodes_app.command("remove")
+def remove(
+    context: typer.Context,
+    nodes: Nodes = "",
+    *,
+    dry_run: DryRun = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove the shim even if callbacks run it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the shim from nodes; records that are not sent yet are kept."""
+    settings = current(context)
+    if not nodes:
+        fail("no nodes are named: give a node set, as in `clusterbus nodes remove nsd[01-04]`", 2)
+    names = _names(settings, nodes)
+    if not force and (called := _called(settings, names)):
+        fail(
+            f"{fold(called)}: GPFS still runs the shim there: run `clusterbus callbacks remove` first, or remove the"
+            " nodes from the cluster, or use --force"
+        )
+    if dry_run:
+        say({"remove": fold(names)}, as_json=as_json, text=f"the shim would be removed from {fold(names)}")
+        return
+    with _progress(len(names), as_json=as_json) as told:
+        result = Deployment(settings.nodes, told).remove(names)
+    _tell(result, "removed", as_json=as_json)
+    if not as_json:
+        kept: dict[str, list[str]] = {}
+        for each in result.done.values():
+            for what in each.kept:
+                kept.setdefault(what, []).append(each.node)
+        for what, those in kept.items():
+            show(f"{fold(those)}: kept {what}")
+
+
+def _called(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Return those of *names* where registered callbacks run capture; none if GPFS is not installed here.
+
+    Ends the command with exit code 3 if GPFS does not answer.
+    """
+    commands = of_settings(settings.gpfs)
+    try:
+        ours = [each for each in read(commands) if each.command == str(settings.gpfs.command)]
+        cluster = members(commands) if ours else ()
+    except CommandMissing:
+        return []
+    except GpfsError as error:
+        fail(f"cannot check whether GPFS still runs the shim there: {error}; --force removes it without the check", 3)
+    everybody = frozenset(each.name for each in cluster)
+    meant = (covered(cluster, each.nodes) for each in ours)
+    called = frozenset[str]().union(*(everybody if each is None else each for each in meant))
+    known = {name: each.name for each in cluster for name in each.names}
+    return [name for name in names if known.get(name.lower()) in called]
+
+
+def _names(settings: Settings, nodes: str) -> tuple[str, ...]:
+    """Return the names in *nodes*; if it is empty, all nodes of the cluster."""
+    try:
+        if nodes:
+            return names_of(nodes, is_ours=True)
+        known = members(of_settings(settings.gpfs))
+        # The names by which administrators reach the nodes.
+        return names_of(",".join(each.admin_name for each in known))
+    except InvalidNodeSet as error:
+        fail(str(error), 2)
+    except GpfsError as error:
+        fail(f"no nodes are named, and the cluster's nodes are unknown: {error}", 3)
+
+
+def _tell_plan(found: Mapping[str, Finding], *, as_json: bool) -> None:
+    todo = [each for each in found.values() if each.differs]
+    failed = [each for each in found.values() if each.failed]
+    good = fold(each.node for each in found.values() if each.good)
+    if as_json:
+        say({"deploy": by_reason(todo), "unchanged": good, "failed": by_reason(failed)}, as_json=True)
+    else:
+        _tell_each(by_reason(todo))
+        if good:
+            show(f"{good}: nothing to do")
+        _tell_each(by_reason(failed))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
+    if as_json:
+        say(result.facts(), as_json=True)
+    else:
+        for words, found in ((done, result.done), ("nothing to do", result.unchanged)):
+            if found:
+                show(f"{fold(found)}: {words}")
+        for each in by_reason(result.failed.values()):
+            show(f"{each['nodes']}: FAILED, left untouched: {each['reason']}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _tell_each(reasons: list[dict[str, str]]) -> None:
+    for each in reasons:
+        show(f"{each['nodes']}: {each['reason']}")
+
+
+@contextmanager
+def _progress(count: int, *, as_json: bool) -> Iterator[Callable[[Finding], None]]:
+    """Yield a function that shows each finding: as JSON, as one changing line on a terminal, or as a line on stderr."""
+    if as_json:
+        yield lambda each: say(each.facts(), as_json=True)
+    elif sys.stderr.isatty():
+        live, numbers = Live(err=True), itertools.count(1)
+        try:
+            yield lambda each: live.replace([[f"{next(numbers)} of {counted(count, 'node')}: {each.node}"]])
+        finally:
+            live.replace([])
+    else:
+        yield lambda each: note(f"{each.node}: {_one_line(each)}")
+
+
+def _one_line(each: Finding) -> str:
+    if each.failed or each.differs:
+        return each.reason
+    return counted(len(each.did), "change") if each.did else "ok"

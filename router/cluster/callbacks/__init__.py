@@ -1,0 +1,1 @@
+"""Registers callbacks with each source: plan, apply, status."""

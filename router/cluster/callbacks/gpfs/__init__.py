@@ -1,0 +1,1 @@
+"""Registers callbacks with GPFS by mmaddcallback."""

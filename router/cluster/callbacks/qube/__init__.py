@@ -1,0 +1,1 @@
+"""Registers callbacks with the Qube supervisor, as files in its callback folder."""

@@ -1,0 +1,123 @@
+"""Node sets: converts `nsd[01-04],cl7` to host names and back.  Values from events are treated as hostile.
+
+A text that contains a value from an event may hold only host names and ranges.  Groups (`@quorum`) and set operators
+(`n[1-9]!n3`) are allowed only in texts that the site wrote literally in its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ClusterShell.Defaults import config_paths
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException, NodeSetExternalError
+from ClusterShell.NodeUtils import GroupResolverConfig, GroupResolverError, GroupSourceError
+from ClusterShell.RangeSet import RangeSetException
+
+from .errors import GroupsUnknown, InvalidNodeSet
+
+MOST = 10_000
+"""The maximum number of nodes of one command."""
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_RANGE = r"[0-9]{1,9}(?:-[0-9]{1,9}(?:/[0-9]{1,9})?)?"
+_BRACKETS = rf"\[{_RANGE}(?:,{_RANGE})*\]"
+_WORD = re.compile(rf"(?:[A-Za-z0-9._-]|{_BRACKETS})+")
+_PART = re.compile(r"(?:[^,\[]|\[[^\]]*\]?)+")
+"""A part between commas; commas in brackets do not count."""
+
+_INSIDE = re.compile(r"\[([^\]]*)\]")
+_ONLY_IN_FILES = frozenset("@!&^*")
+_SHOWN = 80
+
+
+def names_of(text: str, *, is_ours: bool = False) -> tuple[str, ...]:
+    """Return the host names in *text*, each once.  Groups and operators are allowed only if the text *is_ours*.
+
+    *is_ours* means that the site wrote the text literally in a file.  Raises InvalidNodeSet if the text is not a node
+    set or names no node, and GroupsUnknown if its groups cannot be looked up.
+
+    >>> names_of("nsd[01-03],cl7")
+    ('cl7', 'nsd01', 'nsd02', 'nsd03')
+    >>> names_of("@all")
+    Traceback (most recent call last):
+    router.cluster.fleet.errors.InvalidNodeSet: nodes: '@all' is not a host name or a range of host names
+    """
+    text = text.strip(" ")
+    words = [each for part in _PART.findall(text) if (each := part.strip(" "))]
+    if not words:
+        raise InvalidNodeSet("nodes: the node set is empty: name at least one node")
+    with_groups = is_ours and not _ONLY_IN_FILES.isdisjoint(text)
+    for word in words:
+        if not with_groups and not _WORD.fullmatch(word):
+            raise InvalidNodeSet(f"nodes: {_shown(word)} is not a host name or a range of host names")
+    if _size(words) > MOST:
+        raise InvalidNodeSet(f"nodes: {_shown(text)} names more than {MOST:,} nodes, the maximum")
+    return _checked(_resolved(text) if with_groups else _plain(words), text)
+
+
+def fold(names: Iterable[str]) -> str:
+    """Return *names* as one text such as `nsd[01-04]`, or an empty text if there are no names.
+
+    >>> fold(["nsd02", "nsd01", "cl7"])
+    'cl7,nsd[01-02]'
+    """
+    return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def unfold(text: str) -> tuple[str, ...]:
+    """Return the names in *text*, which `fold` must have written."""
+    return tuple(NodeSet(text, resolver=RESOLVER_NOGROUP)) if text else ()
+
+
+def _plain(words: Sequence[str]) -> NodeSet:
+    try:
+        return NodeSet.fromlist(list(words), resolver=RESOLVER_NOGROUP)
+    except (NodeSetException, RangeSetException) as error:
+        raise InvalidNodeSet(f"nodes: {_shown(','.join(words))} is not a node set: {error}") from error
+
+
+def _resolved(text: str) -> NodeSet:
+    try:
+        # A new resolver each time: a resolver caches its first answers.
+        return NodeSet(text, resolver=GroupResolverConfig(config_paths("groups.conf")))
+    except (NodeSetException, RangeSetException, GroupResolverError, GroupSourceError) as error:
+        asked = (NodeSetExternalError, GroupResolverError, GroupSourceError)
+        if isinstance(error, asked) or isinstance(error.__context__, asked):
+            raise GroupsUnknown(f"nodes: the groups in {_shown(text)} cannot be looked up: {error}") from error
+        raise InvalidNodeSet(f"nodes: {_shown(text)} is not a node set: {error}") from error
+
+
+def _checked(found: NodeSet, text: str) -> tuple[str, ...]:
+    names = tuple(found)
+    if not names:
+        raise InvalidNodeSet(f"nodes: {_shown(text)} is an empty node set: name at least one node")
+    if len(names) > MOST:
+        raise InvalidNodeSet(f"nodes: {_shown(text)} names {len(names):,} nodes, and the maximum is {MOST:,}")
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise InvalidNodeSet(f"nodes: {_shown(name)} is not a host name")
+    return names
+
+
+def _size(words: Iterable[str]) -> int:
+    """Return how many names *words* stand for, without expanding them: a few characters can mean billions."""
+    total = 0
+    for word in words:
+        count = 1
+        for inside in _INSIDE.findall(word):
+            count *= sum(_length(each) for each in inside.split(","))
+        total += count
+    return total
+
+
+def _length(span: str) -> int:
+    found = re.fullmatch(r"(\d+)-(\d+)(?:/(\d+))?", span)
+    if not found:
+        return 1
+    first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
+    return max(0, last - first) // max(1, step) + 1
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -1,0 +1,1 @@
+"""Runs mm commands and reads their `-Y` tables."""

@@ -1,0 +1,1 @@
+"""The shim on the nodes of the cluster: releases, deployment and packages."""

@@ -1,0 +1,95 @@
+"""What an installer answers: one line of JSON from another machine, which may hold anything.  Strict and bounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+LARGEST = 64 * 1024
+"""The most characters of a line that is read as an answer; the fan-out keeps less of a node's output."""
+
+_SHOWN = 300
+_RESULTS = frozenset({"error", "differs", "kept"})
+
+Text = Annotated[str, StringConstraints(max_length=16_384)]
+Word = Annotated[str, StringConstraints(max_length=256)]
+Texts = Annotated[tuple[Text, ...], Field(max_length=2000)]
+
+
+class Unreadable(ValueError):
+    """The output of a node is not an installer's answer; the message says why."""
+
+
+class InstallerAnswer(BaseModel):
+    """The answer to a survey, an installation or a removal; it has *error*, *differs* or *kept*."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    node: Word = ""
+    error: Text | None = None
+    differs: Annotated[tuple[tuple[Text, Text], ...], Field(max_length=2000)] = ()
+    did: Texts = ()
+    kept: Texts = ()
+    python: Word = ""
+    version: Word = ""
+    relay: Word = ""
+    left_out: Texts = ()
+
+    @model_validator(mode="after")
+    def _has_a_result(self) -> Self:
+        if _RESULTS.isdisjoint(self.model_fields_set):
+            raise ValueError(f"it has none of {', '.join(sorted(_RESULTS))}")
+        return self
+
+
+def read(output: str) -> InstallerAnswer:
+    r"""Return the answer in the last line of *output*; lines before it come from the login.  Raises Unreadable.
+
+    >>> read('Welcome!\n{"differs": [["/usr/a", "is missing"]]}').differs
+    (('/usr/a', 'is missing'),)
+    """
+    before, _, line = output.strip().rpartition("\n")
+    if len(line) > LARGEST:
+        raise Unreadable(f"it answered with a line of {len(line):,} characters; the limit is {LARGEST:,}")
+    try:
+        found = json.loads(line)
+        # Its own JSON again, so that lists may become tuples, and a name that is not UTF-8 is shown as an escape.
+        answer = InstallerAnswer.model_validate_json(json.dumps(_printable(found)))
+    except (ValueError, RecursionError) as error:
+        shown = repr(output[-_SHOWN:])
+        raise Unreadable(f"it answered with output that cannot be read: {_why(error)}{shown}") from error
+    if any(_is_answer(each) for each in before.split("\n")):
+        raise Unreadable("it answered more than once")
+    return answer
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong with an answer that is JSON, or nothing if it is not JSON."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply: "
+    if not isinstance(error, ValidationError):
+        return ""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(each) for each in first["loc"])[:_SHOWN]
+    return f"{where!r}: {first['msg'][:_SHOWN]}: " if where else f"{first['msg'][:_SHOWN]}: "
+
+
+def _printable(found: Any) -> Any:  # noqa: ANN401 - any JSON
+    r"""Return *found* with each lone surrogate as an escape in its text, such as `\udcff`."""
+    if isinstance(found, str):
+        return found.encode("utf-8", "backslashreplace").decode()
+    if isinstance(found, list):
+        return [_printable(each) for each in found]
+    if isinstance(found, dict):
+        return {_printable(name): _printable(each) for name, each in found.items()}
+    return found
+
+
+def _is_answer(line: str) -> bool:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and not _RESULTS.isdisjoint(found)

@@ -1,0 +1,104 @@
+"""The state of the shim on one node, from the node's answer to a survey, an installation or a removal.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..fleet.node_sets import fold
+from ..fleet.runner import Answer
+from .installer_answer import Unreadable, read
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The shim on *node* is *good*, or *reason* says what is missing, different or unreachable.
+
+    *differs* lists each path that differs, and why; *did* lists what was done, *kept* what was left in place.
+    *version* is the installed release, or empty if there is none; *left_out* lists what was not checked.
+    """
+
+    node: str
+    good: bool
+    reason: str = ""
+    differs: tuple[tuple[str, str], ...] = ()
+    did: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    python: str = ""
+    version: str = ""
+    relay: str = ""
+    left_out: tuple[str, ...] = ()
+    failed: bool = False
+    """Whether the node could not be reached, or could not carry out the request."""
+
+    def facts(self) -> dict[str, object]:
+        """Return the finding as a JSON object."""
+        return {
+            "node": self.node,
+            "ok": self.good,
+            "reason": self.reason,
+            "differs": dict(self.differs),
+            "did": list(self.did),
+            "kept": list(self.kept),
+            "python": self.python,
+            "version": self.version,
+            "relay": self.relay,
+            "left_out": list(self.left_out),
+        }
+
+
+def finding_of(answer: Answer) -> Finding:
+    """Return the finding in *answer*: its last line is the installer's; lines before it come from the login.
+
+    >>> finding_of(Answer("n1", '{"differs": [["/usr/a", "is missing"]]}')).reason
+    '/usr/a is missing'
+    """
+    try:
+        report = read(answer.output)
+    except Unreadable as error:
+        return Finding(answer.node, good=False, reason=answer.failure or str(error), failed=True)
+    if report.error is not None or answer.late:
+        reason = _failure(answer, report.error or "")
+        return Finding(answer.node, good=False, reason=reason, failed=True, python=report.python)
+    return Finding(
+        answer.node,
+        good=not report.differs,
+        reason=_words(report.differs),
+        differs=report.differs,
+        did=report.did,
+        kept=report.kept,
+        python=report.python,
+        version=report.version,
+        relay=report.relay,
+        left_out=report.left_out,
+    )
+
+
+def _failure(answer: Answer, error: str) -> str:
+    if answer.late:
+        return f"{answer.failure}{error and f'; the node reports: {error}'}"
+    return error or answer.failure or "it reports an error without a reason"
+
+
+def unprepared(node: str, reason: str) -> Finding:
+    """Return the finding for *node* if it was not contacted because of *reason*."""
+    return Finding(node, good=False, reason=reason, failed=True)
+
+
+def by_reason(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return the reasons of *findings*, each with the set of nodes that it applies to.
+
+    >>> by_reason([Finding("n1", good=False, reason="gone"), Finding("n2", good=False, reason="gone")])
+    [{'nodes': 'n[1-2]', 'reason': 'gone'}]
+    """
+    nodes: dict[str, list[str]] = {}
+    for each in findings:
+        nodes.setdefault(each.reason, []).append(each.node)
+    return [{"nodes": fold(names), "reason": reason} for reason, names in nodes.items()]
+
+
+def _words(differs: tuple[tuple[str, str], ...]) -> str:
+    shown = ", ".join(f"{path} {why}" for path, why in differs[:_SHOWN])
+    return f"{shown}, and {len(differs) - _SHOWN} more" if len(differs) > _SHOWN else shown

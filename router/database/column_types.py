@@ -1,0 +1,47 @@
+"""Column types and statements that SQLite and PostgreSQL treat alike."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import Dialect, String, Table, Text
+from sqlalchemy.types import TypeDecorator
+
+
+def plain_text(value: str) -> str:
+    r"""Return *value* as every database accepts it: NUL and unpaired surrogates are replaced.
+
+    >>> plain_text("a\0b \ud800")
+    'a\ufffdb ?'
+    """
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Plain(TypeDecorator[str]):
+    """Text from outside: characters that a database would refuse are replaced, in rows and in queries.
+
+    Otherwise a refused row would be retried forever, and a refused query would stop the program.
+    """
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
+        """Return *value* as it is stored."""
+        return None if value is None else plain_text(value)
+
+
+class Word(Plain):
+    """Plain text of limited length: PostgreSQL refuses a longer value, SQLite does not."""
+
+    impl = String
+    cache_ok = True
+
+
+def inserting(dialect: str, table: Table) -> Any:  # noqa: ANN401 - the dialects' inserts are alike, their types are not
+    """Return an insert into *table* for *dialect* that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    # Each dialect takes as long to import as some commands run.
+    return import_module(f"sqlalchemy.dialects.{'postgresql' if dialect == 'postgresql' else 'sqlite'}").insert(table)

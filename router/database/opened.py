@@ -1,0 +1,95 @@
+"""An open database of one owner: its transactions, and its errors in place of the library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar, Self
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import file_modes
+from ..errors import VersionError
+from .engines import READS
+from .revisions import Revisions, bring_up
+from .urls import files, reason, shown
+
+
+class Opened:
+    """An open database; `close` or the end of a `with` closes it.
+
+    A transaction that ends without an error is on disk.  If the database cannot be used, *failure* is raised, and
+    nothing else, and nothing of the transaction is written.  *setting* names the database in messages, with its URL.
+    """
+
+    setting: ClassVar[str]
+    failure: ClassVar[type[Exception]]
+
+    def __init__(self, engine: Engine, url: URL, revisions: Revisions, *, upgrade: bool = True) -> None:
+        """Open the database at *url* with *engine*, and create its tables or bring them to the latest of *revisions*.
+
+        Without *upgrade*, the database is not changed.  With it, other users lose access to the files of SQLite, if
+        these are ours.  Raises *failure*, whose cause is a VersionError if the tables are of another release.
+        """
+        self._engine, self._url = engine, url
+        try:
+            with self._translated("opened"):
+                if upgrade:
+                    self._keep_from_others()
+                bring_up(engine, revisions, f"{self.setting} {self.name}", upgrade=upgrade)
+        except self.failure:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The URL without its secrets, for people."""
+        return shown(self._url)
+
+    def __enter__(self) -> Self:
+        """Return the database, which is already open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the database."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _keep_from_others(self) -> None:
+        # SQLite gives its other files the mode of the database.
+        found = files(self._url)
+        with suppress(OSError):  # SQLite itself says why it cannot be opened
+            if found:
+                file_modes.make_file(found[0])
+        file_modes.close_to_others(found)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction that is written when the block ends without an error, and rolled back otherwise."""
+        with self._translated("written"), self._engine.begin() as transaction:
+            yield transaction
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction that only reads; it does not wait for writers."""
+        reads = {READS: True}
+        with self._translated("read"), self._engine.connect().execution_options(**reads) as transaction:
+            yield transaction
+
+    @contextmanager
+    def _translated(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except VersionError as error:
+            raise self.failure(str(error)) from error
+        except SQLAlchemyError as error:
+            raise self.failure(self._message(done, getattr(error, "orig", None) or error)) from error
+
+    def _message(self, _done: str, cause: Exception) -> str:
+        """Return what to say if the database could not be *done*, which is "opened", "written" or "read"."""
+        return f"{self.setting} {self.name}: {reason(cause, self._url)}"

@@ -1,0 +1,55 @@
+"""The bounds of everything that comes from nodes and is sent on, in one place.  Only numbers.
+
+A node may report whatever it likes, so nothing may grow with what it sends.  What is beyond a bound is cut and marked,
+or rejected; it never stops the router.  Sizes are octets, unless they say otherwise.
+"""
+
+from datetime import timedelta
+
+MESSAGE = 2 * 2**20
+"""Octets of a record's body.  A larger one is rejected without being parsed: parsing costs many times its size."""
+
+ARGUMENTS = 2**20
+"""Octets of a record's arguments together, as capture keeps them; those that follow are cut."""
+
+VARIABLES = 1000
+"""Variables of an event.  Catalogues have some tens for a source; each costs consumers time in every filter."""
+
+ITEMS = 20_000
+"""Items of one list of an event: more than the nodes of the largest cluster."""
+
+EVENT = 2 * 2**20
+"""Octets of an event as JSON, all attributes included: what consumers, history and audit have to hold."""
+
+SUBJECT = 4096
+"""Characters of an event's subject, which repeats data."""
+
+KEY = 255
+"""Octets of a routing key, and of any other short string: AMQP 0-9-1 writes the length in one octet."""
+
+REASON = 2000
+"""Octets of the reason of a rejection: enough for a sentence with a value in it."""
+
+HEADERS = 16 * 2**10
+"""Octets of all header texts of a message of the router together: far below a frame."""
+
+HEADER_FRAME = 64 * 2**10
+"""Octets of a message's header frame, which cannot be split.  A frame above 128 KiB breaks the connection."""
+
+SKEW = timedelta(minutes=5)
+"""How far a node's clock may be ahead of the router's.  A later time of capture is replaced by that of arrival."""
+
+FIRST_YEAR = 1970
+"""The year before which no time of capture is believed.  The last is 9999, which `SKEW` excludes by far."""
+
+REJECTED_BODY = 64 * 2**10
+"""Octets kept of a rejected record's body: enough to see what it was."""
+
+REJECTED_BODIES = 200
+"""Rejected records kept of one user within `REJECTED_PERIOD`; further ones are only counted.  At most 12.5 MiB."""
+
+REJECTED_PERIOD = timedelta(hours=1)
+"""The time in which `REJECTED_BODIES` are kept of one user."""
+
+FINDINGS = 5
+"""Reports of one kind on one node that are published at once; further ones are counted in one event a minute."""

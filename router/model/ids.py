@@ -1,0 +1,94 @@
+"""The ids of records and events: ULIDs, which sort by the millisecond that they are of.  Only text and numbers.
+
+The first ten characters are the milliseconds since 1970, the other sixteen are random or derived.  `shim/capture.py`
+makes the same ids with code of its own; a contract test holds the two together.
+"""
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+
+PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+"""An id, as a regular expression without anchors."""
+
+NONE = "0" * 26
+"""The id of what has none, such as a sample event."""
+
+_ID = re.compile(PATTERN)
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RANDOM = 80
+"""Bits after the milliseconds."""
+
+
+def is_id(text: str) -> bool:
+    """Say whether *text* is an id, in upper case.
+
+    >>> is_id("01HF7YAT00CH9F3S5GQX0ZJ1YV"), is_id("01hf7yat00ch9f3s5gqx0zj1yv"), is_id("8" * 26)
+    (True, False, False)
+    """
+    return _ID.fullmatch(text) is not None
+
+
+def new_id(moment: datetime | None = None) -> str:
+    """Return a new id of *moment*, which is aware and not before 1970; now by default.
+
+    >>> new_id(datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC))[:10], len(new_id())
+    ('01HF7YAT00', 26)
+    """
+    milliseconds = ((moment or datetime.now(UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    return _written(milliseconds << _RANDOM | secrets.randbits(_RANDOM), 26)
+
+
+def derived_id(record_id: str, what: str) -> str:
+    """Return an id for *what* follows from *record_id*: always the same, and of the same millisecond.
+
+    >>> derived_id("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", "gapOpened")
+    '01KAG2V0M3F8H6XZX4675ASWDJ'
+    """
+    number = int.from_bytes(hashlib.sha256(f"{record_id}/{what}".encode()).digest()[:10], "big")
+    return record_id[:10] + _written(number, 16)
+
+
+def id_at(moment: datetime, what: str) -> str:
+    """Return an id with the millisecond of *moment* for *what* happened then; equal arguments give equal ids."""
+    return derived_id(new_id(moment)[:10], what)
+
+
+def moment_of(id_: str) -> datetime:
+    """Return the moment that *id_* is of, to the millisecond, aware.
+
+    Raises ValueError where *id_* is not an id, or is of a moment after the year 9999, which `datetime` does not have.
+
+    >>> moment_of("01HF7YAT00CH9F3S5GQX0ZJ1YV").isoformat()
+    '2023-11-14T22:13:20+00:00'
+    >>> moment_of("7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
+    Traceback (most recent call last):
+    ValueError: id 7ZZZZZZZZZZZZZZZZZZZZZZZZZ is of a moment after the year 9999
+    """
+    if not is_id(id_):
+        raise ValueError(f"{id_[:40]!r} is not an id: an id has 26 digits and capital letters")
+    try:
+        return _EPOCH + timedelta(milliseconds=_number(id_) >> _RANDOM)
+    except OverflowError:
+        raise ValueError(f"id {id_} is of a moment after the year 9999") from None
+
+
+def traceparent(event_id: str) -> str:
+    """Return the W3C trace context that begins with this event; the id is the trace id.
+
+    >>> traceparent("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")[:3]
+    '00-'
+    """
+    trace = f"{_number(event_id):032x}"
+    return f"00-{trace}-{trace[16:]}-01"
+
+
+def _number(id_: str) -> int:
+    return int(id_.translate(_TO_BASE_32), 32)
+
+
+def _written(number: int, length: int) -> str:
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(5 * length - 5, -1, -5))

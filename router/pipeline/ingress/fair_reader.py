@@ -1,0 +1,120 @@
+"""Takes records from the ingress queues, in turn, and keeps nodes that flood from delaying the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from ...broker.interface import Arrival, Broker, Message, Settlement
+from ...broker.topology import INGRESS, INGRESS_QUEUES, QUARANTINE, SHARDS, passed
+from ..gap_detection import Place
+from .flood_detection import Flood, FloodEnded, Meter
+from .placement import Move, Placement, cluster_of, marker_of, node_of, whole
+from .turns import Turns, cost
+
+log = logging.getLogger(__name__)
+
+_PREFETCH, _NEWCOMERS_PREFETCH = 64, 500
+"""Of all queues together more than two batches: the broker confirms one while the router decides on the next."""
+
+
+class Ingress:
+    """The records that wait for the router."""
+
+    def __init__(self, broker: Broker, clock: Callable[[], datetime], *, arrived: Callable[[], None]) -> None:
+        """Read over *broker*; *arrived* is called when there may be something to `take`."""
+        self._broker, self._clock, self._arrived = broker, clock, arrived
+        self._turns = Turns(QUARANTINE)
+        self._meter = Meter()
+        self._placement = Placement()
+        self._moves: list[Move] = []
+        self._clusters: dict[str, str] = {}
+        self.findings: list[tuple[Place, Flood | FloodEnded]] = []
+
+    def __len__(self) -> int:
+        """Return how many records wait in memory."""
+        return len(self._turns)
+
+    def start(self) -> None:
+        """Consume all queues."""
+        for queue in INGRESS_QUEUES:
+            prefetch = _NEWCOMERS_PREFETCH if queue == INGRESS else _PREFETCH
+            self._broker.consume(queue, self._receive, prefetch=prefetch)
+
+    def due(self) -> timedelta | None:
+        """Return when there will be something to `take`: None where nothing waits."""
+        return self._turns.due(self._clock())
+
+    def take(self) -> list[Arrival]:
+        """Return the next batch; `done` is called when it has been dealt with."""
+        return self._turns.take(self._clock())
+
+    def done(self) -> None:
+        """Note that the batch has been dealt with."""
+        self._turns.done(self._clock())
+
+    def check(self) -> None:
+        """Release the nodes that are quiet again."""
+        for node in self._meter.quiet(self._clock()):
+            self.findings.append(((self._clusters.pop(node), node), FloodEnded()))
+            log.info("node sends no more than its share again", extra={"node": node})
+        for node in self._placement.quarantined - self._meter.flooding.keys():
+            self._plan(self._placement.release(node))
+
+    def _receive(self, arrival: Arrival) -> None:
+        marker = marker_of(arrival)
+        if marker is not None:
+            self._pass(marker)
+            self._broker.ack(arrival)
+            return
+        moment, node = self._clock(), node_of(arrival)
+        if node is not None:
+            self._judge(arrival, node, moment)
+            if self._placement.is_held(arrival, node):
+                return
+        self._turns.add(arrival, moment)
+        self._arrived()
+
+    def _judge(self, arrival: Arrival, node: str, moment: datetime) -> None:
+        """Count *arrival*, and move its *node* where it belongs."""
+        self._plan(self._placement.arrived(arrival, node))
+        if arrival.queue == QUARANTINE and node not in self._meter.flooding:
+            # An earlier router set it aside.
+            self._meter.is_flooding(node)
+            self._clusters[node] = cluster_of(arrival)
+        flood = self._meter.count(node, cost(arrival), moment)
+        if flood:
+            self._clusters[node] = cluster_of(arrival)
+            self.findings.append(((self._clusters[node], node), flood))
+            facts = {"node": node, "records": flood.records, "octets": flood.octets}
+            log.warning("node sends more than its share, and waits behind the others", extra=facts)
+        if node in self._meter.flooding:
+            self._plan(self._placement.quarantine(node))
+
+    def _plan(self, move: Move | None) -> None:
+        """Make *move* together with the others of this turn of the loop."""
+        if move is None:
+            return
+        if not self._moves:
+            self._broker.later(timedelta(), self._make_moves)
+        self._moves.append(move)
+
+    def _make_moves(self) -> None:
+        moves, self._moves = self._moves, []
+        self._broker.declare(whole(moves))
+        for each in moves:
+            # Sent once all is declared.
+            message = Message(SHARDS, passed(each.old), b"", each.marker, "marker")
+            self._broker.publish(message, partial(self._marked, each))
+
+    def _marked(self, move: Move, settlement: Settlement) -> None:
+        if settlement is not Settlement.CONFIRMED:
+            self._pass(move.marker)
+
+    def _pass(self, marker: str) -> None:
+        moment = self._clock()
+        for each in self._placement.passed(marker):
+            self._turns.add(each, moment)
+        self._arrived()

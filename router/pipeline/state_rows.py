@@ -1,0 +1,82 @@
+"""Rows of the router's state: from values, and back.  Pure."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from .deduplication import Occurrence
+from .gap_detection import Epoch, Gap, NodeState, Place
+from .state_schema import microseconds, moment
+
+_MOST_MISSING = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """The event of *record* of *node*: the record itself, or, for a copy, the record that came first.
+
+    *digest* is that of the record's content, and None where an earlier release received it.  *received* is None until
+    the fate is written.
+    """
+
+    record: str
+    event: str
+    node: str
+    digest: bytes | None = None
+    received: datetime | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the record is a copy of another one."""
+        return self.record != self.event
+
+
+def fate_row(fate: Fate, received: int) -> dict[str, object]:
+    """Return the row of *fate*."""
+    return {
+        "id": fate.record,
+        "event": fate.event,
+        "is_copy": fate.is_copy,
+        "node": fate.node,
+        "received": received,
+        "digest": fate.digest,
+    }
+
+
+def occurrence_row(each: Occurrence, received: int) -> dict[str, object]:
+    """Return the row of an occurrence; its observers have rows of their own."""
+    return {"event": each.event, "key": each.key, "captured": microseconds(each.captured), "received": received}
+
+
+def node_row(place: Place, state: NodeState) -> dict[str, object]:
+    """Return the row of the node at *place*."""
+    untold = state.untold
+    return {
+        "cluster": place[0],
+        "node": place[1],
+        "heard": microseconds(state.heard),
+        "beating": state.beating,
+        "silent": state.silent,
+        # A forged record can claim a gap that exceeds a column, or the sum of several rows.
+        "missing": min(state.missing, _MOST_MISSING),
+        "untold": None if untold is None else microseconds(untold),
+        "epochs": json.dumps([_epoch_row(each) for each in state.epochs]),
+    }
+
+
+def _epoch_row(epoch: Epoch) -> list[object]:
+    gaps = [[gap.first, gap.last, *gap.opened, microseconds(gap.since), gap.told] for gap in epoch.gaps]
+    return [epoch.id, epoch.first, epoch.highest, gaps]
+
+
+def epochs_of(text: str) -> tuple[Epoch, ...]:
+    """Return the epochs that a row holds as *text*."""
+    return tuple(
+        Epoch(
+            id_,
+            first,
+            highest,
+            tuple(Gap(start, end, (opened, closed), moment(at), told) for start, end, opened, closed, at, told in gaps),
+        )
+        for id_, first, highest, gaps in json.loads(text)
+    )

@@ -1,0 +1,1 @@
+"""Settings: their models, the layers that they are loaded from, and references to secrets."""

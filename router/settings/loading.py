@@ -1,0 +1,203 @@
+"""Load the settings, validate them, and remember where each value comes from.
+
+Later layers win: defaults, `/etc/clusterbus/clusterbus.yaml`, the file of `--settings`, `CLUSTERBUS_*`, options.
+`CLUSTERBUS_BROKER` is `broker.url`; any other variable is `CLUSTERBUS_<SECTION>_<FIELD>`, such as
+`CLUSTERBUS_ROUTER_STATE`.  Give secrets by reference, such as `broker.password_file`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+
+from .. import redaction
+from ..errors import SettingsError, hint
+from ..model import durations
+from . import type_mistakes
+from .models import Settings
+
+if TYPE_CHECKING:
+    from .yaml_documents import Document, Flaw, Place
+
+SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
+
+
+class Loaded:
+    """Settings, and where each `section.field` was set; a default has no origin."""
+
+    def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
+        """Keep both."""
+        self.settings, self.origins = settings, origins
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, origin) for each setting, without secrets."""
+        rows = []
+        for section in Settings.model_fields:
+            for field, value in getattr(self.settings, section):
+                name = f"{section}.{field}"
+                rows.append((name, _shown(name, value), self.origins.get(name, "default")))
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One value that somebody set: at *place* in *document*, or by the variable or option *origin*."""
+
+    section: str
+    field: str
+    value: Any
+    origin: str
+    document: Document | None = None
+
+    def where(self, place: Place) -> str:
+        """Return what an error about *place* begins with."""
+        return f"{self.document.file}:{self.document.line(place)}" if self.document else self.origin
+
+
+def load(
+    file: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    options: Mapping[str, Any] | None = None,
+    system: Path = SYSTEM_FILE,
+) -> Loaded:
+    """Return the settings of this machine, *file*, *environment* and *options* (`{"broker.url": ...}`; None is unset).
+
+    Raises SettingsError with one line for each mistake, which names the file and line, or the variable or option.
+    """
+    entries: list[_Entry] = []
+    for path in (system, file):
+        if path is not None and (path is not system or path.exists()):
+            entries += _from_file(path)
+    entries += _from_environment(environment)
+    for name, value in (options or {}).items():
+        if value is not None:
+            section, _, field = name.partition(".")
+            entries.append(_Entry(section, field, value, "option"))
+    # The last entry for a field wins.
+    winners = {(each.section, each.field): each for each in entries}
+    values: dict[str, dict[str, Any]] = {}
+    for each in winners.values():
+        values.setdefault(each.section, {})[each.field] = each.value
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # A list whose only item is refused has too few items then.
+        of_items = {each["loc"][:-1] for each in found}
+        left = [each for each in found if each["type"] != "too_short" or each["loc"] not in of_items]
+        mistakes = [_mistake(each, winners) for each in left]
+        # Without its cause, which shows the wrong values: they may be secrets.
+        raise SettingsError("\n".join(mistakes)) from None
+    for address in _addresses(settings):
+        redaction.remember_url(address)
+    return Loaded(settings, {f"{section}.{field}": each.origin for (section, field), each in winners.items()})
+
+
+def _from_file(path: Path) -> list[_Entry]:
+    from . import yaml_documents  # noqa: PLC0415 - containers are set up by variables alone
+
+    document = yaml_documents.read(path)
+    if document.flaws:
+        raise SettingsError("\n".join(_flaw(path, each) for each in document.flaws))
+    sections = {} if document.value is None else document.value
+    if not isinstance(sections, dict):
+        raise SettingsError(f"{path}:{document.line(())}: must hold sections with fields, such as broker: {{url: ...}}")
+    entries = []
+    for section, fields in sections.items():
+        where = f"{path}:{document.line((section,))}: {redaction.redact(section)}"
+        if not isinstance(fields, dict):
+            raise SettingsError(f"{where}: must hold fields, as in broker: {{url: ...}}")
+        if not fields and section not in Settings.model_fields:
+            raise SettingsError(f"{where}: unknown setting; {hint(section, list(Settings.model_fields))}")
+        entries += [_Entry(section, field, value, str(path), document) for field, value in fields.items()]
+    return entries
+
+
+def _flaw(path: Path, flaw: Flaw) -> str:
+    where = f"{path}:{flaw.line}" if flaw.line else f"settings {path}"
+    name = redaction.redact(_dotted(flaw.place))
+    return f"{where}: {name}{': ' if name else ''}{flaw.message}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[_Entry]:
+    found = []
+    for section, model in Settings.model_fields.items():
+        for field in model.annotation.model_fields:  # type: ignore[union-attr]  # each section is a model
+            variable = f"CLUSTERBUS_{section}_{field}".upper()
+            if (section, field) == ("broker", "url"):
+                variable = "CLUSTERBUS_BROKER"
+            if value := environment.get(variable):
+                listed = value.split() if field == "trusted_users" else value
+                found.append(_Entry(section, field, listed, variable))
+    return found
+
+
+def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    place: Place = error["loc"]
+    # An unknown section is at fault with all of its fields, any of which knows where it is.
+    entry = next(each for name, each in winners.items() if name[: len(place)] == place[:2])
+    name = _dotted(place)
+    if error["type"] == "extra_forbidden":
+        said = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
+    elif error["type"] == "string_type" and isinstance(error["input"], (int, float)):
+        said = f"{name}: must be text: put the value in quotes{_value(error)}"
+    elif error["type"] == "value_error":
+        said = f"{name}: {error['msg'].removeprefix('Value error, ')}{_value(error)}"
+    else:
+        said = f"{name}: {type_mistakes.text(error)}{_value(error)}"
+    return f"{entry.where(place)}: {redaction.redact(said)}"
+
+
+def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    # What stands in the place of a whole section or contact may be anything, also a secret.
+    of_many = error["type"] in {"model_type", "dict_type", "mapping_type"}
+    is_hidden = of_many or error["input"] is None or _holds_secrets(_dotted(error["loc"][:2]))
+    return "" if is_hidden else f" (value {redaction.value(error['input'])})"
+
+
+def _fields_at(place: Place) -> list[str]:
+    """Return the names of the fields of the model at *place*: a section, or a value of a mapping of models."""
+    model: Any = Settings
+    for each in place:
+        fields = getattr(model, "model_fields", None)
+        model = fields[each].annotation if fields else get_args(model)[-1]
+    return list(model.model_fields)
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    return ".".join(str(each) for each in place)
+
+
+def _holds_secrets(name: str) -> bool:
+    """Say whether the setting *name* may hold a secret: the fields that have no `repr`."""
+    section, _, field = name.partition(".")
+    model = Settings.model_fields.get(section)
+    found = model.annotation.model_fields.get(field) if model else None  # type: ignore[union-attr]  # a section is a model
+    return found is not None and not found.repr
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    for section in Settings.model_fields:
+        for field, value in getattr(settings, section):
+            if _holds_secrets(f"{section}.{field}"):
+                yield from value if isinstance(value, tuple) else [value] if isinstance(value, str) else ()
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, timedelta):
+        return durations.text(value)
+    if isinstance(value, (tuple, frozenset)):
+        return " ".join(sorted(_shown(name, str(each)) for each in value)) or "-"
+    if isinstance(value, Mapping):
+        return " ".join(sorted(value)) or "-"
+    if value is None:
+        return "-"
+    text = str(value)
+    return redaction.url(text) if _holds_secrets(name) else redaction.redact(text)

@@ -1,0 +1,299 @@
+"""The sections of the settings and their fields.  Give secrets by reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ..broker import addresses
+from ..broker.users.password_files import given
+from .field_types import DEFAULTS, ONE_OR_SEVERAL, SECRET, AtLeastOneWord, Duration, Folders, Names, Weeks, Words
+from .secret_references import Address
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+
+class BrokerSettings(_Section):
+    """How to reach RabbitMQ.  Several URLs, separated by blanks, are the nodes of one cluster.
+
+    For TLS write `amqps://HOST/VHOST?cacertfile=...&certfile=...&keyfile=...`, with RabbitMQ's own option names.
+    """
+
+    url: Annotated[AtLeastOneWord, SECRET] = ("amqp://guest:guest@127.0.0.1:5672/%2F",)
+    """`amqp://USER@HOST:PORT/VHOST`; several, separated by blanks, are the nodes of one cluster."""
+    password_file: Path | None = None
+    """A file that holds the password of the user in *url*."""
+    progress_limit: Duration = timedelta(seconds=30)
+    """How long the broker may make no progress before a program connects again."""
+    patience: Duration = timedelta(seconds=15)
+    """How long a command tries to reach the broker; services try for ever."""
+
+    control: AtLeastOneWord = ("rabbitmqctl",)
+    """The command by which `broker users` grants rights where *management* is not set."""
+
+    management: Annotated[str | None, SECRET] = None
+    """The management API, `https://ADMINISTRATOR@HOST:15671`; `?cacertfile=...` names the CA certificates to trust."""
+
+    management_password_file: Path | None = None
+    """A file that holds the password of the user in *management*."""
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "clusterbus"
+    """The names of our programs' broker users: *prefix*`-router`, `-consumer`, `-operator`."""
+
+    secrets: Path = Path("/etc/clusterbus/secrets/users")
+    """The passwords of our programs' users, each in a folder of its name; those of nodes are in `nodes.secrets`."""
+
+    @field_validator("control")
+    @classmethod
+    def _ends_with_rabbitmqctl(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if "rabbitmqctl" in [Path(word).name for word in words[:-1]]:
+            raise ValueError(
+                "nothing may follow rabbitmqctl, because with options it does not read its standard input; name the"
+                " broker's node in the environment: env RABBITMQ_NODENAME=rabbit@mq1 rabbitmqctl"
+            )
+        return words
+
+    def urls(self) -> tuple[str, ...]:
+        """Return the URLs, with the password of `password_file` put in.
+
+        Raises SettingsError where that file cannot be read, or a URL is not a broker's.
+        """
+        if self.password_file is None:
+            return self.url
+        password = given(self.password_file, "broker.password_file")
+        for each in self.url:
+            addresses.parse(each)
+        return tuple(_with_password(each, password) for each in self.url)
+
+
+class HistorySettings(_Section):
+    """How much history, the stream of all events, keeps."""
+
+    age: Duration = timedelta(days=30)
+    """How long to keep events."""
+    size: int = 20_000_000_000
+    """The largest size in octets."""
+
+
+class RouterSettings(_Section):
+    """How records become events."""
+
+    state: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/router.db"
+    """The router's database, as a URL of SQLite or PostgreSQL."""
+    catalogue: Path = Path("/etc/clusterbus/catalogue.yaml")
+    """Events and variables that this site adds to the catalogue; the file may be absent."""
+    window: Duration = timedelta(seconds=120)
+    """How long after the first capture copies of an event are recognised."""
+    trusted_users: Names = frozenset()
+    """Broker users that may publish records of any node."""
+    silence: Duration = timedelta(minutes=3)
+    """After how long without a heartbeat a node counts as silent."""
+    keep: Duration = timedelta(days=30)
+    """How long to keep what was decided about records."""
+
+
+class Contact(_Section):
+    """People to notify: the URLs of their services in apprise's format, by reference."""
+
+    urls: Annotated[tuple[Address, ...], Field(min_length=1, max_length=10), ONE_OR_SEVERAL]
+    """One or several addresses."""
+    format: Literal["text", "html", "markdown"] = "text"
+    """The format that the service receives: plain text, HTML, or Markdown."""
+
+    description: str = ""
+    """A text for people."""
+
+
+class ConsumersSettings(_Section):
+    """The subscriptions, their handlers and contacts, and what consumers keep."""
+
+    subscriptions: Path = Path("/etc/clusterbus/subscriptions.yaml")
+    """The file or folder of subscriptions."""
+    store: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/store.db"
+    """The database of deliveries, letters and the audit, as a URL of SQLite or PostgreSQL."""
+    handlers: Folders = (Path("/etc/clusterbus/handlers"),)
+    """Folders of the modules that `call` names, in addition to installed ones."""
+    jobs: Path = Path("/var/lib/clusterbus/jobs")
+    """Folder of commands that run detached; only the consumer's user may read it."""
+    keep_jobs: Duration = timedelta(days=30)
+    """How long to keep the folders of jobs that have ended."""
+    keep_audit: Duration = timedelta(days=400)
+    """How long to keep the events of the audit; its oldest events are deleted in whole segments of 200."""
+
+    keep_deliveries: Weeks = timedelta(days=90)
+    """How long to keep attempts that have ended: they show which deliveries are done."""
+
+    keep_letters: Duration = timedelta(days=90)
+    """How long to keep letters after they were replayed or dropped; letters that wait for a decision stay."""
+
+    keep_size: Annotated[int, Field(ge=100_000_000)] = 20_000_000_000
+    """The size in octets beyond which a store on SQLite deletes what is older than a week before its time."""
+
+    callbacks: Path = Path("/var/lib/clusterbus/callbacks")
+    """Where `consumers.gpfs.Callback` keeps Python functions, and the subscriptions that call them."""
+
+    transport: Literal["ssh", "local", "record"] = "ssh"
+    """How to reach nodes: `local` runs each node's command here, `record` only writes it to the file *recorded*."""
+    recorded: Path = Path("/var/lib/clusterbus/recorded.jsonl")
+    """The file of commands that `transport: record` did not run."""
+    ssh: str = "ssh"
+    """The program that runs commands on nodes."""
+    ssh_options: Words = ()
+    """Additional options of that program."""
+    contacts: Annotated[
+        Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
+    ] = {}
+    """The people and services that `notify` may name."""
+
+
+class ShimSettings(_Section):
+    """The shim of this node, for `up` and `doctor`."""
+
+    spool: Path = Path("/var/spool/clusterbus")
+    """The folder of this node's spool."""
+
+
+class GpfsSettings(_Section):
+    """Which callbacks to register with GPFS, and where its commands are."""
+
+    commands: Path = Path("/usr/lpp/mmfs/bin")
+    """The folder of the mm commands."""
+    limit: Duration = timedelta(minutes=5)
+    """The limit for one of its commands."""
+
+    events: Words = ("default",)
+    """Families and events; `default` means the harmless ones."""
+
+    without: Words = ()
+    """Families and events not to register, and variables, such as `%reason`, not to pass."""
+
+    parameters: Mapping[str, Words] = {}
+    """Additional variables for each family; `"*"` means every family."""
+
+    global_nodes: Words = ("quorumNodes",)
+    """Nodes or node classes to register events on that all nodes report.  Local events are registered everywhere."""
+
+    command: Path = Path("/usr/libexec/clusterbus/capture-gpfs")
+    """The program that GPFS calls on each node."""
+    options: Mapping[str, CallbackOptions] = {}
+    """How to register a family other than asynchronously, which has risks of its own."""
+
+    accept: Words = ()
+    """Accepted risks: `sync`, `onerror`, and events that are off by default."""
+
+    memory: Path = Path("/var/lib/clusterbus/gpfs.json")
+    """What GPFS refused before, and what Python callbacks need in addition to `events`."""
+
+
+class CallbackOptions(_Section):
+    """Options of mmaddcallback for one family."""
+
+    priority: float | None = None
+    """Callbacks with lower numbers run first."""
+    sync: bool = False
+    """Whether GPFS waits for the callback."""
+    timeout: Duration | None = None
+    """How long GPFS waits for it."""
+    onerror: Literal["continue", "quorumLoss", "shutdown"] | None = None
+    """What GPFS does if the callback fails."""
+    nodes: Words = ()
+    """Nodes or node classes to register on."""
+
+
+class QubeSettings(_Section):
+    """Where to write the callbacks of a Qube supervisor."""
+
+    callbacks: Path = Path("/usr/local/pfx/qube/callback")
+    """One folder of the supervisor's `supervisor_universal_callback_path`; $QBDIR/callback is Qube's default."""
+
+    events: Words = ("default",)
+    """Families and events to write callbacks for; `default` means the usual ones."""
+    without: Words = ()
+    """Families and events to leave out."""
+    node: str = ""
+    """The supervisor's node name in its relay's settings; by default the host name's first label, as in capture."""
+
+    owner: str = ""
+    """The user that the supervisor runs as; by default the owner of the folder."""
+
+    log: Path = Path("/var/log/clusterbus-qube.log")
+    """Where callbacks log errors when syslog is not available."""
+
+
+class NodesSettings(_Section):
+    """How to reach the nodes of the cluster to deploy the shim: as root, or with *become*."""
+
+    transport: Literal["ssh", "local"] = "ssh"
+    """`local` deploys on this machine, for each node into the folder *root*."""
+
+    root: str = ""
+    """For `local`: a folder for each node, with `{node}` in it."""
+
+    ssh: str = "ssh"
+    """The program that runs commands on nodes."""
+    ssh_options: Words = ()
+    """Additional options of that program."""
+    become: Words = ()
+    """The command that makes the user that logs in root, such as `sudo -n`."""
+
+    fanout: Annotated[int, Field(ge=1, le=1000)] = 64
+    """How many nodes are reached at once."""
+    timeout: Duration = timedelta(minutes=2)
+    """The limit for one node."""
+    connect_timeout: Duration = timedelta(seconds=10)
+    """The limit for the connection to one node."""
+    python: Path = Path("/usr/bin/python3")
+    """The Python that runs the shim there: 3.6 or later for capture, 3.9 or later for the relay."""
+
+    relay: Annotated[Mapping[str, str], SECRET] = {}
+    """The settings of `relay.conf`; `cluster` and `broker` are required."""
+
+    secrets: Path = Path("/etc/clusterbus/secrets/nodes")
+    """Each node's own secrets, in a folder named after the node; only root may read them."""
+
+
+class FactsSettings(_Section):
+    """Facts of the cluster, for filters, guards and templates."""
+
+    store: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/facts.db"
+    """The database of facts, as a URL of SQLite or PostgreSQL."""
+    age: Duration = timedelta(minutes=5)
+    """The age at which facts are gathered again and count as stale."""
+
+    keep: Duration = timedelta(days=90)
+    """How long to keep facts that no longer hold."""
+
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,100}$")] = ""
+    """The name of the cluster in events, as in `relay.conf`; by default the first label of its own name."""
+
+    limit: Duration = timedelta(seconds=30)
+    """The limit for one command."""
+
+    whole: Duration = timedelta(minutes=2)
+    """The limit for all commands together."""
+
+
+class Settings(_Section):
+    """All settings."""
+
+    broker: BrokerSettings = DEFAULTS
+    history: HistorySettings = DEFAULTS
+    router: RouterSettings = DEFAULTS
+    consumers: ConsumersSettings = DEFAULTS
+    shim: ShimSettings = DEFAULTS
+    gpfs: GpfsSettings = DEFAULTS
+    qube: QubeSettings = DEFAULTS
+    nodes: NodesSettings = DEFAULTS
+    facts: FactsSettings = DEFAULTS
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{host}"))

@@ -1,0 +1,31 @@
+"""The catalogues of this site: those of the program, and what the file `router.catalogue` adds to them.
+
+A newer GPFS need not wait for a newer clusterbus: events and variables that the program does not know are written
+there, and from then on they are registered, decoded with types, checked and completed like any other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..model.catalogue import Catalogues
+from .models import RouterSettings, Settings
+
+
+def catalogues(settings: Settings) -> Catalogues:
+    """Return the catalogues of this site; raises SettingsError with a line for each mistake in its file."""
+    return read(settings.router.catalogue)[0]
+
+
+def read(path: Path) -> tuple[Catalogues, tuple[str, ...]]:
+    """Return the catalogues with what *path* adds, and the places of what this release knows and so ignores there.
+
+    After an update the program knows more: the file must not stop it, nor change what the release says.  The default
+    file may be absent.  Raises SettingsError as `catalogues`.
+    """
+    shipped = Catalogues.shipped()
+    if path == RouterSettings().catalogue and not path.exists():
+        return shipped, ()
+    from . import catalogue_file  # noqa: PLC0415 - its models take longer to make than the catalogues to read
+
+    return catalogue_file.added(path, shipped)

@@ -1,0 +1,56 @@
+"""What all mm commands share: their interface, and checks of words that name a file system."""
+
+from collections.abc import Callable, Sequence
+
+from ..cluster_state import State
+from ..errors import CommandRefused, near
+from ..simulated_cluster import Cluster
+
+Say = Callable[[str], object]
+Command = Callable[[Cluster, Sequence[str], Say], str]
+
+PROPAGATING = (
+    "{}: Propagating the cluster configuration data to all\n  affected nodes.  This is an asynchronous process.\n"
+)
+
+
+def device(state: State, word: str) -> str:
+    """Return the file system that *word* names, with `/dev/` or without; raises CommandRefused."""
+    name = word.removeprefix("/dev/")
+    if name not in state.file_systems:
+        raise CommandRefused(f"there is no file system {name!r} in {state.name}{near(name, state.file_systems)}")
+    return name
+
+
+def managed(state: State, word: str) -> str:
+    """Return the file system that *word* names, which must have a manager; raises CommandRefused."""
+    name = device(state, word)
+    need_quorum(state)
+    if state.file_systems[name] is None:
+        raise CommandRefused(f"the file system {name} has no manager: no node that can be its manager is up")
+    return name
+
+
+def need_quorum(state: State) -> None:
+    """Raise CommandRefused if the cluster has no quorum."""
+    if not state.quorum:
+        raise CommandRefused(
+            f"{state.name} has no quorum: {len(state.up('quorum'))} quorum nodes are up, "
+            f"{state.quorum_needed} are needed"
+        )
+
+
+def one(words: Sequence[str], what: str) -> str:
+    """Return the only word of *words*; raises CommandRefused."""
+    if len(words) != 1:
+        raise CommandRefused(f"{what} is needed, but {len(words)} words are given")
+    return words[0]
+
+
+def two(words: Sequence[str], what: str) -> tuple[str, str]:
+    """Return the only two words of *words*; raises CommandRefused."""
+    match words:
+        case [first, second]:
+            return first, second
+        case _:
+            raise CommandRefused(f"{what} are needed, but {len(words)} words are given")

@@ -1,0 +1,1 @@
+"""Scenarios: sequences of events played on a simulated cluster."""

@@ -1,0 +1,83 @@
+"""What the doctor proves on a real broker: that it takes and delivers messages; and what it says if it does not."""
+
+import time
+
+import pytest
+
+from consumers.inspection.broker_probe import probe
+from router.broker.session import Session
+from router.broker.topology import DEAD, HISTORY, INGRESS, UNROUTED, base, subscription
+from router.broker.users.permissions import Role, User, definitions
+from router.errors import Unreachable
+from tests.operating import invoke, json_lines
+from tests.waiting import SLACK
+
+
+@pytest.fixture
+def set_up(vhost_url):
+    """The topology, with a subscription to everything."""
+    with Session(vhost_url, name="test") as session:
+        session.declare(base() + subscription("all", ["#"]))
+
+
+def probed(url):
+    with Session(url, name="test-doctor") as session:
+        return list(probe(session))
+
+
+def test_a_probe_is_published_and_read_back_and_reaches_nobody(vhost_url, set_up, tap):
+    found = probed(vhost_url)[0]
+
+    assert (found.verdict, found.seen) == (
+        "ok",
+        "a probe was published and read back through clusterbus.retry and clusterbus.return",
+    )
+    names = [INGRESS, HISTORY, DEAD, UNROUTED, "clusterbus.sub.all"]
+    with Session(vhost_url, name="test") as session:
+        assert {name: session.queue_facts(name).messages for name in names} == dict.fromkeys(names, 0)
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        (Role.CONSUMER, "read back through clusterbus.return; not proven: clusterbus.retry"),
+        (Role.ROUTER, "not proven: this user may not declare a queue"),
+        (Role.NODE, "not proven: this user may not declare a queue"),
+        (Role.OPERATOR, "read back through clusterbus.retry and clusterbus.return"),
+    ],
+)
+def test_what_a_user_may_not_do_is_said_not_to_be_proven(vhost, vhost_url, set_up, rabbit_admin, role, said):
+    name = f"{vhost}-{role.name.lower()}"
+    granted = definitions([User(name, role, "secret")], vhost=vhost)
+    rabbit_admin.call("POST", "definitions", body=granted)
+    url = vhost_url.replace(vhost_url.split("//")[1].split("@")[0], f"{name}:secret")
+
+    found = probed(url)[0]
+
+    assert found.verdict == "ok"
+    assert said in found.seen
+    with Session(vhost_url, name="test") as session:
+        assert session.queue_facts(UNROUTED).messages == 0
+    rabbit_admin.delete_user(name)
+
+
+@pytest.mark.timeout(180)
+def test_a_broker_that_is_low_on_memory_is_named_at_once_by_doctor_and_emit(own_broker, tmp_path):
+    with Session(own_broker.url, name="test") as session:
+        session.declare(base())
+    settings = {"CLUSTERBUS_BROKER": own_broker.url, "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(tmp_path / "none.yaml")}
+    own_broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    begun = time.monotonic()
+
+    code, output = invoke(settings, "doctor", "--part", "publishing", "--json")
+    took = time.monotonic() - begun
+
+    (blocked,) = [each for each in json_lines(output) if each["verdict"] == "error"]
+    assert code == 1
+    assert "the broker blocks publishing (low on memory)" in blocked["seen"]
+    assert took < 8 * SLACK
+
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match=r"the broker blocks publishing \(low on memory\): it confirmed nothing"):
+        invoke(settings | {"CLUSTERBUS_BROKER_PATIENCE": "3s"}, "emit", "gpfs", "mount", "fsName=gpfs1")
+    assert time.monotonic() - begun < 7 * SLACK

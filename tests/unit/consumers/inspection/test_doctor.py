@@ -1,0 +1,135 @@
+"""What the doctor says of a spool, of what the broker knows, of a state and a store that are not there."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from consumers.inspection.doctor import broker, state, store, subscriptions
+from consumers.inspection.doctor_spool import relay, spool
+from router.broker.amqp.requests import Facts
+from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A spool as the relay has it."""
+    place = tmp_path / "spool"
+    for name in ("tmp", "new", "bad", "kept"):
+        (place / name).mkdir(parents=True)
+    place.chmod(0o2770)
+    return place
+
+
+def verdicts(findings) -> list[tuple[str, str]]:
+    return [(each.part, each.verdict) for each in findings]
+
+
+def test_an_empty_spool_is_good(folder: Path) -> None:
+    assert verdicts(spool(folder)) == [("spool", "ok")]
+
+
+def test_a_spool_that_is_missing_or_half_there_says_what_to_do(tmp_path: Path, folder: Path) -> None:
+    (folder / "kept").rmdir()
+
+    for place in (tmp_path / "none", folder):
+        (finding,) = spool(place)
+        assert finding.verdict == "error"
+        assert finding.advice
+
+
+def test_records_that_wait_too_long_bad_files_and_losses_are_found(folder: Path) -> None:
+    (folder / "new" / f"{1_000_000_000:019d}.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json").touch()
+    (folder / "bad" / "x").touch()
+    (folder / "bad" / "x.reason").touch()
+    (folder / "lost").write_bytes(b".ffd")
+
+    waiting, bad, lost = spool(folder)
+
+    assert (waiting.verdict, bad.verdict, lost.verdict) == ("error", "warning", "warning")
+    assert "1 records wait" in waiting.seen
+    assert "1 files" in bad.seen
+    assert "3 callbacks" in lost.seen
+
+
+def test_a_spool_that_anybody_may_write_is_wrong(folder: Path) -> None:
+    folder.chmod(0o2777)
+
+    assert ("spool", "error") in verdicts(spool(folder))
+
+
+def test_a_relay_is_known_by_its_lock(folder: Path) -> None:
+    assert verdicts(relay(folder)) == [("relay", "error")]
+
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        assert verdicts(relay(folder)) == [("relay", "ok")]
+    finally:
+        os.close(held)
+
+
+def known(**different: Facts | None) -> dict[str, Facts | None]:
+    facts: dict[str, Facts | None] = {queue.name: Facts(0, 1) for queue in base().queues}
+    return facts | {name.replace("_", "."): value for name, value in different.items()}
+
+
+def test_a_topology_with_a_router_is_good() -> None:
+    assert verdicts(broker(known())) == [("broker", "ok"), ("router", "ok")]
+
+
+def test_missing_queues_a_missing_router_and_letters_nobody_takes_are_found() -> None:
+    facts = known()
+    facts["clusterbus.history"] = None
+    facts[INGRESS] = Facts(7, 0)
+    facts[DEAD] = Facts(2, 0)
+
+    found = list(broker(facts))
+
+    assert verdicts(found) == [("broker", "error"), ("router", "error"), ("letters", "warning")]
+    assert found[1].seen == f"no router reads {INGRESS}; records waiting: 7"
+
+
+def test_a_router_that_reads_only_some_of_its_queues_and_nodes_that_flood_are_found() -> None:
+    facts = known()
+    facts[QUARANTINE] = Facts(40, 0)
+
+    found = list(broker(facts))
+
+    assert verdicts(found) == [("broker", "ok"), ("router", "error"), ("nodes", "warning")]
+    assert f"no router reads {QUARANTINE}; records waiting: 40" in found[1].seen
+    assert found[2].seen.endswith(": 40")
+
+
+def test_no_router_at_all_is_one_finding() -> None:
+    facts = known() | {name: Facts(2, 0) for name in INGRESS_QUEUES}
+
+    found = list(broker(facts))
+
+    assert found[1].advice == "start clusterbus router"
+    assert "; records waiting: 20" in found[1].seen
+
+
+def test_queues_that_our_user_may_not_ask_for_are_not_missing() -> None:
+    facts = {INGRESS: Facts(0, 1)}
+
+    seen, router = broker(facts)
+    (served,) = subscriptions(facts, ["audit"])
+
+    assert (seen.verdict, router.verdict, served.verdict) == ("ok", "ok", "warning")
+    assert "as far as this user may read it" in seen.seen
+
+
+def test_each_subscription_is_said_to_be_served_or_not() -> None:
+    facts = {queue_of("a"): Facts(3, 1), queue_of("b"): Facts(3, 0), queue_of("c"): None}
+
+    assert verdicts(subscriptions(facts, ["a", "b", "c"])) == [("a", "ok"), ("b", "error"), ("c", "error")]
+
+
+def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+
+    assert verdicts(state(url)) == [("router", "warning")]
+    assert verdicts(store(url)) == [("store", "warning")]
+    assert not (tmp_path / "none.db").exists()

@@ -1,0 +1,100 @@
+"""What `doctor` and the lists ask takes no longer on gigabytes than on kilobytes: no query reads a whole table.
+
+`python -m tests.benchmarks.large_store FOLDER 5` makes a store of 5 GB to see it on.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from consumers.inspection import doctor, explain
+from consumers.store import audit, letters, queries
+from consumers.store.database import Store
+from router.model.ids import new_id
+from tests.consuming import make_delivery
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+_LARGE = "events|deliveries|letters|amendments|passes|folds"
+
+QUESTIONS: dict[str, Callable[[Connection], object]] = {
+    "deliveries": queries.find,
+    "deliveries --outcome dead": lambda transaction: queries.find(transaction, outcome="dead"),
+    "deliveries --outcome open": lambda transaction: queries.find(transaction, outcome="open"),
+    "deliveries --node": lambda transaction: queries.find(transaction, node="nsd01"),
+    "deliveries --subscription": lambda transaction: queries.find(transaction, subscription="act"),
+    "deliveries --failure": lambda transaction: queries.find(transaction, failure="01234567"),
+    "deliveries --event-id": lambda transaction: queries.find(transaction, event_id=new_id()),
+    "deliveries --summary --since": lambda transaction: queries.count(transaction, since=NOW),
+    "dead list": letters.summaries,
+    "dead list --subscription": lambda transaction: letters.summaries(transaction, subscription="act"),
+    "dead list --group": lambda transaction: letters.summaries(transaction, limit=10**6),
+    "the newest of the audit": audit.find,
+}
+
+
+@pytest.fixture
+def asked(store: Store) -> Iterator[list[tuple[str, Any]]]:
+    """The queries that are asked of any database meanwhile; the store has one event."""
+    with store.writing() as transaction:
+        audit.append(transaction, [make_delivery()])
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        if re.match(r"\s*(SELECT|WITH)\b", statement) and re.search(rf"\b({_LARGE})\b", statement):
+            seen.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def slow_steps(transaction: Connection, statement: str, parameters: Any) -> list[str]:
+    """Return the steps of the plan of *statement* that take longer the more the table holds."""
+    if transaction.dialect.name == "sqlite":
+        plan = [row[3] for row in transaction.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        # In the order of the rows, which is that of their numbers, reading ends with the limit.
+        is_limited = "LIMIT" in statement and not any("TEMP B-TREE FOR ORDER" in step for step in plan)
+        return [step for step in plan if re.fullmatch(rf"SCAN ({_LARGE})", step) and not is_limited]
+    # On a small table PostgreSQL reads all of it whatever the indexes; this is what it does on a large one.
+    transaction.execute(text("SET LOCAL enable_seqscan = off"))
+    plan = [row[0] for row in transaction.exec_driver_sql(f"EXPLAIN {statement}", parameters)]
+    return [step for step in plan if re.search(rf"Seq Scan on ({_LARGE})", step)]
+
+
+def assert_quick(store: Store, asked: list[tuple[str, Any]]) -> None:
+    found, asked[:] = [*asked], []
+    assert found
+    with store.writing() as transaction:
+        assert {each[0]: slow for each in found if (slow := slow_steps(transaction, *each))} == {}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_lists_read_no_whole_table(store, asked, question) -> None:
+    with store.reading() as transaction:
+        QUESTIONS[question](transaction)
+
+    assert_quick(store, asked)
+
+
+def test_doctor_reads_no_whole_table(store, asked, database) -> None:
+    assert [each.verdict for each in doctor.store(database("store"))] == ["ok"]
+
+    assert_quick(store, asked)
+
+
+def test_why_reads_no_whole_table(store, asked) -> None:
+    explain.trace(store, new_id())
+
+    assert_quick(store, asked)
+
+
+def test_a_query_that_reads_all_would_be_seen(store, asked) -> None:
+    with store.reading() as transaction:
+        transaction.execute(text("SELECT count(*) FROM deliveries WHERE node = 'nsd01'"))
+
+    with pytest.raises(AssertionError, match="deliveries"):
+        assert_quick(store, asked)

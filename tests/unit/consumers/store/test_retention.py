@@ -1,0 +1,291 @@
+"""Retention: what is old is deleted in portions, the audit in segments that leave it provable, kept letters never."""
+
+import json
+import threading
+import tracemalloc
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event, func, insert, select
+
+from consumers.deliveries import Done, Waiting
+from consumers.inspection import doctor
+from consumers.store import attempts, audit
+from consumers.store import letters as table
+from consumers.store import schema as tables
+from consumers.store.attempts import Attempt
+from consumers.store.letters import Letter
+from consumers.store.retention import schedule
+from consumers.store.retention.schedule import Retention
+from router.settings.models import ConsumersSettings
+from tests.consuming import make_delivery, make_event
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def retention(store, tmp_path):
+    """A function that makes the retention of the store with these settings."""
+
+    def made(later=None, **settings):
+        chosen = ConsumersSettings(jobs=tmp_path / "jobs", **settings)
+        return Retention(store, chosen, lambda: NOW, later or (lambda _pause, _function: None))
+
+    return made
+
+
+def write(store, age, *, outcome=None, **fields):
+    """Write one attempt of this *age*."""
+    delivery = make_delivery(make_event(), **fields)
+    begun = NOW - age
+    with store.writing() as transaction:
+        attempts.record(transaction, [Attempt(delivery, "me", "", begun, begun, outcome or Done())])
+    return delivery
+
+
+def letter(number, age, state="kept", *, body=b"{}"):
+    settled = None if state == "kept" else NOW - age
+    return Letter(
+        id=f"{number:016x}",
+        kind="delivery",
+        event_id=f"e{number}",
+        event="gpfs.x",
+        subscription="act",
+        attempt=1,
+        exchange="",
+        topic="t",
+        reason=f"exit code {number % 3}",
+        body=body,
+        headers={},
+        kept_at=NOW - age - DAY,
+        state=state,
+        settled_at=settled,
+    )
+
+
+def write_letters(store, *letters):
+    with store.writing() as transaction:
+        table.keep(transaction, letters)
+
+
+def write_audit(store, count, time="2025-01-01T00:00:00Z"):
+    with store.writing() as transaction:
+        audit.append(transaction, [make_delivery(make_event(time=time)) for _ in range(count)])
+
+
+def count(store, of):
+    with store.reading() as transaction:
+        return transaction.scalar(select(func.count()).select_from(of))
+
+
+def test_attempts_that_ended_long_ago_are_deleted_and_open_and_newer_ones_stay(store, retention):
+    write(store, 91 * DAY)
+    stay = [write(store, 89 * DAY), write(store, 200 * DAY, outcome=Waiting(DAY, "at the gate"))]
+
+    is_more = retention().portion()
+
+    assert not is_more
+    with store.reading() as transaction:
+        assert {each.event_id for each in attempts.find(transaction)} == {each.event.id for each in stay}
+
+
+def test_a_portion_is_bounded_and_the_next_one_follows_after_a_pause(store, retention, monkeypatch):
+    monkeypatch.setattr(schedule, "PORTION", 10)
+    for _ in range(25):
+        write(store, 100 * DAY)
+    pauses, left = [], []
+
+    def later(pause, function):
+        pauses.append(pause)
+        left.append(count(store, tables.deliveries))
+        if len(pauses) < 5:
+            function()
+
+    retention(later).start()
+
+    assert left == [25, 15, 5, 0, 0]
+    assert pauses[:3] == [timedelta(seconds=1)] * 3
+    assert pauses[3:] == [timedelta(minutes=10)] * 2
+
+
+def test_settled_letters_are_deleted_with_their_edits_and_letters_that_wait_never(store, retention):
+    write_letters(store, letter(1, 91 * DAY, "replayed"), letter(2, 91 * DAY, "dropped"))
+    write_letters(store, letter(3, 89 * DAY, "dropped"), letter(4, 5000 * DAY))
+    with store.writing() as transaction:
+        table.amend(transaction, f"{1:016x}", by="me", at=NOW, changes=[], body=b"{}")
+
+    retention(keep_size=100_000_000).portion()
+
+    with store.reading() as transaction:
+        assert {each.id for each in table.find(transaction, state=None)} == {f"{3:016x}", f"{4:016x}"}
+    assert count(store, tables.amendments) == 0
+
+
+def test_the_audit_is_cut_by_whole_segments_and_goes_on_unbroken(store, retention, monkeypatch):
+    write_audit(store, 2 * audit.SEGMENT + 50)
+    write_audit(store, 10, time="2026-11-19T00:00:00Z")
+    with store.reading() as transaction:
+        before = audit.head(transaction)
+
+    while retention().portion():
+        pass
+
+    assert count(store, tables.events) == 60
+    write_audit(store, 5)
+    with store.reading() as transaction:
+        assert audit.start(transaction).sequence == 2 * audit.SEGMENT
+        assert audit.verify(transaction) is None
+        assert audit.verify_newest(transaction) == (None, 2 * audit.SEGMENT + 1)
+        assert audit.head(transaction).sequence == before.sequence + 5
+
+
+def test_an_audit_whose_events_are_all_deleted_goes_on_from_where_it_was_cut(store, retention):
+    write_audit(store, audit.SEGMENT)
+    retention().portion()
+
+    write_audit(store, 1)
+
+    with store.reading() as transaction:
+        assert audit.head(transaction).sequence == audit.SEGMENT + 1
+        assert audit.verify(transaction) is None
+
+
+def test_one_event_from_the_future_does_not_keep_the_audit_for_ever(store, retention):
+    write_audit(store, audit.SEGMENT - 1)
+    write_audit(store, 1, time="9999-01-01T00:00:00Z")
+
+    retention().portion()
+
+    assert count(store, tables.events) == 0
+
+
+def test_rows_removed_by_hand_before_a_cut_or_after_it_are_found(store, retention):
+    write_audit(store, audit.SEGMENT + 20)
+    retention().portion()
+    with store.writing() as transaction:
+        transaction.execute(tables.events.delete().where(tables.events.c.sequence == audit.SEGMENT + 1))
+
+    with store.reading() as transaction:
+        assert audit.verify(transaction).reason == f"row {audit.SEGMENT + 1} is missing"
+        assert audit.verify_newest(transaction)[0].reason == f"row {audit.SEGMENT + 1} is missing"
+
+
+def test_the_newest_part_of_the_audit_is_checked_and_its_size_is_said(store):
+    write_audit(store, 30)
+
+    with store.reading() as transaction:
+        assert audit.verify_newest(transaction, rows=10) == (None, 21)
+        assert audit.verify_newest(transaction, octets=1) == (None, 30)
+        assert audit.verify_newest(transaction) == (None, 1)
+    with store.writing() as transaction:
+        changed = tables.events.c.sequence.in_([5, 25])
+        transaction.execute(tables.events.update().where(changed).values(body=b"{}"))
+    with store.reading() as transaction:
+        assert audit.verify_newest(transaction, rows=10)[0].sequence == 25
+        assert audit.verify_newest(transaction, rows=2) == (None, 29)
+        assert audit.verify(transaction).sequence == 5
+
+
+def test_a_store_over_its_size_deletes_before_the_age_but_nothing_of_the_last_week(
+    store, retention, monkeypatch, caplog
+):
+    monkeypatch.setattr(schedule.old_rows, "octets", lambda _transaction: 10**12)
+    write(store, 8 * DAY)
+    young = write(store, 6 * DAY)
+    write_letters(store, letter(1, 8 * DAY, "replayed"), letter(2, 500 * DAY))
+
+    retention().portion()
+
+    with store.reading() as transaction:
+        assert [each.event_id for each in attempts.find(transaction)] == [young.event.id]
+        assert [each.id for each in table.find(transaction, state=None)] == [f"{2:016x}"]
+    assert "the store exceeds its size" in caplog.text
+
+
+def test_what_passed_a_rate_long_ago_is_forgotten(store, retention):
+    with store.writing() as transaction:
+        old = {"subscription": "act", "rule": "limit", "key": "k", "at": NOW - 33 * DAY, "event_id": "old"}
+        transaction.execute(insert(tables.passes), [old, old | {"at": NOW - 31 * DAY, "event_id": "new"}])
+
+    retention().portion()
+
+    with store.reading() as transaction:
+        assert transaction.scalars(select(tables.passes.c.event_id)).all() == ["new"]
+
+
+def test_passes_and_delivered_groups_are_deleted_in_portions_too(store, retention):
+    old, open_fold = NOW - 33 * DAY, {"due": NOW, "told": None, "events": 1, "facts": "{}", "key": "k"}
+    passes = [{"subscription": "a", "rule": "limit", "key": "k", "event_id": f"{n}", "at": old} for n in range(450)]
+    folds = [{**open_fold, "subscription": "a", "head": f"{n}", "told": old} for n in range(450)]
+    with store.writing() as transaction:
+        transaction.execute(insert(tables.passes), passes)
+        transaction.execute(insert(tables.folds), [*folds, {**open_fold, "subscription": "a", "head": "open"}])
+    left = []
+
+    while retention().portion():
+        left.append((count(store, tables.passes), count(store, tables.folds)))
+
+    assert left == [(250, 251), (50, 51)]
+    assert (count(store, tables.passes), count(store, tables.folds)) == (0, 1)
+
+
+def test_a_portion_has_a_thread_of_its_own():
+    called = Future()
+
+    schedule.in_threads(timedelta(), lambda: called.set_result(threading.current_thread()))
+
+    assert called.result(60) is not threading.current_thread()
+
+
+def test_old_folders_of_jobs_are_removed_although_no_job_is_started(retention, tmp_path):
+    folder = tmp_path / "jobs" / "act-1"
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text("{}")
+    (folder / "result.json").write_text(json.dumps({"ended": "finished"}))
+
+    retention(keep_jobs="0s").portion()
+
+    assert not folder.exists()
+
+
+@pytest.fixture
+def url(database):
+    return database("store")
+
+
+@pytest.fixture
+def statements(store):
+    """The texts of the statements that the store is sent from now on."""
+    texts = []
+    event.listen(store._engine, "before_cursor_execute", lambda *arguments: texts.append(arguments[2]))
+    return texts
+
+
+def test_lists_and_counts_ask_for_no_body(store, statements):
+    write_letters(store, *(letter(number, DAY) for number in range(3)))
+    statements.clear()
+
+    with store.reading() as transaction:
+        assert len(table.summaries(transaction, failure=None)) == 3
+        assert table.count_kept(transaction) == (3, NOW - 2 * DAY)
+        assert len(table.briefly(transaction, [f"{1:016x}"])) == 1
+
+    assert statements
+    assert not [each for each in statements if "body" in each or "headers" in each]
+
+
+def test_the_doctor_reads_a_store_of_large_letters_in_little_memory(store, url):
+    large = b"x" * 2**20
+    for number in range(0, 60, 10):
+        write_letters(store, *(letter(each, DAY, body=large) for each in range(number, number + 10)))
+    tracemalloc.start()
+
+    found = list(doctor.store(url))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert [each.verdict for each in found] == ["ok", "warning"]
+    assert "60 letters wait for a decision, the oldest since 2026-11-18 12:00" in found[1].seen
+    assert peak < 20 * 2**20

@@ -1,0 +1,270 @@
+"""The verb `notify`: what may be written, and what a message says."""
+
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from consumers.config.event_samples import Kinds
+from consumers.config.registrations import Registrations
+from consumers.deliveries import Delivery
+from consumers.subscriptions import validation as checking
+from consumers.verbs.interface import Surroundings
+from consumers.verbs.notify import apprise_client, message_texts
+from consumers.verbs.notify.message import Message
+from consumers.verbs.notify.verb import NotifyVerb
+from router.model.catalogue import Catalogues
+from router.settings.models import Settings
+from tests.consuming import make_event
+
+CATALOGUES = Catalogues.shipped()
+README = Path(__file__).parents[4] / "consumers" / "verbs" / "notify" / "README.md"
+
+
+def settings_with(*names, **fields):
+    return Settings.model_validate(
+        {
+            "consumers": {
+                "contacts": {name: {"urls": "mailto://mail.example.com?from=a@example.com", **fields} for name in names}
+            }
+        }
+    )
+
+
+def remarks(verb, its_settings):
+    return list(verb.remarks(Kinds(Registrations(CATALOGUES)), its_settings))
+
+
+def test_an_unknown_contact_is_a_mistake_that_names_the_nearest():
+    (remark,) = remarks(NotifyVerb(to=["storage-taem"]), settings_with("storage-team", "on-call"))
+
+    assert (remark.place, remark.warning) == (("to", 0), False)
+    assert remark.message == "no contact 'storage-taem'; did you mean storage-team?"
+
+
+def test_without_contacts_it_is_said_where_to_write_them():
+    (remark,) = remarks(NotifyVerb(to="team"), Settings())
+
+    assert "define it in the settings, consumers.contacts" in remark.message
+
+
+def test_a_secret_that_cannot_be_read_here_is_a_warning(tmp_path):
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": f"file:{tmp_path}/gone"}}}})
+
+    (remark,) = remarks(NotifyVerb(to="team"), its)
+
+    assert remark.warning
+    assert f"file:{tmp_path}/gone: No such file" in remark.message
+
+
+GOOD = "mailto://mail.example.com?from=a@example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mailtos:/relay", "write service://"),
+        ("foo://bar", "Unparseable URL"),
+        ("just text", "not an address that apprise supports"),
+        (f"to {GOOD}", "not an address that apprise supports"),
+        ("mailto://mail.example.com", "Invalid ~From~ email"),
+        (f"{GOOD}, foo://bar", "#2: not an address that apprise supports"),
+        (f"{GOOD}\nfoo://bar\n", "#2: not an address that apprise supports"),
+        (f"{GOOD}&to=a@b.c", "leaves out a part of it: Dropped invalid To email"),
+    ],
+)
+def test_an_address_that_is_none_is_found_before_an_event_comes(tmp_path, text, said):
+    (tmp_path / "team").write_text(text)
+    (tmp_path / "team").chmod(0o600)
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": f"file:{tmp_path}/team"}}}})
+
+    (remark,) = remarks(NotifyVerb(to="team"), its)
+
+    assert remark.fault
+    assert f"contact team: file:{tmp_path}/team" in remark.message
+    assert said in remark.message
+
+
+def test_an_address_in_the_settings_is_looked_at_too():
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": "mailtos:/relay"}}}})
+
+    (remark,) = remarks(NotifyVerb(to="team"), its)
+
+    assert "the address in the settings: not an address" in remark.message
+
+
+def test_a_secret_that_all_can_read_is_built_as_well(tmp_path):
+    (tmp_path / "team").write_text("foo://bar")
+    (tmp_path / "team").chmod(0o644)
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": f"file:{tmp_path}/team"}}}})
+
+    assert [each.fault for each in remarks(NotifyVerb(to="team"), its)] == [False, True]
+
+
+@pytest.mark.parametrize("gap", [" ", ",", ", ", ";", "\n", "\r\n", ",\n", "\t"])
+def test_several_addresses_in_one_secret_are_good_as_apprise_separates_them(tmp_path, gap):
+    (tmp_path / "team").write_text(f"{GOOD}{gap}{GOOD}&to=b@example.com\n")
+    (tmp_path / "team").chmod(0o600)
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": f"file:{tmp_path}/team"}}}})
+
+    assert remarks(NotifyVerb(to="team"), its) == []
+    found = apprise_client.addresses(f"file:{tmp_path}/team")
+    assert [each.url for each in found] == [GOOD, f"{GOOD}&to=b@example.com"]
+    assert [each.shown for each in found] == [f"file:{tmp_path}/team#1", f"file:{tmp_path}/team#2"]
+
+
+def test_the_name_of_one_of_several_addresses_follows_it_and_tells_nothing(tmp_path):
+    reference, other = f"file:{tmp_path}/team", "mailtos://bus:hunter-22@mail.example.com?from=a@example.com"
+
+    def names(text, of=reference):
+        Path(of.removeprefix("file:")).write_text(text)
+        return {each.url: each.name for each in apprise_client.addresses(of)}
+
+    before, after = names(f"{GOOD}\n{other}"), names(f"foo://bar\n{other}\n{GOOD}")
+
+    assert before.items() <= after.items()
+    assert all(re.fullmatch(re.escape(reference) + "#[0-9a-f]{6}", each) for each in after.values())
+    assert names(f"{GOOD}\n{other}", f"{reference}2")[other].split("#")[1] != after[other].split("#")[1]
+    assert names(GOOD) == {GOOD: reference}
+
+
+def test_a_syslog_that_is_not_there_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setattr(apprise_client, "_SYSLOG", str(tmp_path / "log"))
+    service = apprise_client.Service("syslog://", "syslog://")
+    message = Message("title", "body", "text", "info")
+
+    assert list(apprise_client.problems("syslog://")) == [
+        f"the address in the settings: no syslog listens at {tmp_path}/log on this machine"
+    ]
+    assert "no syslog listens" in service.send(message)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "log"))
+        assert list(apprise_client.problems("syslog://")) == []
+        assert service.send(message) == ""
+
+
+def test_a_page_that_nobody_reads_is_a_warning():
+    (remark,) = remarks(NotifyVerb(to="team", html="<p>x</p>"), settings_with("team"))
+
+    assert remark.warning
+    assert remarks(NotifyVerb(to="team", html="<p>x</p>"), settings_with("team", format="html")) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"to": []}, "at least 1"),
+        ({"to": ["a", "a"]}, "lists 'a' twice"),
+        ({"importance": "loud"}, "info"),
+        ({"html": '<a href="{{ data.x }}">x</a>'}, "inside a tag"),
+        ({"html": "<ScRipt >x</script>"}, "contains <script>"),
+        ({"timeout": "10m"}, "longer than 5m"),
+        ({"attach": "/etc/passwd"}, "none"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_mistake(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        NotifyVerb.model_validate({"to": ["a"], **fields})
+
+
+@given(st.text(max_size=300), st.sampled_from(["text", "html", "markdown"]))
+def test_whatever_a_value_holds_a_message_is_bounded_and_has_no_markup_of_it(value, wanted):
+    event = make_event(subject=value, x=value)
+    delivery = Delivery(event, "a", "t", b"")
+
+    message = message_texts.Messages(NotifyVerb(to=["a"]), CATALOGUES).message(delivery, wanted)
+
+    assert len(message.title) <= message_texts.LONGEST_TITLE
+    assert message.title.splitlines() == [message.title]
+    if wanted == "html":
+        assert set(re.findall(r"<[^>]*>", message.body)) <= {
+            "<table>",
+            "</table>",
+            "<tr>",
+            "</tr>",
+            "<td>",
+            "</td>",
+        } | {
+            '<td colspan="2">',
+            "<b>",
+            "</b>",
+        }
+    if wanted == "text":
+        # The heading, a blank line, what is told of any event, and its four variables less the null.
+        assert len(message.body.splitlines()) == 11 - (not value)
+
+
+def test_a_message_names_the_event_once_in_its_heading():
+    event = make_event(eventName="softQuotaExceeded", fsName="gpfs1")
+
+    described = dict(message_texts.facts(event, Delivery(event, "it", event.topic, b"").fold, CATALOGUES))
+
+    assert described["fsName"] == "gpfs1"
+    assert "eventName" not in described
+
+
+def test_the_example_of_its_page_has_no_mistakes(tmp_path):
+    blocks = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
+    (example,) = [text for kind, text in blocks if kind == "yaml"]
+    contacts = next(text for kind, text in blocks if not kind and "contacts:" in text)
+    (tmp_path / "subscriptions.yaml").write_text(example)
+
+    report = checking.check(
+        tmp_path / "subscriptions.yaml", CATALOGUES, Settings.model_validate(yaml.safe_load(contacts))
+    )
+
+    assert list(report.mistakes) == []
+    assert report.subscriptions
+
+
+def test_threads_that_hang_are_counted_by_many_threads_at_once():
+    handler = NotifyVerb(to=("a",), title="x", body="y").handler(Surroundings("a"))
+    ended, failures = threading.Event(), []
+    hanging = [threading.Thread(target=ended.wait, daemon=True) for _ in range(200)]
+    for each in hanging:
+        each.start()
+
+    def note():
+        try:
+            for at in range(0, 200, 2):
+                handler._note_hanging(hanging[at : at + 2])
+        except RuntimeError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=note) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(20)
+
+    assert failures == []
+    assert handler._note_hanging(()) == 200
+    ended.set()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("mailto://mail.example.org?too=a@example.org&from=x@y.org", ["the parameter too; did you mean to or rto?"]),
+        (
+            "mailto://mail.example.org?to=a@example.org&from=x@y.org&s3cr3tVALUE",
+            ["ignores a parameter that has no known name"],
+        ),
+        ("mailto://mail.example.org:99999?to=a@example.org&from=x@y.org", ["its port is larger than 65535"]),
+        ("mailto://mail.example.org:25?to=a@example.org&from=x@y.org&+X-Own=1&cc=b@example.org", []),
+        ("syslog://", []),
+        ("nosuch://x?y=z", []),
+    ],
+)
+def test_what_apprise_ignores_of_an_address_is_warned_of(address, said):
+    found = list(apprise_client.doubts(address))
+
+    assert len(found) == len(said)
+    assert all(each in text for each, text in zip(said, found, strict=True)), found
+    assert not any("s3cr3t" in text for text in found)

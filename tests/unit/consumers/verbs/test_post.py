@@ -1,0 +1,167 @@
+"""The verb `post`: what may be written, its signature, and what answers come to."""
+
+import base64
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from consumers.config.event_samples import Kinds
+from consumers.config.registrations import Registrations
+from consumers.errors import Rejected, SecretError
+from consumers.subscriptions import validation as checking
+from consumers.verbs.post import responses
+from consumers.verbs.post.signing import key, sign
+from consumers.verbs.post.verb import PostVerb
+from router.model.catalogue import Catalogues
+from router.settings.models import Settings
+
+CATALOGUES = Catalogues.shipped()
+README = Path(__file__).parents[4] / "consumers" / "verbs" / "post" / "README.md"
+NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
+
+
+def test_the_signature_is_the_one_that_standard_webhooks_publishes():
+    # The example of the specification, which its libraries test themselves by.
+    octets = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "file:/x")
+
+    signature = sign([octets], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hunter22",
+        "whsec_",
+        "whsec_hunter22",
+        "whsec_!!!!",
+        base64.b64encode(b"x" * 32).decode(),
+        "whsec_" + "QUFB" * 40,
+    ],
+)
+def test_what_is_no_key_is_refused_by_its_reference(secret):
+    with pytest.raises(SecretError, match="file:/etc/x") as caught:
+        key(secret, "file:/etc/x")
+
+    assert secret.removeprefix("whsec_")[:8] not in str(caught.value) or secret == "whsec_"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"url": "https://{{ data.host }}/"}, "an event cannot choose the address"),
+        ({"url": "https://u:hunter22@a.example.com/"}, "contains a user or password"),
+        ({"url": "https://a.example.com/?token=hunter22"}, "contains a secret, token"),
+        ({"url": "ftp://a.example.com/"}, "not a web address"),
+        ({"url": "hooks.example.com"}, "not a web address"),
+        ({"url": "https://a.example.com:99999/"}, "not an address"),
+        ({"url": "https://a.example.com/a b"}, "blanks"),
+        ({"url": "file:relative"}, "not a valid reference"),
+        ({"secret": "hunter22"}, "never the secret itself"),
+        ({"method": "GET"}, "POST"),
+        ({"headers": {"X\r\nY": "a"}}, "not a valid header name"),
+        ({"headers": {"X-A": "a\r\nB: c"}}, "on one line"),
+        ({"headers": {"X-A": "{{ node }}"}}, "which headers do not support"),
+        ({"headers": {"Authorization": "Bearer hunter22"}}, "contains a secret"),
+        ({"headers": {"X-Api-Key": "hunter22"}}, "contains a secret"),
+        ({"headers": {"webhook-id": "a"}}, "set by clusterbus"),
+        ({"body": '{"text": "{{ data.x }}"}'}, "write a mapping instead"),
+        ({"body": ' [ "{{ data.x }}" ]'}, "write a mapping instead"),
+        ({"body": {"{{ data.x }}": 1}}, "only values can be templates"),
+        ({"body": 7}, "must be"),
+        ({"body": {"a": float("inf")}}, "not allowed in JSON"),
+        ({"retry_on": [200]}, "not a status that can be retried"),
+        ({"retry_on": ["6xx"]}, "not a status that can be retried"),
+        ({"verify": False}, "always verified"),
+        ({"verify": "ca.pem"}, "absolute path"),
+        ({"timeout": "1h"}, "longer than 5m"),
+        ({"timeout": 10}, "not a duration"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_mistake(fields, message):
+    with pytest.raises(ValidationError, match=message) as caught:
+        PostVerb.model_validate({"url": "https://a.example.com/x", **fields})
+
+    told = " ".join(each["msg"] for each in caught.value.errors())
+    assert "hunter22" not in told
+
+
+def test_a_subscription_comes_back_from_json_as_it_was():
+    verb = PostVerb.model_validate(
+        {
+            "url": "https://a.example.com/",
+            "verify": "/etc/ssl/ca.pem",
+            "retry_on": [404, "5xx"],
+            "body": {"a": ["{{ node }}"]},
+        }
+    )
+
+    assert PostVerb.model_validate_json(verb.model_dump_json()) == verb
+    assert verb.retry_on == ("404", "5xx")
+
+
+def test_what_looks_like_a_token_or_is_not_encrypted_is_a_warning(tmp_path):
+    verbs = [
+        PostVerb(url="https://hooks.example.com/services/T0/aB3aB3aB3aB3aB3aB3aB3aB3"),
+        PostVerb(url="http://hooks.example.com/", headers={"X-Site": "a"}),
+        PostVerb(url=f"file:{tmp_path}/gone"),
+        PostVerb(url="https://hooks.example.com/", secret=[f"file:{tmp_path}/gone"]),
+    ]
+
+    found = [list(each.remarks(Kinds(Registrations(CATALOGUES)), Settings())) for each in verbs]
+
+    assert [[each.warning for each in some] for some in found] == [[True]] * 4
+
+
+def test_a_key_that_is_none_is_a_mistake(tmp_path):
+    (tmp_path / "key").write_text("hunter22")
+    (tmp_path / "key").chmod(0o600)
+
+    (remark,) = PostVerb(url="https://a.example.com/", secret=f"file:{tmp_path}/key").remarks(
+        Kinds(Registrations(CATALOGUES)), Settings()
+    )
+
+    assert not remark.warning
+    assert "hunter22" not in remark.message
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("9" * 5000, 6 * 3600),
+        ("Fri, 20 Nov 2026 15:01:00 GMT", 60),
+        ("Fri, 20 Nov 2026 14:01:00 GMT", 0),
+        ("Sat, 20 Nov 2027 14:01:00 GMT", 6 * 3600),
+        ("Fri, 20 Nov 2026 25:99:00 GMT", 0),
+        ("", 0),
+        ("-5", 0),
+        ("1e3", 0),
+        ("٣", 0),
+    ],
+)
+def test_how_long_to_wait_is_read_and_bounded(value, seconds):
+    assert responses.retry_after(value, NOW) == timedelta(seconds=seconds)
+
+
+def test_a_410_is_tried_again_only_where_that_is_written():
+    gone = responses.Answer(410)
+
+    assert responses.judge(gone, ["410"], "post a:443", {}, NOW).failure == "http:410"
+    with pytest.raises(Rejected, match="the receiver wants no more events"):
+        responses.judge(gone, ["5xx"], "post a:443", {}, NOW)
+
+
+def test_the_example_of_its_page_has_no_mistakes(tmp_path):
+    (example,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "subscriptions.yaml").write_text(example)
+
+    report = checking.check(tmp_path / "subscriptions.yaml", CATALOGUES)
+
+    assert list(report.mistakes) == []
+    assert report.subscriptions

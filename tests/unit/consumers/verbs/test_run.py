@@ -1,0 +1,265 @@
+"""The verb `run` as it is written, node sets, and what a fan-out comes to."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from consumers.config.event_samples import Kinds
+from consumers.config.registrations import Registrations
+from consumers.errors import Rejected
+from consumers.policies.retry import RetryPolicy
+from consumers.subscriptions.validation import check
+from consumers.verbs.run import options
+from consumers.verbs.run.node_outcomes import Aim, aim_of, interrupted, lost, nothing_left, read, report
+from consumers.verbs.run.node_targets import MOST, GroupsUnknown, fold, names_of, unfold
+from consumers.verbs.run.verb import RunVerb
+from router.model.catalogue import Catalogues
+from router.settings.models import Settings
+
+HOSTILE = [
+    "; rm -rf /",
+    "$(id)",
+    "`id`",
+    "-oProxyCommand=touch /tmp/x",
+    "nsd01,-oProxyCommand=x",
+    "@all",
+    "nsd01,@all",
+    "@*",
+    "*",
+    "n[1-9]!n3",
+    "n[1-9]&n3",
+    "n[1-9]^n3",
+    "../../x",
+    "{{ data }}",
+    "nsd01\nnsd02",
+    "nsd01 nsd02",
+    "user@nsd01",
+    "nsd01:22",
+    "%h",
+    "nsd01%host",
+    "n[1",
+    "n]1[",
+    "n[1-]",
+    "n[a-b]",
+    "n[[1-2]]",
+    "nsd\x00",
+    "nsd01\u2028",
+    "nsd-",
+    "-",
+    "x" * 300,
+    "n[1-999999999]",
+    "n[0-99][0-99][0-99]",
+    "n[5-1]",
+    "n[1-9/0]",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_no_name_of_a_host_is_refused(text):
+    with pytest.raises(Rejected, match=r"^nodes: "):
+        names_of(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", ",,"])
+def test_an_empty_node_set_is_an_error_and_not_this_machine(text):
+    with pytest.raises(Rejected, match="the node set is empty"):
+        names_of(text)
+
+
+@pytest.mark.parametrize("text", ["n[1-3]!n[1-3]", "n1&n2"])
+def test_a_node_set_that_comes_to_nothing_is_an_error(text):
+    with pytest.raises(Rejected, match="empty node set"):
+        names_of(text, is_ours=True)
+
+
+@pytest.mark.parametrize("text", ["," * 65000, "a," * 30000, "[" * 65000, "a[1," * 16000, "[1-1]" * 12000])
+def test_a_long_value_costs_little(text):
+    with pytest.raises(Rejected):
+        names_of(text)
+
+
+def test_names_are_those_of_gpfs_lists_and_of_folded_sets():
+    assert names_of("nsd01.example.com,nsd02.example.com,cl7") == ("cl7", "nsd01.example.com", "nsd02.example.com")
+    assert len(names_of("n[001-400]")) == 400
+    assert len(names_of(f"n[1-{MOST}]")) == MOST
+    assert names_of("n[1-9]!n[3-9]", is_ours=True) == ("n1", "n2")
+
+
+@given(st.sets(st.from_regex(r"[a-z][a-z0-9-]{0,5}[a-z0-9](\.[a-z0-9]{1,4}){0,2}", fullmatch=True), min_size=1))
+def test_what_is_folded_can_be_read_again(names):
+    assert set(names_of(fold(names))) == names == set(unfold(fold(names)))
+
+
+def test_groups_are_looked_up_only_where_the_file_says_so(tmp_path, monkeypatch):
+    (tmp_path / "groups.conf").write_text(f"[Main]\ndefault: local\n[local]\nmap: cat {tmp_path}/$GROUP\n")
+    (tmp_path / "quorum").write_text("nsd[01-03]\n")
+    monkeypatch.setenv("CLUSTERSHELL_CFGDIR", str(tmp_path))
+
+    assert names_of("@quorum", is_ours=True) == ("nsd01", "nsd02", "nsd03")
+    (tmp_path / "quorum").write_text("nsd[02-03]\n")
+    assert names_of("@quorum,cl1", is_ours=True) == ("cl1", "nsd02", "nsd03")
+    with pytest.raises(Rejected):
+        names_of("@quorum")
+    with pytest.raises(GroupsUnknown, match="cannot be looked up"):
+        names_of("@none", is_ours=True)
+
+
+def outcome(**fields):
+    return {"codes": {}, "timed_out": "", "unfinished": "", "not_begun": "", "output": [], "seconds": 1.0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "failure", "reason", "is_blamed"),
+    [
+        ({"codes": {"0": "nsd[01-04]"}}, None, "", False),
+        ({"codes": {"0": "nsd[01-03]", "3": "nsd04"}}, "exit:3", "exit code 3 on nsd04", False),
+        ({"codes": {"3": "nsd[01-04]"}}, "exit:3", "exit code 3 on nsd[01-04]", True),
+        (
+            {"codes": {"0": "nsd[01-02]", "1": "nsd03", "3": "nsd04"}},
+            "exit",
+            "exit code 1 on nsd03, exit code 3 on nsd04",
+            False,
+        ),
+        (
+            {"codes": {"0": "nsd01", "1": "nsd[02-03]"}, "timed_out": "nsd04"},
+            "nodes",
+            "exit code 1 on nsd[02-03], timed out on nsd04",
+            True,
+        ),
+        ({"codes": {"0": "nsd[01-03]", "255": "nsd04"}}, "unreachable", "unreachable: nsd04", True),
+        (
+            {"codes": {"0": "nsd01"}, "unfinished": "nsd02", "not_begun": "nsd[03-04]", "deadline": True},
+            "timeout",
+            "not finished before the deadline on nsd02, not started before the deadline on nsd[03-04]",
+            True,
+        ),
+        ({"codes": {"0": "nsd[01-03]"}}, "timeout", "not started before the deadline on nsd04", False),
+    ],
+)
+def test_what_a_fan_out_comes_to(fields, failure, reason, is_blamed):
+    aim = Aim(names_of("nsd[01-04]"), target="run x on nsd[01-04]")
+
+    told = report(outcome(**fields), aim)
+
+    assert (told.failure, told.reason) == (failure, reason)
+    assert list(told.blamed) == ([aim.target] if is_blamed else [])
+    assert {*unfold(told.result["nodes"]["succeeded"]), *unfold(told.result["nodes"]["failed"])} == set(aim.todo)
+
+
+def test_here_255_is_an_exit_code_like_others():
+    assert report(outcome(codes={"255": "n1"}), Aim(["n1"], is_remote=False)).failure == "exit:255"
+
+
+def test_a_retry_runs_on_what_failed_and_tells_of_all():
+    names = names_of("n[1-5]")
+    first = report(outcome(codes={"0": "n[1-2]", "1": "n[3-4]"}, timed_out="n5"), Aim(names))
+
+    second = aim_of(names, first.result, "", is_remote=True)
+    told = report(outcome(codes={"0": "n[3,5]", "1": "n4"}), second)
+    third = aim_of(names, told.result, "", is_remote=True)
+    last = report(outcome(codes={"0": "n4"}), third)
+
+    assert fold(second.todo) == "n[3-5]"
+    assert told.result["nodes"] == {"succeeded": "n[1-3,5]", "failed": "n4"}
+    assert third.todo == ("n4",)
+    assert last.failure is None
+    assert last.result["nodes"] == {"succeeded": "n[1-5]", "failed": ""}
+    assert last.result["exit"] == {"0": "n[1-5]"}
+
+
+def test_nodes_that_joined_or_left_meanwhile_are_no_part_of_a_retry():
+    earlier = {"nodes": {"succeeded": "n1", "failed": "n[2-3]"}}
+
+    assert aim_of(names_of("n[2,9]"), earlier, "", is_remote=True).todo == ("n2",)
+    left = nothing_left(aim_of(names_of("n[1,9]"), earlier, "", is_remote=True))
+    assert (left.failure, left.result["nodes"]) == (None, {"succeeded": "n1", "failed": ""})
+
+
+def test_a_fan_out_that_told_nothing_has_done_nothing():
+    told = lost(Aim(["n2"], ["n1"]), "lost", "gone", b"x" * 9000)
+
+    assert told.result["nodes"] == {"succeeded": "n1", "failed": "n2"}
+    assert len(told.result["said"]) == 2000
+    assert [read(each) for each in (b"", b"warning\n", b"[1]\n", b"{}")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"fanout": 2}, "fanout applies only to commands on nodes"),
+        ({"deadline": "1h"}, "deadline applies only to commands on nodes"),
+        ({"nodes": "n1", "timeout": "10m", "deadline": "5m"}, r"deadline \(5m\) is shorter than timeout \(10m\)"),
+        ({"nodes": "n1", "command": ["a=b"]}, "would read it as a variable"),
+        ({"user": "-oProxyCommand=x"}, "is not a valid user name"),
+        ({"nodes": "n1", "fanout": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields, words):
+    with pytest.raises(ValidationError, match=words):
+        RunVerb.model_validate({"command": ["x"], **fields})
+
+
+def test_the_verb_comes_back_from_json_as_it_was():
+    for fields in ({}, {"nodes": "n[1-3]", "deadline": "1h", "user": "operator"}, {"detach": True}):
+        verb = RunVerb.model_validate({"command": ["x"], **fields})
+
+        assert RunVerb.model_validate_json(verb.model_dump_json()) == verb
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ("-oProxyCommand=x", "is not a host name"),
+        ("n[1-99999999]", "names more than 10,000 nodes"),
+        ("@quorum,{{ node }}", "not allowed together with a template"),
+        ("n1!{{ node }}", "not allowed together with a template"),
+    ],
+)
+def test_a_node_set_that_is_none_is_told_when_checked(nodes, words):
+    kinds = Kinds(Registrations(Catalogues.shipped()))
+
+    found = list(RunVerb(command=("x",), nodes=nodes).remarks(kinds, Settings()))
+
+    assert [(each.place, each.warning) for each in found if words in each.message] == [(("nodes",), False)]
+
+
+@pytest.mark.parametrize("failure", ["unreachable", "nodes", "lost", "timeout", "exit:255"])
+def test_a_policy_can_name_each_failure(failure):
+    policy = RetryPolicy(never_for=(failure,))
+
+    assert policy.delay_after(1, failure) is None
+    assert policy.delay_after(1, "other") == timedelta(seconds=5)
+
+
+def test_the_example_of_the_page_has_no_mistakes(tmp_path):
+    page = Path(options.__file__).with_name("README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "subscriptions.yaml").write_text(text)
+
+    report = check([tmp_path / "subscriptions.yaml"], Catalogues.shipped())
+
+    assert report.mistakes == ()
+    assert report.subscriptions is not None
+    fields = {each for each in RunVerb.model_fields if f"| `{each}` |" in page}
+    assert fields == set(RunVerb.model_fields)
+
+
+# Stops
+
+
+def test_a_fan_out_that_a_stop_interrupts_keeps_the_nodes_that_were_done():
+    outcome = {"codes": {"0": "n[1-3]", "1": "n4"}, "timed_out": "", "unfinished": "n5", "not_begun": "n6"}
+    aim = Aim(("n1", "n2", "n3", "n4", "n5", "n6"), ("n0",))
+
+    kept = interrupted(outcome, aim)
+
+    assert kept is not None
+    assert kept.again is not None
+    assert aim_of(["n0", *aim.todo], kept.result, "", is_remote=True).todo == ("n4", "n5", "n6")
+    assert interrupted({**outcome, "codes": {"1": "n4"}}, aim) is None
+    assert interrupted(None, aim) is None

@@ -1,0 +1,58 @@
+"""Ids: they sort by moment, are derived always the same, and tell their moment."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.model.ids import derived_id, is_id, moment_of, new_id, traceparent
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
+moments = st.integers(0, 253402300799999999).map(lambda number: EPOCH + timedelta(microseconds=number))
+
+
+def test_derived_ids_differ_by_what_follows_and_sort_with_their_record() -> None:
+    record = new_id()
+
+    ids = {derived_id(record, what) for what in ("gapOpened", "gapClosed")} | {derived_id(new_id(), "gapOpened")}
+
+    assert len(ids) == 3
+    assert derived_id(record, "gapOpened")[:10] == record[:10]
+
+
+def test_the_trace_of_an_event_begins_with_its_id() -> None:
+    parent = traceparent("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")
+
+    version, trace, span, flags = parent.split("-")
+    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
+    assert int(trace, 16) >> 80 == 0x019AA02D8283
+
+
+@given(moments)
+def test_the_moment_of_an_id_is_the_one_that_it_was_made_of(moment: datetime) -> None:
+    assert moment_of(new_id(moment)) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@given(moments, moments)
+def test_ids_sort_by_their_milliseconds(one: datetime, other: datetime) -> None:
+    if abs(one - other) >= timedelta(milliseconds=2):
+        assert (new_id(one) < new_id(other)) == (one < other)
+
+
+def test_an_id_of_the_year_9999_tells_its_moment_and_a_later_one_is_refused_in_words() -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
+
+    assert moment_of(new_id(last)) == last
+    with pytest.raises(ValueError, match=f"^id {LARGEST} is of a moment after the year 9999$"):
+        moment_of(LARGEST)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "8" + "0" * 25, "0" * 25, "0" * 27, "0" * 26 + "\n", "01KAG2V0M3Y8ZT6Q4XJ5W9E7RU"]
+)
+def test_what_is_not_an_id_is_refused_in_words(text: str) -> None:
+    assert not is_id(text)
+    with pytest.raises(ValueError, match="is not an id"):
+        moment_of(text)

@@ -1,0 +1,372 @@
+"""Every door through which something foreign comes in, under extreme values: nothing ends, nothing else is harmed.
+
+`pytest tests/unit/test_doors.py --hypothesis-profile long` tries a hundred times as much.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumers.cli.dead_letters import groups
+from consumers.cli.main import app
+from consumers.dead_letters import editing, replay
+from consumers.dead_letters.keeper import Keeper
+from consumers.dead_letters.kept_letters import find
+from consumers.deliveries import Report
+from consumers.errors import ConsumerError, LetterError
+from consumers.inspection.explain import trace
+from consumers.policies.guards import Guard
+from consumers.policies.throttling import Folding, Limit, OncePer
+from consumers.processes.job_files import RESULT, Job, JobError
+from consumers.store import audit, silences
+from consumers.store.retention.schedule import Retention
+from consumers.store.silences import Silence
+from consumers.subscriptions import validation
+from consumers.verbs.call import results
+from consumers.verbs.interface import Surroundings
+from consumers.verbs.scripts import conf_file
+from consumers.verbs.scripts.verb import ScriptsVerb
+from router.broker import topology
+from router.broker.interface import Message, Settlement
+from router.broker.topology import DEAD, INGRESS, REJECTED, RETURN, UNROUTED
+from router.cluster.callbacks.gpfs import installed
+from router.cluster.fleet import fanout_lines
+from router.cluster.gpfs import tables
+from router.cluster.nodes import installer_answer
+from router.errors import InvalidEvent, RouterError
+from router.model.bounds import KEY
+from router.model.catalogue import Catalogues
+from router.model.events import Event
+from router.model.ids import is_id
+from router.settings import loading
+from router.settings.models import ConsumersSettings
+from shim import records
+from shim import settings as relay_settings
+from tests import extremes
+from tests.consuming import make_delivery, make_event, make_subscription
+from tests.engines import Bench, TellVerb
+from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, TEXTS, TREES, mutated
+from tests.nodes import NOON, Node
+from tests.unit.router.pipeline.test_router import Bench as RouterBench
+
+CATALOGUES = Catalogues.shipped()
+
+
+@dataclass(frozen=True)
+class Door:
+    """What comes in, and the function that takes it; *refusals* are what that may raise to refuse it."""
+
+    values: st.SearchStrategy[Any]
+    opened: Callable[[Path], Callable[[Any], object]]
+    refusals: tuple[type[Exception], ...] = ()
+
+
+def taking(function: Callable[[Any], object]) -> Callable[[Path], Callable[[Any], object]]:
+    """Return the door of a function that needs nothing else."""
+    return lambda _folder: function
+
+
+def taking_file(name: str, function: Callable[[Path], object]) -> Callable[[Path], Callable[[str], object]]:
+    """Return the door of a file *name* that *function* reads."""
+
+    def opened(folder: Path) -> Callable[[str], object]:
+        def take(content: str) -> object:
+            (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
+            return function(folder / name)
+
+        return take
+
+    return opened
+
+
+def ingress(folder: Path) -> Callable[[tuple[bytes, dict[str, Any], str, str]], object]:
+    """A record at the router; after it, an honest one still becomes an event."""
+    bench, honest = RouterBench(f"sqlite:///{folder / 'router.db'}"), Node("honest")
+
+    def take(value: tuple[bytes, dict[str, Any], str, str]) -> None:
+        body, headers, id_, key = value
+        bench.memory.another(user="evil").publish(Message(INGRESS, key, body, id_, headers=headers), lambda _: None)
+        sent = honest.record("mount", at=bench.now())
+        bench.send(sent)
+        history = bench.memory.model.queue(topology.HISTORY).ready
+        assert sent.id in {each.id for each in history}
+        history.clear()
+        assert bench.owed() == 0
+
+    return take
+
+
+@dataclass
+class Serving:
+    """An engine with a subscription and the keeper; *take* brings a message, and then an honest event."""
+
+    bench: Bench
+
+    @classmethod
+    def opened(cls, folder: Path, **fields: Any) -> "Serving":
+        bench = Bench(f"sqlite:///{folder / 'store.db'}")
+        bench.handler = lambda _delivery: Report()
+        bench.start(make_subscription("act", TellVerb(), **fields))
+        Keeper(bench.broker, bench.store, bench.clock).start()
+        bench.broker.run()
+        return cls(bench)
+
+    def take(self, exchange: str, key: str, body: bytes, id_: str, headers: dict[str, Any]) -> None:
+        foreign = self.bench.broker.another(user="stranger")
+        foreign.publish(Message(exchange, key, body, id_, headers=headers), lambda _: None)
+        self.works()
+
+    def works(self) -> None:
+        """Fail unless an honest event is still handled, and nothing but it is owed."""
+        event = make_event()
+        self.bench.publish(event)
+        self.bench.broker.advance(timedelta(minutes=2))
+        assert event.id in {each[1] for each in self.bench.calls}
+
+
+def subscription_queue(exchange: str) -> Callable[[Path], Callable[[Any], object]]:
+    """A message in the queue of a subscription, which a stranger's user has published to *exchange*."""
+
+    def opened(folder: Path) -> Callable[[Any], object]:
+        serving = Serving.opened(folder)
+
+        def take(value: tuple[bytes, dict[str, Any], str]) -> None:
+            body, headers, id_ = value
+            routed = headers | {"subscription": "act"} if exchange == RETURN else headers
+            serving.take(exchange, make_event().topic, body, id_, routed)
+
+        return take
+
+    return opened
+
+
+def letter_queues(folder: Path) -> Callable[[Any], object]:
+    """A message that the keeper moves into the store; then it is listed, explained, edited and replayed."""
+    serving = Serving.opened(folder)
+
+    def take(value: tuple[bytes, dict[str, Any], str, str, str, Any]) -> None:
+        body, headers, id_, exchange, text, tree = value
+        serving.take(exchange, "some.key", body, id_, headers)
+        letters = find(serving.bench.store)
+        groups(letters)
+        for letter in letters:
+            trace(serving.bench.store, letter.event_id)
+            with suppress(LetterError):
+                replay.message_of(letter, "NONCE", "operator")
+            with suppress(LetterError, InvalidEvent):
+                event = replay.event_of(letter)
+                with suppress(LetterError):
+                    editing.with_settings(event, [text, f"data.{text}"], CATALOGUES)
+                replay.amend(serving.bench.store, letter, {text: tree}, by=text, clock=serving.bench.clock)
+
+    return take
+
+
+def gate(**fields: Any) -> Callable[[Path], Callable[[Any], object]]:
+    """Events at a gate that is made by *fields* of a subscription."""
+
+    def opened(folder: Path) -> Callable[[Any], object]:
+        serving = Serving.opened(folder, **fields)
+
+        def take(events: list[Event]) -> None:
+            serving.bench.publish_at_once(events)
+            serving.bench.broker.advance(timedelta(minutes=2))
+            assert not any(each.unreadable for each in serving.bench.engine.counts.values())
+
+        return take
+
+    return opened
+
+
+def breakers(folder: Path) -> Callable[[Any], object]:
+    """Targets of any name that fail."""
+    serving = Serving.opened(folder)
+
+    def take(names: list[str]) -> None:
+        serving.bench.depends_on = tuple(names)
+        serving.bench.handler = lambda _delivery: Report("connect", "refused", blamed=frozenset(names))
+        serving.bench.publish(make_event())
+        serving.bench.depends_on, serving.bench.handler = (), lambda _delivery: Report()
+        serving.works()
+
+    return take
+
+
+def silenced(folder: Path) -> Callable[[Any], object]:
+    """Silences with any author, comment and condition that the command has stored."""
+    serving, numbers = Serving.opened(folder), count(1)
+
+    def take(value: tuple[str, str, str]) -> None:
+        where, author, comment = value
+        now = serving.bench.clock()
+        silence = Silence(f"{next(numbers):026d}", "act", where, author, comment, now, now + timedelta(seconds=1))
+        with serving.bench.store.writing() as transaction:
+            silences.add(transaction, silence)
+        serving.bench.publish(make_event())
+        serving.works()
+
+    return take
+
+
+def scripts(folder: Path) -> Callable[[Any], object]:
+    """Events for the verb `scripts`, whose handlers.conf names a script for all of them."""
+    script = folder / "act"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o755)
+    (folder / "handlers.conf").write_text("* act\n")
+    handler = ScriptsVerb(folders=(folder,)).handler(Surroundings("act"))
+
+    def take(event: Event) -> None:
+        with suppress(ConsumerError):
+            handler.plan(make_delivery(event, "act"))
+
+    return take
+
+
+def retention(folder: Path) -> Callable[[Any], object]:
+    """Events in the audit that claim any time."""
+    serving = Serving.opened(folder)
+    kept = ConsumersSettings(jobs=folder / "jobs", keep_audit=timedelta(days=1))
+
+    def take(times: list[str]) -> None:
+        with serving.bench.store.writing() as transaction:
+            audit.append(transaction, [make_delivery(make_event(time=each)) for each in times])
+        Retention(serving.bench.store, kept, lambda: datetime.now(UTC), lambda _pause, _function: None).portion()
+        with serving.bench.store.reading() as transaction:
+            assert audit.verify(transaction) is None
+
+    return take
+
+
+class Accepting:
+    """A session with a broker that takes everything that fits into a frame."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def publish(self, messages: list[Message]) -> list[Settlement]:
+        """Take *messages*."""
+        assert all(len(each.key.encode()) <= KEY and is_id(each.id) for each in messages)
+        return [Settlement.CONFIRMED for _ in messages]
+
+
+def command_line(_folder: Path) -> Callable[[Any], object]:
+    """`clusterbus emit` with any words."""
+
+    def take(words: list[str]) -> None:
+        output = io.StringIO()
+        with redirect_stdout(output), redirect_stderr(output), patch("router.cli.events.open_session", open_session):
+            with pytest.raises(SystemExit) as ended:
+                app(["emit", "--unknown", f"--node={words[0]}", f"--cluster={words[1]}", "--", *words[2:]])
+            assert ended.value.code in {None, 0, 1, 2}, output.getvalue()
+
+    def open_session(_context: object, _name: str) -> Accepting:
+        return Accepting()
+
+    return take
+
+
+def relay_conf(file: Path) -> object:
+    return relay_settings.load(["--config", str(file), "--allow-root"], {})
+
+
+def job_result(file: Path) -> object:
+    job = Job(file.parent)
+    return job.read(RESULT), job.state()
+
+
+MESSAGES = st.tuples(EVENT_BODIES, HEADERS, TEXTS)
+LETTERS = st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), TEXTS, TREES)
+WORDS = (
+    TEXTS | st.sampled_from(["fsName=gpfs1", "gpfs.mount", "x.y", "x" * 100]) | st.tuples(TEXTS, TEXTS).map("=".join)
+)
+MANY = st.lists(EVENTS, min_size=1, max_size=4)
+NODE_RECORD = json.loads(Node("evil").record("mount", at=NOON).body)
+SPOOL_FILE = f"{1:019d}.{NODE_RECORD['id']}.json"
+KEYS = TEXTS | st.sampled_from(
+    ["gpfs.prod.mount.evil", "gpfs.prod.nodeLeave.evil", "clusterbus.x.heartbeat.evil", "...."]
+)
+
+DOORS: dict[str, Door] = {
+    "a record, and all around it, from a node": Door(st.tuples(mutated(NODE_RECORD), HEADERS, TEXTS, KEYS), ingress),
+    "a file in the spool": Door(
+        mutated(NODE_RECORD),
+        taking(lambda body: records.check(SPOOL_FILE, body, "prod")),
+        (records.Unreadable,),
+    ),
+    "a message in a subscription's queue, from a stranger": Door(MESSAGES, subscription_queue(topology.EVENTS)),
+    "a message that comes back to a subscription": Door(MESSAGES, subscription_queue(RETURN)),
+    "messages for the keeper, then listed, edited and replayed": Door(
+        st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), TEXTS, TREES),
+        letter_queues,
+    ),
+    "an event in history": Door(EVENT_BODIES, taking(Event.from_json), (InvalidEvent,)),
+    "values at `fold`": Door(MANY, gate(fold=Folding(by=("data.a",)))),
+    "values at `once_per`": Door(MANY, gate(once_per=OncePer(by=("data.a", "data.b"), interval=timedelta(hours=1)))),
+    "values at `limit`": Door(MANY, gate(limit=Limit(most=1, per=timedelta(hours=1), by=("data.b",)))),
+    "values at `guard.at_most`": Door(MANY, gate(guard=Guard(at_most=1))),
+    "values at `order_by`": Door(MANY, gate(order_by=("data.a",))),
+    "names of targets at circuit breakers": Door(st.lists(TEXTS, max_size=3), breakers),
+    "silences": Door(st.tuples(TEXTS | st.just("data.a > 1"), TEXTS, TEXTS), silenced),
+    "events for the verb `scripts`": Door(EVENTS, scripts),
+    "times of events at retention": Door(st.lists(st.sampled_from(extremes.TIMES), max_size=5), retention),
+    "words of `emit`": Door(st.lists(WORDS, min_size=3, max_size=5), command_line, (RouterError,)),
+    "an installer's answer": Door(
+        mutated({"differs": [["/usr/a", "is missing"]]}).map(lambda body: body.decode("utf-8", "replace")),
+        taking(installer_answer.read),
+        (installer_answer.Unreadable,),
+    ),
+    "a line of the fan-out": Door(
+        mutated({"node": "n1", "code": 0, "seconds": 0.1, "output": "7"}),
+        taking(lambda line: fanout_lines.read(line, {"n1"})),
+        (fanout_lines.InvalidLine,),
+    ),
+    "what a function returns": Door(TREES, taking(results.reported)),
+    "what a job's folder has": Door(
+        mutated({"ended": "finished", "exit": 0}).map(lambda body: body.decode("latin-1")),
+        taking_file(RESULT, job_result),
+        (JobError,),
+    ),
+    "subscription files": Door(
+        LINES | TREES.map(json.dumps), taking_file("s.yaml", lambda file: validation.check([file], CATALOGUES))
+    ),
+    "settings files": Door(
+        LINES | TREES.map(json.dumps),
+        taking_file("clusterbus.yaml", lambda file: loading.load(system=file, environment={})),
+        (RouterError,),
+    ),
+    "relay.conf": Door(LINES, taking_file("relay.conf", relay_conf), (relay_settings.SettingsError,)),
+    "handlers.conf": Door(LINES.map(lambda text: text.encode("utf-8", "surrogatepass")), taking(conf_file.parse)),
+    "tables that mm commands print": Door(LINES, taking(tables.rows)),
+    "callbacks that mm commands print": Door(LINES, taking(installed.from_text), (RouterError,)),
+}
+"""All doors: what is new gets a line here."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", DOORS)
+def test_extreme_values_end_nothing(name: str, tmp_path: Path) -> None:
+    door = DOORS[name]
+    take = door.opened(tmp_path)
+
+    @settings(max_examples=max(25, settings().max_examples // 4), suppress_health_check=list(HealthCheck))
+    @given(door.values)
+    def taken(value: Any) -> None:
+        with suppress(*door.refusals):
+            take(value)
+
+    taken()
