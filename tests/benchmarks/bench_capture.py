@@ -18,15 +18,18 @@ from tests.benchmarks.table import Row
 from tests.machine import CAPTURE, PYTHON, command_of, make_spool
 
 EVENT = ("gpfs", "softQuotaExceeded", "--fsName", "gpfs1", "--filesetName", "projects", "--blockUsage", "1048576")
+ALONE = ("unshare", "--pid", "--fork", "--mount-proc")
 ROUNDS = 100
 BACKLOG = 20_000
 AT_ONCE = 500
 DEADLINE = 5.0
 MEMORY = 12.0
 
-# Runs as little as can be: a process counts as its own the memory of the one that started it.
+# Runs as little as can be: a process counts as its own the memory of the one that started it.  It is process 1 of a
+# namespace, as systemd is on a node, and reaps what others leave.
 _LAUNCHER = """
 import posix, sys, time
+with open("/proc/self/comm", "w") as file: file.write("systemd")
 at_once, rounds = int(sys.argv[1]), int(sys.argv[2])
 commands = []
 for word in sys.argv[3:]:
@@ -40,6 +43,7 @@ for _ in range(rounds):
             running[posix.posix_spawn(command[0], command, {})] = number, began
         while running:
             pid, status, usage = posix.wait4(-1, 0)
+            if pid not in running: continue
             number, began = running.pop(pid)
             found.append([number, time.perf_counter() - began, usage.ru_maxrss, status])
 print(found)
@@ -86,9 +90,8 @@ def _installed(folder: Path, spool: Path) -> list[str]:
 def _measure(commands: Sequence[Sequence[str]], rounds: int, at_once: int = 1) -> list[tuple[int, float, int]]:
     """Run *commands* in turn, *rounds* times; return for each process which it was, its seconds and its KiB at most."""
     words = [word for command in commands for word in ("AND", *command)]
-    ended = subprocess.run(
-        [PYTHON, "-IS", "-c", _LAUNCHER, str(at_once), str(rounds), *words], stdout=subprocess.PIPE, check=True
-    )
+    launcher = [*ALONE, PYTHON, "-IS", "-c", _LAUNCHER, str(at_once), str(rounds), *words]
+    ended = subprocess.run(launcher, stdout=subprocess.PIPE, check=True)
     found = [
         (number, seconds, kilobytes) for number, seconds, kilobytes, status in json.loads(ended.stdout) if not status
     ]
@@ -106,7 +109,7 @@ def _medians(commands: Sequence[Sequence[str]], rounds: int) -> list[float]:
     ]
 
 
-def _beside_nothing(name: str, capture: Sequence[str], target: str = "<= 1.3") -> Row:
+def _beside_nothing(name: str, capture: Sequence[str], target: str = "<= 1.2") -> Row:
     ours, peer = _medians([capture, [PYTHON, "-IS", "-c", "pass"]], ROUNDS)
     return Row(name, ours, peer, ours / peer, target, "ms")
 

@@ -475,3 +475,29 @@ def test_ten_megabytes_of_arguments_are_stored_in_the_deadline(spool):
     assert_quiet(ended)
     assert (spool / "kept" / record["id"]).read_bytes() == b"\0".join([b"\xff" * 100_000] * 100)
     assert len(record["arguments"]) == 1
+
+
+_PROCESS_1 = """
+import os, subprocess, sys
+name, *command = sys.argv[1:]
+with open("/proc/self/comm", "w") as file: file.write(name)
+subprocess.run(command, check=True)
+left = 0
+try:
+    while os.wait(): left += 1
+except ChildProcessError:
+    print(left)
+"""
+
+
+@pytest.mark.parametrize(("name", "left"), [("systemd", 1), ("mmfsd", 0)])
+def test_only_a_process_1_that_reaps_is_left_a_child_to_reap(machine, name, left):
+    command = machine.enter(
+        *("unshare", "--pid", "--fork", "--mount-proc", PYTHON, "-c", _PROCESS_1, name),
+        *command_of("--spool", str(machine.spool), *EVENT),
+    )
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+
+    assert ended.stdout == f"{left}\n"
+    assert len(records(machine.spool)) == 1
