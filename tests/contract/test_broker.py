@@ -224,7 +224,7 @@ def test_every_queue_that_matches_gets_the_message_and_only_those(driven):
 
     for key in ("gpfs.prod.mount", "gpfs.prod.quota", "gpfs.test.mount"):
         driven.do(lambda key=key: driven.broker.publish(message(key), listeners["all"].settlements.append))
-    driven.until(lambda: sum(len(each.arrivals) for each in listeners.values()) == 6, "six arrivals")
+    driven.until(lambda: sum(len(each.arrivals) for each in listeners.values()) >= 6, "six arrivals")
 
     assert listeners["mounts"].keys == ["gpfs.prod.mount", "gpfs.test.mount"]
     assert listeners["quota"].keys == ["gpfs.prod.quota"]
