@@ -21,7 +21,7 @@ ready := $(venv)/.ready
 
 help:
 	@echo "make demo      run the demo: twelve simulated nodes, a real RabbitMQ, a minute of failures"
-	@echo "make check     run the quick checks: format, lint, types, imports, unit tests; about two minutes"
+	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; about a minute"
 	@echo "make test      run all tests against a real RabbitMQ; broker=3.10, 4.0 or 4.3 selects the release"
 	@echo "make bench     run the benchmarks, each beside a comparable program"
 	@echo "make soak      measure what bad neighbours cost honest nodes; minutes=30 seed=7 lasts longer, in another order"
@@ -42,7 +42,7 @@ check: $(ready)
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(bin)/pytest -q -n $(workers) tests/unit router consumers shim
+	$(bin)/pytest -q -n $(workers) --hypothesis-profile=quick -k "not postgresql" tests/unit router consumers shim
 
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -29,6 +29,7 @@ from tests.waiting import SLACK
 
 # How long an example takes depends on the machine, so it fails no test.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=15)
 settings.register_profile("long", settings.get_profile("any machine"), max_examples=10_000)
 settings.load_profile("any machine")
 

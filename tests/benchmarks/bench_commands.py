@@ -20,6 +20,7 @@ def run(_url: str) -> list[Row]:
     """Return a row for each command: median CPU seconds of several runs, alternating with the peer."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{folder}/store.db"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: nothing is compiled at a start
         commands = {
             "clusterbus --help": ["--help"],
             "clusterbus route": ["route", "diskFailure", "--file", str(FILE)],
