@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from router.cluster.facts.views import Known
 from router.errors import UnknownEvent, UnknownVariable
@@ -65,26 +66,21 @@ def try_all(
 
 @contextmanager
 def planner(subscription: Subscription, settings: Settings) -> Iterator[Plan]:
-    """Give the plan of the handler of *subscription*; if the handler cannot be created, each call raises the reason."""
-    handler: Handler | None = None
-    failure = ""
-    try:
-        handler = subscription.verb.handler(
-            Surroundings(subscription.name, settings=settings, file=subscription.file, line=subscription.line)
-        )
-    except SubscriptionsError as error:
-        failure = "; ".join(each.message for each in error.mistakes)
+    """Give the plan of the handler of *subscription*, created by the first call, which raises why it cannot be."""
 
-    def plan(delivery: Delivery) -> Mapping[str, object]:
-        if handler is None:
-            raise ConsumerError(failure)
-        return handler.plan(delivery)
+    @cache
+    def handler() -> Handler:
+        where = Surroundings(subscription.name, settings=settings, file=subscription.file, line=subscription.line)
+        try:
+            return subscription.verb.handler(where)
+        except SubscriptionsError as error:
+            raise ConsumerError("; ".join(each.message for each in error.mistakes)) from error
 
     try:
-        yield plan
+        yield lambda delivery: handler().plan(delivery)
     finally:
-        if handler is not None:
-            handler.close()
+        if handler.cache_info().currsize:
+            handler().close()
 
 
 def tried(test: Expectation, subscription: Subscription, registrations: Registrations, plan: Plan) -> str:

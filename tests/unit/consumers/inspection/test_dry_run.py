@@ -14,6 +14,7 @@ from consumers.inspection.test_runner import planner
 from consumers.policies.guards import Ask, AtMost, Guard
 from consumers.policies.retry import RetryPolicy
 from consumers.policies.throttling import Folding, Limit, OncePer
+from consumers.verbs.run.verb import RunVerb
 from router.errors import UnknownEvent, UnknownVariable
 from router.model.catalogue import Catalogues
 from router.model.event_words import named
@@ -62,6 +63,16 @@ def test_an_event_that_no_pattern_fits_is_told_with_the_patterns():
 
     assert verdict.decision == "pattern"
     assert "gpfs.*.disk.*.*.*" in verdict.because
+
+
+def test_no_handler_is_created_for_an_event_that_does_not_match(monkeypatch):
+    created = []
+    monkeypatch.setattr(RunVerb, "handler", lambda _, surroundings: created.append(surroundings.name))
+    subscription = make_subscription("it", on=("disk",), patterns=("gpfs.*.disk.*.*.*",), verb=RunVerb(command=("ls",)))
+
+    rehearsed(subscription, make_event())
+
+    assert created == []
 
 
 def test_a_false_filter_is_told_with_the_values_that_it_read():
