@@ -62,7 +62,7 @@ def run(
     _make_folder(folder)
     settings = loaded.settings
     files = [each.absolute() for each in subscriptions] or [_subscriptions(folder, loaded)]
-    checked = validation.load(files, catalogues(settings), settings)
+    checked = validation.check(files, catalogues(settings), settings).valid()
     names = [each.name for each in checked.subscriptions if each.mode == "live"]
     spool = settings.shim.spool.absolute() if "shim.spool" in loaded.origins else folder / "spool"
     _make_spool(spool)

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from router.settings.yaml_documents import Place
 
-from ..config.field_types import ON_THIS_MACHINE
 from .mistake_texts import message
 from .models import Entry, EntryWithVerb
 
@@ -20,13 +19,16 @@ _NAMELESS: Mapping[str, Any] = {"name": "x", "on": "#"}
 """What stands for an invalid name and invalid events while the rest of an entry is validated."""
 
 
-def validated(raw: Mapping[str, Any]) -> tuple[Entry | None, list[tuple[Place, str]]]:
-    """Return the entry *raw*, or what is left of it without its mistakes, and all structural mistakes in it."""
+def validated(raw: Mapping[str, Any], context: str | None) -> tuple[Entry | None, list[tuple[Place, str]]]:
+    """Return the entry *raw*, or what is left of it without its mistakes, and all structural mistakes in it.
+
+    In the *context* ON_THIS_MACHINE users must exist.
+    """
     found: dict[Place, str] = {}
     left: Mapping[str, Any] = raw
     for _ in range(_PASSES):
         try:
-            return EntryWithVerb.model_validate(left, context=ON_THIS_MACHINE), list(found.items())
+            return EntryWithVerb.model_validate(left, context=context), list(found.items())
         except ValidationError as error:
             for each in error.errors(include_url=False):
                 place = each["loc"]

@@ -56,8 +56,11 @@ class Report:
 
 
 def load(paths: Sequence[Path] | Path, catalogues: Catalogues, settings: Settings | None = None) -> Subscriptions:
-    """Return the subscriptions in the files and folders *paths*.  Raises SubscriptionsError with all mistakes."""
-    return check(paths, catalogues, settings).valid()
+    """Return the subscriptions in the files and folders *paths*, whatever of this machine they need.
+
+    Raises SubscriptionsError with all mistakes in the files.
+    """
+    return check(paths, catalogues, settings, here=False).valid()
 
 
 def check(
@@ -66,23 +69,24 @@ def check(
     settings: Settings | None = None,
     *,
     try_tests: TryTests | None = None,
+    here: bool = True,
 ) -> Report:
     """Check the files and folders *paths* under *settings*; return their subscriptions, mistakes and warnings.
 
     With *settings*, this includes the subscriptions of Python callbacks in the folder `consumers.callbacks`.
-    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.
+    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for *here*, nothing of this
+    machine is looked at, such as programs, users, secrets and modules: only the files.
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
-    checking = _Checking(catalogues, settings or Settings(), Samples(registrations), try_tests)
+    checking = _Checking(catalogues, settings or Settings(), Samples(registrations), try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
     for document in subscription_files.read_all(everywhere, {python_files.SUFFIX: python}):
         checking.document(document)
-    for name, reason in local_folders.warnings(settings) if settings else ():
-        checking.warnings.append(Mistake("settings", 0, "", name, reason))
-    for name, reason in local_folders.mistakes(settings) if settings else ():
-        checking.faults.append(Mistake("settings", 0, "", name, reason))
+    if here and settings:
+        checking.warnings += (Mistake("settings", 0, "", *each) for each in local_folders.warnings(settings))
+        checking.faults += (Mistake("settings", 0, "", *each) for each in local_folders.mistakes(settings))
     for each, reason in subscription_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
     if settings and subscription_files.is_writable_by_all(folder := settings.consumers.callbacks):
@@ -105,6 +109,7 @@ class _Checking:
     settings: Settings
     samples: Samples
     try_tests: TryTests | None = None
+    here: bool = True
     mistakes: list[Mistake] = field(default_factory=list)
     faults: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
@@ -155,7 +160,7 @@ class _Checking:
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
         if isinstance(raw.get("retry", {}), dict):
             completed["retry"] = {**base, **raw.get("retry", {})}
-        entry, wrong = entry_parts.validated(completed)
+        entry, wrong = entry_parts.validated(completed, ON_THIS_MACHINE if self.here else None)
         for part, text in wrong:
             self._wrong(document, (*place, *part), text)
         self._unique(document, place, raw.get("name"))
@@ -167,10 +172,13 @@ class _Checking:
         if verb is not None:
             reached = expression_checks.passing(completed, kinds).reached(kinds)
             self._add(document, (*place, str(kind)), verb.remarks(reached, self.settings))
+            if self.here:
+                self._add(document, (*place, str(kind)), verb.remarks_here(reached, self.settings))
             self._add(document, place, retry_checks.failures(raw, str(kind), verb))
-        if entry and entry.guard and entry.guard.only_if and (lack := executables.problem(entry.guard.only_if[0])):
+        command = (entry.guard.only_if or ()) if entry and entry.guard else ()
+        if self.here and command and (lack := executables.problem(command[0])):
             self._remark(document, (*place, "guard", "only_if"), lack)
-        for at, text in shell_words.problems(entry.guard.only_if or ()) if entry and entry.guard else ():
+        for at, text in shell_words.problems(command):
             self._remark(document, (*place, "guard", "only_if", at), text)
         if entry is None or verb is None or len(self.mistakes) > before:
             return
@@ -233,7 +241,7 @@ class _Checking:
         self, document: Document, place: Place, model: type[BaseModel], raw: Mapping[str, Any]
     ) -> BaseModel | None:
         try:
-            return model.model_validate(raw, context=ON_THIS_MACHINE)
+            return model.model_validate(raw)
         except ValidationError as error:
             for each in error.errors(include_url=False):
                 self._wrong(document, (*place, *each["loc"]), message(model, each))

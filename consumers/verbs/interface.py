@@ -98,7 +98,11 @@ class Verb(Closed):
     """Whether the verb notifies people, so that silences apply to it."""
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - for those that have some
-        """Yield mistakes and warnings about the options on this machine; places are relative to the verb."""
+        """Yield mistakes and warnings about the options on any machine; places are relative to the verb."""
+        yield from ()
+
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - as above
+        """Yield what is wrong with the options on this machine, such as a missing program; places are as above."""
         yield from ()
 
     @property

@@ -259,6 +259,8 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
             ],
         },
         {"version": 1, "subscriptions": [{"name": "a", "on": "quota", "scripts": {"folders": "here"}}]},
+        {"version": 1, "subscriptions": [{"name": "a", "on": "disk", "call": "file:/etc/x"}]},
+        {"version": 1, "subscriptions": [{"name": "a", "on": "disk", "call": {"function": "no module:f"}}]},
     ],
     ids=str,
 )

@@ -33,6 +33,10 @@ _LEAST_MEMORY = 256 * 2**20
 _MEMORY = (
     r"\s*(?=[0-9]{1,6}\s*[GM])0*(?:(?:25[6-9]|2[6-9][0-9]|[3-9][0-9]{2}|[1-9][0-9]{3,})\s*MiB|[1-9][0-9]*\s*GiB)\s*"
 )
+_NAME = r"[^\x00-@\[-^`{-\x7f][^\x00-/:-@\[-^`{-\x7f]*"
+_FUNCTION = whole(rf"[^:]+|(?:/[\s\S]*|{_NAME}(?:\.{_NAME})*):{_NAME}(?:\.{_NAME})*")
+"""What a function looks like, for editors; `references` says what is wrong with another text."""
+
 TIMEOUT = timedelta(minutes=10)
 """Default timeout of an isolated call."""
 
@@ -79,7 +83,7 @@ class CallOptions(Verb):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    function: Annotated[str, Field(min_length=1, max_length=1000)]
+    function: Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_FUNCTION)]
     """The function, as `module:function`."""
     isolate: bool = False
     """Whether to call it in a process of its own."""
@@ -117,7 +121,7 @@ class CallOptions(Verb):
         target = handler.resolve_ref_schema(found)
         full = dict(target)
         target.clear()
-        short = {"type": "string", "minLength": 1, "maxLength": 1000, "examples": ["site_handlers:warn"]}
+        short = {"type": "string", "minLength": 1, "maxLength": 1000, **_FUNCTION, "examples": ["site_handlers:warn"]}
         target |= {"title": full.pop("title", "CallVerb"), "description": full.pop("description", "")}
         unbounded = {name: {"type": "null"} for name in ("timeout", "memory")}
         isolated = {"properties": {"isolate": {"const": True}}, "required": ["isolate"]}
@@ -125,15 +129,25 @@ class CallOptions(Verb):
         return found
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
-        """Yield a mistake if the function does not exist, or needs a variable that no selected event has."""
-        from .arguments import Arguments  # noqa: PLC0415 - reading a file must not import functions
-        from .references import Unusable, find, hidden  # noqa: PLC0415 - as above
+        """Yield mistakes in the function of a handlers file, which is itself the file of the subscription."""
+        if self.digest:
+            yield from self._about_function(kinds, settings)
 
-        folders = settings.consumers.handlers
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
+        """Yield a mistake if the function does not exist, or needs a variable that no selected event has."""
+        from .references import hidden  # noqa: PLC0415 - reading a file must not import functions
+
+        if not self.digest:
+            yield from self._about_function(kinds, settings)
+        if message := hidden(self.function, settings.consumers.handlers):
+            yield Remark(("function",), message, warning=True)
+
+    def _about_function(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
+        from .arguments import Arguments  # noqa: PLC0415 - as above
+        from .references import Unusable, find  # noqa: PLC0415 - as above
+
         try:
-            target = find(self.function, folders, self.digest)
+            target = find(self.function, settings.consumers.handlers, self.digest)
             yield from Arguments(target, self.fixed, self.parms).remarks(kinds)
         except Unusable as error:
             yield Remark(error.place, str(error))
-        if message := hidden(self.function, folders):
-            yield Remark(("function",), message, warning=True)

@@ -55,7 +55,7 @@ class LogOptions(Verb):
         """What its reports may say: nothing, because it fails with exceptions only."""
         return ()
 
-    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield a warning if the folder of the file or the socket of syslog is missing."""
         if self.file:
             yield from _about(self.file)

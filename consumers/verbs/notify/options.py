@@ -61,19 +61,22 @@ class NotifyOptions(Verb):
         return ("notify",)
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
-        """Yield the contacts that the settings do not define, and mistakes in the secrets of the others."""
+        """Yield the contacts that the settings do not define."""
         contacts = settings.consumers.contacts
         for at, name in enumerate(self.to):
-            contact = contacts.get(name)
-            if contact is None:
+            if name not in contacts:
                 known = f"; known contacts are {', '.join(sorted(contacts))}" if contacts else ""
                 hint = did_you_mean(name, contacts) or known or "; define it in the settings, consumers.contacts"
                 yield Remark(("to", at), f"no contact {name!r}{hint}")
-                continue
-            yield from self._about_addresses(("to", at), name, contact)
         with_html = [name for name in self.to if name in contacts and contacts[name].format == "html"]
         if self.html and contacts and not with_html:
             yield Remark(("html",), f"none of {', '.join(self.to)} has `format: html`: it is unused", warning=True)
+
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+        """Yield what is wrong with the addresses of the contacts."""
+        for at, name in enumerate(self.to):
+            if contact := settings.consumers.contacts.get(name):
+                yield from self._about_addresses(("to", at), name, contact)
 
     @staticmethod
     def _about_addresses(place: Place, name: str, contact: Contact) -> Iterator[Remark]:

@@ -132,15 +132,19 @@ class PostOptions(Verb):
         return ("connect", "timeout", "http")
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
-        """Yield mistakes in the secrets, and warnings about an address with a token or without encryption."""
+        """Yield warnings about an address with a token or without encryption."""
+        if is_reference(self.url):
+            return
+        if looks_secret(self.url):
+            message = "the address seems to contain a token: put the address into a file and write url: file:/path"
+            yield Remark(("url",), message, warning=True)
+        if self.url.startswith("http://") and (self.secret or self.headers):
+            yield Remark(("url",), "is not encrypted: others can read and repeat the call", warning=True)
+
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+        """Yield mistakes in the secrets, and warnings about files that are missing."""
         if is_reference(self.url):
             yield from self._doubts(("url",), self.url)
-        else:
-            if looks_secret(self.url):
-                message = "the address seems to contain a token: put the address into a file and write url: file:/path"
-                yield Remark(("url",), message, warning=True)
-            if self.url.startswith("http://") and (self.secret or self.headers):
-                yield Remark(("url",), "is not encrypted: others can read and repeat the call", warning=True)
         for name, value in self.headers.items():
             if is_reference(value):
                 yield from self._doubts(("headers", name), value)

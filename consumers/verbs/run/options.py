@@ -22,6 +22,7 @@ from ...processes.service_unit import runs_as
 from ..interface import Verb
 
 _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _FOR_NODES = ("fanout", "connect_timeout", "deadline")
 
 
@@ -99,46 +100,54 @@ class RunOptions(Verb):
             return ("exit", "timeout", "unreachable", "nodes", "lost")
         return ("exit", "signal", "timeout", *(("lost",) if self.detach else ()))
 
-    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
-        """Yield mistakes: a missing program, an invalid node set, or a subscription to its own outcome events."""
+    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+        """Yield mistakes: an invalid node set, or words that only a shell replaces; a warning about its own events."""
         if own := [each for each in kinds.samples if each.partition(".")[2] in self.reports]:
             events = " and ".join(sorted(own))
             message = (
                 f"also selects {events}, and never receives those of its own commands: write gpfs.# to leave them out"
             )
             yield Remark((), message, warning=True)
+        for at, message in shell_words.problems(self.command):
+            yield Remark(("command", at), message, warning=True)
+        if self.is_literal and not self._has_groups:
+            yield from self._about_node_set()
+        elif self._has_groups and not self.is_literal:
+            message = "groups and operators (@ ! & ^ *) are not allowed together with a template: write the node names"
+            yield Remark(("nodes",), message)
+
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+        """Yield what is missing here: the program, the user, groups of nodes, the way to the nodes or for jobs."""
         transport = settings.consumers.transport
         if self.nodes is None or transport == "local":
             problem = executables.problem(self.command[0], runs_as(self.user), search_path(self.environment))
             if problem:
                 yield Remark(("command",), problem, warning=True)
-        for at, message in shell_words.problems(self.command):
-            yield Remark(("command", at), message, warning=True)
         if self.detach and (doubt := Jobs(settings.consumers.jobs).doubt()):
             yield Remark(("detach",), doubt, fault=True)
-        if self.nodes is not None:
-            yield from self._about_nodes(settings)
-
-    def _about_nodes(self, settings: Settings) -> Iterator[Remark]:
-        # Import ClusterShell only if it is used.
-        from ...errors import Rejected  # noqa: PLC0415
-        from .node_targets import GroupsUnknown, names_of  # noqa: PLC0415
-
-        assert self.nodes is not None  # noqa: S101 - for mypy: the caller checks this
-        if self.is_literal:
-            try:
-                names_of(self.nodes, is_ours=True)
-            except Rejected as error:
-                yield Remark(("nodes",), str(error).removeprefix("nodes: "))
-            except GroupsUnknown as error:
-                yield Remark(("nodes",), str(error).removeprefix("nodes: "), warning=True)
-        elif not {"@", "!", "&", "^"}.isdisjoint(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", self.nodes, flags=re.DOTALL)):
-            message = "groups and operators (@ ! & ^) are not allowed together with a template: write the node names"
-            yield Remark(("nodes",), message)
-        if settings.consumers.transport == "ssh" and (problem := executables.problem(settings.consumers.ssh)):
+        if self.is_literal and self._has_groups:
+            yield from self._about_node_set()
+        if self.nodes is not None and transport == "ssh" and (problem := executables.problem(settings.consumers.ssh)):
             yield Remark(("nodes",), f"nodes are unreachable: {problem}", warning=True)
-        if self.user is not None and settings.consumers.transport == "local":
+        if self.nodes is not None and self.user is not None and transport == "local":
             try:
                 check_user(self.user)
             except ValueError as error:
                 yield Remark(("user",), str(error))
+
+    @property
+    def _has_groups(self) -> bool:
+        """Whether the node set has groups or operators outside of templates, so that groups.conf says what it means."""
+        return not {*"@!&^*"}.isdisjoint(_TEMPLATE.sub("", self.nodes or ""))
+
+    def _about_node_set(self) -> Iterator[Remark]:
+        # Import ClusterShell only if it is used.
+        from ...errors import Rejected  # noqa: PLC0415
+        from .node_targets import GroupsUnknown, names_of  # noqa: PLC0415
+
+        try:
+            names_of(self.nodes or "", is_ours=True)
+        except Rejected as error:
+            yield Remark(("nodes",), str(error).removeprefix("nodes: "))
+        except GroupsUnknown as error:
+            yield Remark(("nodes",), str(error).removeprefix("nodes: "), warning=True)

@@ -49,7 +49,7 @@ class ScriptsOptions(Verb):
         """What its reports may say."""
         return ("exit", "signal", "timeout", "several")
 
-    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+    def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield mistakes in the folders, in their `handlers.conf`, and in the programs that it names."""
         from .folders import remarks  # noqa: PLC0415 - reading a file must not read folders
 

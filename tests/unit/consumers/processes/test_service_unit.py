@@ -29,7 +29,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
 
 def messages(file: Path) -> list[str]:
     kinds = Kinds(Registrations(Catalogues.shipped()))
-    return [each.message for each in LogVerb(file=file).remarks(kinds, Settings()) if each.fault]
+    return [each.message for each in LogVerb(file=file).remarks_here(kinds, Settings()) if each.fault]
 
 
 def test_a_machine_without_the_unit_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

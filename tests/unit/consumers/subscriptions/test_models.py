@@ -20,7 +20,8 @@ from router.settings.models import Settings
 
 
 def remarks(verb: Verb) -> list[tuple[str | int, ...]]:
-    return [each.place for each in verb.remarks(Kinds(Registrations(Catalogues.shipped())), Settings())]
+    kinds = Kinds(Registrations(Catalogues.shipped()))
+    return [each.place for each in (*verb.remarks(kinds, Settings()), *verb.remarks_here(kinds, Settings()))]
 
 
 def subscription(name: str = "audit", **fields: Any) -> Subscription:

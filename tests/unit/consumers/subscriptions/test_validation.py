@@ -52,6 +52,8 @@ subscriptions:
     on: quota
 """
 
+MISSING_HERE = (29, "both", "run.user", "there is no user 'no-such-user-here'")
+
 EXPECTED = [
     (1, "", "version", "must be 1, not 2"),
     (3, "", "defaults.retry.frist", "unknown key; did you mean first?"),
@@ -76,9 +78,22 @@ EXPECTED = [
     (25, "entry 4", "mail", "verbs: call, log, notify, post, run, scripts"),
     (29, "both", "run", "has the verbs log and run: write a subscription for each"),
     (29, "both", "run.command", "'bin/tool' is a relative path"),
-    (29, "both", "run.user", "there is no user 'no-such-user-here'"),
+    MISSING_HERE,
     (30, "both", "on", "appears twice, first on line 27"),
 ]
+
+ONLY_MISSING_HERE = """\
+version: 1
+subscriptions:
+  - {name: run, on: quota, run: {command: [/no/such/program], user: no-such-user-here}}
+  - {name: nodes, on: quota, run: {command: [ls], nodes: "@nosuch"}}
+  - {name: guard, on: quota, run: {command: [ls]}, guard: {only_if: [/no/such/program]}}
+  - {name: call, on: quota, call: "no_such_module:warn"}
+  - {name: scripts, on: quota, scripts: {folders: FOLDER/none, user: no-such-user-here}}
+  - {name: notify, on: quota, notify: {to: team}}
+  - {name: post, on: quota, post: {url: "https://hooks.example.com/", secret: "file:FOLDER/key"}}
+  - {name: log, on: quota, log: {file: FOLDER/none/events.jsonl}}
+"""
 
 
 def checked(folder: Path, text: str, name: str = "subscriptions.yaml") -> Report:
@@ -222,8 +237,30 @@ def test_loading_raises_all_mistakes_at_once(tmp_path: Path) -> None:
     with pytest.raises(SubscriptionsError) as refused:
         load(file, SHIPPED)
 
-    assert len(refused.value.mistakes) == len(EXPECTED)
-    assert str(refused.value).count("\n") == len(EXPECTED) - 1
+    of_the_file = [each[:3] for each in EXPECTED if each != MISSING_HERE]
+    assert sorted((each.line, each.entry, each.field) for each in refused.value.mistakes) == of_the_file
+    assert str(refused.value).count("\n") == len(of_the_file) - 1
+
+
+def test_loading_looks_at_nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("no key")
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text(ONLY_MISSING_HERE.replace("FOLDER", str(tmp_path)))
+    settings = Settings.model_validate(
+        {"consumers": {"contacts": {"team": {"urls": f"file:{tmp_path}/gone"}}, "callbacks": tmp_path / "none"}}
+    )
+
+    report = check(file, SHIPPED, settings)
+    for name in ("shutil.which", "pwd.getpwnam", "consumers.config.secrets.read", "importlib.import_module"):
+        monkeypatch.setattr(name, _looked)
+    found = load(file, SHIPPED, settings)
+
+    assert {each.entry for each in (*report.mistakes, *report.faults, *report.warnings)} == {*found.by_name}
+    assert len(found.by_name) == 8
+
+
+def _looked(*_: object) -> None:
+    raise AssertionError("looked at this machine")
 
 
 def test_a_subscription_has_what_its_entry_says(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def settings_with(*names, **fields):
 
 
 def remarks(verb, its_settings):
-    return list(verb.remarks(Kinds(Registrations(CATALOGUES)), its_settings))
+    kinds = Kinds(Registrations(CATALOGUES))
+    return [*verb.remarks(kinds, its_settings), *verb.remarks_here(kinds, its_settings)]
 
 
 def test_an_unknown_contact_is_a_mistake_that_names_the_nearest():

@@ -112,7 +112,8 @@ def test_what_looks_like_a_token_or_is_not_encrypted_is_a_warning(tmp_path):
         PostVerb(url="https://hooks.example.com/", secret=[f"file:{tmp_path}/gone"]),
     ]
 
-    found = [list(each.remarks(Kinds(Registrations(CATALOGUES)), Settings())) for each in verbs]
+    kinds = Kinds(Registrations(CATALOGUES))
+    found = [[*each.remarks(kinds, Settings()), *each.remarks_here(kinds, Settings())] for each in verbs]
 
     assert [[each.warning for each in some] for some in found] == [[True]] * 4
 
@@ -121,7 +122,7 @@ def test_a_key_that_is_none_is_a_mistake(tmp_path):
     (tmp_path / "key").write_text("hunter22")
     (tmp_path / "key").chmod(0o600)
 
-    (remark,) = PostVerb(url="https://a.example.com/", secret=f"file:{tmp_path}/key").remarks(
+    (remark,) = PostVerb(url="https://a.example.com/", secret=f"file:{tmp_path}/key").remarks_here(
         Kinds(Registrations(CATALOGUES)), Settings()
     )
 

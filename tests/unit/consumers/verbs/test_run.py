@@ -218,6 +218,7 @@ def test_the_verb_comes_back_from_json_as_it_was():
         ("n[1-99999999]", "names more than 10,000 nodes"),
         ("@quorum,{{ node }}", "not allowed together with a template"),
         ("n1!{{ node }}", "not allowed together with a template"),
+        ("n*,{{ node }}", "not allowed together with a template"),
     ],
 )
 def test_a_node_set_that_is_none_is_told_when_checked(nodes, words):
