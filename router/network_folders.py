@@ -26,8 +26,12 @@ _MOST_LINKS = 40
 
 def warning(path: Path, mounts: Path | None = None) -> str:
     """Return why *path* should be elsewhere, if it is on a file system of the network; otherwise an empty text."""
-    kind = file_system(path, mounts or MOUNTS)
-    if not kind:
+    return about(path, file_system(path, mounts or MOUNTS))
+
+
+def about(path: Path, kind: str) -> str:
+    """Return why *path* should be elsewhere, if *kind*, the type of its file system, is one of the network."""
+    if kind not in TYPES:
         return ""
     problem = f"{path} is on {kind}, a file system of the network"
     return f"{problem}: when it hangs, so do we, just when its events are needed most; use a local disk"

@@ -40,6 +40,7 @@ SPOOL = "/var/spool/clusterbus"
 NEW, OLD = ".clusterbus-new", ".clusterbus-old"
 OLDEST, OLDEST_FOR_RELAY = (3, 6), (3, 9)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MOUNTS = "/proc/self/mountinfo"
 LIMIT = 60  # seconds for one command; starting the relay takes longest
 LINES = 20  # lines of the journal to show if the relay does not start
 VARYING = re.compile(r"%s: (Consumed|Scheduled restart)" % re.escape(UNIT))  # lines of systemd that do not explain why
@@ -672,6 +673,23 @@ def _python() -> str:
     return "%d.%d.%d" % sys.version_info[:3]
 
 
+def file_system(folder: str) -> str:
+    """Return the type of the file system that *folder* is or would be on, as the kernel names it; "" if unknown."""
+    path, nearest, found = os.path.realpath(folder), "", ""
+    try:
+        with open(MOUNTS, errors="surrogateescape") as stream:
+            lines = stream.read().split("\n")
+    except OSError:
+        return ""
+    for line in lines:
+        own, separator, about = line.partition(" - ")
+        mount = (own.split(" ") + [""] * 5)[4].replace("\\040", " ").rstrip("/")
+        # Of several mounts on one folder, the last one counts.
+        if separator and (path + "/").startswith(mount + "/") and len(mount) >= len(nearest):
+            nearest, found = mount, about.partition(" ")[0]
+    return found[:100]
+
+
 def _words(error: OSError) -> str:
     return "%s%s%s" % (error.filename or "", ": " if error.filename else "", error.strerror or error)
 
@@ -731,6 +749,9 @@ def main() -> int:
         shared, own = Part(sys.stdin.buffer), Part(sys.stdin.buffer)
         target = Target(own.header["root"])
         answer["node"] = own.header["node"]
+        if shared.header["mode"] != "remove":
+            places = [target.path(each) for each in (SPOOL, os.path.dirname(CAPTURE))]
+            answer["file_systems"] = {each: file_system(each) for each in places}
         answer.update(do(shared.header["mode"], Node(target, shared.header, shared.files + own.files)))
         answer.update(version=_read_record(target)[0], left_out=target.left_out)
     except Failed as error:

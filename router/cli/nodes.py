@@ -17,7 +17,7 @@ from ..cluster.gpfs.cluster_nodes import covered, members
 from ..cluster.gpfs.commands import of_settings
 from ..cluster.gpfs.errors import CommandMissing, GpfsError
 from ..cluster.nodes.deployment import Deployed, Deployment
-from ..cluster.nodes.node_status import Finding, by_reason
+from ..cluster.nodes.node_status import Finding, by_reason, by_warning
 from ..settings.models import Settings
 from ..terminal_text import counted
 from .app import Json, current
@@ -57,8 +57,9 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
         found = Deployment(settings.nodes, told).survey(names)
     good = [each for each in found.values() if each.good]
     bad = by_reason(each for each in found.values() if not each.good)
+    warned = by_warning(found.values())
     if as_json:
-        say({"ok": fold(each.node for each in good), "error": bad}, as_json=True)
+        say({"ok": fold(each.node for each in good), "error": bad, "warning": warned}, as_json=True)
     else:
         alike: dict[str, list[str]] = {}
         for each in good:
@@ -66,6 +67,7 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
         verdicts(
             [("ok", fold(those), words, "") for words, those in alike.items()]
             + [("error", each["nodes"], each["reason"], "") for each in bad]
+            + [("warning", each["nodes"], each["reason"], "") for each in warned]
         )
     if bad:
         raise typer.Exit(1)
@@ -142,14 +144,16 @@ def _names(settings: Settings, nodes: str) -> tuple[str, ...]:
 def _tell_plan(found: Mapping[str, Finding], *, as_json: bool) -> None:
     todo = [each for each in found.values() if each.differs]
     failed = [each for each in found.values() if each.failed]
-    good = fold(each.node for each in found.values() if each.good)
+    good, warned = fold(each.node for each in found.values() if each.good), by_warning(found.values())
     if as_json:
-        say({"deploy": by_reason(todo), "unchanged": good, "failed": by_reason(failed)}, as_json=True)
+        facts = {"deploy": by_reason(todo), "unchanged": good, "failed": by_reason(failed), "warnings": warned}
+        say(facts, as_json=True)
     else:
         _tell_each(by_reason(todo))
         if good:
             show(f"{good}: nothing to do")
         _tell_each(by_reason(failed))
+        _warn(warned)
     if failed:
         raise typer.Exit(1)
 
@@ -163,6 +167,7 @@ def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
                 show(f"{fold(found)}: {words}")
         for each in by_reason(result.failed.values()):
             show(f"{each['nodes']}: FAILED, left untouched: {each['reason']}")
+        _warn(result.warnings())
     if result.failed:
         raise typer.Exit(1)
 
@@ -170,6 +175,11 @@ def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
 def _tell_each(reasons: list[dict[str, str]]) -> None:
     for each in reasons:
         show(f"{each['nodes']}: {each['reason']}")
+
+
+def _warn(warnings: list[dict[str, str]]) -> None:
+    for each in warnings:
+        show(f"{each['nodes']}: warning: {each['reason']}")
 
 
 @contextmanager

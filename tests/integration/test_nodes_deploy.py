@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,8 +21,8 @@ from router.cli import nodes as deploying
 from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.gpfs.commands import Commands
 from router.cluster.gpfs.errors import NotReady
-from router.cluster.nodes import zipapps
-from router.cluster.nodes.release import SHIM
+from router.cluster.nodes import deployment, zipapps
+from router.cluster.nodes.release import SHIM, release
 from router.cluster.nodes.survey import survey
 from router.model.catalogue import load
 from router.settings import loading
@@ -185,7 +186,7 @@ def test_of_64_nodes_five_fail_in_their_own_ways_and_the_next_run_does_only_thos
 
     after = cluster.written()
     touched = {path.relative_to(cluster.folder / "nodes").parts[0] for path in after if after[path] != before.get(path)}
-    assert second == {"done": "n[05,17,29,41,53]", "unchanged": first["done"], "failed": []}
+    assert second == {"done": "n[05,17,29,41,53]", "unchanged": first["done"], "failed": [], "warnings": []}
     assert touched == set(FAULTS)
 
 
@@ -258,7 +259,27 @@ def test_a_removal_leaves_what_is_not_ours_and_says_what_it_kept(cluster):
     assert left == ["group"]
     assert "n[01-02]: removed" in said
     assert "n02: kept /var/spool/clusterbus: it holds 1 files that were not delivered" in said
-    assert cluster.answer("remove", "n01") == {"done": "", "unchanged": "n01", "failed": []}
+    assert cluster.answer("remove", "n01") == {"done": "", "unchanged": "n01", "failed": [], "warnings": []}
+
+
+def test_a_spool_on_gpfs_is_warned_of_and_the_deployment_goes_on(cluster, monkeypatch):
+    mounts, spool = cluster.folder / "mountinfo", cluster.root("n01") / "var/spool/clusterbus"
+    mounts.write_text(f"22 1 259:1 / / rw - ext4 /dev/root rw\n40 22 0:40 / {spool} rw - gpfs fs1 rw\n")
+    made = release(python=cluster.python)
+    program = made.installer.replace(b"/proc/self/mountinfo", str(mounts).encode())
+    monkeypatch.setattr(deployment, "release", lambda **_: replace(made, installer=program))
+
+    planned = cluster.run("deploy", "n[01-02]", "--dry-run")
+    said = cluster.run("deploy", "n[01-02]")
+    answer = cluster.answer("deploy", "n[01-02]")
+    status = cluster.run("status", "n[01-02]")
+
+    warning = f"{spool} is on gpfs, a file system of the network"
+    assert f"n01: warning: {warning}" in planned
+    assert said.startswith("n[01-02]: deployed\n")
+    assert f"n01: warning: {warning}" in said
+    assert [each["nodes"] for each in answer["warnings"]] == ["n01"]
+    assert f"warning\tn01\t{warning}" in status
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,12 @@ def test_a_node_that_was_deployed_carries_its_events_also_over_a_restart(site, b
     node.run("systemctl", "restart", UNIT)
     second = captured(node, tap, "unmount")
 
-    assert deployed == {"done": "n1", "unchanged": "", "failed": []}
+    assert deployed == {"done": "n1", "unchanged": "", "failed": [], "warnings": []}
     assert [first.key, second.key] == ["gpfs.prod.mount.n1", "gpfs.prod.unmount.n1"]
     assert [first.headers["sequence"], second.headers["sequence"]] == [1, 2]
     assert node.state(UNIT, "ActiveState", "NRestarts", "User") == ["active", "0", "clusterbus"]
     *_, seen = site.nodes("status", "n1")
-    assert seen == {"ok": "n1", "error": []}
+    assert seen == {"ok": "n1", "error": [], "warning": []}
 
     *_, removed = site.nodes("remove", "n1")
 

@@ -15,7 +15,7 @@ from .capture_script import COMMAND
 from .credentials import FOLDER, GROUP, credentials
 from .errors import Unprepared
 from .files import File, part
-from .node_status import Finding, by_reason, finding_of, unprepared
+from .node_status import Finding, by_reason, by_warning, finding_of, unprepared
 from .release import Release, release
 
 _BOOT = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"
@@ -35,7 +35,16 @@ class Deployed:
 
     def facts(self) -> dict[str, object]:
         """Return the result as a JSON object, by node set."""
-        return {"done": fold(self.done), "unchanged": fold(self.unchanged), "failed": by_reason(self.failed.values())}
+        return {
+            "done": fold(self.done),
+            "unchanged": fold(self.unchanged),
+            "failed": by_reason(self.failed.values()),
+            "warnings": self.warnings(),
+        }
+
+    def warnings(self) -> list[dict[str, str]]:
+        """Return the warnings about all nodes, each with its node set."""
+        return by_warning((*self.done.values(), *self.unchanged.values(), *self.failed.values()))
 
 
 class Deployment:

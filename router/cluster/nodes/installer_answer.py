@@ -36,6 +36,7 @@ class InstallerAnswer(BaseModel):
     version: Word = ""
     relay: Word = ""
     left_out: Texts = ()
+    file_systems: Annotated[dict[Text, Word], Field(max_length=20)] = {}
 
     @model_validator(mode="after")
     def _has_a_result(self) -> Self:

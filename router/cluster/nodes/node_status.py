@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from ... import network_folders
 from ..fleet.node_sets import fold
 from ..fleet.runner import Answer
 from .installer_answer import Unreadable, read
@@ -17,7 +19,8 @@ class Finding:
     """The shim on *node* is *good*, or *reason* says what is missing, different or unreachable.
 
     *differs* lists each path that differs, and why; *did* lists what was done, *kept* what was left in place.
-    *version* is the installed release, or empty if there is none; *left_out* lists what was not checked.
+    *version* is the installed release, or empty if there is none; *left_out* lists what was not checked.  *warnings*
+    say what works but may hang, such as a spool on GPFS.
     """
 
     node: str
@@ -30,6 +33,7 @@ class Finding:
     version: str = ""
     relay: str = ""
     left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     failed: bool = False
     """Whether the node could not be reached, or could not carry out the request."""
 
@@ -46,6 +50,7 @@ class Finding:
             "version": self.version,
             "relay": self.relay,
             "left_out": list(self.left_out),
+            "warnings": list(self.warnings),
         }
 
 
@@ -59,9 +64,11 @@ def finding_of(answer: Answer) -> Finding:
         report = read(answer.output)
     except Unreadable as error:
         return Finding(answer.node, good=False, reason=answer.failure or str(error), failed=True)
+    found = (network_folders.about(Path(folder), kind) for folder, kind in report.file_systems.items())
+    warnings = tuple(each for each in found if each)
     if report.error is not None or answer.late:
         reason = _failure(answer, report.error or "")
-        return Finding(answer.node, good=False, reason=reason, failed=True, python=report.python)
+        return Finding(answer.node, good=False, reason=reason, failed=True, python=report.python, warnings=warnings)
     return Finding(
         answer.node,
         good=not report.differs,
@@ -73,6 +80,7 @@ def finding_of(answer: Answer) -> Finding:
         version=report.version,
         relay=report.relay,
         left_out=report.left_out,
+        warnings=warnings,
     )
 
 
@@ -93,10 +101,19 @@ def by_reason(findings: Iterable[Finding]) -> list[dict[str, str]]:
     >>> by_reason([Finding("n1", good=False, reason="gone"), Finding("n2", good=False, reason="gone")])
     [{'nodes': 'n[1-2]', 'reason': 'gone'}]
     """
+    return _by_text((each.node, each.reason) for each in findings)
+
+
+def by_warning(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return the warnings of *findings*, as `by_reason` does."""
+    return _by_text((each.node, text) for each in findings for text in each.warnings)
+
+
+def _by_text(found: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     nodes: dict[str, list[str]] = {}
-    for each in findings:
-        nodes.setdefault(each.reason, []).append(each.node)
-    return [{"nodes": fold(names), "reason": reason} for reason, names in nodes.items()]
+    for node, text in found:
+        nodes.setdefault(text, []).append(node)
+    return [{"nodes": fold(names), "reason": text} for text, names in nodes.items()]
 
 
 def _words(differs: tuple[tuple[str, str], ...]) -> str:

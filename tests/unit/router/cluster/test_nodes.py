@@ -190,7 +190,7 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=8), inside, max_size=4),
     max_leaves=10,
 )
-FIELDS = ["node", "error", "differs", "did", "kept", "python", "version", "relay", "left_out"]
+FIELDS = ["node", "error", "differs", "did", "kept", "python", "version", "relay", "left_out", "file_systems"]
 
 
 @given(st.sampled_from([*FIELDS, "other"]), JSON, st.sampled_from(["", "node is down"]), st.booleans())
@@ -201,7 +201,7 @@ def test_an_answer_that_holds_anything_is_a_finding_of_texts(field, value, failu
 
     json.dumps(found.facts()).encode()
     assert all(isinstance(each, str) for each in (found.reason, found.python, found.version, found.relay))
-    assert all(isinstance(each, str) for each in (*found.did, *found.kept, *found.left_out))
+    assert all(isinstance(each, str) for each in (*found.did, *found.kept, *found.left_out, *found.warnings))
     assert all(map(str.__instancecheck__, chain.from_iterable(found.differs)))
     assert found.good or found.reason
 
@@ -220,6 +220,7 @@ def test_an_answer_that_is_any_json_is_a_finding(value):
         ('{"did": 5, "differs": []}', "'did': "),
         ('{"differs": [["/a"]]}', "'differs.0.1': "),
         ('{"differs": [], "python": true}', "'python': "),
+        ('{"differs": [], "file_systems": {"/a": 1}}', "'file_systems./a': "),
         ('{"differs": [], "colour": "red"}', "'colour': "),
         ('{"differs": [], "version": "' + "1" * 300 + '"}', "'version': "),
         ('{"differs": [], "version": "' + "1" * 70_000 + '"}', "a line of 70,"),
@@ -236,6 +237,17 @@ def test_an_answer_that_an_installer_cannot_have_given_is_a_failure_with_its_rea
     assert found.failed
     assert words in found.reason
     assert len(found.reason) < 1500
+
+
+@pytest.mark.parametrize("more", [{"differs": []}, {"error": "/etc: No space left on device"}])
+def test_a_spool_on_a_file_system_of_the_network_is_a_warning(more):
+    kinds = {"/var/spool/clusterbus": "gpfs", "/usr/libexec/clusterbus": "xfs"}
+
+    found = finding_of(Answer("n1", json.dumps({**more, "file_systems": kinds})))
+
+    (warning,) = found.warnings
+    assert warning.startswith("/var/spool/clusterbus is on gpfs, a file system of the network: when it hangs")
+    assert found.good == ("differs" in more)
 
 
 def test_an_answer_may_name_files_that_are_not_utf_8():
