@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,6 @@ from .apprise_client import Address, Service, addresses
 from .message import Message
 
 log = logging.getLogger(__name__)
-
-_PLACE = re.compile("#[0-9]{1,5}")
-"""Of one of several addresses, as earlier releases remembered it; a name has six digits."""
 
 
 @dataclass
@@ -44,9 +40,7 @@ class Call:
         done = [each.address for each in self.leaves if each.reason == ""]
         if len(done) == len(self.leaves):
             return [*(each for each in told if not each.startswith(f"{self.address}#")), self.address]
-        # The parts are known, so a place that was remembered has become the name of a part.
-        kept = [each for each in told if not (self.parts and _PLACE.fullmatch(each.removeprefix(self.address)))]
-        return list(dict.fromkeys([*kept, *done]))
+        return list(dict.fromkeys([*told, *done]))
 
 
 class Sending:

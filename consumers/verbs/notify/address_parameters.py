@@ -1,12 +1,14 @@
-"""Parameters of an address that apprise ignores without a word, such as a misspelt `to`."""
+"""Parts of an address that apprise ignores without a word, such as a misspelt `to`, or one of several recipients."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from urllib.parse import unquote
 
 from apprise.plugins import NotifyBase
+from apprise.utils import parse
 
 from ...errors import did_you_mean
 
@@ -15,6 +17,8 @@ _FREE = ("+", "-", ":")
 """What the names begin with that the plugins pass on: headers and such."""
 
 _NAME = re.compile(r"[a-z_]{1,20}")
+_BETWEEN = re.compile(parse.STRING_DELIMITERS)
+_OF_MAIL = ("to", "cc", "bcc", "from", "reply")
 _PORT = re.compile(r"[^:]*://[^/?#]*:([0-9]+)(?:[/?#].*)?", re.DOTALL)
 _LARGEST = 65535
 
@@ -30,8 +34,7 @@ def doubts(url: str, plugin: NotifyBase) -> Iterator[str]:
     its port is larger than 65535
     """
     known = {*plugin.template_args, *_EVERYWHERE}
-    for pair in filter(None, url.partition("?")[2].split("&")):
-        name = unquote(pair.partition("=")[0]).strip().lower()
+    for name, pair in _parameters(url):
         if name not in known and not name.startswith(_FREE):
             # What is no name may be a part of a secret.
             plain = bool(_NAME.fullmatch(name)) and "=" in pair
@@ -39,3 +42,29 @@ def doubts(url: str, plugin: NotifyBase) -> Iterator[str]:
             yield f"apprise ignores {what}"
     if "port" in plugin.template_tokens and (port := _PORT.fullmatch(url)) and int(port[1][:9]) > _LARGEST:
         yield f"its port is larger than {_LARGEST}"
+
+
+def left_out(url: str, plugin: NotifyBase) -> Iterator[str]:
+    """Yield each parameter of *url* with mail addresses of which *plugin* uses only some; shows no value.
+
+    >>> from apprise import Apprise
+    >>> url = "mailto://mail.example.org?from=x@example.org&to=a@example.org,notanaddress"
+    >>> list(left_out(url, Apprise.instantiate(url)))
+    ['a part of the parameter to is not a mail address']
+    """
+    if not any(hasattr(sys.modules[each.__module__], parse.parse_emails.__name__) for each in type(plugin).__mro__):
+        return
+    for name, pair in _parameters(url):
+        value = unquote(pair.partition("=")[2])
+        rest, used = parse.EMAIL_DETECTION_RE.subn(",", value) if name in _OF_MAIL else ("", 0)
+        # Of what holds no address at all, apprise says so itself.
+        if used and any(_BETWEEN.split(rest)):
+            yield f"a part of the parameter {name} is not a mail address"
+        if used > 1 and name == "from":
+            yield "of the parameter from, only the first mail address is used"
+
+
+def _parameters(url: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each parameter of *url*, as apprise reads it, and the parameter as it is written."""
+    for pair in filter(None, re.split("[&;]", url.partition("?")[2])):
+        yield unquote(pair.partition("=")[0]).strip().lower(), pair

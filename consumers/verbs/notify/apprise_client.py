@@ -66,7 +66,7 @@ class Address:
     @property
     def name(self) -> str:
         """The name that remembers it between attempts: it stays when other addresses come and go."""
-        return f"{self.reference}#{_digest(self.url, self.reference)}" if self.place else self.reference
+        return self._as_one_of_several if self.place else self.reference
 
     @property
     def shown(self) -> str:
@@ -74,12 +74,12 @@ class Address:
         return shown(f"{self.reference}#{self.place}" if self.place else self.reference)
 
     def is_told(self, told: Sequence[str]) -> bool:
-        """Return whether *told* has its name, or its place, which earlier releases remembered.
+        """Return whether *told* has its name: as one of several, even if it is the only one now."""
+        return any(each.startswith(f"{self.reference}#") for each in told) and self._as_one_of_several in told
 
-        It may have been one of several when it was told, and be the only one now.
-        """
-        own = {each.removeprefix(f"{self.reference}#") for each in told if each.startswith(f"{self.reference}#")}
-        return bool(own) and (str(self.place or 1) in own or _digest(self.url, self.reference) in own)
+    @property
+    def _as_one_of_several(self) -> str:
+        return f"{self.reference}#{_digest(self.url, self.reference)}"
 
 
 def addresses(reference: str) -> Sequence[Address]:
@@ -108,36 +108,31 @@ def _digest(url: str, reference: str) -> str:
     return hashlib.pbkdf2_hmac("sha256", url.encode(), f"clusterbus notify {reference}".encode(), _ROUNDS).hex()[:6]
 
 
-def problems(reference: str) -> Iterator[str]:
+def problems(reference: str) -> Iterator[tuple[str, bool]]:
     """Yield what is wrong with each address behind *reference*, as a message would find it.  Sends nothing.
 
-    What is wrong with a reference itself says `secrets.doubt`.
+    With each comes whether it keeps a message from anybody; otherwise it may not be intended.  What is wrong with a
+    reference itself says `secrets.doubt`.
     """
     try:
         found = addresses(reference)
     except (SecretError, OSError):
         return
     except Refused as error:
-        yield str(error)
+        yield str(error), True
         return
     for each in found:
         try:
             service = Service(each.url, each.shown)
         except Refused as error:
-            yield str(error)
-        else:
-            if missing := service.missing_daemon():
-                yield f"{each.shown}: {missing}"
-            if service.dropped:
-                yield f"{each.shown}: apprise leaves out a part of it: {service.dropped}"
-
-
-def doubts(reference: str) -> Iterator[str]:
-    """Yield what may not be intended in the valid addresses behind *reference*.  Sends nothing."""
-    with suppress(SecretError, OSError, Refused):
-        for each in addresses(reference):
-            for doubt in Service(each.url, each.shown).doubts(each.url):
-                yield f"{each.shown}: {doubt}"
+            yield str(error), True
+            continue
+        if missing := service.missing_daemon():
+            yield f"{each.shown}: {missing}", True
+        if service.dropped:
+            yield f"{each.shown}: apprise leaves out a part of it: {service.dropped}", True
+        for doubt in service.doubts(each.url):
+            yield f"{each.shown}: {doubt}", False
 
 
 def shown(name: str) -> str:
@@ -151,11 +146,12 @@ class Service:
     def __init__(self, url: str, name: str) -> None:
         """Read the address *url*, which errors call *name*.  Raises Refused.
 
-        `dropped` is what apprise says about parts of the address that it leaves out, such as an invalid mailbox.
+        `dropped` is what apprise leaves out of the address, with or without a word, such as an invalid mailbox.
         """
         self._name, self._secrets = name, redaction.parts(url)
         with _caught() as lines:
             self._plugin = self._made(url, lines)
+        lines += address_parameters.left_out(url, self._plugin)
         self.dropped = self._because(lines).removeprefix(": ") if lines else ""
         # Call the plugin through Apprise, which converts plain text for services that expect markup.
         self._apprise = Apprise(self._plugin, asset=self._plugin.asset)

@@ -80,12 +80,10 @@ class NotifyOptions(Verb):
 
     @staticmethod
     def _about_addresses(place: Place, name: str, contact: Contact) -> Iterator[Remark]:
-        from .apprise_client import doubts, problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
+        from .apprise_client import problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
 
         for address in contact.urls:
             if is_reference(address) and (doubt := secrets.doubt(address, lines=True)):
                 yield Remark(place, f"contact {name}: {doubt}", warning=True)
-            for problem in problems(address):
-                yield Remark(place, f"contact {name}: {problem}", fault=True)
-            for doubt in doubts(address):
-                yield Remark(place, f"contact {name}: {doubt}", warning=True)
+            for problem, is_fault in problems(address):
+                yield Remark(place, f"contact {name}: {problem}", warning=not is_fault, fault=is_fault)

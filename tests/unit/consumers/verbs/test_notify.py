@@ -78,6 +78,12 @@ GOOD = "mailto://mail.example.com?from=a@example.com"
         (f"{GOOD}, foo://bar", "#2: not an address that apprise supports"),
         (f"{GOOD}\nfoo://bar\n", "#2: not an address that apprise supports"),
         (f"{GOOD}&to=a@b.c", "leaves out a part of it: Dropped invalid To email"),
+        (f"{GOOD}&to=b@example.com,notanaddress", "leaves out a part of it: a part of the parameter to is not a mail"),
+        (f"{GOOD}&to=b@example.com%20root", "a part of the parameter to is not a mail address"),
+        (f"{GOOD}&to=b@example.com&cc=Doe, John <c@example.com>", "a part of the parameter cc is not a mail address"),
+        (f"{GOOD}&bcc=b@example.com,@", "a part of the parameter bcc is not a mail address"),
+        (f"{GOOD},root", "a part of the parameter from is not a mail address"),
+        (f"{GOOD},b@example.com", "of the parameter from, only the first mail address is used"),
     ],
 )
 def test_an_address_that_is_none_is_found_before_an_event_comes(tmp_path, text, said):
@@ -141,7 +147,7 @@ def test_a_syslog_that_is_not_there_is_no_success(tmp_path, monkeypatch):
     message = Message("title", "body", "text", "info")
 
     assert list(apprise_client.problems("syslog://")) == [
-        f"the address in the settings: no syslog listens at {tmp_path}/log on this machine"
+        (f"the address in the settings: no syslog listens at {tmp_path}/log on this machine", True)
     ]
     assert "no syslog listens" in service.send(message)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -259,13 +265,15 @@ def test_threads_that_hang_are_counted_by_many_threads_at_once():
         ),
         ("mailto://mail.example.org:99999?to=a@example.org&from=x@y.org", ["its port is larger than 65535"]),
         ("mailto://mail.example.org:25?to=a@example.org&from=x@y.org&+X-Own=1&cc=b@example.org", []),
-        ("syslog://", []),
-        ("nosuch://x?y=z", []),
+        ('mailto://mail.example.org?from=Team <x@y.org>&to=Doe <a@example.org>,b+c@d.example&cc="E, F" <e@f.org>', []),
+        ("mailto://mail.example.org?to=a@example.org;b@example.org&from=x@y.org", ["a parameter that has no known"]),
     ],
 )
 def test_what_apprise_ignores_of_an_address_is_warned_of(address, said):
-    found = list(apprise_client.doubts(address))
+    problems = list(apprise_client.problems(address))
 
+    found = [text for text, _ in problems]
+    assert not any(is_fault for _, is_fault in problems)
     assert len(found) == len(said)
     assert all(each in text for each, text in zip(said, found, strict=True)), found
     assert not any("s3cr3t" in text for text in found)
