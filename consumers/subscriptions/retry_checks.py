@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config.event_samples import Remark
@@ -34,16 +34,38 @@ def check(follows: Sequence[Follow], names: Collection[str]) -> Iterator[Mistake
 
 def failures(raw: Mapping[str, object], kind: str, verb: Verb) -> Iterator[Remark]:
     """Yield a mistake for each failure in the `retry` of the entry *raw* that its *verb*, the *kind*, never has."""
-    retry, known = raw.get("retry"), verb.failures
-    if not isinstance(retry, dict) or known is None:
+    known = verb.failures
+    if known is None:
         return
+    for place, each in _failures(raw):
+        if kind_of(each) not in known:
+            those = f"it fails with {', '.join(sorted(known))}, or" if known else "it fails with"
+            message = f"this {kind} never fails with {each}: {those} the name of an exception such as OSError"
+            yield Remark(place, message)
+
+
+def default_failures(defaults: object, entries: Iterable[tuple[Mapping[str, object], Verb | None]]) -> Iterator[Remark]:
+    """Yield a mistake for each failure in the `retry` of *defaults* that no subscription of their file ever has.
+
+    *entries* are those subscriptions, each with its verb, or None if that has mistakes.
+    """
+    every = list(entries)
+    for place, each in _failures(defaults if isinstance(defaults, dict) else {}):
+        heirs = [verb for raw, verb in every if not isinstance(own := raw.get("retry"), dict) or place[1] not in own]
+        known = [None if verb is None else verb.failures for verb in heirs]
+        if known and all(those is not None and kind_of(each) not in those for those in known):
+            message = f"none of the subscriptions that this applies to ever fails with {each}: remove it"
+            yield Remark(place, message)
+
+
+def _failures(raw: Mapping[str, object]) -> Iterator[tuple[tuple[str, str, int], str]]:
+    """Yield each failure that the `retry` in *raw* names, with its place, but no names of exceptions."""
+    retry = raw.get("retry")
     for name in ("never_for", "only_for"):
-        words = retry.get(name)
+        words = retry.get(name) if isinstance(retry, dict) else None
         for at, each in enumerate(words if isinstance(words, list) else ()):
-            if isinstance(each, str) and (word := kind_of(each)) and word not in known:
-                those = f"it fails with {', '.join(sorted(known))}, or" if known else "it fails with"
-                message = f"this {kind} never fails with {each}: {those} the name of an exception such as OSError"
-                yield Remark(("retry", name, at), message)
+            if isinstance(each, str) and kind_of(each):
+                yield ("retry", name, at), each
 
 
 def _followed(name: str, followers: dict[str, str]) -> list[str]:

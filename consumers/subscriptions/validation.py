@@ -139,12 +139,14 @@ class _Checking:
         entries = top.get("subscriptions")
         self._validate(document, (), Frame, {**top, "subscriptions": []} if isinstance(entries, list) else top)
         base = self._defaults(top.get("defaults"))
+        verbs: list[tuple[Mapping[str, object], Verb | None]] = []
         for at, entry in enumerate(entries if isinstance(entries, list) else ()):
             place: Place = ("subscriptions", at)
             if isinstance(entry, dict):
-                self._entry(document, place, entry, base)
+                verbs.append((entry, self._entry(document, place, entry, base)))
             else:
                 self._wrong(document, place, f"must be a mapping with name, on and one of {', '.join(installed())}")
+        self._add(document, ("defaults",), retry_checks.default_failures(top.get("defaults"), verbs))
 
     def _defaults(self, raw: object) -> Mapping[str, Any]:
         """Return the default retry fields of the entries; an empty mapping if the section has mistakes."""
@@ -153,7 +155,8 @@ class _Checking:
         except ValidationError:
             return {}
 
-    def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> Verb | None:
+        """Check one entry, and add its subscription if it has no mistakes; return its verb if that has none."""
         before = len(self.mistakes)
         kind = self._verb(document, place, raw)
         # `log:` without a value means `log: {}`.
@@ -181,7 +184,7 @@ class _Checking:
         for at, text in shell_words.problems(command):
             self._remark(document, (*place, "guard", "only_if", at), text)
         if entry is None or verb is None or len(self.mistakes) > before:
-            return
+            return verb
         # Tests matter for checks only: they do not change the meaning of a subscription.
         fields: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields if name != "tests"}
         where: dict[str, Any] = {"line": document.line(place), "file": document.file}
@@ -193,6 +196,7 @@ class _Checking:
                 (*place, "tests"),
                 self.try_tests(entry.tests, found, self.samples.registrations, self.settings),
             )
+        return verb
 
     def _follow(self, document: Document, place: Place, raw: Mapping[str, Any]) -> None:
         retry = raw.get("retry")

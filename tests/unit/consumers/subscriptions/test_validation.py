@@ -585,6 +585,27 @@ def test_a_failure_that_the_verb_never_has_is_refused(tmp_path: Path, verb: str,
     assert f"this {verb.partition(':')[0]} never fails with {failure}: it fails with" in found.message
 
 
+DEFAULTS = """\
+version: 1
+defaults: {retry: {never_for: [OSError, exit:64, http:404], only_for: [timeout]}}
+subscriptions:
+  - {name: command, on: quota, run: {command: [/bin/true]}, retry: RETRY}
+  - {name: hook, on: quota, post: {url: "https://hooks.example.com/"}}
+"""
+
+
+def test_a_failure_in_the_defaults_is_one_of_a_verb_that_has_them(tmp_path: Path) -> None:
+    both = checked(tmp_path, DEFAULTS.replace("RETRY", "{attempts: 3}"))
+    own = checked(tmp_path, DEFAULTS.replace("RETRY", "{never_for: [exit:64]}"))
+    broken = checked(tmp_path, DEFAULTS.replace("RETRY", "{}").replace("/bin/true", "bin/true"))
+
+    assert both.mistakes == ()
+    (mistake,) = own.mistakes
+    assert (mistake.line, mistake.field) == (2, "defaults.retry.never_for.2")
+    assert mistake.message.startswith("none of the subscriptions that this applies to ever fails with exit:64")
+    assert [each.field for each in broken.mistakes] == ["run.command"]
+
+
 @pytest.mark.parametrize(
     ("verb", "failures"),
     [
