@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from router import redaction
 from router.model.catalogue import Catalogues
+from router.settings import model_parts
 from router.settings.models import Settings
 from router.settings.yaml_documents import Document, Place
 
@@ -26,13 +27,16 @@ from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
 from ..processes import executables, shell_words
 from ..verbs.interface import Verb, installed
-from . import entry_parts, expression_checks, retry_checks, semantic_checks
+from . import expression_checks, retry_checks, semantic_checks
 from .mistake_texts import meant_as_verb, message
-from .models import Defaults, Entry, Frame, Subscription, Subscriptions
+from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
 
 TryTests = Callable[[Sequence[Expectation], Subscription, Registrations, Settings], Iterator[Remark]]
 """Runs the `tests:` of a subscription and yields the failures: `inspection.test_runner.try_all`."""
+
+_NAMELESS: Mapping[str, Any] = {"name": "x", "on": "#"}
+"""What stands for an invalid name and invalid events while the rest of an entry is validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +167,10 @@ class _Checking:
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
         if isinstance(raw.get("retry", {}), dict):
             completed["retry"] = {**base, **raw.get("retry", {})}
-        entry, wrong = entry_parts.validated(completed, ON_THIS_MACHINE if self.here else None)
-        for part, text in wrong:
-            self._wrong(document, (*place, *part), text)
+        context = ON_THIS_MACHINE if self.here else None
+        entry, wrong = model_parts.validated(EntryWithVerb, completed, _NAMELESS, context)
+        for part, error in wrong.items():
+            self._wrong(document, (*place, *part), message(EntryWithVerb, error))
         self._unique(document, place, raw.get("name"))
         self._follow(document, place, completed)
         selected = self._on(document, place, raw.get("on"))
@@ -178,11 +183,8 @@ class _Checking:
             if self.here:
                 self._add(document, (*place, str(kind)), verb.remarks_here(reached, self.settings))
             self._add(document, place, retry_checks.failures(raw, str(kind), verb))
-        command = (entry.guard.only_if or ()) if entry and entry.guard else ()
-        if self.here and command and (lack := executables.problem(command[0])):
-            self._remark(document, (*place, "guard", "only_if"), lack)
-        for at, text in shell_words.problems(command):
-            self._remark(document, (*place, "guard", "only_if", at), text)
+        if entry and entry.guard:
+            self._guard(document, (*place, "guard", "only_if"), entry.guard.only_if or ())
         if entry is None or verb is None or len(self.mistakes) > before:
             return verb
         # Tests matter for checks only: they do not change the meaning of a subscription.
@@ -197,6 +199,12 @@ class _Checking:
                 self.try_tests(entry.tests, found, self.samples.registrations, self.settings),
             )
         return verb
+
+    def _guard(self, document: Document, place: Place, command: Sequence[str]) -> None:
+        if self.here and command and (lack := executables.problem(command[0])):
+            self._remark(document, place, lack)
+        for at, text in shell_words.problems(command):
+            self._remark(document, (*place, at), text)
 
     def _follow(self, document: Document, place: Place, raw: Mapping[str, Any]) -> None:
         retry = raw.get("retry")

@@ -20,13 +20,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .. import redaction
 from ..errors import SettingsError
 from ..model.catalogue import Catalogue, Catalogues, EventType, Kind, Variable
 from ..model.events import Scope, Severity
-from . import type_mistakes, yaml_documents
+from . import model_parts, type_mistakes, yaml_documents
 from .field_types import matching
 from .yaml_documents import Document, Place
 
@@ -158,24 +158,21 @@ def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]
     document = yaml_documents.read(path)
     if document.flaws:
         raise SettingsError("\n".join(f"{path}:{each.line}: {each.message}" for each in document.flaws))
-    try:
-        file = CatalogueFile.model_validate(document.value)
-    except ValidationError as error:
-        lines = [_said(document, each) for each in error.errors(include_url=False)]
-        # Without its cause, whose text has no lines of the file.
-        raise SettingsError("\n".join(lines)) from None
-    mistakes: list[str] = []
-    known: list[str] = []
-    merged = []
+    file, wrong = model_parts.validated(CatalogueFile, document.value, {"version": 1})
+    mistakes: list[tuple[Place, str]] = [(place, _said(error)) for place, error in wrong.items()]
     for source, catalogue in shipped.items():
-        additions = getattr(file, source, Additions())
-        for place, message in _mistakes(catalogue, additions):
-            mistakes.append(_line(document, (source, *place), message))
-        known += [_line(document, (source, *each), _KNOWN) for each in _known(catalogue, additions)]
-        merged.append(catalogue if mistakes else _merged(catalogue, additions))
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
-    return Catalogues(merged), tuple(known)
+        raw = _below(document.value, source)
+        mistakes += [((source, *place), message) for place, message in _mistakes(catalogue, raw)]
+    if file is None or mistakes:
+        mistakes.sort(key=lambda each: document.line(each[0]))
+        raise SettingsError("\n".join(_line(document, place, message) for place, message in mistakes))
+    additions = {source: getattr(file, source, Additions()) for source in shipped}
+    known = [
+        _line(document, (source, *each), _KNOWN)
+        for source, catalogue in shipped.items()
+        for each in _known(catalogue, additions[source])
+    ]
+    return Catalogues(_merged(each, additions[source]) for source, each in shipped.items()), tuple(known)
 
 
 def _known(catalogue: Catalogue, additions: Additions) -> Iterator[Place]:
@@ -185,39 +182,52 @@ def _known(catalogue: Catalogue, additions: Additions) -> Iterator[Place]:
     yield from (("events", each) for each in additions.events if catalogue.get(each))
 
 
-def _mistakes(catalogue: Catalogue, additions: Additions) -> Iterator[tuple[Place, str]]:
-    """Yield what in *additions* does not fit the rest, each with its place."""
-    variables = [*catalogue.variables, *additions.variables]
-    categories = [*catalogue.categories, *additions.categories]
-    yield from _spelt_twice(additions)
-    for name, event in additions.events.items():
-        if event.category not in categories:
-            yield ("events", name, "category"), f"no category {event.category!r}{_near(event.category, categories)}"
-        if catalogue.source == "qube" and not event.aliases:
+def _mistakes(catalogue: Catalogue, raw: Mapping[str, object]) -> Iterator[tuple[Place, str]]:
+    """Yield what in *raw*, the additions as they are written, does not fit the rest, each with its place."""
+    variables = [*catalogue.variables, *_below(raw, "variables")]
+    categories = [*catalogue.categories, *_below(raw, "categories")]
+    events, changes = _below(raw, "events"), _below(raw, "changes")
+    yield from _spelt_twice(events)
+    for name in events:
+        event = _below(events, name)
+        if isinstance(category := event.get("category"), str) and category not in categories:
+            yield ("events", name, "category"), f"no category {category!r}{_near(category, categories)}"
+        if catalogue.source == "qube" and not event.get("aliases"):
             yield ("events", name), "needs the words of its trigger, such as failed-job, in aliases"
-        own = [*event.variables, *catalogue.common]
-        yield from _unknown(("events", name, "variables"), event.variables, variables)
-        yield from _unknown(("events", name, "optional"), event.optional, own)
-        yield from _unknown(("events", name, "subject"), event.subject, own)
-    for name, change in additions.changes.items():
+        own = [*dict(_words(event, "variables")).values(), *catalogue.common]
+        for key, known in (("variables", variables), ("optional", own), ("subject", own)):
+            yield from _unknown(("events", name, key), _words(event, key), known)
+    for name in changes:
         if catalogue.get(name) is None:
             near = _near(name, catalogue.events)
             yield ("changes", name), f"this release has no event {name!r}{near}; new ones stand below `events`"
-        yield from _unknown(("changes", name, "variables"), change.variables, variables)
+        yield from _unknown(("changes", name, "variables"), _words(_below(changes, name), "variables"), variables)
 
 
-def _spelt_twice(additions: Additions) -> Iterator[tuple[Place, str]]:
+def _spelt_twice(events: Mapping[str, object]) -> Iterator[tuple[Place, str]]:
     spelt: dict[str, str] = {}
-    for name, event in additions.events.items():
-        for spelling in (name, *event.aliases):
+    for name in events:
+        for spelling in (name, *dict(_words(_below(events, name), "aliases")).values()):
             if (other := spelt.setdefault(spelling.lower(), name)) != name:
                 yield ("events", name), f"{spelling!r} is also a name of {other}"
 
 
-def _unknown(place: Place, names: Iterable[str], known: Collection[str]) -> Iterator[tuple[Place, str]]:
-    for at, each in enumerate(names):
+def _unknown(place: Place, names: Iterable[tuple[int, str]], known: Collection[str]) -> Iterator[tuple[Place, str]]:
+    for at, each in names:
         if each not in known:
             yield (*place, at), f"no variable {each!r} here{_near(each, known)}"
+
+
+def _below(raw: object, key: str) -> Mapping[str, object]:
+    """Return the mapping at *key* of *raw*, without keys that are no texts; empty if there is none."""
+    found = raw.get(key) if isinstance(raw, dict) else None
+    return {name: each for name, each in found.items() if isinstance(name, str)} if isinstance(found, dict) else {}
+
+
+def _words(raw: Mapping[str, object], key: str) -> Iterator[tuple[int, str]]:
+    """Yield the texts in the list at *key* of *raw*, each with its position."""
+    found = raw.get(key)
+    yield from ((at, each) for at, each in enumerate(found if isinstance(found, list) else ()) if isinstance(each, str))
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -246,18 +256,16 @@ def _merged(catalogue: Catalogue, additions: Additions) -> Catalogue:
     )
 
 
-def _said(document: Document, error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    place = tuple(each for each in error["loc"] if each != "[key]")
+def _said(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     match error["type"]:
         case "extra_forbidden":
-            message = "unknown key"
+            return "unknown key"
         case "missing":
-            message = "is missing"
+            return "is missing"
         case "value_error":
-            message = str(error["msg"]).removeprefix("Value error, ")
+            return str(error["msg"]).removeprefix("Value error, ")
         case _:
-            message = type_mistakes.text(error)
-    return _line(document, place, message)
+            return type_mistakes.text(error)
 
 
 def _line(document: Document, place: Place, message: str) -> str:

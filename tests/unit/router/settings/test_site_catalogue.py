@@ -161,6 +161,47 @@ def test_all_mistakes_come_in_one_run(read):
     assert len(str(raised.value).splitlines()) == 2
 
 
+ALL_KINDS = """\
+version: 2
+gpfs:
+  colour: red
+  variables:
+    size: {type: int}
+    tierName: {type: word, separator: ";", unitt: x, example: [a]}
+  events:
+    tierMoved: {category: tirs, variables: [fsName, size, tierNam, 5], subject: [size, storagePool], severity: bad}
+    x: {category: disk, meaning: x, aliases: [TIERMOVED]}
+  changes:
+    lowDiskSpac: {category: disk}
+qube: []
+"""
+
+
+def test_a_mistake_of_structure_hides_no_other(read, tmp_path):
+    with pytest.raises(SettingsError) as raised:
+        read(ALL_KINDS)
+
+    said = str(raised.value).replace("; new ones stand below `events`", "").replace(f"{tmp_path}/catalogue.yaml:", "")
+    assert said.splitlines() == [
+        "1: version: must be 1",
+        "3: gpfs.colour: unknown key",
+        "5: gpfs.variables.size.type: must be 'word', 'integer', 'number', 'text', 'names', 'node' or 'nodes'",
+        "6: gpfs.variables.tierName.example: must be a text",
+        "6: gpfs.variables.tierName.unitt: unknown key",
+        "6: gpfs.variables.tierName: separator needs type: names or nodes, not word",
+        "8: gpfs.events.tierMoved.meaning: is missing",
+        "8: gpfs.events.tierMoved.severity: must be 'info', 'notice', 'warning', 'error' or 'critical'",
+        "8: gpfs.events.tierMoved.variables.4: must be a text",
+        "8: gpfs.events.tierMoved.category: no category 'tirs'",
+        "8: gpfs.events.tierMoved.variables.3: no variable 'tierNam' here; did you mean tierName?",
+        "8: gpfs.events.tierMoved.subject.2: no variable 'storagePool' here",
+        "9: gpfs.events.x: 'TIERMOVED' is also a name of tierMoved",
+        "11: gpfs.changes.lowDiskSpac.category: unknown key",
+        "11: gpfs.changes.lowDiskSpac: this release has no event 'lowDiskSpac'; did you mean lowDiskSpace?",
+        "12: qube: must be a mapping",
+    ]
+
+
 def test_a_file_that_is_set_must_be_there_and_the_default_one_need_not(tmp_path):
     assert site_catalogue.catalogues(Settings())["gpfs"].events
     with pytest.raises(SettingsError, match=r"none\.yaml"):
