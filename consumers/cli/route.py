@@ -61,7 +61,7 @@ def route(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Show which subscriptions match an event, what they would do, and why the others do not match."""
     registrations, now = Registrations.of_site(catalogues(current(context)), current(context)), datetime.now(UTC)
-    notes: list[Styled] = []
+    note = unregistered = ""
     try:
         if _is_file(event, registrations.catalogues):
             if variables or node or cluster or at:
@@ -78,11 +78,16 @@ def route(  # noqa: PLR0913 - each is an option
                 cluster=cluster or CLUSTER,
                 completed=True,
             )
-            notes = list(_notes(written, registrations))
+            note, unregistered = _note(written), registrations.why_none([written.event_type])
     except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
         fail(str(error), 2)
     found = list(rehearsals(loaded(context, file).subscriptions, happened, current(context)))
-    _show(happened, found, notes, as_json=as_json)
+    if as_json:
+        for each in found:
+            facts = {"event": happened.type, "topic": happened.topic, "unregistered": unregistered}
+            say({**facts, **each.as_dict()}, as_json=True)
+    else:
+        _show(happened, found, note, unregistered)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -91,13 +96,11 @@ def _is_file(text: str, catalogues: Catalogues) -> bool:
     return text == "-" or (text not in catalogues and not catalogues.find(text) and Path(text).is_file())
 
 
-def _notes(written: event_words.Written, registrations: Registrations) -> Iterator[Styled]:
-    """Yield what to know of an event that was made up."""
+def _note(written: event_words.Written) -> str:
+    """Return what to know of an event that was made up."""
     whose = "the other variables" if written.variables else "the variables"
     what = f"{whose} are those that this site registers, with examples of values: set others with NAME=VALUE"
-    yield Styled(f"{what}, and leave one empty with NAME=", "dim")
-    if why := registrations.why_none([written.event_type]):
-        yield Styled(why, "yellow")
+    return f"{what}, and leave one empty with NAME="
 
 
 def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Settings) -> Iterator[Rehearsal]:
@@ -114,15 +117,12 @@ def _read(place: str) -> Event:
     return Event.from_json(body)
 
 
-def _show(event: Event, found: Iterable[Rehearsal], notes: Iterable[Styled], *, as_json: bool) -> None:
-    if as_json:
-        for each in found:
-            say({"event": event.type, "topic": event.topic, **each.as_dict()}, as_json=True)
-        return
+def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str) -> None:
     facts = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in event.data.items())
     show(Styled(event.topic, "bold"), f"  {shortened(facts, _SHOWN)}")
-    for note in notes:
-        show(note)
+    for text, style in ((note, "dim"), (unregistered, "yellow")):
+        if text:
+            show(Styled(text, style))
     if event.malformed:
         show(Styled(f"these values do not fit their types and stay text: {event.malformed}", "yellow"))
     for each in found:

@@ -206,6 +206,17 @@ def test_the_command_tells_each_subscription_and_ends_with_0(tmp_path):
     assert rows[1]["attempts"] == ["0s", "1m", "6m"]
 
 
+def test_an_event_that_no_registration_passes_is_told_in_json_too(tmp_path):
+    _, off = run(tmp_path, "tiebreakerCheck", "--json")
+    _, on = run(tmp_path, "diskFailure", "--json")
+    _, text = run(tmp_path, "tiebreakerCheck")
+
+    (why,) = {json.loads(line)["unregistered"] for line in off.splitlines()}
+    assert why.startswith("no such event comes: tiebreakerCheck is not registered: add it to gpfs.events")
+    assert {json.loads(line)["unregistered"] for line in on.splitlines()} == {""}
+    assert why in " ".join(text.split())
+
+
 def test_the_command_ends_with_1_where_nobody_takes_it_and_says_why(tmp_path):
     code, output = run(tmp_path, "diskFailure", "fsName=gpfs2")
 
