@@ -137,7 +137,7 @@ def test_the_pages_example_is_right(tmp_path):
 
     report = validation.check(tmp_path / "page.yaml", Catalogues.shipped(), try_tests=try_all)
 
-    wrong = [str(each) for each in (*report.mistakes, *report.warnings)]
+    wrong = [str(each) for each in (*report.mistakes, *report.faults, *report.warnings)]
     assert [each for each in wrong if "mmchdisk does not exist on this machine" not in each] == []
     assert {f"facts.{name}" for name in FactsSettings.model_fields} <= set(re.findall(r"`(facts\.[a-z]+)`", page))
 

@@ -31,7 +31,7 @@ def checked(folder, on, where):
 def test_facts_of_any_name_are_in_the_sample(tmp_path, where):
     report = checked(tmp_path, "diskFailure", where)
 
-    assert (report.mistakes, report.warnings) == ((), ())
+    assert (report.mistakes, report.faults, report.warnings) == ((), (), ())
 
 
 def test_a_filter_that_fails_names_nothing_of_the_sample_cluster(tmp_path):

@@ -95,7 +95,7 @@ def served(settings, tmp_path):
 
     def read_all():
         report = validation.check([tmp_path / "own.yaml"], Catalogues.shipped(), settings)
-        assert (report.mistakes, report.warnings) == ((), ())
+        assert (report.mistakes, report.faults, report.warnings) == ((), (), ())
         return report.subscriptions.by_name
 
     return read_all

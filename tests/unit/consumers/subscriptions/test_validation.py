@@ -283,7 +283,7 @@ subscriptions:
 """,
     )
 
-    assert report.mistakes == report.warnings == ()
+    assert report.mistakes == report.faults == report.warnings == ()
     assert report.subscriptions is not None
     events, restart = report.subscriptions.subscriptions
     assert events.patterns == ("gpfs.*.quota.*.*.*", "gpfs.*.disk.*.*.*")
@@ -437,7 +437,7 @@ def test_what_may_not_have_been_meant_is_a_warning(tmp_path: Path, entry: str, s
 def test_a_comparison_that_is_guarded_gets_no_warning(tmp_path: Path, where: str) -> None:
     report = one(tmp_path, f"on: [quota, disk]\nlog: {{}}\nwhere: >-\n  {where}")
 
-    assert report.warnings == report.mistakes == ()
+    assert report.mistakes == report.faults == report.warnings == ()
 
 
 def test_a_file_that_anybody_may_write_gets_a_warning(tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_a_file_that_anybody_may_write_gets_a_warning(tmp_path: Path) -> None:
 def test_the_example_that_is_shipped_is_good() -> None:
     report = check(ROOT / "docker" / "config" / "subscriptions.yaml", SHIPPED)
 
-    assert report.mistakes == ()
+    assert report.mistakes == report.faults == ()
     # The programs that it names may not be on this machine.
     assert not [each for each in report.warnings if "does not exist on this machine" not in each.message]
     assert report.subscriptions is not None

@@ -35,7 +35,7 @@ FS = 'run: {command: [/bin/echo, "{{ data.fsName }}"]}'
 def test_types_that_a_filter_excludes_are_not_checked_further(tmp_path, entry):
     report = checked(tmp_path, entry)
 
-    assert (report.mistakes, report.warnings) == ((), ())
+    assert (report.mistakes, report.faults, report.warnings) == ((), (), ())
 
 
 @pytest.mark.parametrize(

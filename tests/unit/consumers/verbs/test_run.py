@@ -244,7 +244,7 @@ def test_the_example_of_the_page_has_no_mistakes(tmp_path):
 
     report = check([tmp_path / "subscriptions.yaml"], Catalogues.shipped())
 
-    assert report.mistakes == ()
+    assert report.mistakes == report.faults == ()
     assert report.subscriptions is not None
     fields = {each for each in RunVerb.model_fields if f"| `{each}` |" in page}
     assert fields == set(RunVerb.model_fields)
