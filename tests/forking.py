@@ -46,30 +46,30 @@ class Forked:
     def __init__(self, answers: int) -> None:
         self._answers, self._text = answers, ""
         self.returncode: int | None = None
-        assert self._has_read("\n", _STARTED), "the program is not forked"
+        assert self._has_read(1, _STARTED), "the program is not forked"
         self.pid = int(self._text.partition("\n")[0])
 
-    def _has_read(self, wanted: str, limit: float) -> bool:
-        """Read answers for at most *limit* seconds; return whether there are as many lines as in *wanted*."""
+    def _has_read(self, lines: int, limit: float) -> bool:
+        """Read answers for at most *limit* seconds; return whether there are as many *lines*."""
         deadline = time.monotonic() + limit
-        while self._text.count("\n") < len(wanted):
+        while self._text.count("\n") < lines:
             if not select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 return False
             answer = os.read(self._answers, 64).decode()
             # Without an answer the process that forks is gone, and all that it has forked.
-            self._text += answer or "\n" * len(wanted)
+            self._text += answer or "\n" * lines
         return True
 
     def poll(self) -> int | None:
         """Return its exit code, or None while it runs."""
-        if self.returncode is None and self._has_read("\n\n", 0):
+        if self.returncode is None and self._has_read(2, 0):
             self.returncode = int(self._text.split("\n")[1] or -signal.SIGKILL)
             os.close(self._answers)
         return self.returncode
 
     def wait(self, timeout: float) -> int:
         """Return its exit code once it has ended; raises TimeoutExpired."""
-        if self.returncode is None and not self._has_read("\n\n", timeout):
+        if self.returncode is None and not self._has_read(2, timeout):
             raise subprocess.TimeoutExpired(f"the program of pid {self.pid}", timeout)
         code = self.poll()
         assert code is not None

@@ -12,6 +12,7 @@ import typer
 
 from router.cli.app import Json, current, moment
 from router.cli.output import fail, note, rows, say
+from router.model.catalogue import Catalogues
 from router.model.ids import new_id
 from router.model.moments import Reading, shown
 from router.settings.local_zone import local_zone
@@ -23,7 +24,7 @@ from ..store import silences as table
 from ..store.database import Store
 from ..store.silences import Silence
 from ..subscriptions.models import Subscription
-from .options import FileOption, loaded, subscription_names, who
+from .options import FileOption, subscription_names, who
 
 silences_app = typer.Typer(help="Mute notifications for a while, with author and comment.", no_args_is_help=True)
 
@@ -52,11 +53,11 @@ def add(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Start a silence now; shows which subscriptions it mutes, and how many events of the last day match."""
     now, settings = datetime.now(UTC), current(context)
-    end = _end(until, now)
-    _check(where, comment, settings)
+    end, known = _end(until, now), catalogues(settings)
+    _check(where, comment, known, settings)
     from ..inspection.silence_preview import preview  # noqa: PLC0415 - `list` and `expire` need no filters
 
-    muted = _muted(context, file, subscription, where)
+    muted = _muted(file, subscription, where, known, settings)
     silence = Silence(new_id(), subscription, where, author or who(), comment, now, end.moment)
     with Store(settings.consumers.store) as store:
         with store.reading() as transaction:
@@ -80,19 +81,19 @@ def _end(until: str, now: datetime) -> Reading:
     return end
 
 
-def _check(where: str, comment: str, settings: Settings) -> None:
+def _check(where: str, comment: str, known: Catalogues, settings: Settings) -> None:
     from ..inspection.silence_preview import mistakes  # noqa: PLC0415 - as above
 
     if not comment.strip():
         fail("--comment is empty: give the reason", 2)
-    if wrong := mistakes(where, catalogues(settings), settings):
+    if wrong := mistakes(where, known, settings):
         fail("\n".join(f"--where: {each}" for each in wrong), 2)
 
 
-def _check_here(where: str, muted: Sequence[Subscription], name: str, settings: Settings) -> None:
+def _check_here(where: str, muted: Sequence[Subscription], name: str, known: Catalogues, settings: Settings) -> None:
     from ..inspection.silence_preview import here  # noqa: PLC0415 - as above
 
-    reasons, unusual = here(where, muted, catalogues(settings), settings)
+    reasons, unusual = here(where, muted, known, settings)
     if reasons and name:
         fail("\n".join(f"--where: no event of {name} can match: {each}" for each in reasons), 2)
     for each in reasons:
@@ -105,15 +106,18 @@ def _listed(names: Sequence[str] | None) -> str:
     return "all that notify people" if names is None else ", ".join(names) or "no subscription: none notifies people"
 
 
-def _muted(context: typer.Context, file: FileOption, name: str, where: str) -> Sequence[Subscription] | None:
+def _muted(
+    file: FileOption, name: str, where: str, known: Catalogues, settings: Settings
+) -> Sequence[Subscription] | None:
     """Return the subscriptions that are muted, or None where the files cannot be read; refuse a wrong *name*.
 
     Refuse a filter *where* that can match nothing that comes to it, too.
     """
     from ..inspection.silence_preview import muted_by  # noqa: PLC0415 - as above
+    from ..subscriptions import validation  # noqa: PLC0415 - as above
 
     try:
-        subscriptions = loaded(context, file).subscriptions
+        subscriptions = validation.load(file or [settings.consumers.subscriptions], known, settings).subscriptions
     except SubscriptionsError as error:
         note(f"which subscriptions it mutes is not known, because their files are invalid: {str(error)[:500]}")
         return None
@@ -124,7 +128,7 @@ def _muted(context: typer.Context, file: FileOption, name: str, where: str) -> S
         similar = did_you_mean(name, [each.name for each in subscriptions])
         fail(f"--subscription: there is no subscription {name!r}{similar}", 2)
     if found:
-        _check_here(where, found, name, current(context))
+        _check_here(where, found, name, known, settings)
     return found
 
 

@@ -134,7 +134,7 @@ class ActiveSubscription:
         guard = definition.guard
         self._at_most = guard.at_most if guard else None
         self.is_counted = bool(definition.order_by or self._at_most)
-        self.asks_people = bool(guard and guard.ask and definition.mode == "live")
+        self.asks_people = definition.approval is not None
         self.is_planned = isinstance(way, Called) and (self.asks_people or has_targets(way.handler))
         self.digest = ""
         self.is_leaving = False

@@ -115,13 +115,6 @@ class Nodes(Collection[Node]):
         names = (each.name if times[each.name] == 1 else each.admin_name for each in every)
         return {name: Node._of(each) for name, each in zip(names, every, strict=True)}  # noqa: SLF001 - of this module
 
-    def __contains__(self, wanted: object) -> bool:
-        """Return whether a node has this name or address, as `[...]` finds it."""
-        try:
-            return bool(self[str(wanted)])
-        except NotThere:
-            return False
-
     def __getitem__(self, name: str) -> Node:
         """Return the node of that name or address."""
         return Node(name)

@@ -5,7 +5,6 @@ Read-only, except for a probe that nobody but doctor receives.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -15,6 +14,7 @@ from router.broker.amqp.requests import Facts
 from router.broker.session import Session
 from router.broker.topology import DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
 from router.errors import BrokerError, Denied, NotUpgraded, SettingsError, StateError, VersionError
+from router.pipeline.state import Facts as Numbers
 from router.pipeline.state import State
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
@@ -29,6 +29,7 @@ from .broker_probe import probe, refusals
 from .check_results import PARTS, Finding, Verdict
 
 _MANY = 10_000
+_CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
 
 
 Known = Mapping[str, Facts | None]
@@ -58,11 +59,15 @@ def examine(
             # Report an unreachable broker for every part that needs it.
             if found.unreachable or found.part in {*parts, *names} or (found.part == "letters" and "broker" in parts):
                 yield found
+    wrong, known = dict(local_folders.mistakes(settings)), None
+    if {"publishing", "router"} & set(parts) and State.setting not in wrong:
+        known = read_state(settings.router.state)
     if "publishing" in parts:
-        yield from refusals(settings.broker, *_refused(settings.router.state))
-    wrong = dict(local_folders.mistakes(settings))
+        # The part `router` says why the numbers are not known.
+        number, since = (known.refusals, known.refused_since) if isinstance(known, Numbers) else (0, None)
+        yield from refusals(settings.broker, number, since)
     if "router" in parts:
-        yield from _misplaced("router", State.setting, wrong) or state(settings.router.state)
+        yield from state(settings.router.state, known) if known else _misplaced("router", State.setting, wrong)
     if "store" in parts:
         yield from _misplaced("store", Store.setting, wrong) or store(settings.consumers.store, whole=whole_audit)
     yield from doctor_cluster.examine(settings, parts)
@@ -71,8 +76,7 @@ def examine(
 def _misplaced(part: str, setting: str, wrong: Mapping[str, str]) -> Sequence[Finding]:
     """Return what is *wrong* with the *setting* of a database, which then needs no other check."""
     reason = wrong.get(setting)
-    advice = "correct it in the settings: `clusterbus settings` shows where it is set"
-    return [Finding(part, "error", f"{setting}: {reason}", advice)] if reason else []
+    return [Finding(part, "error", f"{setting}: {reason}", _CORRECT_IT)] if reason else []
 
 
 def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], list[str]]:
@@ -180,19 +184,25 @@ def subscriptions(known: Known, names: Sequence[str]) -> Iterator[Finding]:
             yield Finding(name, "ok", f"served; {facts.messages} deliveries wait")
 
 
-def state(url: str) -> Iterator[Finding]:
-    """Check the router's state: its counts, missing records, and silent nodes."""
+def read_state(url: str) -> Numbers | Finding:
+    """Return the router's state in numbers, or why they are not known."""
     if _is_missing(url, State.setting):
-        yield Finding(
-            "router", "warning", f"{url} does not exist yet", "the router creates it when it first runs on this machine"
-        )
-        return
-    yield from _open_to_others("router", url, State.setting)
+        advice = "the router creates it when it first runs on this machine"
+        return Finding("router", "warning", f"{url} does not exist yet", advice)
     try:
         with State(url, upgrade=False) as opened:
-            facts = opened.facts()
+            return opened.facts()
     except StateError as error:
-        yield _unusable("router", error)
+        return _unusable("router", error)
+    except SettingsError as error:
+        return Finding("router", "error", str(error), _CORRECT_IT)
+
+
+def state(url: str, facts: Numbers | Finding) -> Iterator[Finding]:
+    """Check the router's state: its counts, missing records, and silent nodes; *facts* are those of `read_state`."""
+    yield from _open_to_others("router", url, State.setting)
+    if isinstance(facts, Finding):
+        yield facts
         return
     yield Finding("router", "ok", f"{facts.records} records became {facts.events} events, {facts.copies} were copies")
     if facts.missing:
@@ -207,18 +217,6 @@ def state(url: str) -> Iterator[Finding]:
             f"{facts.silent} of {facts.nodes} nodes are silent",
             "check these nodes and their relays",
         )
-
-
-def _refused(url: str) -> tuple[int, datetime | None]:
-    """Return how many events the router has seen refused by queues of others, and since when."""
-    if _is_missing(url, State.setting):
-        return 0, None
-    try:
-        with State(url, upgrade=False) as opened:
-            facts = opened.facts()
-    except (SettingsError, StateError):
-        return 0, None  # the part `router` says what is wrong
-    return facts.refusals, facts.refused_since
 
 
 def store(url: str, *, whole: bool = False) -> Iterator[Finding]:

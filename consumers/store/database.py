@@ -47,8 +47,8 @@ def lock(transaction: Connection) -> None:
     database.lock(transaction, LOCK)
 
 
-def batched(every: Sequence[Item], size: int = 0) -> Iterator[Sequence[Item]]:
+def batched(every: Sequence[Item], size: int | None = None) -> Iterator[Sequence[Item]]:
     """Yield *every* in portions of *size*, by default `PORTION`."""
-    size = size or PORTION
+    size = PORTION if size is None else size
     for at in range(0, len(every), size):
         yield every[at : at + size]

@@ -13,7 +13,7 @@ from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
 
 from ..config.field_types import Closed, Words
 from ..policies.group_keys import Places
-from ..policies.guards import Guard
+from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
 from ..policies.throttling import Folding, Limit, OncePer
 from ..verbs.interface import Verb, installed
@@ -99,6 +99,11 @@ class Subscription(Entry):
     verb: SerializeAsAny[Verb]
     line: int = 0
     file: str = ""
+
+    @property
+    def approval(self) -> Ask | None:
+        """What people are asked right before each attempt; None where they are not, as in mode `shadow`."""
+        return self.guard.ask if self.guard and self.mode == "live" else None
 
     @cached_property
     def meaning(self) -> Mapping[str, Any]:

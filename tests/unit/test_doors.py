@@ -166,8 +166,9 @@ def letter_queues(folder: Path) -> Callable[[Any], object]:
                 replay.message_of(letter, "NONCE", "operator")
             with suppress(LetterError, InvalidEvent):
                 event = replay.event_of(letter)
-                with suppress(LetterError):
-                    editing.with_settings(event, [text, f"data.{text}"], CATALOGUES)
+                for word in (text, f"data.{text}"):
+                    with suppress(LetterError):
+                        editing.with_settings(event, [word], CATALOGUES)
                 replay.amend(serving.bench.store, letter, {text: tree}, by=text, clock=serving.bench.clock)
 
     return take
@@ -290,10 +291,10 @@ def job_result(file: Path) -> object:
 
 
 MESSAGES = st.tuples(EVENT_BODIES, HEADERS, TEXTS)
-LETTERS = st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), TEXTS, TREES)
 WORDS = (
     TEXTS | st.sampled_from(["fsName=gpfs1", "gpfs.mount", "x.y", "x" * 100]) | st.tuples(TEXTS, TEXTS).map("=".join)
 )
+LETTERS = st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), WORDS, TREES)
 MANY = st.lists(EVENTS, min_size=1, max_size=4)
 NODE_RECORD = json.loads(Node("evil").record("mount", at=NOON).body)
 SPOOL_FILE = f"{1:019d}.{NODE_RECORD['id']}.json"

@@ -33,8 +33,7 @@ class ApprovalGate:
     @classmethod
     def of(cls, subscription: Subscription, _handler: Handler) -> Self | None:
         """Return the gate of a live subscription that asks."""
-        guard = subscription.guard
-        return cls(guard.ask) if guard and guard.ask and subscription.mode == "live" else None
+        return cls(subscription.approval) if subscription.approval else None
 
     def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:
         """Write the questions that are new; look for the answers to the others."""

@@ -40,9 +40,7 @@ class FoldGate:
     @classmethod
     def of(cls, subscription: Subscription, _handler: Handler) -> Self:
         """Return the gate, which every subscription has."""
-        guard = subscription.guard
-        is_approved = bool(guard and guard.ask and subscription.mode == "live")
-        return cls(subscription.name, subscription.fold, is_approved=is_approved)
+        return cls(subscription.name, subscription.fold, is_approved=subscription.approval is not None)
 
     def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:
         """Gather new events; let folds that are due pass with all that was gathered."""

@@ -74,11 +74,15 @@ def _about(file: Path) -> Iterator[Remark]:
         yield Remark(("file",), message, warning=True)
     elif file.exists() and not file.is_file():
         yield Remark(("file",), f"{file} is not a regular file", fault=True)
-    elif not (
-        executables.access(file, os.W_OK, user := runs_as())
-        or (not file.exists() and executables.access(folder, os.W_OK | os.X_OK, user))
-    ):
+    elif not _may_write(file):
         yield Remark(("file",), f"the consumer's user may not write to {file}: change its owner or mode", fault=True)
     elif (unit := installed()) and not unit.may_write(file.resolve()):
         message = f"{NAME} may not write to {folder}: add ReadWritePaths={folder} (systemctl edit {NAME})"
         yield Remark(("file",), message, fault=True)
+
+
+def _may_write(file: Path) -> bool:
+    """Return whether the consumer's user may write to *file*, or create it."""
+    user = runs_as()
+    may_create = not file.exists() and executables.access(file.parent, os.W_OK | os.X_OK, user)
+    return may_create or executables.access(file, os.W_OK, user)

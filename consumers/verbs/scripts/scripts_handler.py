@@ -69,12 +69,14 @@ class ScriptsHandler(Handler):
         """Return the commands that would run."""
         programs, wrong = self._folders.programs(delivery.topic)
         done = _carried(delivery)
-        scripts = [self._planned(each, delivery) for each in programs if each.name not in done]
+        due = [each for each in programs if each.name not in done]
+        search = self._variables(delivery)["PATH"] if due else ""
+        scripts = [self._planned(each, search) for each in due]
         return {"scripts": scripts, "user": self._verb.user, **({"problem": wrong} if wrong else {})}
 
-    def _planned(self, program: Program, delivery: Delivery) -> Mapping[str, object]:
+    def _planned(self, program: Program, search: str) -> Mapping[str, object]:
         try:
-            words = program.words(self._user, self._variables(delivery)["PATH"])
+            words = program.words(self._user, search)
         except trust.Refused as error:
             return {"file": str(program.path), "refused": str(error)}
         return {"file": str(program.path), "command": list(words)}
