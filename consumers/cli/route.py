@@ -82,12 +82,7 @@ def route(  # noqa: PLR0913 - each is an option
     except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
         fail(str(error), 2)
     found = list(rehearsals(loaded(context, file).subscriptions, happened, current(context)))
-    if as_json:
-        for each in found:
-            facts = {"event": happened.type, "topic": happened.topic, "unregistered": unregistered}
-            say({**facts, **each.as_dict()}, as_json=True)
-    else:
-        _show(happened, found, note, unregistered)
+    _show(happened, found, note, unregistered, as_json=as_json)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -117,7 +112,12 @@ def _read(place: str) -> Event:
     return Event.from_json(body)
 
 
-def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str) -> None:
+def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str, *, as_json: bool) -> None:
+    if as_json:
+        for each in found:
+            about = {"event": event.type, "topic": event.topic, "unregistered": unregistered}
+            say({**about, **each.as_dict()}, as_json=True)
+        return
     facts = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in event.data.items())
     show(Styled(event.topic, "bold"), f"  {shortened(facts, _SHOWN)}")
     for text, style in ((note, "dim"), (unregistered, "yellow")):
