@@ -21,7 +21,7 @@ from .options import Files
 
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
-    """Validate settings and subscriptions; one run reports all mistakes."""
+    """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
     from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
     from ..subscriptions import validation  # noqa: PLC0415 - as above
 

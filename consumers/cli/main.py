@@ -39,14 +39,14 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "jobs": Entry("consumers.cli.jobs", "jobs_app", "Detached commands, and deliveries that wait for approval."),
     "schema": Entry(
-        "consumers.cli.check", "schema", "Print the JSON Schema of subscription files, settings or events."
+        "consumers.cli.check", "schema", "Print the JSON Schema of the files that you write, or of events."
     ),
     "catalogue": Entry("consumers.cli.check", "catalogue", "Show event types and their variables."),
     "broker": Entry("router.cli.broker", "broker_app", "Exchanges, queues, bindings and users at the broker."),
     "nodes": Entry("router.cli.nodes", "nodes_app", "Deploy, check or remove the shim on the cluster's nodes."),
     "callbacks": Entry("router.cli.callbacks", "callbacks_app", "Plan, apply and check the registration of callbacks."),
     "facts": Entry("router.cli.facts", "facts_app", "Facts about the cluster: nodes, quorum, file systems, disks."),
-    "check": Entry("consumers.cli.check", "check", "Validate settings and subscriptions."),
+    "check": Entry("consumers.cli.check", "check", "Validate settings, subscriptions and the catalogue file."),
     "doctor": Entry("consumers.cli.check", "doctor", "Report problems, and how to fix them."),
     "settings": Entry("router.cli.settings", "settings", "Show the effective settings and where each comes from."),
 }

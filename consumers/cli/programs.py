@@ -30,7 +30,7 @@ def consume(
         typer.Option("--dry-run", help="Show what would be done with new events; consume and execute nothing."),
     ] = False,
     since: Annotated[
-        str | None, typer.Option(help="With --dry-run: begin with events of then: 1h ago, 18:00, monday 07:00.")
+        str | None, typer.Option(help="With --dry-run: begin with events since this time: 1h ago, 18:00, monday 07:00.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -48,7 +48,7 @@ def route(  # noqa: PLR0913 - each is an option
     context: typer.Context,
     event: EventOrFile,
     variables: Annotated[
-        list[str] | None, typer.Argument(help="NAME=VALUE; the others are examples of what this site registers.")
+        list[str] | None, typer.Argument(help="Variables as NAME=VALUE; others are examples of what is registered.")
     ] = None,
     *,
     file: FileOption = None,

@@ -90,7 +90,7 @@ def tail(
     since: Annotated[
         str | None,
         typer.Option(
-            help="Begin with events that arrived then: 1h ago, 18:00, monday 07:00; by default with new ones."
+            help="Begin with events that arrived since this time: 1h ago, 18:00, monday 07:00; by default, new ones."
         ),
     ] = None,
     follow: Annotated[bool, typer.Option(help="Wait for new events; otherwise stop after the newest.")] = True,

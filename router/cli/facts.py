@@ -55,7 +55,9 @@ def show(
     *,
     at: Annotated[
         str | None,
-        typer.Option(help="Show the facts of then: 2h ago, 18:00, yesterday 06:00, 2026-11-20T12:00Z."),
+        typer.Option(
+            help="Show the facts as they were at this time: 2h ago, 18:00, yesterday 06:00, 2026-11-20T12:00Z."
+        ),
     ] = None,
     cluster: Of = None,
     as_json: Json = False,
@@ -85,7 +87,7 @@ def history(
     ] = None,
     *,
     since: Annotated[
-        str | None, typer.Option(help="Begin here: 2h ago, 18:00, yesterday 06:00, 2026-11-20T12:00Z.")
+        str | None, typer.Option(help="Begin at this time: 2h ago, 18:00, yesterday 06:00, 2026-11-20T12:00Z.")
     ] = None,
     cluster: Of = None,
     as_json: Json = False,

@@ -76,7 +76,9 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
 @nodes_app.command("remove")
 def remove(
     context: typer.Context,
-    nodes: Nodes = "",
+    nodes: Annotated[
+        str, typer.Argument(metavar="NODES", help="A node set, such as `nsd[01-04],cl7`; there is no default.")
+    ] = "",
     *,
     dry_run: DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Remove the shim even if callbacks run it.")] = False,
