@@ -45,12 +45,12 @@ def doubts(url: str, plugin: NotifyBase) -> Iterator[str]:
 
 
 def left_out(url: str, plugin: NotifyBase) -> Iterator[str]:
-    """Yield each parameter of *url* with mail addresses of which *plugin* uses only some; shows no value.
+    """Yield what *plugin* leaves out of the mail addresses in the parameters of *url*; shows no value.
 
     >>> from apprise import Apprise
     >>> url = "mailto://mail.example.org?from=x@example.org&to=a@example.org,notanaddress"
     >>> list(left_out(url, Apprise.instantiate(url)))
-    ['a part of the parameter to is not a mail address']
+    ['what it does not read as a mail address in the parameter to']
     """
     if not any(hasattr(sys.modules[each.__module__], parse.parse_emails.__name__) for each in type(plugin).__mro__):
         return
@@ -59,9 +59,9 @@ def left_out(url: str, plugin: NotifyBase) -> Iterator[str]:
         rest, used = parse.EMAIL_DETECTION_RE.subn(",", value) if name in _OF_MAIL else ("", 0)
         # Of what holds no address at all, apprise says so itself.
         if used and any(_BETWEEN.split(rest)):
-            yield f"a part of the parameter {name} is not a mail address"
+            yield f"what it does not read as a mail address in the parameter {name}"
         if used > 1 and name == "from":
-            yield "of the parameter from, only the first mail address is used"
+            yield "all mail addresses but the first in the parameter from"
 
 
 def _parameters(url: str) -> Iterator[tuple[str, str]]:

@@ -78,12 +78,12 @@ GOOD = "mailto://mail.example.com?from=a@example.com"
         (f"{GOOD}, foo://bar", "#2: not an address that apprise supports"),
         (f"{GOOD}\nfoo://bar\n", "#2: not an address that apprise supports"),
         (f"{GOOD}&to=a@b.c", "leaves out a part of it: Dropped invalid To email"),
-        (f"{GOOD}&to=b@example.com,notanaddress", "leaves out a part of it: a part of the parameter to is not a mail"),
-        (f"{GOOD}&to=b@example.com%20root", "a part of the parameter to is not a mail address"),
-        (f"{GOOD}&to=b@example.com&cc=Doe, John <c@example.com>", "a part of the parameter cc is not a mail address"),
-        (f"{GOOD}&bcc=b@example.com,@", "a part of the parameter bcc is not a mail address"),
-        (f"{GOOD},root", "a part of the parameter from is not a mail address"),
-        (f"{GOOD},b@example.com", "of the parameter from, only the first mail address is used"),
+        (f"{GOOD}&to=b@example.com,notanaddress", "leaves out a part of it: what it does not read as a mail"),
+        (f"{GOOD}&to=b@example.com%20root", "not read as a mail address in the parameter to"),
+        (f"{GOOD}&to=b@example.com&cc=Doe, John <c@example.com>", "not read as a mail address in the parameter cc"),
+        (f"{GOOD}&bcc=b@example.com,@", "not read as a mail address in the parameter bcc"),
+        (f"{GOOD},root", "not read as a mail address in the parameter from"),
+        (f"{GOOD},b@example.com", "all mail addresses but the first in the parameter from"),
     ],
 )
 def test_an_address_that_is_none_is_found_before_an_event_comes(tmp_path, text, said):
