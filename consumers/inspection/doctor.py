@@ -198,9 +198,13 @@ def read_state(url: str) -> Numbers | Finding:
         return Finding("router", "error", str(error), _CORRECT_IT)
 
 
-def state(url: str, facts: Numbers | Finding) -> Iterator[Finding]:
-    """Check the router's state: its counts, missing records, and silent nodes; *facts* are those of `read_state`."""
+def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]:
+    """Check the router's state: its counts, missing records, and silent nodes; *facts* are what `read_state` returned.
+
+    Without them, it is read here.
+    """
     yield from _open_to_others("router", url, State.setting)
+    facts = facts or read_state(url)
     if isinstance(facts, Finding):
         yield facts
         return

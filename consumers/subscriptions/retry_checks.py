@@ -47,15 +47,24 @@ def failures(raw: Mapping[str, object], kind: str, verb: Verb) -> Iterator[Remar
 def default_failures(defaults: object, entries: Iterable[tuple[Mapping[str, object], Verb | None]]) -> Iterator[Remark]:
     """Yield a mistake for each failure in the `retry` of *defaults* that no subscription of their file ever has.
 
-    *entries* are those subscriptions, each with its verb, or None if that has mistakes.
+    *entries* are those subscriptions, each with its verb, or None if that has mistakes.  One that has none of the only
+    failures that are retried gets a warning.
     """
-    every = list(entries)
-    for place, each in _failures(defaults if isinstance(defaults, dict) else {}):
-        heirs = [verb for raw, verb in every if not isinstance(own := raw.get("retry"), dict) or place[1] not in own]
-        known = [None if verb is None else verb.failures for verb in heirs]
-        if known and all(those is not None and kind_of(each) not in those for those in known):
-            message = f"none of the subscriptions that this applies to ever fails with {each}: remove it"
-            yield Remark(place, message)
+    every, retry = list(entries), defaults.get("retry") if isinstance(defaults, dict) else None
+    for name in ("never_for", "only_for"):
+        heirs = [each for each in every if not isinstance(own := each[0].get("retry"), dict) or name not in own]
+        known = [(raw.get("name"), None if verb is None else verb.failures) for raw, verb in heirs]
+        words = [*_failures({"retry": {name: retry.get(name)}})] if isinstance(retry, dict) else []
+        for place, each in words:
+            if known and all(those is not None and kind_of(each) not in those for _, those in known):
+                yield Remark(place, f"none of the subscriptions that this applies to ever fails with {each}: remove it")
+        # Exceptions, which any may have, are no such words.
+        if name == "only_for" and words and isinstance(retry, dict) and len(words) == len(retry[name]):
+            kinds = {kind_of(each) for _, each in words}
+            for subscription, those in known:
+                if those is not None and kinds.isdisjoint(those):
+                    message = f"{subscription} fails with none of these, so it is never retried: give it its own retry"
+                    yield Remark(("retry", name), message, warning=True)
 
 
 def _failures(raw: Mapping[str, object]) -> Iterator[tuple[tuple[str, str, int], str]]:

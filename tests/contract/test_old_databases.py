@@ -434,7 +434,7 @@ def test_the_doctor_looks_at_old_databases_and_upgrades_none(old):
     state, store = old("state"), old("store_of_first_release")
     before = rows(state), rows(store)
 
-    found = [*doctor.store(store), *doctor.state(state, doctor.read_state(state))]
+    found = [*doctor.store(store), *doctor.state(state)]
 
     advice = ["`clusterbus consume` upgrades it", "`clusterbus router` upgrades it"]
     assert [(each.verdict, each.advice) for each in found] == [("warning", each) for each in advice]

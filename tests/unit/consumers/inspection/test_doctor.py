@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.inspection.doctor import broker, read_state, state, store, subscriptions
+from consumers.inspection.doctor import broker, state, store, subscriptions
 from consumers.inspection.doctor_spool import relay, spool
 from router.broker.amqp.requests import Facts
 from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
@@ -130,6 +130,6 @@ def test_each_subscription_is_said_to_be_served_or_not() -> None:
 def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/none.db"
 
-    assert verdicts(state(url, read_state(url))) == [("router", "warning")]
+    assert verdicts(state(url)) == [("router", "warning")]
     assert verdicts(store(url)) == [("store", "warning")]
     assert not (tmp_path / "none.db").exists()

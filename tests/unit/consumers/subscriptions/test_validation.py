@@ -599,11 +599,23 @@ def test_a_failure_in_the_defaults_is_one_of_a_verb_that_has_them(tmp_path: Path
     own = checked(tmp_path, DEFAULTS.replace("RETRY", "{never_for: [exit:64]}"))
     broken = checked(tmp_path, DEFAULTS.replace("RETRY", "{}").replace("/bin/true", "bin/true"))
 
-    assert both.mistakes == ()
+    assert both.mistakes == both.warnings == ()
     (mistake,) = own.mistakes
     assert (mistake.line, mistake.field) == (2, "defaults.retry.never_for.2")
     assert mistake.message.startswith("none of the subscriptions that this applies to ever fails with exit:64")
     assert [each.field for each in broken.mistakes] == ["run.command"]
+
+
+def test_a_subscription_that_the_defaults_never_retry_is_warned_of(tmp_path: Path) -> None:
+    text = DEFAULTS.replace("RETRY", "{}").replace("timeout", "exit")
+
+    found = checked(tmp_path, text)
+    with_exceptions = checked(tmp_path, text.replace("[exit]", "[exit, OSError]"))
+
+    (warning,) = found.warnings
+    assert (warning.line, warning.field) == (2, "defaults.retry.only_for")
+    assert warning.message.startswith("hook fails with none of these, so it is never retried")
+    assert found.mistakes == with_exceptions.mistakes == with_exceptions.warnings == ()
 
 
 @pytest.mark.parametrize(
