@@ -27,7 +27,7 @@ from ..expressions.type_checks import checker
 from ..expressions.type_checks.event_domains import Selected
 from ..store import audit
 from ..subscriptions import semantic_checks
-from ..subscriptions.expression_checks import selected
+from ..subscriptions.expression_checks import Stages, selected
 from ..subscriptions.models import Subscription
 
 MOST = 10_000
@@ -75,7 +75,8 @@ def mistakes(where: str, catalogues: Catalogues, settings: Settings) -> list[str
         return [str(error)]
     types = [each for catalogue in catalogues.values() for each in catalogue.events.values()]
     kinds = Kinds.of(types, Samples(Registrations.of_site(catalogues, settings)))
-    remarks = semantic_checks.check({"where": where}, None, kinds)
+    entry = {"where": where}
+    remarks = semantic_checks.check(entry, None, Stages.of(entry, kinds))
     # Warnings say that some types never match, which is so for most types.
     return [each.message for each in remarks if not each.warning]
 
@@ -96,7 +97,8 @@ def here(
     if not any(_can_mute(compiled, each, samples) for each in subscriptions):
         unknown = [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]
         return unknown or unmet or ["`where` of the subscription leaves out all such events"], []
-    remarks = semantic_checks.check({"on": patterns, "where": where}, None, kinds)
+    entry = {"on": patterns, "where": where}
+    remarks = semantic_checks.check(entry, None, Stages.of(entry, kinds))
     return [], list(dict.fromkeys([*unmet, *(each.message for each in remarks if each.warning)]))
 
 

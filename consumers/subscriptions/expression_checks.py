@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple, Self
 
 from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
@@ -21,6 +22,7 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..expressions.type_checks import template_conditions
 from ..expressions.type_checks.checker import check, may_all_match
+from ..expressions.type_checks.domains import Domain
 from ..expressions.type_checks.event_domains import Selected, of_sample
 
 _ALWAYS_KNOWN = frozenset(("cluster", "age", "stale", "taken_at", "parts", "missing"))
@@ -40,21 +42,51 @@ def selected(on: object, kinds: Kinds) -> Selected:
 
 
 class Passing:
-    """Which events may match filters that are asked in turn; those with mistakes are left out."""
+    """Which events that a subscription selects may match filters, which are asked in turn.
 
-    def __init__(self, filters: Iterable[object], events: Selected) -> None:
-        """Ask the texts in *filters* about *events*."""
-        self._filters: list[Filter] = []
-        for text in filters:
-            with suppress(FilterError):
-                self._filters += [Filter(text)] if isinstance(text, str) else []
-        self._names = events.names() if self._filters else {}
-        self.lets_nothing_pass = bool(self._filters) and not any(
-            may_all_match(self._filters, each) for each in self._names.values()
-        )
-        if self.lets_nothing_pass:
-            # That is a mistake of its own, and does not say which types are meant.
-            self._filters = []
+    If no event can match them all, that is a mistake of its own, which does not say which events are meant: then all
+    are taken to pass.
+    """
+
+    def __init__(self, kinds: Kinds, events: Selected, filters: tuple[Filter, ...] = ()) -> None:
+        """Ask *filters* about *events*, of which *kinds* are the known types."""
+        self._kinds, self.events, self._asked = kinds, events, filters
+
+    def asking(self, text: object) -> Passing:
+        """Return which of these events may match the filter *text* too; one with mistakes is left out."""
+        if not isinstance(text, str):
+            return self
+        try:
+            return Passing(self._kinds, self.events, (*self._asked, Filter(text)))
+        except FilterError:
+            return self
+
+    @cached_property
+    def lets_nothing_pass(self) -> bool:
+        """Whether no event can match all filters."""
+        return bool(self._asked) and not any(may_all_match(self._asked, each) for each in self._names.values())
+
+    @cached_property
+    def reached(self) -> Kinds:
+        """The known types of which any events may pass."""
+        if not self._filters:
+            return self._kinds
+        return self._kinds.those(lambda kind: any(self.may_pass(each, kind.variants[0]) for each in kind.variants))
+
+    @cached_property
+    def reached_events(self) -> Selected:
+        """The events of these types."""
+        if not self._filters:
+            return self.events
+        return replace(self.events, types=tuple(each.event_type for each in self.reached.kinds.values()))
+
+    @cached_property
+    def _names(self) -> Mapping[str, Mapping[str, Domain]]:
+        return self.events.names()
+
+    @property
+    def _filters(self) -> tuple[Filter, ...]:
+        return () if self.lets_nothing_pass else self._asked
 
     def may_pass(self, event: Event, full: Event) -> bool:
         """Return whether events may pass that lack what *event* lacks, a sample like *full* without some variables."""
@@ -82,16 +114,21 @@ class Passing:
         asked = (each for each in self._filters if _facts_read(each, event, lacking) != _facts_read(each, event, full))
         return all(each.matches(event, lacking).matched for each in asked)
 
-    def reached(self, kinds: Kinds) -> Kinds:
-        """Return those of *kinds* of which any events may pass."""
-        return kinds.those(lambda kind: any(self.may_pass(each, kind.variants[0]) for each in kind.variants))
 
+class Stages(NamedTuple):
+    """The events of an entry: all that are selected, those that arrive by its `where`, and those that are handled."""
 
-def passing(raw: Mapping[str, object], kinds: Kinds) -> Passing:
-    """Return which events of *kinds* may reach the handler of the entry *raw*."""
-    guard = raw.get("guard")
-    only_when = guard.get("only_when") if isinstance(guard, dict) else None
-    return Passing([raw.get("where"), only_when], selected(raw.get("on"), kinds))
+    selected: Passing
+    arriving: Passing
+    handled: Passing
+
+    @classmethod
+    def of(cls, raw: Mapping[str, object], kinds: Kinds) -> Self:
+        """Return those of the entry *raw*, which selects *kinds*."""
+        guard = raw.get("guard")
+        every = Passing(kinds, selected(raw.get("on"), kinds))
+        arriving = every.asking(raw.get("where"))
+        return cls(every, arriving, arriving.asking(guard.get("only_when") if isinstance(guard, dict) else None))
 
 
 def _facts_read(asked: Filter, event: Event, from_: Known) -> Mapping[str, object] | None:

@@ -20,51 +20,35 @@ from ..expressions.cel_syntax.tree import Constant, Index, Name, Select, walk
 from ..expressions.fact_paths import FACTS, Path, written
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
-from ..expressions.type_checks.event_domains import Selected
 from ..policies.group_keys import variables
 from ..verbs.interface import installed
-from .expression_checks import (
-    Passing,
-    callback_variables,
-    known,
-    passing,
-    seen,
-    selected,
-    template_remarks,
-    type_remarks,
-)
+from .expression_checks import Passing, Stages, callback_variables, known, seen, template_remarks, type_remarks
 
 NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
 
 
-def check(raw: Mapping[str, object], kind: str | None, kinds: Kinds) -> Iterator[Remark]:
-    """Yield remarks on the filters and fields of the entry *raw* and on the templates of its verb *kind*."""
-    events = selected(raw.get("on"), kinds)
-    where = raw.get("where")
-    if isinstance(where, str):
-        yield from _filter(("where",), where, kinds, events, Passing((), events))
+def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterator[Remark]:
+    """Yield remarks on the filters and fields of the entry *raw*, for *events*, and on the templates of its *kind*."""
+    if isinstance(where := raw.get("where"), str):
+        yield from _filter(("where",), where, events.selected)
     if kind == "log":
         yield from _log_remarks(raw)
     guard = raw.get("guard")
     if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
-        arriving = Passing([where], events)
-        yield from _filter(("guard", "only_when"), only_when, arriving.reached(kinds), events, arriving)
-        alone = arriving.lets_nothing_pass or Passing([only_when], events).lets_nothing_pass
-        if not alone and passing(raw, kinds).lets_nothing_pass:
+        yield from _filter(("guard", "only_when"), only_when, events.arriving)
+        alone = events.arriving.lets_nothing_pass or events.selected.asking(only_when).lets_nothing_pass
+        if not alone and events.handled.lets_nothing_pass:
             message = "is never true for an event that matches `where`, so this subscription never acts: change either"
             yield Remark(("guard", "only_when"), message)
-    passes = passing(raw, kinds)
-    kinds = passes.reached(kinds)
-    events = selected(raw.get("on"), kinds)
-    yield from _places(raw, kinds)
+    yield from _places(raw, events.handled.reached)
     for place, text in _texts(guard.get("only_if") if isinstance(guard, dict) else None, ("guard", "only_if")):
-        yield from _template(place, text, kinds, passes, events)
+        yield from _template(place, text, events.handled)
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
         for name in installed()[kind].templates:
             for place, text in _texts(below.get(name), (kind, name)):
-                yield from _template(place, text, kinds, passes, events)
+                yield from _template(place, text, events.handled)
 
 
 def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
@@ -99,7 +83,8 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
                 yield Remark(place, message, warning=True)
 
 
-def _filter(place: Place, text: str, kinds: Kinds, events: Selected, passes: Passing) -> Iterator[Remark]:
+def _filter(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
+    kinds = passes.reached
     try:
         compiled = Filter(text)
     except FilterError as error:
@@ -108,11 +93,11 @@ def _filter(place: Place, text: str, kinds: Kinds, events: Selected, passes: Pas
     if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
         yield from (Remark(place, each) for each in unknown)
         return
-    remarks = tuple(type_remarks(place, compiled, events))
+    remarks = tuple(type_remarks(place, compiled, passes.events))
     yield from remarks
     if not all(each.warning for each in remarks):
         return
-    trials = tried(kinds, compiled, lambda event: compiled.matches(event, known(event, compiled.facts)).reason, passes)
+    trials = tried(compiled, lambda event: compiled.matches(event, known(event, compiled.facts)).reason, passes)
     for name in compiled.variables:
         # An expression that checks the type or category may never read the variable: there the sample decides.
         lacking = [each for each in kinds.lacking(name) if trials[each].reason or not compiled.asks_for_type]
@@ -154,7 +139,8 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
         yield Remark(place, message, warning=len(failing) < len(complete))
 
 
-def _template(place: Place, text: str, kinds: Kinds, passes: Passing, events: Selected) -> Iterator[Remark]:
+def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
+    kinds = passes.reached
     try:
         template = Template(text)
     except TemplateError as error:
@@ -163,9 +149,9 @@ def _template(place: Place, text: str, kinds: Kinds, passes: Passing, events: Se
     if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
         yield from (Remark(place, each) for each in unknown)
         return
-    yield from template_remarks(place, text, events)
+    yield from template_remarks(place, text, passes.reached_events)
     yield from (Remark(place, each, warning=True) for each in callback_variables(text, kinds))
-    trials = tried(kinds, template, lambda event: _unfilled(template, event, known(event, template.facts)), passes)
+    trials = tried(template, lambda event: _unfilled(template, event, known(event, template.facts)), passes)
     explained: set[str] = set()
     for name in template.variables:
         unpassed = kinds.unpassed(name)
@@ -230,15 +216,13 @@ class Trial:
     variants: Sequence[tuple[Sequence[str], str]] = ()
 
 
-def tried(
-    kinds: Kinds, expression: Filter | Template, fails: Callable[[Event], str], passes: Passing
-) -> dict[str, Trial]:
-    """Return how *expression* does for each type; *fails* returns why it fails for an event.
+def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: Passing) -> dict[str, Trial]:
+    """Return how *expression* does for each type that passes; *fails* returns why it fails for an event.
 
     Samples that do not pass are left out.
     """
     trials = {}
-    for name, (full, *variants) in kinds.variants.items():
+    for name, (full, *variants) in passes.reached.variants.items():
         reason, usual = fails(full) if passes.may_pass(full, full) else "", seen(full, expression)
         different: dict[tuple[object, ...], Event] = {}
         # The items that the sample lacks may be in longer lists.

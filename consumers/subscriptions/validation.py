@@ -174,11 +174,11 @@ class _Checking:
         self._unique(document, place, raw.get("name"))
         self._follow(document, place, completed)
         selected = self._on(document, place, raw.get("on"))
-        kinds = Kinds.of(selected.types, self.samples)
-        self._add(document, place, semantic_checks.check(completed, kind, kinds))
+        events = expression_checks.Stages.of(completed, Kinds.of(selected.types, self.samples))
+        self._add(document, place, semantic_checks.check(completed, kind, events))
         verb: Verb | None = getattr(entry, kind, None) if kind else None
         if verb is not None:
-            reached = expression_checks.passing(completed, kinds).reached(kinds)
+            reached = events.handled.reached
             self._add(document, (*place, str(kind)), verb.remarks(reached, self.settings))
             if self.here:
                 self._add(document, (*place, str(kind)), verb.remarks_here(reached, self.settings))
