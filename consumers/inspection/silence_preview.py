@@ -112,7 +112,7 @@ def _events(patterns: Sequence[str], samples: Samples) -> tuple[Kinds, Selected]
 def _can_mute(compiled: Filter, subscription: Subscription, samples: Samples) -> bool:
     filters = [*([Filter(subscription.where)] if subscription.where else []), compiled]
     _, events = _events(subscription.patterns, samples)
-    return any(checker.may_all_match(filters, names) for names in events.names().values())
+    return any(checker.may_all_match(filters, names) for names in events.names.values())
 
 
 def muted_by(name: str, subscriptions: Iterable[Subscription]) -> list[Subscription]:

@@ -22,7 +22,6 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..expressions.type_checks import template_conditions
 from ..expressions.type_checks.checker import check, may_all_match
-from ..expressions.type_checks.domains import Domain
 from ..expressions.type_checks.event_domains import Selected, of_sample
 
 _ALWAYS_KNOWN = frozenset(("cluster", "age", "stale", "taken_at", "parts", "missing"))
@@ -64,7 +63,7 @@ class Passing:
     @cached_property
     def lets_nothing_pass(self) -> bool:
         """Whether no event can match all filters."""
-        return bool(self._asked) and not any(may_all_match(self._asked, each) for each in self._names.values())
+        return bool(self._asked) and not any(may_all_match(self._asked, each) for each in self.events.names.values())
 
     @cached_property
     def reached(self) -> Kinds:
@@ -80,10 +79,6 @@ class Passing:
             return self.events
         return replace(self.events, types=tuple(each.event_type for each in self.reached.kinds.values()))
 
-    @cached_property
-    def _names(self) -> Mapping[str, Mapping[str, Domain]]:
-        return self.events.names()
-
     @property
     def _filters(self) -> tuple[Filter, ...]:
         return () if self.lets_nothing_pass else self._asked
@@ -94,7 +89,7 @@ class Passing:
             return True
         # A filter may be false for the values of the sample only: ask those that read what is different.
         asked = (each for each in self._filters if seen(event, each) != seen(full, each))
-        return may_all_match(self._filters, of_sample(self._names[event.type], event)) and all(
+        return may_all_match(self._filters, of_sample(self.events.names[event.type], event)) and all(
             each.matches(event, known(event, each.facts)).matched for each in asked
         )
 

@@ -103,7 +103,7 @@ def _distinct(compiled: Filter, selected: Selected) -> Iterable[tuple[list[str],
     parts = {id(node.of) for node, _ in walk(compiled.tree) if isinstance(node, Select)}
     reads_all = any(node == Name("data") and id(node) not in parts for node, _ in walk(compiled.tree))
     found: dict[object, tuple[list[str], Mapping[str, Domain]]] = {}
-    for kind, names in selected.names().items():
+    for kind, names in selected.names.items():
         data = names["data"].fields
         read = (*(names.get(each) for each in attributes), *(data.get(each) for each in compiled.variables))
         found.setdefault(kind if reads_all else read, ([], names))[0].append(kind)

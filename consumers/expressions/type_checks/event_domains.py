@@ -57,8 +57,9 @@ class Selected:
         """Return all events of all sources, for a filter that has to be written, such as that of a silence."""
         return cls(catalogues, catalogues.all(), tuple(catalogues), may_be_all=True)
 
+    @cached_property
     def names(self) -> Mapping[str, Mapping[str, Domain]]:
-        """Return what each name may be, for each event type; a type that is unknown is that of its source and `.*`."""
+        """What each name may be, for each event type; a type that is unknown is that of its source and `.*`."""
         known = {each.type: self._names(each, self.catalogues.of(each.source)) for each in self.types}
         others = {
             f"{source}.*": self._names(unknown_type(source, "*"), self.catalogues.of(source))
@@ -70,8 +71,9 @@ class Selected:
     def _known_types(self) -> tuple[str, ...]:
         return tuple(each.type for each in self.catalogues.all())
 
+    @cached_property
     def variables(self) -> Mapping[str, Variable]:
-        """Return the variables of all these types, by name."""
+        """The variables of all these types, by name."""
         found = {name: each for source in self.catalogues.values() for name, each in source.variables.items()}
         return found | {each.name: each for kind in self.types for each in self.catalogues.of(kind.source).of(kind)}
 

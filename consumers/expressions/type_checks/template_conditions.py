@@ -37,7 +37,7 @@ def findings(text: str, events: Selected) -> Iterator[Finding]:
 
     One that is true for all of *events*, and may be false for others, is not wrong: a template may be used twice.
     """
-    seen = set[str]()
+    seen, everything = set[str](), Selected.everything(events.catalogues)
     for sign, left, right in _compared(ENVIRONMENT.parse(text)):
         condition = _condition(sign, left, right, events)
         if condition is None or condition in seen:
@@ -48,12 +48,12 @@ def findings(text: str, events: Selected) -> Iterator[Finding]:
         except FilterError:
             continue  # CEL lacks some of what Jinja2 has, such as names that are reserved words
         for each in check(compiled, events):
-            if each.warning or not (each.is_always or sign == "not in") or _is_always_wrong(compiled, events):
+            if each.warning or not (each.is_always or sign == "not in") or _is_wrong(compiled, everything):
                 yield replace(each, message=_in_jinja(each.message))
 
 
-def _is_always_wrong(compiled: Filter, events: Selected) -> bool:
-    return any(not each.warning for each in check(compiled, Selected.everything(events.catalogues)))
+def _is_wrong(compiled: Filter, events: Selected) -> bool:
+    return any(not each.warning for each in check(compiled, events))
 
 
 def _compared(tree: nodes.Template) -> Iterator[tuple[str, nodes.Expr, nodes.Expr]]:
@@ -73,7 +73,7 @@ def _condition(sign: str, left: nodes.Expr, right: nodes.Expr, events: Selected)
         return None
     if sign in {"in", "not in"}:
         # In a text, Jinja2 looks for a part of it.
-        variable = events.variables().get(other.removeprefix("data."))
+        variable = events.variables.get(other.removeprefix("data."))
         is_list = isinstance(right, nodes.List | nodes.Tuple) or (variable is not None and variable.type in _LISTS)
         return f"{one} in {other}" if is_list else None
     return f"{one} {sign} {other}"

@@ -16,6 +16,7 @@ from ..cel_syntax.tree import Binary, Call, Constant, Index, Junction, Name, Nod
 from ..severities import SEVERITIES
 from .domains import NUMBERS, Domain
 from .event_domains import ENUMERATIONS, Selected
+from .operators import described
 
 _ARITHMETIC: Final = frozenset("+-*/%")
 _SHOWN: Final = 6
@@ -107,20 +108,11 @@ class Words:
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
     def _variable(self, node: Node) -> Variable | None:
-        return (
-            self._selected.variables().get(node.name) if isinstance(node, Select) and node.of == Name("data") else None
-        )
+        return self._selected.variables.get(node.name) if isinstance(node, Select) and node.of == Name("data") else None
 
     def _what(self, node: Node, domain: Domain) -> str:
         """Return what *node* is, such as `a list, such as ["nsd01","nsd02"]`."""
-        words = {
-            "string": "a text",
-            "int": "a whole number",
-            "double": "a number",
-            "list": "a list",
-            "bool": "true or false",
-        }
-        kind = words.get(domain.kind, f"a {domain.kind}")
+        kind = "true or false" if domain.kind == "bool" else described(domain.kind)
         if domain.values and domain.kind == "string":
             known = sorted(domain.values, key=lambda each: (_rank(each), each))
             others = f" and {len(known) - _SHOWN} others" if len(known) > _SHOWN else ""
