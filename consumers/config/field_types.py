@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from router.model import durations
-from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
+from router.settings.field_types import Checked, whole
 
 ON_THIS_MACHINE = "on this machine"
 """The validation context in which users must exist."""
@@ -105,9 +105,6 @@ def _positive(value: timedelta) -> timedelta:
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 EACH_ONCE = Checked(_each_once, {"uniqueItems": True})
 """Refuses a list in which a value stands twice."""
-
-Listed = Annotated[Words, ONE_OR_SEVERAL]
-"""Several texts, or one."""
 
 AbsolutePath = Annotated[
     Path, BeforeValidator(_absolute), Field(strict=False), WithJsonSchema({"type": "string", "pattern": "^/"})

@@ -49,8 +49,7 @@ FUNCTIONS = frozenset(
     (
         *("size", "contains", "startsWith", "endsWith", "matches", "has", "dyn", "type"),
         *("int", "uint", "double", "string", "bytes", "timestamp", "duration"),
-        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+        *time_zones.PARTS,
     )
 )
 """The functions that exist, as tested; the compiler accepts any name, and the evaluation fails later."""

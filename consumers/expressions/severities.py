@@ -14,13 +14,12 @@ from router.model.events import Severity
 
 from ..errors import FilterError, did_you_mean
 from .cel_syntax.parser import parse
-from .cel_syntax.tree import Binary, Bindings, Constant, Name, Node, binding, source, walk
+from .cel_syntax.tree import MIRRORED, Binary, Bindings, Constant, Name, Node, binding, source, walk
 
 SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
 """All severities, the mildest first."""
 
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def with_order(text: str) -> str:
@@ -49,7 +48,7 @@ def _is_severity(node: Node) -> bool:
 
 
 def _replaced(node: Binary, text: str) -> str:
-    sign, other = (node.sign, node.right) if _is_severity(node.left) else (_MIRRORED[node.sign], node.left)
+    sign, other = (node.sign, node.right) if _is_severity(node.left) else (MIRRORED[node.sign], node.left)
     if isinstance(other, Constant):
         return f"severity in {json.dumps([each for each in SEVERITIES if _ORDER[sign](rank(each), rank(other.value))])}"
     ranks = json.dumps({each: at for at, each in enumerate(SEVERITIES)})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, Field
+
+from router.settings.field_types import ShortForm
 
 from ..config.field_types import Closed, Command, Duration, no_longer_than
 from .group_keys import Places
@@ -22,36 +22,29 @@ class Ask(Closed):
 
 
 class AtMost(Closed):
-    """At most *count* deliveries with the same values in *by* run at once; the *rest* waits or is skipped.
-
-    A number alone is its count: `at_most: 2`.
-    """
+    """At most *count* deliveries with the same values in *by* run at once; the *rest* waits or is skipped."""
 
     count: int = Field(ge=_FEWEST, le=_MOST)
     by: Places = ()
     rest: Literal["wait", "skip"] = "wait"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_number(cls, value: object) -> object:
-        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return a schema that accepts a number, too."""
-        number: dict[str, Any] = {"type": "integer", "minimum": _FEWEST, "maximum": _MOST}
-        return {"anyOf": [number, handler(schema)]}
+def _counted(value: object) -> object:
+    return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_COUNT = ShortForm(_counted, {"type": "integer", "minimum": _FEWEST, "maximum": _MOST})
 
 
 class Guard(Closed):
     """The conditions that are checked right before a delivery's handler is called.
 
-    *at_most* limits how many deliveries of the subscription run at once, over all consumers.
+    *at_most* limits how many deliveries of the subscription run at once, over all consumers; a number is its count.
     *only_when* is an expression over the event and the facts of its cluster that must be true.  *only_if* is a command
     that must succeed within *timeout*.  If one of the two is not met, the delivery is skipped.
     """
 
-    at_most: AtMost | None = None
+    at_most: Annotated[AtMost, _COUNT] | None = None
     only_when: str | None = None
     only_if: Command | None = None
     timeout: Annotated[Duration, AfterValidator(no_longer_than(timedelta(hours=1)))] = timedelta(seconds=30)

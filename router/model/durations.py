@@ -4,8 +4,9 @@ import re
 from datetime import timedelta
 
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|[dhms])")
-PATTERN = r"(?:[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|[dhms]))+"
+_NUMBER, _UNIT = r"[0-9]{1,9}(?:\.[0-9]{1,6})?", "ms|[dhms]"
+_PART = re.compile(f"({_NUMBER})({_UNIT})")
+PATTERN = f"(?:{_NUMBER}(?:{_UNIT}))+"
 """The texts that `parse` reads, as a regular expression for JSON Schemas."""
 
 _HOW = "write a number and a unit (ms, s, m, h, d), such as 30s or 1h30m"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 Span = tuple[int, int]
 Plain = bool | int | float | str | bytes | None
 LiteralKind = Literal["bool", "int", "uint", "double", "string", "bytes", "null"]
 MACROS = frozenset(("all", "exists", "exists_one", "map", "filter"))
 """The macros over lists and maps."""
+
+MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+"""What each comparison is when its sides are exchanged."""
 
 
 @dataclass(frozen=True)

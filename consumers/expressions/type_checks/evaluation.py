@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..cel_syntax.tree import (
+    MIRRORED,
     Binary,
     Call,
     Conditional,
@@ -51,7 +52,6 @@ MOST_STEPS: Final = 100_000
 """Most parts that are evaluated for one filter: then the checks end, and it is accepted."""
 
 _OPPOSITE: Final = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 Fold = Callable[[str], Domain]
 """Evaluates a text without names by the library."""
 
@@ -273,7 +273,7 @@ class Evaluation:
                     scope = self.assuming(each, scope, is_true=is_true)
             case Binary(sign, left, right):
                 scope = self._assuming_of(left, sign, right, scope, is_true=is_true)
-                scope = self._assuming_of(right, _MIRRORED.get(sign, sign), left, scope, is_true=is_true)
+                scope = self._assuming_of(right, MIRRORED.get(sign, sign), left, scope, is_true=is_true)
             case Select(of, name, tests=True):
                 part = Select(of, name)
                 domain = self.of(part, scope)

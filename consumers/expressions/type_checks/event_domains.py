@@ -14,7 +14,7 @@ from router.cluster.facts.models import DiskFacts, Facts, FilesetFacts, NodeFact
 from router.cluster.gpfs.node_roles import ROLES
 from router.model.catalogue import EVENT_NAME, UNKNOWN, Catalogue, Catalogues, EventType, Variable
 from router.model.catalogue import unknown as unknown_type
-from router.model.events import Event, Scope
+from router.model.events import OWN, Event, Scope
 
 from ...config.event_samples import EXTRA
 from ..cel_syntax.tree import Name
@@ -82,7 +82,7 @@ class Selected:
         open_ = Domain("string", texts=Texts("[A-Za-z0-9_-]", f"{kind.source}."), usual=self._known_types)
         type_ = _one(kind.type) if is_known else open_
         data = _data(catalogue.of(kind) if is_known else tuple(catalogue.variables.values()))
-        if kind.source == "clusterbus" and _EVENT_TYPE in data:
+        if kind.source == OWN and _EVENT_TYPE in data:
             data[_EVENT_TYPE] = data[_EVENT_TYPE].having(usual=self._known_types)
         if is_known and EVENT_NAME in data:
             # The router adds it where it is missing.
