@@ -26,6 +26,7 @@ from ..config.field_types import ON_THIS_MACHINE
 from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
 from ..processes import executables, shell_words
+from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, retry_checks, semantic_checks
 from .mistake_texts import meant_as_verb, message
@@ -201,7 +202,7 @@ class _Checking:
         return verb
 
     def _guard(self, document: Document, place: Place, command: Sequence[str]) -> None:
-        if self.here and command and (lack := executables.problem(command[0])):
+        if self.here and command and (lack := executables.problem(command[0], runs_as())):
             self._remark(document, place, lack)
         for at, text in shell_words.problems(command):
             self._remark(document, (*place, at), text)

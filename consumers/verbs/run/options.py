@@ -127,7 +127,8 @@ class RunOptions(Verb):
             yield Remark(("detach",), doubt, fault=True)
         if self.is_literal and self._has_groups:
             yield from self._about_node_set()
-        if self.nodes is not None and transport == "ssh" and (problem := executables.problem(settings.consumers.ssh)):
+        ssh = settings.consumers.ssh
+        if self.nodes is not None and transport == "ssh" and (problem := executables.problem(ssh, runs_as())):
             yield Remark(("nodes",), f"nodes are unreachable: {problem}", warning=True)
         if self.nodes is not None and self.user is not None and transport == "local":
             try:

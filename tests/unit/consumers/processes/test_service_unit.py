@@ -9,6 +9,7 @@ from consumers.config import secrets
 from consumers.config.event_samples import Kinds
 from consumers.config.registrations import Registrations
 from consumers.processes import service_unit
+from consumers.subscriptions import validation
 from consumers.verbs.log.verb import LogVerb
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
@@ -74,6 +75,28 @@ def test_root_sees_what_the_user_of_the_unit_may_not_read(units: tuple[Path, Pat
     secret.chmod(0o600)
 
     assert "the consumer's user may not read it" in secrets.doubt(f"file:{secret}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start what its consumer may not")
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ("guard: {only_if: [%s]}, run: {command: [/bin/true]}", "guard.only_if"),
+        ("run: {command: ['true'], nodes: nsd01}", "run.nodes"),
+    ],
+)
+def test_a_program_that_the_user_of_the_unit_may_not_start_is_found(
+    units: tuple[Path, Path], tmp_path: Path, entry: str, field: str
+) -> None:
+    program, file = tmp_path / "program", tmp_path / "subscriptions.yaml"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    file.write_text(f"version: 1\nsubscriptions: [{{name: a, on: diskFailure, {entry.replace('%s', str(program))}}}]")
+    settings = Settings.model_validate({"consumers": {"ssh": str(program), "callbacks": str(tmp_path / "none")}})
+
+    warnings = validation.check(file, Catalogues.shipped(), settings).warnings
+
+    assert [each.field for each in warnings if "by the user 65534" in each.message] == [field]
 
 
 def test_a_log_file_outside_of_the_sandbox_is_found(
