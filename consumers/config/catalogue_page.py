@@ -15,7 +15,7 @@ from router.cluster.callbacks.qube.triggers import trigger_of
 from router.model.catalogue import Catalogue, Catalogues, EventType, Variable
 
 from .registrations import Registrations
-from .synthetic_events import variants
+from .synthetic_events import sample
 
 _WIDTH = 118
 
@@ -95,9 +95,9 @@ def _event(event: EventType, catalogue: Catalogue, registrations: Registrations)
     yield from _wrapped(f"Severity `{event.severity}`, scope `{event.scope}`{where}{since}. {_registration(event)}")
     if event.variables:
         yield from _table([catalogue.variables[each] for each in event.variables], event.optional)
-    sample = variants(event, registrations)[0]
+    made = sample(event, registrations)
     yield "```json"
-    yield json.dumps({"type": sample.type, "subject": sample.subject, "data": sample.data}, ensure_ascii=False)
+    yield json.dumps({"type": made.type, "subject": made.subject, "data": made.data}, ensure_ascii=False)
     yield "```"
     yield ""
 

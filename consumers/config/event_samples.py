@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from router.model.catalogue import Catalogues, EventType
 from router.model.events import Event
@@ -11,7 +12,7 @@ from router.settings.yaml_documents import Place
 
 from ..errors import did_you_mean
 from .registrations import Registrations
-from .synthetic_events import variants
+from .synthetic_events import sample, variants
 
 EXTRA = "arguments"
 """The variable of arguments that belong to no other variable; any event may have it."""
@@ -34,25 +35,41 @@ class Remark:
     fault: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kind:
-    """An event type as it comes to this site.
-
-    `variants` are samples, made as the router makes events: first one with all variables that the registrations of
-    this site pass, then with each optional one absent, with all of them absent, and with one item or ten in each
-    list.  `possible` are the variables that such an event may have, `given` those that its data has: GPFS passes the
-    variables of a whole family, and those that never apply to this type are always null.
-    """
+    """An event type as it comes to this site, by its *registrations*; samples of it are made when they are needed."""
 
     event_type: EventType
-    variants: tuple[Event, ...]
-    possible: frozenset[str]
-    given: frozenset[str]
-    is_registered: bool
+    registrations: Registrations = field(repr=False)
+
+    @cached_property
+    def sample(self) -> Event:
+        """A sample with all variables that the registrations pass, made as the router makes events."""
+        return sample(self.event_type, self.registrations)
+
+    @cached_property
+    def variants(self) -> tuple[Event, ...]:
+        """That sample, and others: each optional variable is absent, or all are, and lists have one item or ten."""
+        return (self.sample, *variants(self.event_type, self.registrations))
+
+    @cached_property
+    def possible(self) -> frozenset[str]:
+        """The variables that such an event may have."""
+        return frozenset(self.registrations.possible(self.event_type))
+
+    @cached_property
+    def given(self) -> frozenset[str]:
+        """The variables that its data has: GPFS passes those of a whole family, null where they never apply."""
+        return frozenset(self.registrations.variables(self.event_type))
+
+    @cached_property
+    def is_registered(self) -> bool:
+        """Whether a callback passes such events."""
+        return self.registrations.is_registered(self.event_type)
 
 
 class Samples:
-    """Makes the samples of each event type once."""
+    """Keeps each event type with its samples, so that each is made once."""
 
     def __init__(self, registrations: Registrations) -> None:
         """Make samples with the variables that *registrations* pass."""
@@ -61,15 +78,7 @@ class Samples:
 
     def of(self, event_type: EventType) -> Kind:
         """Return *event_type* with its samples."""
-        if (made := self._made.get(event_type.type)) is None:
-            made = self._made[event_type.type] = Kind(
-                event_type,
-                variants(event_type, self.registrations),
-                frozenset(self.registrations.possible(event_type)),
-                frozenset(self.registrations.variables(event_type)),
-                self.registrations.is_registered(event_type),
-            )
-        return made
+        return self._made.setdefault(event_type.type, Kind(event_type, self.registrations))
 
 
 @dataclass(frozen=True)
@@ -88,16 +97,6 @@ class Kinds:
     def catalogues(self) -> Catalogues:
         """The catalogues that they are from."""
         return self.registrations.catalogues
-
-    @property
-    def variants(self) -> Mapping[str, tuple[Event, ...]]:
-        """The samples of each type, the one with all variables first."""
-        return {name: each.variants for name, each in self.kinds.items()}
-
-    @property
-    def samples(self) -> Mapping[str, Event]:
-        """The sample of each type with all variables."""
-        return {name: each.variants[0] for name, each in self.kinds.items()}
 
     def those(self, keeps: Callable[[Kind], bool]) -> Kinds:
         """Return only the kinds that *keeps* returns true for."""

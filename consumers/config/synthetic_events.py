@@ -6,7 +6,7 @@ in, the event has the variables that the registrations of this site pass, with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from router.errors import RouterError
@@ -68,16 +68,18 @@ def examples(event_type: EventType, registrations: Registrations) -> dict[str, s
     return texts | {EVENT_NAME: event_type.name} if EVENT_NAME in texts else texts
 
 
-def variants(event_type: EventType, registrations: Registrations) -> tuple[Event, ...]:
-    """Return samples of *event_type* as they may come to this site, the first one with all of its variables.
+def sample(event_type: EventType, registrations: Registrations) -> Event:
+    """Return a sample of *event_type* as it may come to this site, with all of its variables."""
+    catalogue = registrations.catalogues.of(event_type.source)
+    return _made(event_type, examples(event_type, registrations), catalogue, _THEN, NODE, CLUSTER)
 
-    In the others each optional variable is absent alone, all are, and lists have one item or ten.
-    """
+
+def variants(event_type: EventType, registrations: Registrations) -> Iterator[Event]:
+    """Yield samples that differ: each optional variable is absent alone, all are, and lists have one item or ten."""
     catalogue = registrations.catalogues.of(event_type.source)
     full = examples(event_type, registrations)
     optional = [name for name in registrations.optional(event_type) if full.get(name)]
-    forms = [full]
-    forms += [full | {name: ""} for name in optional]
+    forms = [full | {name: ""} for name in optional]
     forms += [
         full | {name: shape(text, catalogue.variables[name]) for name, text in full.items()}
         for shape in (_one, _several)
@@ -87,8 +89,9 @@ def variants(event_type: EventType, registrations: Registrations) -> tuple[Event
         # What we do not know ourselves is left out, or null.
         forms += [{name: text for name, text in full.items() if name not in optional}]
         forms += [{name: text for name, text in full.items() if name != each} for each in optional]
-    different = {tuple(each.items()): each for each in forms}
-    return tuple(_made(event_type, each, catalogue, _THEN, NODE, CLUSTER) for each in different.values())
+    different = {tuple(each.items()): each for each in forms if each != full}
+    for each in different.values():
+        yield _made(event_type, each, catalogue, _THEN, NODE, CLUSTER)
 
 
 def _one(text: str, variable: Variable) -> str:

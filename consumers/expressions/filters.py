@@ -72,8 +72,8 @@ class Filter:
     """One expression, compiled once; any thread may use it.
 
     `variables` lists the variables of `data` that it reads; `guarded` those that it tests with `has(data.x)` or
-    `"x" in data`.  `asks_for_type` means that it may distinguish event types.  `facts` lists the paths of the facts
-    that it reads.
+    `"x" in data`; `reads_all` means that it reads `data` as a whole too.  `asks_for_type` means that it may distinguish
+    event types.  `facts` lists the paths of the facts that it reads.
     """
 
     def __init__(self, text: str) -> None:
@@ -99,6 +99,8 @@ class Filter:
         reads = tuple(_reads(self.tree))
         self.variables = tuple(dict.fromkeys(name for name, _ in reads))
         self.guarded = frozenset(name for name, guard in reads if guard)
+        parts = {id(node.of) for node, _ in walk(self.tree) if isinstance(node, Select)}
+        self.reads_all = any(node == Name("data") and id(node) not in parts for node, _ in walk(self.tree))
         self._looks = fact_reads.looks_of(self.tree)
         self._walks = fact_reads.looks_of(self.tree, "data") if fact_reads.bound_names(self.tree) else ()
         self._builds = sum(isinstance(each, Macro) and each.macro in _BUILDERS for each, _ in walk(self.tree))

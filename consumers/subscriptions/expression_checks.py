@@ -50,6 +50,7 @@ class Passing:
     def __init__(self, kinds: Kinds, events: Selected, filters: tuple[Filter, ...] = ()) -> None:
         """Ask *filters* about *events*, of which *kinds* are the known types."""
         self._kinds, self.events, self._asked = kinds, events, filters
+        self._passes: dict[object, bool] = {}
 
     def asking(self, text: object) -> Passing:
         """Return which of these events may match the filter *text* too; one with mistakes is left out."""
@@ -70,7 +71,10 @@ class Passing:
         """The known types of which any events may pass."""
         if not self._filters:
             return self._kinds
-        return self._kinds.those(lambda kind: any(self.may_pass(each, kind.variants[0]) for each in kind.variants))
+        varies = any(varying(each) or each.reads_all for each in self._filters)
+        return self._kinds.those(
+            lambda kind: any(self.may_pass(each, kind.sample) for each in (kind.variants if varies else (kind.sample,)))
+        )
 
     @cached_property
     def reached_events(self) -> Selected:
@@ -87,6 +91,12 @@ class Passing:
         """Return whether events may pass that lack what *event* lacks, a sample like *full* without some variables."""
         if not self._filters:
             return True
+        read = (event.type, *(event.id if each.reads_all else seen(event, each) for each in self._filters))
+        if read not in self._passes:
+            self._passes[read] = self._may_pass(event, full)
+        return self._passes[read]
+
+    def _may_pass(self, event: Event, full: Event) -> bool:
         # A filter may be false for the values of the sample only: ask those that read what is different.
         asked = (each for each in self._filters if seen(event, each) != seen(full, each))
         return may_all_match(self._filters, of_sample(self.events.names[event.type], event)) and all(
@@ -130,6 +140,11 @@ def _facts_read(asked: Filter, event: Event, from_: Known) -> Mapping[str, objec
     return None if from_.values is None else fact_paths.narrowed(asked.facts, from_.values, event)
 
 
+def varying(expression: Filter | Template) -> bool:
+    """Return whether samples of one event type differ in what `seen` says of *expression*."""
+    return bool(expression.variables) or "subject" in expression.text
+
+
 def seen(event: Event, expression: Filter | Template) -> tuple[object, ...]:
     """Return what *expression* reads of *event*, at least."""
     data = (repr(event.data.get(name, KeyError)) for name in expression.variables)
@@ -154,8 +169,10 @@ def template_remarks(place: Place, text: str, events: Selected) -> Iterator[Rema
 
 def callback_variables(text: str, kinds: Kinds) -> Iterator[str]:
     """Yield what to write for each variable in the template *text* that is written as in a callback: `%eventNode`."""
-    values = {name.lower(): (name, each) for event in kinds.samples.values() for name, each in event.data.items()}
-    for found in dict.fromkeys(_CALLBACK_VARIABLE.findall(text)):
+    words = dict.fromkeys(_CALLBACK_VARIABLE.findall(text))
+    data = (item for kind in (kinds.kinds.values() if words else ()) for item in kind.sample.data.items())
+    values = {name.lower(): (name, each) for name, each in data}
+    for found in words:
         if found.lower() in values:
             name, value = values[found.lower()]
             joined = " | join(',')" if isinstance(value, (list, tuple)) else ""

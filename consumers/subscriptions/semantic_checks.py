@@ -22,7 +22,7 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..verbs.interface import installed
-from .expression_checks import Passing, Stages, callback_variables, known, seen, template_remarks, type_remarks
+from .expression_checks import Passing, Stages, callback_variables, known, seen, template_remarks, type_remarks, varying
 
 NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
@@ -175,7 +175,8 @@ def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
 def _with_unknown_facts(place: Place, template: Template, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
     """Yield a warning for each fact without which *template* cannot be filled in, and that no filter asks for."""
     found: dict[Path | None, dict[str, str]] = {}
-    for name, event in kinds.samples.items():
+    for name, kind in kinds.kinds.items():
+        event = kind.sample
         if passes.may_pass(event, event):
             for path, facts in passes.without_facts(event, template.facts):
                 # Without any facts, only if each alone may be unknown.
@@ -222,7 +223,8 @@ def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: 
     Samples that do not pass are left out.
     """
     trials = {}
-    for name, (full, *variants) in passes.reached.variants.items():
+    for name, kind in passes.reached.kinds.items():
+        full, variants = kind.sample, kind.variants[1:] if varying(expression) else ()
         reason, usual = fails(full) if passes.may_pass(full, full) else "", seen(full, expression)
         different: dict[tuple[object, ...], Event] = {}
         # The items that the sample lacks may be in longer lists.

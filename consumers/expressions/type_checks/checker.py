@@ -100,13 +100,11 @@ def _seen(compiled: Filter, selected: Selected) -> dict[int, _Seen]:
 def _distinct(compiled: Filter, selected: Selected) -> Iterable[tuple[list[str], Mapping[str, Domain]]]:
     """Return the event types that do not differ for *compiled*, with what each name may be."""
     attributes = {node.name for node, _ in walk(compiled.tree) if isinstance(node, Name) and node.name != "data"}
-    parts = {id(node.of) for node, _ in walk(compiled.tree) if isinstance(node, Select)}
-    reads_all = any(node == Name("data") and id(node) not in parts for node, _ in walk(compiled.tree))
     found: dict[object, tuple[list[str], Mapping[str, Domain]]] = {}
     for kind, names in selected.names.items():
         data = names["data"].fields
         read = (*(names.get(each) for each in attributes), *(data.get(each) for each in compiled.variables))
-        found.setdefault(kind if reads_all else read, ([], names))[0].append(kind)
+        found.setdefault(kind if compiled.reads_all else read, ([], names))[0].append(kind)
     return found.values()
 
 

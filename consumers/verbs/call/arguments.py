@@ -83,7 +83,7 @@ class Arguments:
             if wrong := kinds.unknown(name):
                 near = did_you_mean(name, GIVEN)
                 yield Remark(("function",), f"parameter {name}: {f'no variable {name}{near}' if near else wrong}")
-            elif lacking and kinds.samples:
+            elif lacking and kinds.kinds:
                 message = f"parameter {name}: {named(lacking)} cannot have data.{name}, so it gets None"
                 yield Remark(("function",), f"{message}; add a default if this is intended", warning=True)
         for name in self._optional:

@@ -102,7 +102,7 @@ class RunOptions(Verb):
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield mistakes: an invalid node set, or words that only a shell replaces; a warning about its own events."""
-        if own := [each for each in kinds.samples if each.partition(".")[2] in self.reports]:
+        if own := [each for each in kinds.kinds if each.partition(".")[2] in self.reports]:
             events = " and ".join(sorted(own))
             message = (
                 f"also selects {events}, and never receives those of its own commands: write gpfs.# to leave them out"

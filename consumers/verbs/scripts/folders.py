@@ -121,7 +121,7 @@ def remarks(paths: Sequence[Path], kinds: Kinds, user: User | None = None, searc
                 yield Remark(place, f"{program.place}: {doubt}", warning=True)
         except trust.Refused as error:
             yield Remark(place, f"{program.place}: {error}", fault=True)
-        if program.types and kinds.samples and not any(each.type in kinds.samples for each in program.types):
+        if program.types and kinds.kinds and not any(each.type in kinds.kinds for each in program.types):
             names = named(each.type for each in program.types)
             message = f"{program.place}: the subscription is not on {names}, so {program.name} never runs"
             yield Remark(place, message, warning=True)

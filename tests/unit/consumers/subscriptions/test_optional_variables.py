@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from consumers.config import event_samples, synthetic_events
 from consumers.subscriptions.validation import check
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
@@ -122,3 +123,23 @@ def test_a_memory_of_refusals_that_cannot_be_read_counts_as_none(tmp_path):
     )
 
     assert warnings(tmp_path, "on: unmount, log: {}", settings) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "made"),
+    [
+        ('on: "#", log: {}', []),
+        ('on: [noDiskSpace, unmount], where: severity > "notice", log: {}', ["noDiskSpace", "unmount"]),
+        (f"on: [noDiskSpace, unmount], where: data.storagePool == null, {POOL}", ["noDiskSpace", "unmount", "..."]),
+    ],
+)
+def test_samples_are_made_only_of_what_an_expression_reads(tmp_path, monkeypatch, entry, made):
+    found = []
+    monkeypatch.setattr(event_samples, "sample", lambda *of: found.append(of[0].name) or synthetic_events.sample(*of))
+    monkeypatch.setattr(event_samples, "variants", lambda *of: found.append("...") or synthetic_events.variants(*of))
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text(f"version: 1\nsubscriptions:\n  - {{name: it, {entry}}}\n")
+
+    check(file, SHIPPED)
+
+    assert sorted(set(found)) == sorted(made)
