@@ -8,6 +8,7 @@ null, or read a variable that the event does not have.
 """
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def _cel() -> ModuleType:
     sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
     import cel  # noqa: PLC0415 - see above
 
+    # It logs each function of ours that fails, which the verdict says already.
+    logging.getLogger("cel").setLevel(logging.CRITICAL)
     return cel
 
 
@@ -142,7 +145,7 @@ class Filter:
             name = str(error.args[0])
             return f"the event has no data.{name}" if name in self.variables else f"there is no {name!r}"
         # The rest of the library's message is general advice about CEL.
-        what = str(error).partition(". ")[0].partition(": ")[0] if isinstance(error, TypeError) else str(error)[:500]
+        what = str(error).partition(". ")[0].partition(": ")[0] if isinstance(error, TypeError) else _said(error)[:500]
         kinds = [f"data.{name} is {_cel_type(event.data[name])}" for name in self.variables if name in event.data]
         return f"{what} ({', '.join(kinds)})" if kinds else what
 
@@ -229,13 +232,18 @@ def _cel_type(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
+def _said(error: Exception) -> str:
+    """Return the message of the library's *error* without its advice, and without what it says of functions of ours."""
+    return re.sub(r"Python function call failed: \w+: ", "", str(error).partition(". Check ")[0])
+
+
 def computed(text: str) -> object:
     """Return the value of the expression *text*, which reads no names.  Raises ValueError with the reason."""
     program = _cel().compile(text)
     try:
         return program.execute(_cel().Context({}, dict(time_zones.FUNCTIONS)))
     except Exception as error:  # the library raises a dozen classes
-        reason = re.sub(r"^Function '\w+' error: ", "", str(error).partition(". Check ")[0])
+        reason = re.sub(r"^Function '\w+' error: ", "", _said(error))
         raise ValueError(" ".join(reason.split())[:200]) from error
     except BaseException as error:
         # A panic in the library is not an Exception, see above.

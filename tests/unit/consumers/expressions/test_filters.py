@@ -200,11 +200,15 @@ def test_a_time_zone_that_does_not_exist_is_refused(zone: str, said: str) -> Non
     assert said in str(refused.value)
 
 
-def test_a_time_zone_in_a_variable_that_does_not_exist_is_the_reason_why_an_event_does_not_match() -> None:
+def test_a_time_zone_in_a_variable_that_does_not_exist_is_the_reason_why_an_event_does_not_match(caplog) -> None:
     verdict = Filter("timestamp(time).getHours(data.zone) > 17").matches(event(zone="Mars"))
 
     assert not verdict.matched
-    assert "there is no time zone 'Mars'" in verdict.reason
+    assert verdict.reason == (
+        "Function 'getHours' error: there is no time zone 'Mars'; zones are written as in Europe/Berlin"
+        " (data.zone is a string)"
+    )
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(("text", "asks"), [('type == "gpfs.mount" && data.a', True), ("data.a", False)])
