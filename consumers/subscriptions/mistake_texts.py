@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -13,11 +13,8 @@ from router import redaction
 from router.settings import type_mistakes
 
 from ..errors import did_you_mean
-from ..policies.retry import RetryPolicy
 from ..verbs.interface import installed
-from ..verbs.log.syslog import SyslogTarget
-from .models import Defaults, Entry, EntryWithVerb
-from .test_cases import Expectation, Expected, Given
+from .models import Entry, EntryWithVerb
 
 
 def message(model: type[BaseModel], error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -57,9 +54,7 @@ def _holds_secrets(place: Sequence[str | int]) -> bool:
 
 def _unknown_key(model: type[BaseModel], place: Sequence[str | int]) -> str:
     *inside, name = place
-    parts: Mapping[str, type[BaseModel]] = {**_OF_ENTRIES, **_OF_TESTS, **_OF_VERBS, **installed()}
-    names = [each for each in inside if isinstance(each, str)]
-    within = parts.get(names[-1], model) if names else model
+    within = _part(model, inside)
     known = [field.alias or name for name, field in within.model_fields.items()]
     listed = f"; known keys: {', '.join(known)}"
     if within is EntryWithVerb and meant_as_verb(str(name)):
@@ -67,9 +62,19 @@ def _unknown_key(model: type[BaseModel], place: Sequence[str | int]) -> str:
     return f"unknown key{did_you_mean(str(name), known) or listed}"
 
 
-_OF_TESTS: Mapping[str, type[BaseModel]] = {"tests": Expectation, "given": Given, "expect": Expected}
-_OF_ENTRIES: Mapping[str, type[BaseModel]] = {"retry": RetryPolicy, "defaults": Defaults}
-_OF_VERBS: Mapping[str, type[BaseModel]] = {"syslog": SyslogTarget}
+def _part(model: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
+    """Return the model of what is at *place* in a *model*; what is no name of a field leads nowhere."""
+    for name in place:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        model = next(_models(fields[name].annotation), model) if name in fields else model
+    return model
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models(each)
 
 
 def meant_as_verb(name: str) -> bool:
