@@ -61,7 +61,7 @@ ASIDES = {
     "the calendar": r"'.*' is not a time",
     "numbers of ports and hosts": r"'?[0-9.:]+'? (is not a port|does not appear to be)|is not an address",
     "secrets in an address": r"contains a secret|the address of a service is a secret",
-    "node sets": r"nodes|groups",
+    "node sets": r"'.*' (is not a host name|is (not a|an empty) node set|names more than)|groups",
     "values deep inside a body": r"the key .* must be a plain text|.* is not allowed in JSON",
     "results that a test expects": r"expect|test [0-9]",
 }
@@ -230,6 +230,8 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
         with_(RUN, run={"command": ["a=b"], "nodes": "n1"}),
         run_with(timeout="10"),
         run_with(fanout=3),
+        run_with(nodes=""),
+        run_with(nodes=" , "),
         run_with(environment={"CLUSTERBUS_X": "a"}),
         run_with(user="a b"),
         with_(ENTRY, log={"store": False}),

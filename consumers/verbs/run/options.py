@@ -51,7 +51,7 @@ class RunOptions(Verb):
 
     command: Command
     """The program and its arguments; arguments are templates."""
-    nodes: str | None = None
+    nodes: Annotated[str, Field(json_schema_extra={"pattern": "[^ ,]"})] | None = None
     fanout: int = Field(default=64, ge=1, le=256)
     timeout: Limit = timedelta(minutes=10)
     connect_timeout: Limit = timedelta(seconds=10)
