@@ -79,7 +79,7 @@ def parse(content: bytes, file: str) -> Document:
         octet, line = content[error.start], content.count(b"\n", 0, error.start) + 1
         return failed(file, line, f"octet 0x{octet:02X} is not UTF-8: save the file as UTF-8")
     try:
-        root = _compose(text)
+        root = yaml.compose(text, Loader=_Loader)
         reading = _Reading()
         value = None if root is None else reading.value(root, ())
     except _TooMuch as error:
@@ -115,6 +115,20 @@ _SHAPES: Final[Mapping[str, tuple[re.Pattern[str], Sequence[str]]]] = {
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - the library's own attribute
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._count = self._depth = 0
+
+    def get_event(self) -> yaml.Event:
+        """Return the next event; raises _TooMuch before a deep file exhausts the stack, since nodes are nested."""
+        event: yaml.Event = super().get_event()  # type: ignore[no-untyped-call]  # the library's stubs lack the types
+        self._depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if self._depth > DEEPEST or self._count > MOST:
+            what = f"{DEEPEST} levels" if self._depth > DEEPEST else f"{MOST} values"
+            raise _TooMuch(event.start_mark, f"has more than {what}")
+        self._count += 1
+        return event
 
 
 for _kind, (_shape, _initials) in _SHAPES.items():
@@ -152,17 +166,6 @@ class _TooMuch(Exception):
     def __init__(self, mark: Any, message: str) -> None:  # noqa: ANN401 - the library has two kinds
         self.line = mark.line + 1 if mark else 1
         super().__init__(message)
-
-
-def _compose(text: str) -> yaml.Node | None:
-    # Count events first: composing is recursive, and a deep file would exhaust the stack.
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST or count > MOST:
-            what = f"{DEEPEST} levels" if depth > DEEPEST else f"{MOST} values"
-            raise _TooMuch(event.start_mark, f"has more than {what}")
-    return yaml.compose(text, Loader=_Loader)
 
 
 def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
