@@ -149,8 +149,10 @@ def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
     if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
         yield from (Remark(place, each) for each in unknown)
         return
-    yield from template_remarks(place, text, passes.reached_events)
     yield from (Remark(place, each, warning=True) for each in callback_variables(text, kinds))
+    if template.is_plain:
+        return
+    yield from template_remarks(place, text, passes.reached_events)
     trials = tried(template, lambda event: _unfilled(template, event, known(event, template.facts)), passes)
     explained: set[str] = set()
     for name in template.variables:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from consumers.deliveries import Delivery, Fold
 from consumers.errors import Rejected, TemplateError
+from consumers.expressions.template_environment import ENVIRONMENT
 from consumers.expressions.templates import _OF_FOLD, LARGEST, Template
 from router.model.events import Event, Value
 
@@ -57,6 +58,21 @@ def test_a_word_is_filled_in_from_the_event(text: str, word: str) -> None:
     happened = event(fsName="gpfs1", disks=["nsd1", "nsd2"], usage=5, limit=None, forced=True, count=3, items="i")
 
     assert Template(text).render(happened) == word
+
+
+@given(st.text(st.sampled_from("a%{}#-\r\n \u2028ü")))
+def test_a_word_without_tags_is_what_jinja_makes_of_it(text: str) -> None:
+    assume(all(tag not in text for tag in ("{{", "{%", "{#")))
+
+    template = Template(text)
+
+    assert template.is_plain
+    assert template.render(event()) == ENVIRONMENT.from_string(text).render()
+
+
+@pytest.mark.parametrize("text", ["{{ node }}", "{% if node %}a{% endif %}", "a{# note #}"])
+def test_a_word_with_tags_is_not_plain(text: str) -> None:
+    assert not Template(text).is_plain
 
 
 @given(st.text(st.characters(exclude_characters="\0"), max_size=50))
