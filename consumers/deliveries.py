@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -65,6 +65,10 @@ class Fold:
     last: str
     values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
 
+    def as_dict(self) -> Mapping[str, Any]:
+        """Return the names that templates use, without a copy of the values: no template changes them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -99,7 +103,7 @@ class Delivery:
     def as_dict(self) -> Mapping[str, Any]:
         """Return the names that templates use: the event's attributes and `data`, `fold`, and `facts`."""
         facts = {"facts": self.known.for_templates()} if self.known else {}
-        return self.event.as_dict() | {"fold": asdict(self.fold)} | facts
+        return self.event.as_dict() | {"fold": self.fold.as_dict()} | facts
 
     @property
     def key(self) -> Key:

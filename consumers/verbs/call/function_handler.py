@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ...config.python_files import said
-from ...deliveries import Delivery, Fold, Report
+from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ...policies.consumer_deaths import SUSPECT, deaths_in
 from ..interface import Handler, Surroundings
@@ -79,6 +78,4 @@ def shown(arguments: Mapping[str, Any]) -> Mapping[str, object]:
 
 
 def _plain(value: Any) -> object:  # noqa: ANN401 - what an argument may be
-    if isinstance(value, Fold):
-        return dataclasses.asdict(value)
     return value.as_dict() if hasattr(value, "as_dict") else value

@@ -90,7 +90,7 @@ class IsolatedHandler(Handler):
             "subscription": delivery.subscription,
             "topic": delivery.topic,
             "attempt": delivery.attempt,
-            "folded": dataclasses.asdict(delivery.folded) if delivery.folded else None,
+            "folded": delivery.folded.as_dict() if delivery.folded else None,
         }
         return json.dumps(self._request | about | {"outcome": outcome}).encode()
 

@@ -109,10 +109,9 @@ class _Plain:
         self._delivery = delivery
 
     def as_dict(self) -> Mapping[str, Any]:
-        fold = {name: getattr(self.fold, name) for name in Fold.__dataclass_fields__}
         known = self._delivery.known
         facts = {"facts": _PlainFacts(known.for_templates())} if known else {}
-        return self.event.as_dict() | {"fold": fold} | facts
+        return self.event.as_dict() | {"fold": self.fold.as_dict()} | facts
 
 
 class _PlainFacts(Named):
