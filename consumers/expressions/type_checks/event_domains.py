@@ -34,6 +34,7 @@ _TYPED: Final[Mapping[str, Domain]] = {
     "names": _NAMES,
     "nodes": _NAMES,
 }
+_EXTRA: Final = Domain("list", item=Domain("string"), shortest=1, absent=True)
 _EVENT_TYPE: Final = "eventType"
 """The variable of clusterbus for the type of the event that caused what happened."""
 
@@ -103,26 +104,27 @@ class Selected:
 
 def present(names: Mapping[str, Domain]) -> Mapping[str, Domain]:
     """Return *names* of an event that has all of its variables."""
-    fields = {name: each.having(null=False, absent=False) for name, each in names["data"].fields.items()}
+    fields = {name: _there(each) for name, each in names["data"].fields.items()}
     return {**names, "data": Domain("map", fields=fields)}
 
 
 def of_sample(names: Mapping[str, Domain], event: Event) -> Mapping[str, Domain]:
     """Return *names* of an event that lacks the variables that the sample *event* lacks, with any other values."""
     known = names["data"].fields
-    fields = {
-        name: NULL if value is None else known.get(name, ANY).having(null=False, absent=False)
-        for name, value in event.data.items()
-    }
+    fields = {name: NULL if value is None else _there(known.get(name, ANY)) for name, value in event.data.items()}
     return {**names, "data": Domain("map", fields={EXTRA: known[EXTRA]} | fields)}
 
 
+@cache
+def _there(domain: Domain) -> Domain:
+    """Return *domain* without what is null or absent.  Few are different, and most variables have the same."""
+    return domain.having(null=False, absent=False)
+
+
 def _data(variables: tuple[Variable, ...]) -> dict[str, Domain]:
-    fields = {
-        each.name: _TYPED[each.type].having(values=frozenset(each.values) if each.values else None)
-        for each in variables
-    }
-    return fields | {EXTRA: Domain("list", item=Domain("string"), shortest=1, absent=True)}
+    fields = {each.name: _TYPED[each.type] for each in variables}
+    fields |= {each.name: fields[each.name].having(values=frozenset(each.values)) for each in variables if each.values}
+    return fields | {EXTRA: _EXTRA}
 
 
 def _one(value: str) -> Domain:
