@@ -106,11 +106,21 @@ def test_a_dash_that_the_template_wrote_is_meant(text: str, word: str) -> None:
     assert Template(text).render(event(x="-f", empty="")) == word
 
 
-ABSENT = ("data.absent", "data.null", "data.disks[5]", "data.absent.deeper[0]", "subject", "fold.values.absent")
-ABSENT += ("data.values", "data[data.absent]", "facts.nodes[node].state", "facts.nodes.nsd99", "data.empty | first")
+ABSENT = {
+    "data.absent": "the event has no absent",
+    "data.null": "null: the value is null (does not apply to this event)",
+    "data.disks[5]": "the list has 1 items, so no item 5",
+    "data.absent.deeper[0]": "the event has no absent",
+    "subject": "the event has no subject",
+    "fold.values.absent": "the event has no absent",
+    "data.values": "the event has no values",
+    "data[data.absent]": "the event has no absent",
+    "facts.nodes[node].state": "the facts have no nsd01",
+    "facts.nodes.nsd99": "the facts have no nsd99",
+}
 
 
-@pytest.mark.parametrize("name", ABSENT)
+@pytest.mark.parametrize("name", [*ABSENT, "data.empty | first"])
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -136,7 +146,7 @@ def test_what_is_absent_or_null_takes_the_other_branch(name: str, text: str, wor
     assert Template(text.replace("%s", name)).render(about(happened)) == word
 
 
-@pytest.mark.parametrize("name", [each for each in ABSENT if each != "data.empty | first"])
+@pytest.mark.parametrize(("name", "said"), ABSENT.items())
 @pytest.mark.parametrize(
     "text",
     [
@@ -152,17 +162,13 @@ def test_what_is_absent_or_null_takes_the_other_branch(name: str, text: str, wor
         *("{{ %s if true else 'b' }}", "{{ data.also or %s }}"),
     ],
 )
-def test_an_absent_value_that_is_used_without_a_guard_is_an_error_that_names_it(name: str, text: str) -> None:
+def test_an_absent_value_that_is_used_without_a_guard_is_an_error_that_names_it(
+    name: str, said: str, text: str
+) -> None:
     with pytest.raises(TemplateError) as refused:
         Template(text.replace("%s", name)).render(about(event(disks=["nsd1"], null=None)))
 
-    named = [
-        each
-        for each in ("absent", "null", "item 5", "subject", "values", "nsd01", "nsd99")
-        if each in str(refused.value)
-    ]
-    assert named
-    assert "default('...')" in str(refused.value)
+    assert str(refused.value).endswith(f" cannot be rendered: {said}: add | default('...'), or test it with if")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +218,6 @@ def test_a_leading_dash_does_no_harm_in_a_text_that_is_no_word() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{{ data.missing }}", "the event has no missing"),
-        ("{{ data.null }}", "the value is null"),
         ("{{ data.list }}", "add | join(',') to make it one word"),
         ("{{ data }}", "name one of them, as in data.fsName"),
         ("{{ data.nul }}", "a NUL"),
@@ -227,16 +231,13 @@ def test_a_leading_dash_does_no_harm_in_a_text_that_is_no_word() -> None:
         ("{{ [data.list, data.list, data.list] | join(data.long) }}", "the joined text is too long"),
         ("{{ data.__class__ }}", "the event has no __class__"),
         ("{{ data.text.__class__ }}", "the event has no __class__"),
-        ("{{ data.list[7] }}", "the list has 1 items, so no item 7"),
         ("{{ none }}", "is null"),
         ("{{ 1.5 | round(1000000000, 'ceil') }}", "at most 15 digits"),
         ("{{ 1.5 | round(data.number * 1000000000, 'floor') }}", "at most 15 digits"),
     ],
 )
 def test_what_cannot_be_filled_in_is_rejected_for_good_with_the_reason(text: str, said: str) -> None:
-    happened = event(
-        null=None, list=["a"], nul="a\0b", text="x", number=1, long="x" * (LARGEST - 1), long_list=["a"] * 1000
-    )
+    happened = event(list=["a"], nul="a\0b", text="x", number=1, long="x" * (LARGEST - 1), long_list=["a"] * 1000)
 
     with pytest.raises(Rejected) as rejected:
         Template(text).render(happened)
@@ -308,7 +309,7 @@ def test_any_text_is_a_template_or_is_refused(text: str) -> None:
     try:
         template = Template(text)
     except TemplateError as refused:
-        assume(str(refused))
+        assert str(refused)  # noqa: PT017 - either outcome is right, silence is not
         return
     try:
         assert isinstance(template.render(event(a="1")), str)
