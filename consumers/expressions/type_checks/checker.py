@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from ..cel_syntax.tree import (
     Binary,
@@ -25,11 +24,19 @@ from ..cel_syntax.tree import (
 from ..fact_paths import FACTS
 from ..filters import Filter, computed
 from . import wording
-from .domains import ANY, TRUTHS, Domain, joined, may_equal
+from .domains import ANY, TRUTHS, Domain, DomainKind, joined, may_equal
 from .evaluation import Evaluation, TooLong
 from .event_domains import Selected, present
 from .scopes import Scope
 
+_KINDS: Mapping[type, DomainKind] = {
+    bool: "bool",
+    int: "int",
+    float: "double",
+    str: "string",
+    datetime: "timestamp",
+    timedelta: "duration",
+}
 _CONDITIONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in"))
 
 
@@ -224,7 +231,5 @@ def _fold(text: str) -> Domain:
         value = computed(text)
     except ValueError as error:
         return Domain("nothing", wrong=f"cannot be evaluated: {error}")
-    kinds: Mapping[type, Any] = {bool: "bool", int: "int", float: "double", str: "string"}
-    kinds = {**kinds, datetime: "timestamp", timedelta: "duration"}
-    kind = kinds.get(type(value))
+    kind = _KINDS.get(type(value))
     return Domain(kind, frozenset((value,))) if kind else ANY

@@ -108,6 +108,11 @@ def truth(*values: bool, absent: bool = False) -> Domain:
     return Domain("bool", frozenset(values), absent=absent)
 
 
+def condition(*, holds: bool, fails: bool, absent: bool = False) -> Domain:
+    """Return the domain of a condition that *holds* for some events, and *fails* for some."""
+    return truth(*(value for value, may_be in ((True, holds), (False, fails)) if may_be), absent=absent)
+
+
 def _above(value: float, low: Bound) -> bool:
     return value > low[0] or (value == low[0] and not low[1])
 

@@ -29,7 +29,7 @@ from ..cel_syntax.tree import (
     walk,
 )
 from .assumptions import chosen, equated, limited
-from .domains import ANY, NOTHING, NULL, NUMBERS, TRUTHS, Domain, joined, may_equal, truth
+from .domains import ANY, NOTHING, NULL, NUMBERS, TRUTHS, Domain, condition, joined, may_equal, truth
 from .operators import (
     among,
     arithmetic,
@@ -162,8 +162,7 @@ class Evaluation:
             case "any":
                 return ANY
             case "list" if key.kind in {"int", "uint", "any"}:
-                item = of.item or ANY
-                return item.having(absent=True)
+                return (of.item or ANY).having(absent=True)
             case "map" if key.kind in {"string", "any"}:
                 return entry(of, key, absent=absent)
             case "list":
@@ -179,7 +178,7 @@ class Evaluation:
             return NOTHING
         if of.kind == "map":
             if one.is_usable and one.kind not in {"string", "any"}:
-                return Domain("bool", frozenset((False,)), absent=absent)
+                return condition(holds=False, fails=True, absent=absent)
             if one.single and isinstance(node.left, Constant):
                 return replace(presence(of, str(one.single[0])), absent=absent)
             return Domain("bool", TRUTHS, absent=absent)
@@ -188,8 +187,7 @@ class Evaluation:
         if isinstance(node.right, ListOf):
             return among(one, [self.of(each, scope) for each in node.right.items])
         item = of.item or ANY
-        may_be = may_equal(one, item) or (one.null and item.null)
-        return Domain("bool", frozenset((False, *((True,) if may_be else ()))), absent=absent)
+        return condition(holds=may_equal(one, item) or (one.null and item.null), fails=True, absent=absent)
 
     def _junction(self, parts: Sequence[Node], scope: Scope, *, until: bool) -> Domain:
         """Return what *parts* are together: *until* the first that differs, all must be so."""
@@ -208,9 +206,9 @@ class Evaluation:
             if absent and any(self._may_be(each, scope, value=not until) for each in parts[at + 1 :]):
                 found.add(not until)
             if until not in values:
-                return Domain("bool", frozenset(found), absent=absent)
+                return truth(*found, absent=absent)
             here = self.assuming(part, here, is_true=until)
-        return Domain("bool", frozenset((*found, until)), absent=absent)
+        return truth(*found, until, absent=absent)
 
     def _may_be(self, node: Node, scope: Scope, *, value: bool) -> bool:
         found = self.of(node, scope)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .domains import TRUTHS, Domain, DomainKind, Texts
+from .domains import TRUTHS, Domain, DomainKind, Texts, condition, truth
 
 _SIZED: Final = ("string", "bytes", "list", "map")
 
@@ -105,15 +105,10 @@ def result(name: str, signature: Signature, target: Domain | None, arguments: Se
 
 def _tested(name: str, target: Domain, parts: Sequence[str]) -> Domain:
     if target.values is not None:
-        return Domain("bool", frozenset(_TESTS[name](text, part) for text in target.values for part in parts))
+        return truth(*(_TESTS[name](text, part) for text in target.values for part in parts))
     if target.texts is None:
-        return _constant_part(parts)
-    can = frozenset(answer for part in parts for answer in _answers(name, target.texts, part))
-    return Domain("bool", can)
-
-
-def _constant_part(parts: Sequence[str]) -> Domain:
-    return Domain("bool", frozenset((True,)) if set(parts) == {""} else TRUTHS)
+        return condition(holds=True, fails=set(parts) != {""})
+    return truth(*(answer for part in parts for answer in _answers(name, target.texts, part)))
 
 
 def _answers(name: str, texts: Texts, part: str) -> frozenset[bool]:

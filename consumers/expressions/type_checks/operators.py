@@ -15,12 +15,14 @@ from .domains import (
     NUMBERS,
     TRUTHS,
     Domain,
+    condition,
     is_comparable,
     is_ordered,
     joined,
     may_be_less,
     may_differ,
     may_equal,
+    truth,
 )
 
 _ADDED: Final = {
@@ -67,8 +69,8 @@ def presence(of: Domain, name: str) -> Domain:
         return Domain("nothing", wrong=f"is {described(of.kind)}, which has no parts")
     found = of.fields.get(name)
     if found is None or found.kind == "nothing":
-        return Domain("bool", TRUTHS if found is None and of.item else frozenset((False,)), absent=absent)
-    return Domain("bool", TRUTHS if found.absent else frozenset((True,)), absent=absent)
+        return condition(holds=found is None and of.item is not None, fails=True, absent=absent)
+    return condition(holds=True, fails=found.absent, absent=absent)
 
 
 def entry(of: Domain, key: Domain, *, absent: bool) -> Domain:
@@ -85,7 +87,7 @@ def among(one: Domain, items: Sequence[Domain]) -> Domain:
     can = any(may_equal(one, each) or (one.null and each.null) for each in items)
     only = {each.single[0] for each in items if each.single}
     must = one.values is not None and one.is_usable and not one.null and one.values <= only
-    return Domain("bool", frozenset((*((True,) if can else ()), *(() if must else (False,)))), absent=one.absent)
+    return condition(holds=can, fails=not must, absent=one.absent)
 
 
 def equality(one: Domain, other: Domain, *, is_equal: bool) -> Domain:
@@ -94,8 +96,8 @@ def equality(one: Domain, other: Domain, *, is_equal: bool) -> Domain:
     differ = may_differ(one, other) or (one.null and other.is_usable) or (other.null and one.is_usable)
     if not is_comparable(one, other) and one.is_usable and other.is_usable:
         differ = True
-    values = ({is_equal} if equal else set()) | ({not is_equal} if differ else set())
-    return Domain("bool", frozenset(values), absent=one.absent or other.absent)
+    can, cannot = (equal, differ) if is_equal else (differ, equal)
+    return condition(holds=can, fails=cannot, absent=one.absent or other.absent)
 
 
 def itself(sign: str, one: Domain) -> Domain | None:
@@ -105,9 +107,9 @@ def itself(sign: str, one: Domain) -> Domain | None:
         return None
     match sign:
         case "==" | "!=":
-            return Domain("bool", frozenset((sign == "==",)), absent=one.absent)
+            return truth(sign == "==", absent=one.absent)
         case "<" | "<=" | ">" | ">=" if is_ordered(one, one):
-            return Domain("bool", frozenset((sign in {"<=", ">="},)), absent=one.absent or one.null)
+            return truth(sign in {"<=", ">="}, absent=one.absent or one.null)
     return None
 
 
@@ -118,7 +120,7 @@ def comparison(sign: str, one: Domain, other: Domain, *, absent: bool) -> Domain
     small, large = (one, other) if sign in {"<", "<="} else (other, one)
     can = may_be_less(small, large, or_equal=sign in {"<=", ">="})
     cannot = may_be_less(large, small, or_equal=sign in {"<", ">"})
-    return Domain("bool", frozenset((*((True,) if can else ()), *((False,) if cannot else ()))), absent=absent)
+    return condition(holds=can, fails=cannot, absent=absent)
 
 
 def arithmetic(sign: str, one: Domain, other: Domain, *, absent: bool) -> Domain:
@@ -177,11 +179,11 @@ def quantified(macro: str, body: Domain, shortest: int, *, absent: bool) -> Doma
     """Return what *macro* gives for items of which *body* holds, of a list with at least *shortest*."""
     values = (TRUTHS if body.values is None else body.values) if body.is_usable else frozenset[bool]()
     can, cannot = True in values, False in values
+    may_be_empty = not shortest or absent
     match macro:
         case "exists":
-            found = {*((True,) if can else ()), *((False,) if cannot or not shortest or absent else ())}
+            return condition(holds=can, fails=cannot or may_be_empty, absent=absent)
         case "all":
-            found = {*((False,) if cannot else ()), *((True,) if can or not shortest or absent else ())}
+            return condition(holds=can or may_be_empty, fails=cannot, absent=absent)
         case _:
-            found = {*((True,) if can else ()), False}
-    return Domain("bool", frozenset(found), absent=absent)
+            return condition(holds=can, fails=True, absent=absent)

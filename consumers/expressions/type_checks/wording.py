@@ -152,7 +152,7 @@ class Words:
         if right:
             return why, f"{self._of(term)} {node.sign} {json.dumps(right)}"
         if term == Name("source"):
-            return why or "", f"source.startsWith({json.dumps(f'/{word}/')})"
+            return why, f"source.startsWith({json.dumps(f'/{word}/')})"
         short = word.partition(".")[0].lower()
         if term in {Name("node"), Name("cluster")} and domain.values is None and "." in word:
             return f"{self._of(term)} is a short name", f"{self._of(term)} {node.sign} {json.dumps(short)}"
