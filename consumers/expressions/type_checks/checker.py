@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from ..cel_syntax.tree import (
     Binary,
@@ -225,8 +226,9 @@ class _Judge:
                     yield Finding(found[0], warning=not found[1])
 
 
+@lru_cache(maxsize=1000)
 def _fold(text: str) -> Domain:
-    """Return what *text* is, which has no names."""
+    """Return what *text* is, which has no names; each is asked about again for each event type."""
     try:
         value = computed(text)
     except ValueError as error:
