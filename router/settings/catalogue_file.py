@@ -157,7 +157,7 @@ def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]
     """
     document = yaml_documents.read(path)
     if document.flaws:
-        raise SettingsError("\n".join(f"{path}:{each.line}: {each.message}" for each in document.flaws))
+        raise SettingsError("\n".join(document.flaw_lines("catalogue")))
     try:
         file = CatalogueFile.model_validate(document.value)
     except ValidationError as error:
@@ -261,5 +261,5 @@ def _said(document: Document, error: Any) -> str:  # noqa: ANN401 - pydantic's E
 
 
 def _line(document: Document, place: Place, message: str) -> str:
-    name = ".".join(str(each + 1) if isinstance(each, int) else each for each in place)
+    name = yaml_documents.dotted(place)
     return redaction.redact(f"{document.file}:{document.line(place)}: {name}{': ' if name else ''}{message}")

@@ -23,7 +23,7 @@ from . import type_mistakes
 from .models import Settings
 
 if TYPE_CHECKING:
-    from .yaml_documents import Document, Flaw, Place
+    from .yaml_documents import Document, Place
 
 SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
 
@@ -105,7 +105,7 @@ def _from_file(path: Path) -> list[_Entry]:
 
     document = yaml_documents.read(path)
     if document.flaws:
-        raise SettingsError("\n".join(_flaw(path, each) for each in document.flaws))
+        raise SettingsError("\n".join(document.flaw_lines("settings")))
     sections = {} if document.value is None else document.value
     if not isinstance(sections, dict):
         raise SettingsError(f"{path}:{document.line(())}: must hold sections with fields, such as broker: {{url: ...}}")
@@ -118,12 +118,6 @@ def _from_file(path: Path) -> list[_Entry]:
             raise SettingsError(f"{where}: unknown setting; {hint(section, list(Settings.model_fields))}")
         entries += [_Entry(section, field, value, str(path), document) for field, value in fields.items()]
     return entries
-
-
-def _flaw(path: Path, flaw: Flaw) -> str:
-    where = f"{path}:{flaw.line}" if flaw.line else f"settings {path}"
-    name = redaction.redact(_dotted(flaw.place))
-    return f"{where}: {name}{': ' if name else ''}{flaw.message}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> list[_Entry]:
