@@ -248,16 +248,8 @@ def _merged(catalogue: Catalogue, additions: Additions) -> Catalogue:
 
 def _said(document: Document, error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     place = tuple(each for each in error["loc"] if each != "[key]")
-    match error["type"]:
-        case "extra_forbidden":
-            message = "unknown key"
-        case "missing":
-            message = "is missing"
-        case "value_error":
-            message = str(error["msg"]).removeprefix("Value error, ")
-        case _:
-            message = type_mistakes.text(error)
-    return _line(document, place, message)
+    is_unknown = error["type"] == "extra_forbidden"
+    return _line(document, place, "unknown key" if is_unknown else type_mistakes.text(error))
 
 
 def _line(document: Document, place: Place, message: str) -> str:

@@ -142,16 +142,15 @@ def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # n
         said = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
     elif error["type"] == "string_type" and isinstance(error["input"], (int, float)):
         said = f"{name}: must be text: put the value in quotes{_value(error)}"
-    elif error["type"] == "value_error":
-        said = f"{name}: {error['msg'].removeprefix('Value error, ')}{_value(error)}"
     else:
         said = f"{name}: {type_mistakes.text(error)}{_value(error)}"
     return f"{entry.where(place)}: {redaction.redact(said)}"
 
 
 def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    # What stands in the place of a whole section or contact may be anything, also a secret.
-    of_many = error["type"] in {"model_type", "dict_type", "mapping_type"}
+    # What stands in the place of a whole section or contact may be anything, also a secret.  For what is missing, the
+    # error has the mapping around it.
+    of_many = error["type"] in {"model_type", "dict_type", "mapping_type", "missing"}
     is_hidden = of_many or error["input"] is None or _holds_secrets(_dotted(error["loc"][:2]))
     return "" if is_hidden else f" (value {redaction.value(error['input'])})"
 
