@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from router import redaction
+from router.errors import did_you_mean
 from router.settings import type_mistakes
 
-from ..errors import did_you_mean
 from ..policies.retry import RetryPolicy
 from ..verbs.interface import installed
 from ..verbs.log.syslog import SyslogTarget

@@ -45,8 +45,7 @@ def show_types(catalogues: Catalogues, name: str | None, source: str | None, *, 
     known = catalogues.all() if name is None else catalogues.find(name)
     found = [each for each in known if source in (None, each.source)]
     if name is not None and not found:
-        near = (catalogues.of(source) if source else catalogues).near(name)
-        fail(f"no event type {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        fail(f"no event type {name!r}{(catalogues.of(source) if source else catalogues).did_you_mean(name)}")
     columns: dict[str, Callable[[EventType], object]] = {
         "event": lambda each: each.name,
         "category": lambda each: each.category,

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import redaction
-from ..errors import SettingsError
+from ..errors import SettingsError, did_you_mean
 from ..model.catalogue import Catalogue, Catalogues, EventType, Kind, Variable
 from ..model.events import Scope, Severity
 from . import type_mistakes, yaml_documents
@@ -192,7 +191,8 @@ def _mistakes(catalogue: Catalogue, additions: Additions) -> Iterator[tuple[Plac
     yield from _spelt_twice(additions)
     for name, event in additions.events.items():
         if event.category not in categories:
-            yield ("events", name, "category"), f"no category {event.category!r}{_near(event.category, categories)}"
+            hint = did_you_mean(event.category, categories, most=1)
+            yield ("events", name, "category"), f"no category {event.category!r}{hint}"
         if catalogue.source == "qube" and not event.aliases:
             yield ("events", name), "needs the words of its trigger, such as failed-job, in aliases"
         own = [*event.variables, *catalogue.common]
@@ -201,7 +201,7 @@ def _mistakes(catalogue: Catalogue, additions: Additions) -> Iterator[tuple[Plac
         yield from _unknown(("events", name, "subject"), event.subject, own)
     for name, change in additions.changes.items():
         if catalogue.get(name) is None:
-            near = _near(name, catalogue.events)
+            near = did_you_mean(name, catalogue.events, most=1)
             yield ("changes", name), f"this release has no event {name!r}{near}; new ones stand below `events`"
         yield from _unknown(("changes", name, "variables"), change.variables, variables)
 
@@ -217,12 +217,7 @@ def _spelt_twice(additions: Additions) -> Iterator[tuple[Place, str]]:
 def _unknown(place: Place, names: Iterable[str], known: Collection[str]) -> Iterator[tuple[Place, str]]:
     for at, each in enumerate(names):
         if each not in known:
-            yield (*place, at), f"no variable {each!r} here{_near(each, known)}"
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+            yield (*place, at), f"no variable {each!r} here{did_you_mean(each, known, most=1)}"
 
 
 def _merged(catalogue: Catalogue, additions: Additions) -> Catalogue:

@@ -21,10 +21,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from router.errors import did_you_mean
 from router.settings.yaml_documents import Place
 
 from ...config import python_files
-from ...errors import ConsumerError, did_you_mean
+from ...errors import ConsumerError
 
 GROUP = "clusterbus.handlers"
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from apprise.plugins import NotifyBase
 
-from ...errors import did_you_mean
+from router.errors import did_you_mean
 
 _EVERYWHERE = frozenset(("user", "pass", "password"))
 _FREE = ("+", "-", ":")

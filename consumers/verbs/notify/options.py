@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from router.errors import did_you_mean
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.models import Contact, Settings
 from router.settings.secret_references import is_reference
@@ -17,7 +18,6 @@ from router.settings.yaml_documents import Place
 from ...config import secrets
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
-from ...errors import did_you_mean
 from ..interface import Verb
 from .message import Importance
 
