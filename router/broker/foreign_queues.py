@@ -113,9 +113,9 @@ class ForeignQueues:
 
     def taken_by_others(self) -> None:
         """Note that all queues of others took an event that was for them alone, or for all."""
-        now = self.clock()
-        if isinstance(self._state, Apart) and now - self._state.refused >= self._state.quiet:
-            self._state = Together(now, self._state.quiet)
+        state = self._state
+        if isinstance(state, Apart) and (now := self.clock()) - state.refused >= state.quiet:
+            self._state = Together(now, state.quiet)
 
     def inseparable(self) -> None:
         """Note that our own queues cannot be published to alone: the broker lacks their exchange, or our rights.
