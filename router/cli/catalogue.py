@@ -18,7 +18,9 @@ def event_names(incomplete: str) -> list[tuple[str, str]]:
     known = _of_this_machine()
     word = incomplete.lower()
     written = [(name, each.meaning) for each in known.all() for name in ((each.type,) if "." in word else (each.name,))]
-    return [each for each in written if each[0].lower().startswith(word)] + [(each, "") for each in sources(incomplete)]
+    return [each for each in written if each[0].lower().startswith(word)] + [
+        (each, "") for each in known if each.startswith(incomplete)
+    ]
 
 
 def _of_this_machine() -> Catalogues:
@@ -34,8 +36,7 @@ def _of_this_machine() -> Catalogues:
 
 def sources(incomplete: str) -> list[str]:
     """Return the sources that begin with *incomplete*."""
-    found = dict.fromkeys(each.source for each in _of_this_machine().all())
-    return [each for each in found if each.startswith(incomplete)]
+    return [each for each in _of_this_machine() if each.startswith(incomplete)]
 
 
 def show_types(catalogues: Catalogues, name: str | None, source: str | None, *, as_json: bool) -> None:
