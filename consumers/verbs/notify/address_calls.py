@@ -23,12 +23,12 @@ _PLACE = re.compile("#[0-9]{1,5}")
 class Call:
     """One message to the *address* of *contact*; `reason` is None until the call ends, and empty on success.
 
-    An address may be a reference to several addresses: then `parts` has a call for each, those that are *told* ended.
+    An address may be a reference to several addresses: then `parts` has a call for each; *notified* ones have ended.
     """
 
     contact: str
     address: str
-    told: Sequence[str] = ()
+    notified: Sequence[str] = ()
     reason: str | None = None
     hopeless: bool = False
     parts: Sequence[Call] = ()
@@ -39,13 +39,13 @@ class Call:
         """The calls to single addresses, as far as they are known."""
         return self.parts or (self,)
 
-    def remembered(self, told: Iterable[str]) -> list[str]:
-        """Return what to remember after the call where *told* was: a reference is told once all its addresses are."""
+    def remembered(self, notified: Iterable[str]) -> list[str]:
+        """Return what to remember after the call where *notified* was: a reference, once all its addresses are notified."""
         done = [each.address for each in self.leaves if each.reason == ""]
         if len(done) == len(self.leaves):
-            return [*(each for each in told if not each.startswith(f"{self.address}#")), self.address]
+            return [*(each for each in notified if not each.startswith(f"{self.address}#")), self.address]
         # The parts are known, so a place that was remembered has become the name of a part.
-        kept = [each for each in told if not (self.parts and _PLACE.fullmatch(each.removeprefix(self.address)))]
+        kept = [each for each in notified if not (self.parts and _PLACE.fullmatch(each.removeprefix(self.address)))]
         return list(dict.fromkeys([*kept, *done]))
 
 
@@ -79,14 +79,14 @@ class Sending:
 
     def _call(self, call: Call) -> None:
         found = addresses(call.address)
-        told = {each.name for each in found if each.is_told(call.told)}
+        notified = {each.name for each in found if each.was_notified(call.notified)}
         if [each.name for each in found] == [call.address]:
-            if told:
+            if notified:
                 call.reason = ""
             else:
                 self._send(call, found[0])
             return
-        call.parts = [Call(call.contact, each.name, reason="" if each.name in told else None) for each in found]
+        call.parts = [Call(call.contact, each.name, reason="" if each.name in notified else None) for each in found]
         call.reason = ""
         for part, address in zip(call.parts, found, strict=True):
             if part.reason is None:

@@ -73,12 +73,12 @@ class Address:
         """Its name in messages, where people look for its place."""
         return shown(f"{self.reference}#{self.place}" if self.place else self.reference)
 
-    def is_told(self, told: Sequence[str]) -> bool:
-        """Return whether *told* has its name, or its place, which earlier releases remembered.
+    def was_notified(self, notified: Sequence[str]) -> bool:
+        """Return whether *notified* has its name, or its place, which earlier releases remembered.
 
-        It may have been one of several when it was told, and be the only one now.
+        It may have been one of several when it was notified, and be the only one now.
         """
-        own = {each.removeprefix(f"{self.reference}#") for each in told if each.startswith(f"{self.reference}#")}
+        own = {each.removeprefix(f"{self.reference}#") for each in notified if each.startswith(f"{self.reference}#")}
         return bool(own) and (str(self.place or 1) in own or _digest(self.url, self.reference) in own)
 
 
