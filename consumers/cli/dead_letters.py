@@ -200,15 +200,10 @@ class _Progress:
         word = "would replay" if self._dry_run else "replayed" if good else "not replayed"
         answer = each.settlement.value if each.settlement else None
         letter = each.letter
-        facts = {
-            "id": letter.id,
-            "to": each.message.exchange,
-            "topic": each.message.key,
-            "done": word,
-            "broker": answer,
-        }
+        facts = {"id": letter.id, "to": each.message.exchange, "topic": each.message.key, "done": word}
         why = "" if good else f": {answer or 'the broker did not answer in time'}"
-        say(facts, as_json=self._as_json, text=f"{word} {letter.id} {letter.event} {letter.subscription}{why}")
+        text = f"{word} {letter.id} {letter.event} {letter.subscription}{why}"
+        say(facts | {"broker": answer}, as_json=self._as_json, text=text)
         self._ended += 1
         if self._ended % _MANY == 0:
             note(f"{self._ended} of {self._count} letters")

@@ -113,8 +113,8 @@ def remove(
             fail(
                 f"{held.consumers} consumers still serve {name}: reload their subscription files (SIGHUP), or stop them"
             )
-        said = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
-        say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=said)
+        text = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
+        say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=text)
         if held.messages and not force:
             fail(
                 f"{held.messages} messages wait for {name}: use --force to make them dead letters and delete the queue"

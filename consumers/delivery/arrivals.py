@@ -10,7 +10,7 @@ from router.broker import topology
 from router.broker.interface import Arrival, Broker
 from router.errors import InvalidEvent
 
-from ..config.python_files import said
+from ..config.python_files import error_text
 from ..deliveries import bounded
 from . import messages, settlement
 from .active_subscription import ActiveSubscription
@@ -54,7 +54,7 @@ class Arrivals:
                 return
             state, lane = Arrived(subscription.with_facts(delivery)), subscription.lane_of(delivery.event)
         except Exception as error:  # noqa: BLE001 - whatever it is, only this message is at fault
-            reason = str(error) if isinstance(error, InvalidEvent) else f"cannot be read: {said(error)}"
+            reason = str(error) if isinstance(error, InvalidEvent) else f"cannot be read: {error_text(error)}"
             self._park(subscription, arrival, bounded(reason))
             return
         if in_flight := self._in_flight.get(key := delivery.key):

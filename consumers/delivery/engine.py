@@ -18,7 +18,7 @@ from router.model.catalogue import Catalogues
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..config.python_files import said
+from ..config.python_files import error_text
 from ..deliveries import Waiting, bounded
 from ..errors import StoreError
 from ..policies.retry import raised
@@ -225,7 +225,7 @@ class Engine:
                 outcome = raised(delivery, error, in_flight.subscription.definition.retry)
                 self._end(in_flight, Arrived(delivery).fail(outcome, self._clock()))
             case Ended(outcome=outcome) | Recorded(outcome=outcome):
-                reason = bounded(f"{type(outcome).__name__.lower()}, but that cannot be recorded: {said(error)}")
+                reason = bounded(f"{type(outcome).__name__.lower()}, but that cannot be recorded: {error_text(error)}")
                 settlement.set_aside(self._broker, in_flight, reason, partial(self._finish, in_flight))
             case Planning() | Running():
                 pass  # its thread brings the outcome

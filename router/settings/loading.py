@@ -139,12 +139,12 @@ def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # n
     entry = next(each for name, each in winners.items() if name[: len(place)] == place[:2])
     name = _dotted(place)
     if error["type"] == "extra_forbidden":
-        said = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
+        message = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
     elif error["type"] == "string_type" and isinstance(error["input"], (int, float)):
-        said = f"{name}: must be text: put the value in quotes{_value(error)}"
+        message = f"{name}: must be text: put the value in quotes{_value(error)}"
     else:
-        said = f"{name}: {type_mistakes.text(error)}{_value(error)}"
-    return f"{entry.where(place)}: {redaction.redact(said)}"
+        message = f"{name}: {type_mistakes.text(error)}{_value(error)}"
+    return f"{entry.where(place)}: {redaction.redact(message)}"
 
 
 def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

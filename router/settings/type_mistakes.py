@@ -45,8 +45,8 @@ def text(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return words.format(error["ctx"][name])
-    said = str(error["msg"]).removeprefix("Input ").replace("should", "must", 1)
-    return _KINDS.get(kind, f"{said[:1].lower()}{said[1:]}")
+    message = str(error["msg"]).removeprefix("Input ").replace("should", "must", 1)
+    return _KINDS.get(kind, f"{message[:1].lower()}{message[1:]}")
 
 
 def as_list(value: str) -> str:

@@ -40,7 +40,7 @@ class Call:
         return self.parts or (self,)
 
     def remembered(self, notified: Iterable[str]) -> list[str]:
-        """Return what to remember after the call where *notified* was: a reference, once all its addresses are notified."""
+        """Return what to remember after the call, besides *notified*: a reference, once all its addresses have it."""
         done = [each.address for each in self.leaves if each.reason == ""]
         if len(done) == len(self.leaves):
             return [*(each for each in notified if not each.startswith(f"{self.address}#")), self.address]
