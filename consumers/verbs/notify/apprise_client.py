@@ -111,7 +111,7 @@ def _digest(url: str, reference: str) -> str:
 def problems(reference: str) -> Iterator[str]:
     """Yield what is wrong with each address behind *reference*, as a message would find it.  Sends nothing.
 
-    What is wrong with a reference itself says `secrets.doubt`.
+    What is wrong with a reference itself says `secrets.problem`.
     """
     try:
         found = addresses(reference)

@@ -80,7 +80,7 @@ class NotifyOptions(Verb):
         from .apprise_client import doubts, problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
 
         for address in contact.urls:
-            if is_reference(address) and (doubt := secrets.doubt(address, lines=True)):
+            if is_reference(address) and (doubt := secrets.problem(address, lines=True)):
                 yield Remark(place, f"contact {name}: {doubt}", warning=True)
             for problem in problems(address):
                 yield Remark(place, f"contact {name}: {problem}", fault=True)

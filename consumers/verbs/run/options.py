@@ -114,8 +114,8 @@ class RunOptions(Verb):
                 yield Remark(("command",), problem, warning=True)
         for at, message in shell_words.problems(self.command):
             yield Remark(("command", at), message, warning=True)
-        if self.detach and (doubt := Jobs(settings.consumers.jobs).doubt()):
-            yield Remark(("detach",), doubt, fault=True)
+        if self.detach and (problem := Jobs(settings.consumers.jobs).problem()):
+            yield Remark(("detach",), problem, fault=True)
         if self.nodes is not None:
             yield from self._about_nodes(settings)
 

@@ -73,7 +73,7 @@ def test_root_sees_what_the_user_of_the_unit_may_not_read(units: tuple[Path, Pat
     secret.write_text("x")
     secret.chmod(0o600)
 
-    assert "the consumer's user may not read it" in secrets.doubt(f"file:{secret}")
+    assert "the consumer's user may not read it" in secrets.problem(f"file:{secret}")
 
 
 def test_a_log_file_outside_of_the_sandbox_is_found(
