@@ -132,12 +132,12 @@ def problems(reference: str) -> Iterator[str]:
                 yield f"{each.shown}: apprise leaves out a part of it: {service.dropped}"
 
 
-def doubts(reference: str) -> Iterator[str]:
+def address_warnings(reference: str) -> Iterator[str]:
     """Yield what may not be intended in the valid addresses behind *reference*.  Sends nothing."""
     with suppress(SecretError, OSError, Refused):
         for each in addresses(reference):
-            for doubt in Service(each.url, each.shown).doubts(each.url):
-                yield f"{each.shown}: {doubt}"
+            for warning in Service(each.url, each.shown).parameter_warnings(each.url):
+                yield f"{each.shown}: {warning}"
 
 
 def shown(name: str) -> str:
@@ -179,9 +179,9 @@ class Service:
                 sent = False
         return "" if sent else self._why(lines)
 
-    def doubts(self, url: str) -> Iterator[str]:
+    def parameter_warnings(self, url: str) -> Iterator[str]:
         """Yield what apprise ignores of *url*, the service's address."""
-        return address_parameters.doubts(url, self._plugin)
+        return address_parameters.parameter_warnings(url, self._plugin)
 
     def missing_daemon(self) -> str:
         """Return why the service of this machine does not take messages; apprise does not notice its absence."""

@@ -77,12 +77,12 @@ class NotifyOptions(Verb):
 
     @staticmethod
     def _about_addresses(place: Place, name: str, contact: Contact) -> Iterator[Remark]:
-        from .apprise_client import doubts, problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
+        from .apprise_client import address_warnings, problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
 
         for address in contact.urls:
-            if is_reference(address) and (doubt := secrets.problem(address, lines=True)):
-                yield Remark(place, f"contact {name}: {doubt}", warning=True)
+            if is_reference(address) and (warning := secrets.problem(address, lines=True)):
+                yield Remark(place, f"contact {name}: {warning}", warning=True)
             for problem in problems(address):
                 yield Remark(place, f"contact {name}: {problem}", fault=True)
-            for doubt in doubts(address):
-                yield Remark(place, f"contact {name}: {doubt}", warning=True)
+            for warning in address_warnings(address):
+                yield Remark(place, f"contact {name}: {warning}", warning=True)

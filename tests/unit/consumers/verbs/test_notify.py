@@ -263,7 +263,7 @@ def test_threads_that_hang_are_counted_by_many_threads_at_once():
     ],
 )
 def test_what_apprise_ignores_of_an_address_is_warned_of(address, said):
-    found = list(apprise_client.doubts(address))
+    found = list(apprise_client.address_warnings(address))
 
     assert len(found) == len(said)
     assert all(each in text for each, text in zip(said, found, strict=True)), found
