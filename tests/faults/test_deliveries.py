@@ -15,7 +15,7 @@ from tests.rabbit import new_broker
 from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)
-HASTY = {"entrusted after": 0.5, "entrusted for": 1}
+HASTY = {"deferred after": 0.5, "deferred for": 1}
 
 
 def until(path):
@@ -82,7 +82,7 @@ def test_a_long_delivery_is_with_the_broker_and_is_called_once(consume, vhost_ur
 def test_a_kill_during_a_long_delivery_brings_it_again_from_the_wait_queue(consume, vhost_url, tmp_path, tap):
     consumer = consume(make_subscription("act", effect(tmp_path / "done", until(tmp_path / "go"))))
     # It waits long enough to be there still after the kill.
-    consumer.waits = {"entrusted after": 0.5, "entrusted for": 15}
+    consumer.waits = {"deferred after": 0.5, "deferred for": 15}
     event = make_event()
     consumer.start().wait_ready()
     publish(vhost_url, [event])
