@@ -63,7 +63,7 @@ def test_a_long_delivery_is_with_the_broker_and_is_called_once(consume, vhost_ur
     publish(vhost_url, [event])
     # Twice, so it has come back meanwhile, and was given away again.
     for _ in range(2):
-        wait_for(lambda: tap.count("clusterbus.retry.1s") == 1, 20, "it waits on a rung")
+        wait_for(lambda: tap.count("clusterbus.retry.1s") == 1, 20, "it waits for its retry")
         wait_for(lambda: tap.count("clusterbus.retry.1s") == 0, 20, "it comes back")
     before = [row.outcome for row in consumer.attempts()]
     (tmp_path / "go").touch()
@@ -86,7 +86,7 @@ def test_a_kill_during_a_long_delivery_brings_it_again_from_the_wait_queue(consu
     event = make_event()
     consumer.start().wait_ready()
     publish(vhost_url, [event])
-    wait_for(lambda: tap.count("clusterbus.retry.15s") == 1, 20, "it waits on a rung")
+    wait_for(lambda: tap.count("clusterbus.retry.15s") == 1, 20, "it waits for its retry")
 
     consumer.kill()
     unsettled = tap.count(queue_of("act"))
