@@ -125,8 +125,8 @@ class _Asked:
         wanted = Wanted(
             tuple(nodes), ours, self._vhost, self._cluster, renewed, frozenset(nodes if certificates else ())
         )
-        if strangers := unknown(renewed, wanted):
-            fail(f"--rotate: {fold(strangers)} is not one of the named nodes or of our programs' users", 2)
+        if others := unknown(renewed, wanted):
+            fail(f"--rotate: {fold(others)} is not one of the named nodes or of our programs' users", 2)
         return self._granting(wanted)
 
     def plan(self, granting: Granting, *, whole: bool) -> None:
