@@ -11,9 +11,8 @@ ConsumerError
     └── SecretError      a secret does not exist where its reference points, or cannot be read
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -81,17 +80,6 @@ class TemplateError(Rejected):
 
 class SecretError(Rejected):
     """A secret does not exist where its reference points, or cannot be read.  Only an administrator can fix that."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about the unknown *name*: the most similar names, or an empty text.
-
-    >>> did_you_mean("frist", ["attempts", "first"])
-    '; did you mean first?'
-    """
-    by_lower = {each.lower(): each for each in sorted(known)}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=2)
-    return f"; did you mean {' or '.join(by_lower[each] for each in near)}?" if near else ""
 
 
 def without_event(text: str) -> str:

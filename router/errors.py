@@ -16,8 +16,26 @@ RouterError
         └── Denied     the user has no right to ask
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def did_you_mean(name: str, known: Iterable[str], aliases: Mapping[str, str] = _NONE, *, most: int = 2) -> str:
+    """Return the end of a message about the unknown *name*: the most similar names, or an empty text.
+
+    These are at most *most* of the *known* ones, and of those that *aliases* are other spellings of.
+
+    >>> did_you_mean("frist", ["attempts", "first"]), did_you_mean("AGE", ["age", "ages"]), did_you_mean("x", ["age"])
+    ('; did you mean first?', '; did you mean age?', '')
+    """
+    spellings = {each.lower(): each for each in sorted(known)} | {each.lower(): of for each, of in aliases.items()}
+    word = name.lower()
+    near = [word] if word in spellings else get_close_matches(word, spellings, n=most)
+    listed = " or ".join(dict.fromkeys(spellings[each] for each in near))
+    return f"; did you mean {listed}?" if listed else ""
 
 
 def hint(name: str, known: Iterable[str]) -> str:

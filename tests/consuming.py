@@ -29,7 +29,7 @@ from consumers.verbs.interface import Verb, installed
 from consumers.verbs.log.verb import LogVerb
 from consumers.verbs.run.verb import RunVerb
 from router.broker.client import Rabbit
-from router.broker.topology import EVENTS, RETRY, RUNGS, queue_of
+from router.broker.topology import EVENTS, RETRY, RETRY_STEPS, queue_of
 from router.cli import logging
 from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import new_id
@@ -237,7 +237,7 @@ def wait_empty(tap: Tap, *names: str) -> None:
 
     A kill after a copy was handed over and before the ack leaves a second copy in a wait queue.
     """
-    queues = [*map(queue_of, names), *(f"{RETRY}.{rung}" for rung in RUNGS)]
+    queues = [*map(queue_of, names), *(f"{RETRY}.{step}" for step in RETRY_STEPS)]
     wait_for(lambda: not any(tap.count(queue) for queue in queues), 20, "empty queues")
 
 

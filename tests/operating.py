@@ -150,8 +150,8 @@ class Consumer(consuming.Consumer):
 
 
 WAITS: Mapping[str, tuple[ModuleType, str]] = {
-    "entrusted after": (arrivals, "_LONG"),
-    "entrusted for": (arrivals, "_MEANWHILE"),
+    "deferred after": (arrivals, "_LONG"),
+    "deferred for": (arrivals, "_MEANWHILE"),
     "breaker": (circuit_breaker, "FIRST"),
     "answer": (approval, "_ANSWER"),
     "at most": (at_most, "_LOOK"),

@@ -178,10 +178,10 @@ def _replay(context: typer.Context, chosen: Sequence[str], gap: timedelta, *, dr
     with Store(current(context).consumers.store) as store:
         if dry_run:
             for each in replays.plans(store, chosen, by=who()):
-                done.told(each)
+                done.ended(each)
         else:
             broker = connect(context, "clusterbus-dead", impatient=True)
-            left = replays.replay_each(store, broker, chosen, done.told, by=who(), clock=_now, gap=gap)
+            left = replays.replay_each(store, broker, chosen, done.ended, by=who(), clock=_now, gap=gap)
             done.left_out(left)
     if done.failed:
         raise typer.Exit(1)
@@ -194,15 +194,16 @@ class _Progress:
         self._count, self._dry_run, self._as_json = count, dry_run, as_json
         self._ended = self.failed = 0
 
-    def told(self, each: Replay) -> None:
+    def ended(self, each: Replay) -> None:
         good = self._dry_run or each.is_confirmed
         self.failed += not good
         word = "would replay" if self._dry_run else "replayed" if good else "not replayed"
-        said = each.settlement.value if each.settlement else None
+        answer = each.settlement.value if each.settlement else None
         letter = each.letter
-        facts = {"id": letter.id, "to": each.message.exchange, "topic": each.message.key, "done": word, "broker": said}
-        why = "" if good else f": {said or 'the broker did not answer in time'}"
-        say(facts, as_json=self._as_json, text=f"{word} {letter.id} {letter.event} {letter.subscription}{why}")
+        facts = {"id": letter.id, "to": each.message.exchange, "topic": each.message.key, "done": word}
+        why = "" if good else f": {answer or 'the broker did not answer in time'}"
+        text = f"{word} {letter.id} {letter.event} {letter.subscription}{why}"
+        say(facts | {"broker": answer}, as_json=self._as_json, text=text)
         self._ended += 1
         if self._ended % _MANY == 0:
             note(f"{self._ended} of {self._count} letters")

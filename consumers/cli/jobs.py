@@ -71,12 +71,12 @@ def show(context: typer.Context, job_id: Id, as_json: Json = False) -> None:
     job = _find(context, job_id)
     facts = _facts(job)
     limit = job.read(REQUEST)["output"]
-    said = {name: job.head(name, limit).decode("utf-8", "replace") for name in (OUT, ERR)}
+    outputs = {name: job.head(name, limit).decode("utf-8", "replace") for name in (OUT, ERR)}
     if as_json:
-        say(facts | said, as_json=True)
+        say(facts | outputs, as_json=True)
         return
     fields(facts.items())
-    for name, text in said.items():
+    for name, text in outputs.items():
         more = f"\n... {len(text) - _SHOWN} more characters: --json shows all" if len(text) > _SHOWN else ""
         block(f"--- {name}\n{text[:_SHOWN]}{more}")
 

@@ -12,6 +12,7 @@ import typer
 
 from router.cli.app import Json, current, moment
 from router.cli.output import fail, note, rows, say
+from router.errors import did_you_mean
 from router.model.catalogue import Catalogues
 from router.model.ids import new_id
 from router.model.moments import Reading, shown
@@ -19,7 +20,7 @@ from router.settings.local_zone import local_zone
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..errors import SubscriptionsError, did_you_mean
+from ..errors import SubscriptionsError
 from ..store import silences as table
 from ..store.database import Store
 from ..store.silences import Silence

@@ -20,11 +20,10 @@ from router.broker.session import Session
 from router.broker.topology import RETURN, Topology, event_binding, queue_of, subscription
 from router.cli.app import Json, connect, current, open_session
 from router.cli.output import fail, note, rows, say
-from router.errors import BrokerError, Refused
+from router.errors import BrokerError, Refused, did_you_mean
 from router.settings import loading
 
 from ..delivery.messages import unreadable_message
-from ..errors import did_you_mean
 from ..store import bindings, queries
 from ..store.database import Store
 from .options import FileOption, loaded, subscription_names
@@ -114,8 +113,8 @@ def remove(
             fail(
                 f"{held.consumers} consumers still serve {name}: reload their subscription files (SIGHUP), or stop them"
             )
-        said = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
-        say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=said)
+        text = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
+        say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=text)
         if held.messages and not force:
             fail(
                 f"{held.messages} messages wait for {name}: use --force to make them dead letters and delete the queue"

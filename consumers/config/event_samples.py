@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from router.errors import did_you_mean
 from router.model.catalogue import Catalogues, EventType
 from router.model.events import Event
 from router.settings.yaml_documents import Place
 
-from ..errors import did_you_mean
 from .registrations import Registrations
 from .synthetic_events import sample, variants
 

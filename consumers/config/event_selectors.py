@@ -13,11 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from router.errors import InvalidTopic
+from router.errors import InvalidTopic, did_you_mean
 from router.model.catalogue import UNKNOWN, Catalogues, EventType
 from router.model.topics import check_pattern
-
-from ..errors import did_you_mean
 
 _WORDS = 6
 _CLUSTER, _CATEGORY, _EVENT, _NODE = 1, 2, 3, 5

@@ -105,7 +105,7 @@ def execute(file: str, content: bytes) -> ModuleType:
             exec(code, module.__dict__)  # noqa: S102 - a handlers file is the operator's own program
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise Unloadable(_line(error, file), f"cannot be loaded: {said(error)}") from error
+        raise Unloadable(_line(error, file), f"cannot be loaded: {error_text(error)}") from error
     module.__dict__[_SOURCE] = content
     listen_to(module)
     return module
@@ -140,10 +140,10 @@ def put_on_path(folders: Iterable[Path]) -> None:
             sys.path.append(each)
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return one line about *error*, whatever its class does when it is converted to a text.
 
-    >>> said(ValueError("no such disk"))
+    >>> error_text(ValueError("no such disk"))
     'ValueError: no such disk'
     """
     try:

@@ -49,7 +49,7 @@ def read(reference: str, environment: Mapping[str, str] = os.environ, *, lines: 
     return text
 
 
-def doubt(reference: str, environment: Mapping[str, str] = os.environ, *, lines: bool = False) -> str:
+def problem(reference: str, environment: Mapping[str, str] = os.environ, *, lines: bool = False) -> str:
     """Return what is wrong with *reference* on this machine now, an empty text if nothing; for checks.
 
     *lines* is as in `read`.

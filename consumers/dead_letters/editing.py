@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from router.errors import did_you_mean
 from router.model.catalogue import Catalogues
 from router.model.events import Event, Value
 
-from ..errors import LetterError, did_you_mean
+from ..errors import LetterError
 
 _NULL = "null"
 _SHOWN = 100

@@ -122,8 +122,8 @@ def _bounded_reason(kind: Kind, arrival: Arrival) -> str:
     octets = whole_octets(arrival.headers) if kind == "record" else None
     if octets is None:
         return bounded(reason)
-    said = f" (cut: {len(arrival.body)} of {octets} octets are kept)"
-    return bounded(reason)[: LONGEST_REASON - len(said)] + said
+    note = f" (cut: {len(arrival.body)} of {octets} octets are kept)"
+    return bounded(reason)[: LONGEST_REASON - len(note)] + note
 
 
 def _origin(kind: Kind, arrival: Arrival) -> Mapping[str, object]:

@@ -40,15 +40,15 @@ class Publisher:
         broker: Broker,
         replays: Iterator[Replay],
         mark: Callable[[Sequence[Replay]], None],
-        told: Callable[[Replay], None],
+        ended: Callable[[Replay], None],
         gap: timedelta,
         limit: timedelta,
     ) -> None:
         """Publish *replays* over *broker*, at least *gap* apart; each is asked for when it is to be published.
 
-        *mark* writes that some are confirmed; *told* gets each that was begun, with the broker's answer.
+        *mark* writes that some are confirmed; *ended* is called with each that was begun, with the broker's answer.
         """
-        self._broker, self._replays, self._mark, self._told = broker, replays, mark, told
+        self._broker, self._replays, self._mark, self._on_end = broker, replays, mark, ended
         self._gap, self._limit = gap, limit
         self.begun = 0
         self._under_way: dict[str, Replay] = {}
@@ -68,7 +68,7 @@ class Publisher:
         finally:
             self._write()
             for each in self._under_way.values():
-                self._told(each)
+                self._on_end(each)
 
     def _go_on(self) -> None:
         while (each := self._next) is not None and len(self._under_way) < _WINDOW and not self._is_paced:
@@ -87,7 +87,7 @@ class Publisher:
 
     def _settled(self, each: Replay, settlement: Settlement) -> None:
         del self._under_way[each.letter.id]
-        self._told(done := replace(each, settlement=settlement))
+        self._on_end(done := replace(each, settlement=settlement))
         if settlement is Settlement.CONFIRMED:
             self._confirmed.append(done)
         if len(self._confirmed) >= _BATCH:

@@ -136,10 +136,10 @@ def replay(
     """
     done: dict[str, Replay] = {}
 
-    def told(each: Replay) -> None:
+    def ended(each: Replay) -> None:
         done[each.letter.id] = each
 
-    replay_each(store, broker, letter_ids, told, by=by, clock=clock, gap=gap, limit=limit)
+    replay_each(store, broker, letter_ids, ended, by=by, clock=clock, gap=gap, limit=limit)
     return [done[each] for each in dict.fromkeys(letter_ids) if each in done]
 
 
@@ -147,7 +147,7 @@ def replay_each(  # noqa: PLR0913 - as `replay`
     store: Store,
     broker: Broker,
     letter_ids: Sequence[str],
-    told: Callable[[Replay], None],
+    ended: Callable[[Replay], None],
     *,
     by: str,
     clock: Callable[[], datetime],
@@ -156,7 +156,7 @@ def replay_each(  # noqa: PLR0913 - as `replay`
 ) -> int:
     """Publish these letters again, at least *gap* apart, and mark the confirmed ones as replayed.
 
-    Call *told* with each that was begun, with the broker's answer; return how many were not begun.  The store is read
+    Call *ended* with each that was begun, with the broker's answer; return how many were not begun.  The store is read
     and written in portions, so that consumers need not wait, and few letters are in memory at once.  Runs *broker*, and
     stops it when all messages are settled, or when none was settled for *limit*.  In every case, the confirmed ones are
     marked.  A letter that somebody else settles meanwhile is left out.  Raises LetterError, StoreError, BrokerError.
@@ -167,7 +167,7 @@ def replay_each(  # noqa: PLR0913 - as `replay`
         with store.writing() as transaction:
             table.settle_all(transaction, [each.letter.id for each in confirmed], "replayed", by, clock())
 
-    publishing = Publisher(broker, _begun(store, ids, by), mark, told, gap, limit)
+    publishing = Publisher(broker, _begun(store, ids, by), mark, ended, gap, limit)
     publishing.run()
     return len(ids) - publishing.begun
 

@@ -15,7 +15,7 @@ from router.broker import topology
 from router.model.events import Event
 
 from ..deliveries import Delivery, is_own
-from ..expressions.facts_cache import Knows
+from ..expressions.facts_cache import ClusterFacts
 from ..expressions.filters import Filter
 from ..policies.group_keys import key_of
 from ..subscriptions.fact_use import reads_facts
@@ -127,8 +127,8 @@ class ActiveSubscription:
     unfinished.
     """
 
-    def __init__(self, definition: Subscription, way: Logged | Called, knowledge: Knows | None = None) -> None:
-        """Serve *definition* in this *way*; *knowledge* has the facts of clusters."""
+    def __init__(self, definition: Subscription, way: Logged | Called, facts: ClusterFacts | None = None) -> None:
+        """Serve *definition* in this *way*; *facts* has those of clusters."""
         self.definition, self.way = definition, way
         self.gates = Pipeline(gates_of(definition, way.handler) if isinstance(way, Called) else ())
         guard = definition.guard
@@ -143,16 +143,16 @@ class ActiveSubscription:
         self._filter = Filter(definition.where) if definition.where else None
         self.counts = Counts()
         # Most subscriptions read no facts, and must not be slower for those that do.
-        self._filter_knows = knowledge if self._filter and self._filter.facts else None
-        self._call_knows = knowledge if isinstance(way, Called) and reads_facts(definition) else None
-        if knowledge and (self._filter_knows or self._call_knows):
-            knowledge.begin()
+        self._filter_facts = facts if self._filter and self._filter.facts else None
+        self._call_facts = facts if isinstance(way, Called) and reads_facts(definition) else None
+        if facts and (self._filter_facts or self._call_facts):
+            facts.begin()
 
     def with_facts(self, delivery: Delivery) -> Delivery:
         """Return *delivery* with the present facts of its cluster, where the handler or the guard reads them."""
-        if self._call_knows is None:
+        if self._call_facts is None:
             return delivery
-        return replace(delivery, known=self._call_knows.of(delivery.event.cluster))
+        return replace(delivery, known=self._call_facts.of(delivery.event.cluster))
 
     def lane_of(self, event: Event) -> str:
         """Return what *event* has in common with those that it keeps an order with; empty where there is no order."""
@@ -167,7 +167,7 @@ class ActiveSubscription:
         if is_own(event, self.name) and isinstance(self.way, Called):
             self.counts.no_match("")
             return False
-        known = self._filter_knows.of(event.cluster) if self._filter_knows else None
+        known = self._filter_facts.of(event.cluster) if self._filter_facts else None
         verdict = self._filter.matches(event, known) if self._filter else None
         if verdict and not verdict.matched:
             self.counts.no_match(verdict.reason)
@@ -182,12 +182,14 @@ class ActiveSubscription:
             self.way.planning.close()
 
 
-def serve(definition: Subscription, surroundings: Surroundings, knowledge: Knows | None = None) -> ActiveSubscription:
+def serve(
+    definition: Subscription, surroundings: Surroundings, facts: ClusterFacts | None = None
+) -> ActiveSubscription:
     """Return *definition* as its verb serves it.  Raises SubscriptionsError where this machine cannot serve it."""
     handler = definition.verb.handler(surroundings)
     if isinstance(handler, LogHandler):
-        return ActiveSubscription(definition, Logged(handler, name=definition.name), knowledge)
+        return ActiveSubscription(definition, Logged(handler, name=definition.name), facts)
     # Where few of many are called, or many wait behind others, a small prefetch would keep the rest from being seen.
     many = definition.fold or definition.once_per or definition.limit or definition.order_by
     way = Called(handler, definition.concurrency, least=_MANY if many else 0, name=definition.name)
-    return ActiveSubscription(definition, way, knowledge)
+    return ActiveSubscription(definition, way, facts)

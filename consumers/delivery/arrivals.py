@@ -10,7 +10,7 @@ from router.broker import topology
 from router.broker.interface import Arrival, Broker
 from router.errors import InvalidEvent
 
-from ..config.python_files import said
+from ..config.python_files import error_text
 from ..deliveries import bounded
 from . import messages, settlement
 from .active_subscription import ActiveSubscription
@@ -19,7 +19,7 @@ from .in_flight import AllInFlight, BrokerMessages, InFlight
 from .states import Arrived, Ended, Recorded, Running
 
 _LONG = timedelta(minutes=10)
-"""Until a delivery is entrusted to a wait queue: RabbitMQ closes channels that leave one unsettled for 30 minutes."""
+"""Until a delivery is deferred, to a wait queue: RabbitMQ closes channels that leave one unsettled for 30 minutes."""
 
 _MEANWHILE = timedelta(minutes=15)
 
@@ -54,7 +54,7 @@ class Arrivals:
                 return
             state, lane = Arrived(subscription.with_facts(delivery)), subscription.lane_of(delivery.event)
         except Exception as error:  # noqa: BLE001 - whatever it is, only this message is at fault
-            reason = str(error) if isinstance(error, InvalidEvent) else f"cannot be read: {said(error)}"
+            reason = str(error) if isinstance(error, InvalidEvent) else f"cannot be read: {error_text(error)}"
             self._park(subscription, arrival, bounded(reason))
             return
         if in_flight := self._in_flight.get(key := delivery.key):
@@ -68,11 +68,11 @@ class Arrivals:
             taken = in_flight.messages.take_arrivals()
             settlement.renew(self._broker, in_flight, partial(self.ack_all, taken))
 
-    def entrust_regularly(self, let_go: Callable[[InFlight, Running], bool]) -> None:
-        """Entrust what is here for long to the broker, from now on; *let_go* is asked first, and may end it instead."""
-        self._broker.later(_LONG / 10, partial(self._entrust, let_go))
+    def defer_regularly(self, end_unstarted: Callable[[InFlight, Running], bool]) -> None:
+        """Defer what is here for long, from now on; *end_unstarted* is asked first, and may end it instead."""
+        self._broker.later(_LONG / 10, partial(self._defer, end_unstarted))
 
-    def _entrust(self, let_go: Callable[[InFlight, Running], bool]) -> None:
+    def _defer(self, end_unstarted: Callable[[InFlight, Running], bool]) -> None:
         """Have the broker keep, in a wait queue, copies of what is here for long; a copy that comes back joins it."""
         now = self._clock()
         for each in self._in_flight:
@@ -81,10 +81,10 @@ class Arrivals:
                 continue
             theirs.since = now
             # It may have waited for a thread all the time.
-            if isinstance(each.state, Running) and let_go(each, each.state):
+            if isinstance(each.state, Running) and end_unstarted(each, each.state):
                 continue
-            settlement.entrust(self._broker, each, _MEANWHILE, partial(self.ack_all, theirs.take_arrivals()))
-        self.entrust_regularly(let_go)
+            settlement.defer(self._broker, each, _MEANWHILE, partial(self.ack_all, theirs.take_arrivals()))
+        self.defer_regularly(end_unstarted)
 
     def ack_all(self, arrivals: list[Arrival]) -> None:
         """Acknowledge *arrivals*."""

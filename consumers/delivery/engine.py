@@ -18,7 +18,7 @@ from router.model.catalogue import Catalogues
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..config.python_files import said
+from ..config.python_files import error_text
 from ..deliveries import Waiting, bounded
 from ..errors import StoreError
 from ..policies.retry import raised
@@ -96,7 +96,7 @@ class Engine:
         self._broker.declare(self._registry.topology())
         for each in self._registry:
             self._consume(each)
-        self._arrivals.entrust_regularly(self._let_go)
+        self._arrivals.defer_regularly(self._end_unstarted)
 
     def _consume(self, subscription: ActiveSubscription) -> None:
         queue, prefetch = subscription.queue, subscription.way.prefetch
@@ -225,7 +225,7 @@ class Engine:
                 outcome = raised(delivery, error, in_flight.subscription.definition.retry)
                 self._end(in_flight, Arrived(delivery).fail(outcome, self._clock()))
             case Ended(outcome=outcome) | Recorded(outcome=outcome):
-                reason = bounded(f"{type(outcome).__name__.lower()}, but that cannot be recorded: {said(error)}")
+                reason = bounded(f"{type(outcome).__name__.lower()}, but that cannot be recorded: {error_text(error)}")
                 settlement.set_aside(self._broker, in_flight, reason, partial(self._finish, in_flight))
             case Planning() | Running():
                 pass  # its thread brings the outcome
@@ -237,7 +237,7 @@ class Engine:
         in_flight.state = ended
         self._batch.add(in_flight)
 
-    def _let_go(self, in_flight: InFlight, running: Running) -> bool:
+    def _end_unstarted(self, in_flight: InFlight, running: Running) -> bool:
         """Return *in_flight* to the broker, unless its handler has been called: it comes back as the same attempt."""
         if not running.ticket.cancel():
             return False
@@ -254,7 +254,7 @@ class Engine:
         theirs = self._in_flight.of(subscription)
         running = [(each, each.state) for each in theirs if isinstance(each.state, Running)]
         for each, state in running[subscription.way.prefetch :]:
-            self._let_go(each, state)
+            self._end_unstarted(each, state)
 
     def _give_back(self, in_flight: InFlight) -> None:
         """Give all messages of *in_flight* back, unless that was done when the limit of a stop was reached."""

@@ -18,7 +18,7 @@ class BrokerMessages:
     """The broker's messages that brought one delivery.
 
     *origin* is the first: its headers travel on, and it may be settled long before the end.  *since* is when it came,
-    or when the delivery was last entrusted to the broker.  *arrivals* are all messages of this attempt that are not
+    or when the delivery was last deferred.  *arrivals* are all messages of this attempt that are not
     settled yet; they are acknowledged together.  *others* brought another attempt of the same delivery meanwhile; they
     are looked at after that.
     """

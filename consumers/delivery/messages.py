@@ -13,7 +13,7 @@ from router.model.events import Event
 from router.model.topics import LONGEST
 
 from ..deliveries import FOLDED, HANDED_OVER, Delivery
-from ..policies.retry import hop, rung
+from ..policies.retry import step_for, step_within
 
 LARGEST_ATTEMPT = 1000
 _LONGEST_NONCE = 64
@@ -46,7 +46,7 @@ def read(arrival: Arrival, subscription: str) -> Delivery:
 
 
 def topic_of(arrival: Arrival) -> str:
-    """Return the topic of the event in *arrival*: the key of one that comes back is only the rung that it waited on."""
+    """Return the topic of the event in *arrival*: the key of one that comes back is only its retry step."""
     topic = arrival.headers.get("topic")
     return topic if isinstance(topic, str) and 0 < len(topic) <= LONGEST else arrival.key
 
@@ -67,7 +67,7 @@ def _text(value: object, name: str, longest: int) -> str:
 
 def retry_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
     """Return the message that brings *delivery*, which came in *arrival*, back after *delay* as its next attempt."""
-    return _later(delivery, arrival, rung(delay), delivery.attempt + 1)
+    return _later(delivery, arrival, step_for(delay), delivery.attempt + 1)
 
 
 def wait_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
@@ -75,7 +75,7 @@ def wait_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Mess
 
     It may come back earlier, and then waits for the rest.
     """
-    return _later(delivery, arrival, hop(delay), delivery.attempt)
+    return _later(delivery, arrival, step_within(delay), delivery.attempt)
 
 
 def renewed_message(delivery: Delivery, arrival: Arrival) -> Message:
@@ -100,13 +100,13 @@ def _renewals(arrival: Arrival) -> int:
 
 def fold_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Message:
     """Return the message that brings, after *delay* or earlier, the delivery that stands for the fold of *delivery*."""
-    return _later(replace(delivery, replay=FOLDED), arrival, hop(delay), 1)
+    return _later(replace(delivery, replay=FOLDED), arrival, step_within(delay), 1)
 
 
-def _later(delivery: Delivery, arrival: Arrival, rung: str, attempt: int) -> Message:
+def _later(delivery: Delivery, arrival: Arrival, step: str, attempt: int) -> Message:
     return Message(
         RETRY,
-        rung,
+        step,
         delivery.body,
         id=delivery.event.id,
         type=delivery.event.type,

@@ -108,7 +108,7 @@ def _facts(delivery: Delivery, reason: str) -> dict[str, object]:
     return key | {"attempt": delivery.attempt, "reason": reason}
 
 
-def entrust(broker: Broker, in_flight: InFlight, delay: timedelta, then: Callable[[], None]) -> None:
+def defer(broker: Broker, in_flight: InFlight, delay: timedelta, then: Callable[[], None]) -> None:
     """Have the broker keep a copy of *in_flight* for *delay*; call *then* when it has the copy."""
     _hand_over(broker, wait_message(in_flight.delivery, in_flight.messages.origin, delay), then)
 

@@ -14,9 +14,8 @@ from typing import Any, Final, cast
 
 from router.cluster.facts.models import DiskFacts, Facts, FilesetFacts, FileSystemFacts, NodeFacts, QuorumFacts
 from router.cluster.facts.views import Named
+from router.errors import did_you_mean
 from router.model.events import Event
-
-from ..errors import did_you_mean
 
 FACTS: Final = "facts"
 

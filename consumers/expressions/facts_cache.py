@@ -37,7 +37,7 @@ _OLD = 0.75
 """Share of the setting `facts.age` after which facts are refreshed when a subscription reads them."""
 
 
-class Knows(Protocol):
+class ClusterFacts(Protocol):
     """Supplies the known facts of clusters."""
 
     def of(self, cluster: str) -> Known:
@@ -47,7 +47,7 @@ class Knows(Protocol):
         """Read the facts for the first time, before the first call of `of`."""
 
 
-class Knowledge:
+class FactsCache:
     """The contents of the facts store at the last read; inside `kept`, they are refreshed on demand."""
 
     def __init__(

@@ -19,9 +19,10 @@ from types import ModuleType
 from typing import Any
 
 from router.cluster.facts.views import Known
+from router.errors import did_you_mean
 from router.model.events import Event
 
-from ..errors import FilterError, did_you_mean, without_event
+from ..errors import FilterError, without_event
 from . import fact_paths, fact_reads, list_lengths, severities, time_zones
 from .cel_syntax.parser import UnreadableExpression, parse
 from .cel_syntax.tree import MACROS, Binary, Call, Constant, Macro, Name, Node, Select, binding, walk

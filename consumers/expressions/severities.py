@@ -10,9 +10,10 @@ import json
 import operator
 from typing import Final, TypeGuard, get_args
 
+from router.errors import did_you_mean
 from router.model.events import Severity
 
-from ..errors import FilterError, did_you_mean
+from ..errors import FilterError
 from .cel_syntax.parser import parse
 from .cel_syntax.tree import MIRRORED, Binary, Bindings, Constant, Name, Node, binding, source, walk
 

@@ -21,9 +21,10 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError, nodes
 
 from router.cluster.facts.models import unknown
+from router.errors import did_you_mean
 from router.model.events import Event
 
-from ..errors import TemplateError, did_you_mean, without_event
+from ..errors import TemplateError, without_event
 from . import template_severities
 from .fact_paths import FACTS, AnyKey, Path, mistake
 from .template_environment import ENVIRONMENT, FOREIGN, LARGEST, MARK, ONE_TEXT, OWN_TEXT

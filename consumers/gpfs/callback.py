@@ -172,7 +172,7 @@ class Callback:
                 programs.delete(self.id)
             except NotThere:
                 # An interrupted create may have left a request for capture.
-                here.asker.let_go(self.id)
+                here.asker.withdraw(self.id)
                 raise
 
     def add(self, **keywords: Any) -> None:  # noqa: ANN401 - events and nodes

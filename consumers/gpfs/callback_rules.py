@@ -13,9 +13,9 @@ from router.cluster.callbacks.gpfs import risks
 from router.cluster.callbacks.gpfs.wanted import ACTIONS, PREFIX
 from router.cluster.fleet.errors import InvalidNodeSet
 from router.cluster.gpfs.node_lists import node_list
+from router.errors import did_you_mean
 from router.model.catalogue import Catalogue, EventType
 
-from ..errors import did_you_mean
 from .draft import CONTINUE, Draft
 
 NEXT = ".next"
@@ -97,9 +97,8 @@ class Rules:
             yield "has no event: name at least one"
         for each in draft.events:
             if not isinstance(each, str) or self.catalogue.get(each) is None:
-                near = self.catalogue.near(each) if isinstance(each, str) else ()
-                hint = f"; did you mean {' or '.join(near)}?" if near else "; `clusterbus catalogue` lists them"
-                yield f"GPFS has no event {each!r}{hint}"
+                hint = self.catalogue.did_you_mean(each) if isinstance(each, str) else ""
+                yield f"GPFS has no event {each!r}{hint or '; `clusterbus catalogue` lists them'}"
 
     def _dangers(self, draft: Draft) -> Iterator[str]:
         types = self._types(draft)

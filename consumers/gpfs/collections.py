@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from router.cluster.callbacks.gpfs.plan import is_ours
+from router.errors import did_you_mean
 from router.model.catalogue import EventType
 
-from ..errors import did_you_mean
 from .callback import Callback, all_of
 from .errors import NotThere
 from .site import site

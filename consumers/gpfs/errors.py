@@ -12,7 +12,9 @@ CallbackError
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import ConsumerError, did_you_mean
+from router.errors import did_you_mean
+
+from ..errors import ConsumerError
 
 
 class CallbackError(ConsumerError):

@@ -106,12 +106,12 @@ class Subscribing:
     def delete(self, identifier: str) -> None:
         """Remove the function callback; completes an interrupted delete.  Raises NotDone and GpfsError."""
         if self._dry:
-            self._site.asker.let_go(identifier)
+            self._site.asker.withdraw(identifier)
             return
         with self._folder.locked():
             # Remove the subscription late, so that an interrupted delete can be repeated.
             there = self._folder.get(identifier)
-            self._site.asker.let_go(identifier, there.events if there else ())
+            self._site.asker.withdraw(identifier, there.events if there else ())
             self._folder.remove(identifier)
             self._folder.remove_module(identifier)
 
@@ -158,7 +158,7 @@ class Subscribing:
         if before:
             self._site.asker.ask_for(draft.identifier, before)
         else:
-            self._site.asker.let_go(draft.identifier, events)
+            self._site.asker.withdraw(draft.identifier, events)
         reasons = "\n".join(f"{name}: {why}" for name, why in {**applied.refused, **lacking}.items())
         effect = "the callback is not changed" if before else "the callback is not created"
         raise NotDone(f"{draft.identifier}: GPFS refuses to register capture, so {effect}:\n{reasons}")

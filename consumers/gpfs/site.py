@@ -30,9 +30,9 @@ class Asker(Protocol):
     """Registers capture for events, once for all callbacks that need them."""
 
     def ask_for(self, identifier: str, events: Iterable[str]) -> Applied:
-        """Register capture for *events*, which the callback *identifier* needs, until `let_go`."""
+        """Register capture for *events*, which the callback *identifier* needs, until `withdraw`."""
 
-    def let_go(self, identifier: str, events: Iterable[str] = ()) -> Applied:
+    def withdraw(self, identifier: str, events: Iterable[str] = ()) -> Applied:
         """Remove the registrations that only the callback *identifier* needed; *events* are those it had."""
 
 

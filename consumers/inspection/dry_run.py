@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from router.broker.topology import RUNGS
+from router.broker.topology import RETRY_STEPS
 from router.cluster.facts.views import Known
 from router.model import durations
 from router.model.events import Event
@@ -146,7 +146,7 @@ def moments(policy: RetryPolicy) -> tuple[timedelta, ...]:
     """
     found = [timedelta()]
     for each in policy.schedule():
-        found.append(found[-1] + RUNGS[each])
+        found.append(found[-1] + RETRY_STEPS[each])
     return tuple(found)
 
 

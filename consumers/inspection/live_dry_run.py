@@ -20,7 +20,7 @@ from router.model.events import Event
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..expressions.facts_cache import Knowledge, Knows
+from ..expressions.facts_cache import ClusterFacts, FactsCache
 from ..expressions.sanitize import shortened
 from ..subscriptions import validation
 from ..subscriptions.fact_use import asks_for_facts
@@ -43,19 +43,19 @@ class DryRun:
         self,
         plans: Sequence[tuple[Subscription, Plan]],
         report: Callable[[Event, Sequence[Rehearsal]], None],
-        knowledge: Knows | None = None,
+        facts: ClusterFacts | None = None,
     ) -> None:
         """Rehearse the subscriptions in *plans* with the handlers' plans and current facts; call *report* per event."""
         self._plans, self._report = plans, report
-        self._knowledge = knowledge if any(asks_for_facts(each) for each, _ in plans) else None
-        if self._knowledge:
-            self._knowledge.begin()
+        self._facts = facts if any(asks_for_facts(each) for each, _ in plans) else None
+        if self._facts:
+            self._facts.begin()
 
     def read(self, arrival: Arrival, since: datetime | None) -> None:
         """Report the event in *arrival*, unless it happened before *since*; raises InvalidEvent."""
         event = Event.from_json(arrival.body)
         if since is None or event.moment >= since:
-            known = self._knowledge.of(event.cluster) if self._knowledge else None
+            known = self._facts.of(event.cluster) if self._facts else None
             self._report(event, [rehearse(subscription, event, plan, known) for subscription, plan in self._plans])
 
 
@@ -75,7 +75,7 @@ def dry_run(
     subscriptions = validation.load(paths, catalogues(settings), settings).subscriptions
     with ExitStack() as stack:
         plans = [(each, stack.enter_context(planner(each, settings))) for each in subscriptions]
-        rehearsal = DryRun(plans, _as_json if as_json else _for_people, Knowledge(settings))
+        rehearsal = DryRun(plans, _as_json if as_json else _for_people, FactsCache(settings))
 
         def receive(arrival: Arrival) -> None:
             try:

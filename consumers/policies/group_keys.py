@@ -7,11 +7,11 @@ import json
 import re
 from typing import Annotated
 
+from router.errors import did_you_mean
 from router.model.events import Event
 from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
 
 from ..config.field_types import Words
-from ..errors import did_you_mean
 
 _LONGEST = 200
 _ATTRIBUTES = frozenset(Event.model_fields) - {"data", "id", "specversion"}

@@ -1,7 +1,7 @@
 """When a failed delivery is attempted again.  No clock and no broker: only arithmetic.
 
-The policy computes a delay.  The broker has one wait queue for each rung of a ladder of delays, and a delivery waits on
-the shortest rung that is at least as long as the delay.
+The policy computes a delay.  The broker has one wait queue for each retry step, such as 5s, and a delivery waits on
+the shortest step that is at least as long as the delay.
 """
 
 import re
@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from router.broker.topology import RUNGS
+from router.broker.topology import RETRY_STEPS
 from router.model import durations
 from router.settings.field_types import matching
 
@@ -24,8 +24,8 @@ from ..config.field_types import Duration
 from ..deliveries import Call, DeadLetter, Delivery, Done, Outcome, Report, Retry, Waiting, bounded
 from ..errors import Rejected
 
-LONGEST = max(RUNGS.values())
-"""The longest delay of the ladder."""
+LONGEST = max(RETRY_STEPS.values())
+"""The longest delay of a retry."""
 
 _FAILURE = re.compile(
     r"exit(:(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[0-9][0-9]?))?|signal(:[0-9][0-9]?)?|timeout|http(:[1-5][0-9][0-9])?"
@@ -33,7 +33,7 @@ _FAILURE = re.compile(
 )
 
 
-def _on_the_ladder(value: timedelta) -> timedelta:
+def _not_too_long(value: timedelta) -> timedelta:
     if value > LONGEST:
         raise ValueError(f"the broker's longest wait is {durations.text(LONGEST)}")
     return value
@@ -71,7 +71,7 @@ class RetryPolicy(BaseModel):
     """The delay after the first attempt."""
     growth: float = Field(default=3, ge=1, le=10)
     """The factor by which each delay is longer than the one before."""
-    longest: Annotated[Duration, AfterValidator(_on_the_ladder)] = timedelta(hours=1)
+    longest: Annotated[Duration, AfterValidator(_not_too_long)] = timedelta(hours=1)
     """The longest delay, at most 6h."""
     never_for: tuple[Failure, ...] = Field(default=(), strict=False)
     only_for: tuple[Failure, ...] = Field(default=(), strict=False)
@@ -105,13 +105,13 @@ class RetryPolicy(BaseModel):
         return not words.intersection(self.never_for) and (not self.only_for or bool(words.intersection(self.only_for)))
 
     def schedule(self) -> tuple[str, ...]:
-        """Return the rungs that a delivery waits on, one after each failed attempt but the last.
+        """Return the retry steps that a delivery waits on, one after each failed attempt but the last.
 
         >>> RetryPolicy(attempts=5).schedule()
         ('5s', '15s', '1m', '5m')
         """
         delays = (self.delay_after(attempt) for attempt in range(1, self.attempts))
-        return tuple(rung(each) for each in delays if each is not None)
+        return tuple(step_for(each) for each in delays if each is not None)
 
 
 def attempt(delivery: Delivery, handler: Call, policy: RetryPolicy) -> Outcome | None:
@@ -154,22 +154,22 @@ def decide(attempt: int, report: Report, policy: RetryPolicy) -> Outcome:
     return Retry(max(delay, report.after), reason, report.result, report.blamed)
 
 
-def rung(delay: timedelta) -> str:
-    """Return the rung for *delay*: the shortest rung that is at least as long, or the longest rung.
+def step_for(delay: timedelta) -> str:
+    """Return the retry step for *delay*: the shortest step that is at least as long, or the longest step.
 
-    >>> rung(timedelta(seconds=45)), rung(timedelta(days=1))
+    >>> step_for(timedelta(seconds=45)), step_for(timedelta(days=1))
     ('1m', '6h')
     """
-    return next((name for name, length in _LADDER if length >= delay), _LADDER[-1][0])
+    return next((name for name, length in _STEPS if length >= delay), _STEPS[-1][0])
 
 
-def hop(delay: timedelta) -> str:
-    """Return the rung for a part of *delay*: the longest rung that is not longer, or the shortest rung.
+def step_within(delay: timedelta) -> str:
+    """Return the retry step for a part of *delay*: the longest step that is not longer, or the shortest step.
 
-    >>> hop(timedelta(seconds=45)), hop(timedelta(days=1)), hop(timedelta())
+    >>> step_within(timedelta(seconds=45)), step_within(timedelta(days=1)), step_within(timedelta())
     ('15s', '6h', '1s')
     """
-    return next((name for name, length in reversed(_LADDER) if length <= delay), _LADDER[0][0])
+    return next((name for name, length in reversed(_STEPS) if length <= delay), _STEPS[0][0])
 
 
-_LADDER = sorted(RUNGS.items(), key=lambda each: each[1])
+_STEPS = sorted(RETRY_STEPS.items(), key=lambda each: each[1])

@@ -26,7 +26,7 @@ _RUNS_ALSO = {62: {3}, 183: {40}}
 """The machines (in ELF's numbers) whose programs a machine runs in addition to its own: x86-64 and arm64."""
 
 
-class Doubt(str):
+class PossibleProblem(str):
     """A problem that the start may not have: this machine's env may know more than this module."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ def problem(name: str, user: User | None = None, search: str = PATH) -> str:
     """Return why *user* cannot start the program *name*; an empty text if nothing speaks against it.
 
     *user* is this process's user by default.  *search* is the PATH that the program will have.  What may speak against
-    it, but only the start can tell, is a Doubt.
+    it, but only the start can tell, is a PossibleProblem.
     """
     path = found(name, search)
     if path is None:
@@ -63,10 +63,10 @@ def access(path: str | Path, wanted: int, user: User | None = None) -> bool:
 
 
 def _worst(problems: Iterable[str]) -> str:
-    """Return the first of *problems* that is certain, else the first doubt, else an empty text."""
+    """Return the first of *problems* that is certain, else the first possible one, else an empty text."""
     first = ""
     for each in problems:
-        if not isinstance(each, Doubt):
+        if not isinstance(each, PossibleProblem):
             return each
         first = first or each
     return first
@@ -147,7 +147,7 @@ def _of_env(path: str, argument: str, user: User | None, search: str, depth: int
     try:
         read = env_words.program(argument, search)
     except env_words.Unknown as error:
-        yield Doubt(f"{path} starts env, which {error}: write #!/usr/bin/env -S and then options and program")
+        yield PossibleProblem(f"{path} starts env, which {error}: write #!/usr/bin/env -S and then options and program")
         return
     if read is None:
         return
@@ -163,7 +163,7 @@ def _of_env(path: str, argument: str, user: User | None, search: str, depth: int
             yield type(reason)(f"{path} needs {program!r}: {reason}{hint}")
     elif hint:
         # A relative path: whether it exists depends on the folder in which it is started.
-        yield Doubt(f"{path} needs {program!r}{hint}")
+        yield PossibleProblem(f"{path} needs {program!r}{hint}")
 
 
 @cache

@@ -124,7 +124,7 @@ class Jobs:
         if found.st_uid != os.geteuid() or mode & 0o077:
             raise JobError(_not_private(self.path, mode, found.st_uid))
 
-    def doubt(self) -> str:
+    def problem(self) -> str:
         """Return what is wrong with the folder, if it exists; an empty text if nothing.  For checks."""
         try:
             found = self.path.stat()

@@ -25,7 +25,7 @@ from ..dead_letters.keeper import Keeper
 from ..delivery.active_subscription import serve
 from ..delivery.engine import Engine
 from ..errors import StoreError, SubscriptionsError
-from ..expressions.facts_cache import Knowledge
+from ..expressions.facts_cache import FactsCache
 from ..store.database import Store
 from ..store.retention.schedule import Retention
 from ..subscriptions import validation
@@ -41,8 +41,8 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
     """
     subscriptions = load(paths, settings)
     with Store(settings.consumers.store) as store:
-        knowledge = Knowledge(settings)
-        served = partial(serve, knowledge=knowledge)
+        facts_cache = FactsCache(settings)
+        served = partial(serve, facts=facts_cache)
         engine = Engine(
             broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, serve=served
         )
@@ -56,7 +56,7 @@ def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundatio
         keeper.start()
         Retention(store, settings.consumers, _now).start()
         reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)))
-        with reader.reading(), knowledge.kept():
+        with reader.reading(), facts_cache.kept():
             run_until_stopped(broker, stop)
 
 

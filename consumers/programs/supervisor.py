@@ -35,14 +35,21 @@ def command(*words: str) -> list[str]:
     return interpreter.module("clusterbus", *words)
 
 
-def relay_environment(url: str, file: Path) -> dict[str, str]:
-    """Return the environment of a relay for the broker at *url*; writes the password to *file*, readable by us only."""
-    parts = urllib.parse.urlsplit(url)
+def relay_environment(urls: Sequence[str], file: Path) -> dict[str, str]:
+    """Return the environment of a relay for the brokers at *urls*; writes the password to *file*, readable by us only.
+
+    The file holds one password, so brokers with another one than the first are left out.
+    """
+    brokers = [urllib.parse.urlsplit(each) for each in urls]
+    password = brokers[0].password
     file.touch(mode=0o600)
-    file.write_text(urllib.parse.unquote(parts.password or "") + "\n")
-    host = parts.netloc.rpartition("@")[2]
-    bare = parts._replace(netloc=f"{parts.username or 'guest'}@{host}").geturl()
-    return {"CLUSTERBUS_RELAY_BROKER": bare, "CLUSTERBUS_RELAY_PASSWORD_FILE": str(file)}
+    file.write_text(urllib.parse.unquote(password or "") + "\n")
+    bare = [
+        each._replace(netloc=f"{each.username or 'guest'}@{each.netloc.rpartition('@')[2]}").geturl()
+        for each in brokers
+        if each.password == password
+    ]
+    return {"CLUSTERBUS_RELAY_BROKER": " ".join(bare), "CLUSTERBUS_RELAY_PASSWORD_FILE": str(file)}
 
 
 @dataclass(slots=True)

@@ -70,13 +70,14 @@ def run(
     broker = choose.find(urls[0] if urls else None, folder=folder / "broker")
     if isinstance(broker, PrivateBroker):
         broker.start()
+    urls = urls or (broker.url,)
     try:
         with Supervisor() as supervisor:
-            variables = _variables(folder, broker, urls or (broker.url,), loaded)
+            variables = _variables(folder, urls, loaded)
             supervisor.start("consume", command(*options, "consume", *map(str, files)), variables)
-            wait_served(urls or broker.url, names, tend=supervisor.tend)
+            wait_served(urls, names, tend=supervisor.tend)
             supervisor.start("router", command(*options, "router"), variables)
-            _start_relay(supervisor, folder, spool, broker, environment)
+            _start_relay(supervisor, folder, spool, urls, environment)
             file = _write_environment(folder, variables, files, spool)
             _show_example(spool, broker, file)
             while not leave.wait(_LOOK):
@@ -114,11 +115,9 @@ def _make_spool(spool: Path) -> None:
     spool.chmod(0o2770)
 
 
-def _variables(
-    folder: Path, broker: PrivateBroker | GivenBroker, urls: Sequence[str], loaded: Loaded
-) -> dict[str, str]:
+def _variables(folder: Path, urls: Sequence[str], loaded: Loaded) -> dict[str, str]:
     """Return the environment of our programs: the broker, and what the settings leave to us."""
-    user = urllib.parse.unquote(urllib.parse.urlsplit(broker.url).username or "guest")
+    user = urllib.parse.unquote(urllib.parse.urlsplit(urls[0]).username or "guest")
     ours = {
         "router.state": f"sqlite:///{folder / 'router.db'}",
         "consumers.store": f"sqlite:///{folder / 'store.db'}",
@@ -145,14 +144,14 @@ def _start_relay(
     supervisor: Supervisor,
     folder: Path,
     spool: Path,
-    broker: PrivateBroker | GivenBroker,
+    urls: Sequence[str],
     environment: Mapping[str, str],
 ) -> None:
     cluster = environment.get("CLUSTERBUS_RELAY_CLUSTER") or word(socket.gethostname().partition(".")[0])
     options = ["--spool", str(spool), "--cluster", cluster, "--run", str(folder)]
     root = ["--allow-root"] if os.geteuid() == 0 else []
     words = interpreter.module("shim.relay", *options, *root)
-    supervisor.start("relay", words, relay_environment(broker.url, folder / "relay.password"))
+    supervisor.start("relay", words, relay_environment(urls, folder / "relay.password"))
 
 
 def _restart(broker: PrivateBroker | GivenBroker) -> None:

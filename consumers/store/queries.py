@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, distinct, func, select
 from sqlalchemy.engine import Connection, RowMapping
 
-from router.broker.topology import RUNGS
+from router.broker.topology import RETRY_STEPS
 
 from ..policies.failure_fingerprints import fingerprint
-from ..policies.retry import rung
+from ..policies.retry import step_for
 from .schema import deliveries as table
 from .schema import is_event
 
@@ -29,7 +29,7 @@ _PAGE = 1000
 def again(outcome: str | None, ended: datetime, delay: timedelta) -> datetime:
     """Return the earliest time of the attempt after one that *ended* with *outcome* and a *delay*."""
     # A retry waits in a single wait queue, with its fixed delay; other deliveries move from queue to queue.
-    return ended + (RUNGS[rung(delay)] if outcome == "retry" else delay)
+    return ended + (RETRY_STEPS[step_for(delay)] if outcome == "retry" else delay)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,8 @@ def forget(transaction: Connection, before: datetime, limit: int) -> int:
     old = select(passes.c.event_id).where(passes.c.at < before).order_by(passes.c.at).limit(limit)
     passed = transaction.execute(delete(passes).where(passes.c.at < before, passes.c.event_id.in_(old)))
     gone = select(folds.c.head).where(folds.c.told < before).limit(limit)
-    told = transaction.execute(delete(folds).where(folds.c.told < before, folds.c.head.in_(gone)))
-    return max(passed.rowcount, told.rowcount)
+    delivered = transaction.execute(delete(folds).where(folds.c.told < before, folds.c.head.in_(gone)))
+    return max(passed.rowcount, delivered.rowcount)
 
 
 def gathering(transaction: Connection, subscription: str, keys: Collection[str]) -> dict[str, Gathered]:

@@ -12,7 +12,7 @@ from router.model.events import Event
 from router.settings.models import Settings
 
 from ..expressions.fact_paths import FACTS
-from ..expressions.facts_cache import Knowledge
+from ..expressions.facts_cache import FactsCache
 from ..expressions.filters import Filter
 from .models import Subscription
 
@@ -38,6 +38,6 @@ def looked_up(
     """Return the facts of the cluster of *event*, now or *at* a moment; None if no subscription reads any."""
     if not any(asks_for_facts(each) for each in subscriptions):
         return None
-    knowledge = Knowledge(settings, at=at)
-    knowledge.begin()
-    return knowledge.of(event.cluster)
+    facts_cache = FactsCache(settings, at=at)
+    facts_cache.begin()
+    return facts_cache.of(event.cluster)

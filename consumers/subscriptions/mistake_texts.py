@@ -10,9 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from router import redaction
+from router.errors import did_you_mean
 from router.settings import type_mistakes
 
-from ..errors import did_you_mean
 from ..verbs.interface import installed
 from .models import Entry, EntryWithVerb
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from router.errors import did_you_mean
+
 from ..config.event_samples import Remark
-from ..errors import Mistake, did_you_mean
+from ..errors import Mistake
 from ..policies.retry import kind_of
 from ..verbs.interface import Verb
 

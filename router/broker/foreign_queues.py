@@ -37,12 +37,12 @@ class Part(Enum):
 class Together:
     """Events are published to all queues at once; earlier refusals ended at *since*, after *quiet* without any.
 
-    *doubted* is when the first and the last of the present refusals came, if there are any.
+    *refused* is when the first and the last of the present refusals came, if there are any.
     """
 
     since: timedelta
     quiet: timedelta
-    doubted: tuple[timedelta, timedelta] | None = None
+    refused: tuple[timedelta, timedelta] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class ForeignQueues:
     @property
     def longest_pause(self) -> timedelta:
         """How long to wait at most before refused events are sent again: less while it may be the queues of others."""
-        doubted = self._state.doubted if isinstance(self._state, Together) else None
-        return PATIENCE / 3 if doubted and self.clock() - doubted[1] < PATIENCE else timedelta.max
+        refused = self._state.refused if isinstance(self._state, Together) else None
+        return PATIENCE / 3 if refused and self.clock() - refused[1] < PATIENCE else timedelta.max
 
     @property
     def refusals(self) -> int:
@@ -95,7 +95,7 @@ class ForeignQueues:
             return self.is_separable
         if not self.is_separable:
             return False
-        first, last = before.doubted or (now, now)
+        first, last = before.refused or (now, now)
         if now - last > _BREAK:
             first = now
         if now - first < PATIENCE:
@@ -113,9 +113,9 @@ class ForeignQueues:
 
     def taken_by_others(self) -> None:
         """Note that all queues of others took an event that was for them alone, or for all."""
-        now = self.clock()
-        if isinstance(self._state, Apart) and now - self._state.refused >= self._state.quiet:
-            self._state = Together(now, self._state.quiet)
+        state = self._state
+        if isinstance(state, Apart) and (now := self.clock()) - state.refused >= state.quiet:
+            self._state = Together(now, state.quiet)
 
     def inseparable(self) -> None:
         """Note that our own queues cannot be published to alone: the broker lacks their exchange, or our rights.

@@ -107,13 +107,12 @@ class Outbox:
         if len(self._sent) >= (1 if self._suspects else self._allowed):
             return None
         entry = self._waiting[0]
-        if entry.message.exchange == EVENTS and entry.part is Part.ALL:
+        if entry.part is Part.ALL and entry.message.exchange == EVENTS:
             if not self._sent and self.foreign.clock() - self._idle_since > _IDLE:
                 self._events_allowed = _FIRST
             if len(self._sent) >= self._events_allowed:
                 return None
-        if entry.part is Part.ALL:
-            if self.foreign.are_apart and entry.message.exchange == EVENTS:
+            if self.foreign.are_apart:
                 entry.part = Part.OWN
         elif entry.part is Part.OWN and not self.foreign.is_separable:
             entry.part = Part.ALL

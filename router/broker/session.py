@@ -69,7 +69,7 @@ class Session:
     def _ask(self, start: Callable[[Callable[[Answer], None]], None], limit: timedelta | None = None) -> Answer:
         future: Future[Answer] = Future()
 
-        def told(answer: Answer) -> None:
+        def answered(answer: Answer) -> None:
             with self._lock:
                 self._pending.discard(future)
             if isinstance(answer, BrokerError):
@@ -81,7 +81,7 @@ class Session:
             if self._failure:
                 raise self._failure
             self._pending.add(future)
-        self._rabbit.call(lambda: start(told))
+        self._rabbit.call(lambda: start(answered))
         try:
             # Twice the limit: `run` has its own limit, and its error is more precise.
             return future.result((limit or self._limit * 2).total_seconds())
@@ -93,9 +93,9 @@ class Session:
     def declare(self, topology: Topology) -> set[str]:
         """Declare *topology*; return the names of the queues and exchanges that our user may not declare or bind to."""
 
-        def start(told: Callable[[None], None]) -> None:
+        def start(answered: Callable[[None], None]) -> None:
             self._rabbit.declare(topology)
-            self._rabbit.questions.when_ready(lambda: told(None))
+            self._rabbit.questions.when_ready(lambda: answered(None))
 
         self._ask(start)
         denials = self._rabbit.denials
@@ -111,11 +111,11 @@ class Session:
         wanted = list(messages)
         settlements: dict[int, Settlement] = {}
 
-        def start(told: Callable[[None], None]) -> None:
+        def start(answered: Callable[[None], None]) -> None:
             def settled(at: int, settlement: Settlement) -> None:
                 settlements[at] = settlement
                 if len(settlements) == len(wanted):
-                    told(None)
+                    answered(None)
 
             for at, message in enumerate(wanted):
                 self._rabbit.publish(message, lambda settlement, at=at: settled(at, settlement))  # type: ignore[misc]
@@ -140,12 +140,12 @@ class Session:
         """Take *count* messages from *queue*; return those that arrive within *limit*."""
         found: list[Arrival] = []
 
-        def start(told: Callable[[None], None]) -> None:
+        def start(answered: Callable[[None], None]) -> None:
             def arrived(arrival: Arrival) -> None:
                 found.append(arrival)
                 self._rabbit.ack(arrival)
                 if len(found) == count:
-                    told(None)
+                    answered(None)
 
             self._rabbit.consume(queue, arrived, prefetch=count)
 
@@ -156,8 +156,8 @@ class Session:
 
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
-        return self._ask(lambda told: self._rabbit.questions.inspect(queue, told))  # type: ignore[arg-type]  # errors are raised
+        return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
 
     def delete(self, queue: str) -> int | None:
         """Delete *queue* with its messages; return how many messages it had, 0 if the queue does not exist."""
-        return self._ask(lambda told: self._rabbit.questions.delete(queue, told))  # type: ignore[arg-type]  # errors are raised
+        return self._ask(lambda answered: self._rabbit.questions.delete(queue, answered))  # type: ignore[arg-type]  # errors are raised

@@ -49,7 +49,7 @@ DELIVERIES = 20
 UNBOUNDED = 1_000_000
 """No delivery limit, in effect.  The default is no limit on RabbitMQ 3.10 and 20 on 4.x; -1 drops messages on 3.10."""
 
-RUNGS: Mapping[str, timedelta] = {
+RETRY_STEPS: Mapping[str, timedelta] = {
     "1s": timedelta(seconds=1),
     "5s": timedelta(seconds=5),
     "15s": timedelta(seconds=15),
@@ -201,14 +201,14 @@ def _ingress() -> Topology:
 
 
 def _retries() -> Topology:
-    rungs = [
-        Queue(f"{RETRY}.{rung}", _quorum(RETURN, limit=UNBOUNDED, message_ttl=int(delay.total_seconds() * 1000)))
-        for rung, delay in RUNGS.items()
+    queues = [
+        Queue(f"{RETRY}.{step}", _quorum(RETURN, limit=UNBOUNDED, message_ttl=int(delay.total_seconds() * 1000)))
+        for step, delay in RETRY_STEPS.items()
     ]
     return Topology(
         exchanges=(Exchange(RETRY, "direct", _ELSE_UNROUTED), Exchange(RETURN, "headers", _ELSE_UNROUTED)),
-        queues=tuple(rungs),
-        bindings=tuple(Binding(RETRY, queue.name, rung) for rung, queue in zip(RUNGS, rungs, strict=True)),
+        queues=tuple(queues),
+        bindings=tuple(Binding(RETRY, queue.name, step) for step, queue in zip(RETRY_STEPS, queues, strict=True)),
     )
 
 

@@ -38,7 +38,6 @@ _PROGRAMS = "clusterbus"
 
 _DIFFERENCES = {"password": "password", "limits": "limits", "topics": "its own keys", "rights": "rights"}
 
-
 _FILES = ("1-exchanges.json", "2-topic-permissions.json", "3-permissions.json")
 """The definitions in the order of their import; RabbitMQ imports the files of a folder in the order of their names."""
 
@@ -126,8 +125,8 @@ class _Asked:
         wanted = Wanted(
             tuple(nodes), ours, self._vhost, self._cluster, renewed, frozenset(nodes if certificates else ())
         )
-        if strangers := unknown(renewed, wanted):
-            fail(f"--rotate: {fold(strangers)} is not one of the named nodes or of our programs' users", 2)
+        if others := unknown(renewed, wanted):
+            fail(f"--rotate: {fold(others)} is not one of the named nodes or of our programs' users", 2)
         return self._granting(wanted)
 
     def plan(self, granting: Granting, *, whole: bool) -> None:
@@ -289,12 +288,13 @@ def _write(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
         file_modes.make_shared_folder(path.parent)
-        with aside.open("xb", buffering=0) as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text.encode())
-            os.fsync(file.fileno())
-        aside.replace(path)
+        try:
+            with aside.open("xb", buffering=0) as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text.encode())
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
-        if aside.exists():
-            aside.unlink()
         raise SettingsError(f"--to {path}: cannot be written: {error.strerror}") from error

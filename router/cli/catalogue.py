@@ -18,7 +18,9 @@ def event_names(incomplete: str) -> list[tuple[str, str]]:
     known = _of_this_machine()
     word = incomplete.lower()
     written = [(name, each.meaning) for each in known.all() for name in ((each.type,) if "." in word else (each.name,))]
-    return [each for each in written if each[0].lower().startswith(word)] + [(each, "") for each in sources(incomplete)]
+    return [each for each in written if each[0].lower().startswith(word)] + [
+        (each, "") for each in known if each.startswith(incomplete)
+    ]
 
 
 def _of_this_machine() -> Catalogues:
@@ -34,8 +36,7 @@ def _of_this_machine() -> Catalogues:
 
 def sources(incomplete: str) -> list[str]:
     """Return the sources that begin with *incomplete*."""
-    found = dict.fromkeys(each.source for each in _of_this_machine().all())
-    return [each for each in found if each.startswith(incomplete)]
+    return [each for each in _of_this_machine() if each.startswith(incomplete)]
 
 
 def show_types(catalogues: Catalogues, name: str | None, source: str | None, *, as_json: bool) -> None:
@@ -45,8 +46,7 @@ def show_types(catalogues: Catalogues, name: str | None, source: str | None, *, 
     known = catalogues.all() if name is None else catalogues.find(name)
     found = [each for each in known if source in (None, each.source)]
     if name is not None and not found:
-        near = (catalogues.of(source) if source else catalogues).near(name)
-        fail(f"no event type {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        fail(f"no event type {name!r}{(catalogues.of(source) if source else catalogues).did_you_mean(name)}")
     columns: dict[str, Callable[[EventType], object]] = {
         "event": lambda each: each.name,
         "category": lambda each: each.category,

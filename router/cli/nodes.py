@@ -39,12 +39,12 @@ def deploy(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False
     settings = current(context)
     names = _names(settings, nodes)
     if dry_run:
-        with _progress(len(names), as_json=as_json) as told:
-            found = Deployment(settings.nodes, told).survey(names)
+        with _progress(len(names), as_json=as_json) as progress:
+            found = Deployment(settings.nodes, progress).survey(names)
         _tell_plan(found, as_json=as_json)
         return
-    with _progress(len(names), as_json=as_json) as told:
-        result = Deployment(settings.nodes, told).deploy(names)
+    with _progress(len(names), as_json=as_json) as progress:
+        result = Deployment(settings.nodes, progress).deploy(names)
     _tell(result, "deployed", as_json=as_json)
 
 
@@ -53,8 +53,8 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
     """Check the shim on nodes: what is missing or different, and whether the relay runs."""
     settings = current(context)
     names = _names(settings, nodes)
-    with _progress(len(names), as_json=as_json) as told:
-        found = Deployment(settings.nodes, told).survey(names)
+    with _progress(len(names), as_json=as_json) as progress:
+        found = Deployment(settings.nodes, progress).survey(names)
     good = [each for each in found.values() if each.good]
     bad = by_reason(each for each in found.values() if not each.good)
     warned = by_warning(found.values())
@@ -97,8 +97,8 @@ def remove(
     if dry_run:
         say({"remove": fold(names)}, as_json=as_json, text=f"the shim would be removed from {fold(names)}")
         return
-    with _progress(len(names), as_json=as_json) as told:
-        result = Deployment(settings.nodes, told).remove(names)
+    with _progress(len(names), as_json=as_json) as progress:
+        result = Deployment(settings.nodes, progress).remove(names)
     _tell(result, "removed", as_json=as_json)
     if not as_json:
         kept: dict[str, list[str]] = {}

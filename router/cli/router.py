@@ -20,7 +20,9 @@ def router(context: typer.Context) -> None:
     wanted = current(context).router
     catalogues, known = site_catalogue.read(wanted.catalogue)
     for each in known:
-        log.warning("the catalogue file defines what this release knows; it is ignored", extra={"place": each})
+        log.warning(
+            "an entry of the catalogue file is already in this release; the entry is ignored", extra={"place": each}
+        )
     broker = connect(context, "clusterbus-router")
     broker.declare(topology(context))
     with State(wanted.state) as state:

@@ -4,7 +4,6 @@ A catalogue is `sources/<source>/catalogue.json`; `load` reads one, `Catalogues.
 case and accept aliases; results always have the catalogue's own spelling.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ..errors import UnknownEvent
+from ..errors import UnknownEvent, did_you_mean
 from .events import Scope, Severity, Value
 
 SOURCES = Path(__file__).parents[1] / "sources"
@@ -182,18 +181,16 @@ class Catalogue:
         """Return the event type with this name or alias; raises UnknownEvent with similar names."""
         found = self.get(name)
         if found is None:
-            near = self.near(name)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UnknownEvent(f"{self.source} has no event {name!r}{hint}")
+            raise UnknownEvent(f"{self.source} has no event {name!r}{self.did_you_mean(name)}")
         return found
 
     def variable(self, name: str) -> Variable | None:
         """Return the variable with this name, or None."""
         return self.variables.get(name) or self._variables.get(name.lower())
 
-    def near(self, name: str) -> tuple[str, ...]:
-        """Return the names of event types with a spelling similar to *name*, the most similar first."""
-        return _near(name, self.events.values())
+    def did_you_mean(self, name: str) -> str:
+        """Return the end of a message about the unknown event type *name*: similar ones, or an empty text."""
+        return _did_you_mean(name, self.events.values())
 
     def of(self, event_type: EventType) -> tuple[Variable, ...]:
         """Return all variables that events of this type may have: its own, then the common ones."""
@@ -231,10 +228,9 @@ def _fields(fields: Mapping[str, object]) -> Mapping[str, Any]:
     return {key: tuple(each) if isinstance(each, list) else each for key, each in fields.items()}
 
 
-def _near(name: str, events: Iterable[EventType]) -> tuple[str, ...]:
-    spellings = {spelling.lower(): each.name for each in events for spelling in (each.name, *each.aliases)}
-    found = difflib.get_close_matches(name.lower(), spellings, n=3, cutoff=0.6)
-    return tuple(dict.fromkeys(spellings[each] for each in found))
+def _did_you_mean(name: str, events: Iterable[EventType]) -> str:
+    spellings = {spelling: each.name for each in events for spelling in (each.name, *each.aliases)}
+    return did_you_mean(name, (), spellings, most=3)
 
 
 class Catalogues(Mapping[str, Catalogue]):
@@ -274,9 +270,9 @@ class Catalogues(Mapping[str, Catalogue]):
         found = (catalogue.get(name) for catalogue in self.values())
         return tuple(each for each in found if each is not None)
 
-    def near(self, name: str) -> tuple[str, ...]:
-        """Return the names of event types of all sources with a spelling similar to *name*, the most similar first."""
-        return _near(name, self.all())
+    def did_you_mean(self, name: str) -> str:
+        """Return the same as that of a catalogue, for the event types of all sources."""
+        return _did_you_mean(name, self.all())
 
     @property
     def categories(self) -> Mapping[str, str]:

@@ -5,9 +5,8 @@ The source may be left out, or be a word of its own: `diskFailure`, `gpfs diskFa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from ..errors import UnknownEvent, UnknownVariable
+from ..errors import UnknownEvent, UnknownVariable, did_you_mean
 from .catalogue import Catalogue, Catalogues, EventType, Variable, unknown
 
 
@@ -62,9 +61,8 @@ def named(text: str, catalogues: Catalogues) -> EventType:
         raise UnknownEvent(f"{text} is an event type of several sources: write {' or '.join(e.type for e in found)}")
     if text in catalogues:
         raise UnknownEvent(f"{text} is a source: write an event type too, as in {_first(catalogues[text])}")
-    near = (catalogues.of(source) if source in catalogues else catalogues).near(name)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`clusterbus catalogue` shows all"
-    raise UnknownEvent(f"no event type {text!r}; {hint}")
+    hint = (catalogues.of(source) if source in catalogues else catalogues).did_you_mean(name)
+    raise UnknownEvent(f"no event type {text!r}{hint or '; `clusterbus catalogue` shows all'}")
 
 
 def variable(name: str, event_type: EventType, catalogue: Catalogue) -> Variable:
@@ -76,8 +74,8 @@ def variable(name: str, event_type: EventType, catalogue: Catalogue) -> Variable
     listed = ", ".join(sorted(theirs)) or "no variables"
     if found is not None:
         raise UnknownVariable(f"{event_type.name} cannot have data.{found.name}; it has {listed}")
-    near = _near(name, theirs) or _near(name, catalogue.variables)
-    raise UnknownVariable(f"no variable data.{name}; {f'did you mean {near}?' if near else f'there are {listed}'}")
+    hint = did_you_mean(name, theirs) or did_you_mean(name, catalogue.variables) or f"; there are {listed}"
+    raise UnknownVariable(f"no variable data.{name}{hint}")
 
 
 def _made_up(text: str, catalogues: Catalogues) -> EventType:
@@ -93,8 +91,3 @@ def _made_up(text: str, catalogues: Catalogues) -> EventType:
 
 def _first(catalogue: Catalogue) -> str:
     return next(iter(catalogue.events.values())).type
-
-
-def _near(name: str, known: Mapping[str, object]) -> str:
-    by_lower = {each.lower(): each for each in sorted(known)}
-    return " or ".join(by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=2))

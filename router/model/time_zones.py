@@ -1,9 +1,10 @@
 """Time zones by name, such as `Europe/Berlin`, `UTC` or `+02:00`."""
 
-import difflib
 import re
 from datetime import UTC, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from ..errors import did_you_mean
 
 _OFFSET = re.compile(r"([+-]?)([01]?\d|2[0-3]):?([0-5]\d)\Z", re.ASCII)
 
@@ -24,8 +25,5 @@ def named(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         # The case of a name does not matter to people, but it does to files.
-        known = {each.lower(): each for each in sorted(available_timezones())}
-        near = [name.lower()] if name.lower() in known else difflib.get_close_matches(name.lower(), known, n=2)
-        similar = " or ".join(known[each] for each in near)
-        hint = f"did you mean {similar}?" if similar else "zones are written as in Europe/Berlin"
-        raise ValueError(f"there is no time zone {name[:100]!r}; {hint}") from error
+        hint = did_you_mean(name, available_timezones()) or "; zones are written as in Europe/Berlin"
+        raise ValueError(f"there is no time zone {name[:100]!r}{hint}") from error

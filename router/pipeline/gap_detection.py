@@ -25,14 +25,14 @@ Place = tuple[str, str]
 class Gap:
     """Numbers *first* to *last*, not seen yet: the rest of the gap *opened*.
 
-    *told* says whether it was reported; *since* is the time of the last progress.
+    *reported* says whether it was reported; *since* is the time of the last progress.
     """
 
     first: int
     last: int
     opened: tuple[int, int]
     since: datetime
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class NodeState:
     @property
     def missing(self) -> int:
         """How many numbers are missing in reported gaps."""
-        return sum(gap.last - gap.first + 1 for epoch in self.epochs for gap in epoch.gaps if gap.told)
+        return sum(gap.last - gap.first + 1 for epoch in self.epochs for gap in epoch.gaps if gap.reported)
 
     @property
     def untold(self) -> datetime | None:
         """When the oldest unreported gap last made progress, or None without such a gap."""
-        return min((gap.since for epoch in self.epochs for gap in epoch.gaps if not gap.told), default=None)
+        return min((gap.since for epoch in self.epochs for gap in epoch.gaps if not gap.reported), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _arrived(epoch: Epoch, sequence: int, moment: datetime) -> tuple[Epoch, list
         if gap.first <= sequence <= gap.last:
             left = _without(gap, sequence, moment)
             gaps = (*epoch.gaps[:place], *left, *epoch.gaps[place + 1 :])
-            closed = gap.told and not any(each.opened == gap.opened for each in gaps)
+            closed = gap.reported and not any(each.opened == gap.opened for each in gaps)
             return replace(epoch, gaps=gaps), [GapClosed(epoch.id, *gap.opened)] if closed else []
     return epoch, []
 
@@ -179,9 +179,9 @@ def overdue(state: NodeState, moment: datetime, patience: timedelta) -> Seen:
     for epoch in state.epochs:
         gaps = []
         for gap in epoch.gaps:
-            due = not gap.told and moment - gap.since >= patience
+            due = not gap.reported and moment - gap.since >= patience
             # The report covers what is missing now; the rest of the original gap is another gap.
-            gaps.append(replace(gap, told=True, opened=(gap.first, gap.last)) if due else gap)
+            gaps.append(replace(gap, reported=True, opened=(gap.first, gap.last)) if due else gap)
             findings += [GapOpened(epoch.id, gap.first, gap.last)] if due else []
         epochs.append(replace(epoch, gaps=tuple(gaps)))
     return replace(state, epochs=tuple(epochs)), findings

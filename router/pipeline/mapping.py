@@ -79,11 +79,9 @@ def _with_name(decoded: Decoded, event_type: EventType, catalogue: Catalogue) ->
     """Return *decoded* with the event's name, where its source has a variable for that and did not give it."""
     if EVENT_NAME not in catalogue.variables or decoded.data.get(EVENT_NAME) is not None:
         return decoded
+    others = {name: value for name, value in decoded.data.items() if name != EVENT_NAME}
     # First, so that no limit of the number of variables drops it.
-    data: dict[str, Value] = {EVENT_NAME: event_type.name}
-    data.update(decoded.data)
-    data[EVENT_NAME] = event_type.name
-    return Decoded(data, decoded.malformed)
+    return Decoded({EVENT_NAME: event_type.name, **others}, decoded.malformed)
 
 
 def _schema(event_type: EventType, catalogue: Catalogue) -> str | None:

@@ -150,7 +150,7 @@ class Router:
             kept_bodies, judged = keep(self._kept_bodies, [each for each, _ in decisions.reject], moment)
             tallies, reports = count(self._tallies, judged + self._late, moment)
             finding_tallies, findings = finding_reports.count(self._finding_tallies, decisions.findings, moment)
-            decisions.changes.outbox += self._told(findings, moment)
+            decisions.changes.outbox += self._finding_events(findings, moment)
             decisions.changes.outbox += [self._report(each, moment) for each in reports]
             decisions.changes.sent = sent
             if decisions.changes:
@@ -183,7 +183,7 @@ class Router:
         else:
             self._broker.ack(arrival)
 
-    def _told(self, findings: Iterable[Placed], moment: datetime) -> list[Event]:
+    def _finding_events(self, findings: Iterable[Placed], moment: datetime) -> list[Event]:
         return [finding_event(each, *place, self._catalogues, moment) for place, each in findings]
 
     def _listen(self, moment: datetime) -> None:
@@ -208,7 +208,7 @@ class Router:
                 found += refused
                 finding_tallies, held_findings = finding_reports.due(self._finding_tallies, moment)
                 finding_tallies, findings = finding_reports.count(finding_tallies, found, moment)
-                changes.outbox += self._told(findings + held_findings, moment)
+                changes.outbox += self._finding_events(findings + held_findings, moment)
                 tallies, reports = count(self._tallies, self._late, moment)
                 tallies, held = due(tallies, moment)
                 changes.outbox += [self._report(each, moment) for each in reports + held]

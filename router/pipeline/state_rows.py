@@ -65,7 +65,7 @@ def node_row(place: Place, state: NodeState) -> dict[str, object]:
 
 
 def _epoch_row(epoch: Epoch) -> list[object]:
-    gaps = [[gap.first, gap.last, *gap.opened, microseconds(gap.since), gap.told] for gap in epoch.gaps]
+    gaps = [[gap.first, gap.last, *gap.opened, microseconds(gap.since), gap.reported] for gap in epoch.gaps]
     return [epoch.id, epoch.first, epoch.highest, gaps]
 
 
@@ -76,7 +76,10 @@ def epochs_of(text: str) -> tuple[Epoch, ...]:
             id_,
             first,
             highest,
-            tuple(Gap(start, end, (opened, closed), moment(at), told) for start, end, opened, closed, at, told in gaps),
+            tuple(
+                Gap(start, end, (opened, closed), moment(at), reported)
+                for start, end, opened, closed, at, reported in gaps
+            ),
         )
         for id_, first, highest, gaps in json.loads(text)
     )

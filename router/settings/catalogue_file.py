@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .. import redaction
-from ..errors import SettingsError
+from ..errors import SettingsError, did_you_mean
 from ..model.catalogue import Catalogue, Catalogues, EventType, Kind, Variable
 from ..model.events import Scope, Severity
 from . import model_parts, type_mistakes, yaml_documents
@@ -157,9 +156,9 @@ def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]
     """
     document = yaml_documents.read(path)
     if document.flaws:
-        raise SettingsError("\n".join(f"{path}:{each.line}: {each.message}" for each in document.flaws))
+        raise SettingsError("\n".join(document.flaw_lines("catalogue")))
     file, wrong = model_parts.validated(CatalogueFile, document.value, {"version": 1})
-    mistakes: list[tuple[Place, str]] = [(place, _said(error)) for place, error in wrong.items()]
+    mistakes: list[tuple[Place, str]] = [(place, _text(error)) for place, error in wrong.items()]
     for source, catalogue in shipped.items():
         raw = _below(document.value, source)
         mistakes += [((source, *place), message) for place, message in _mistakes(catalogue, raw)]
@@ -191,7 +190,7 @@ def _mistakes(catalogue: Catalogue, raw: Mapping[str, object]) -> Iterator[tuple
     for name in events:
         event = _below(events, name)
         if isinstance(category := event.get("category"), str) and category not in categories:
-            yield ("events", name, "category"), f"no category {category!r}{_near(category, categories)}"
+            yield ("events", name, "category"), f"no category {category!r}{did_you_mean(category, categories, most=1)}"
         if catalogue.source == "qube" and not event.get("aliases"):
             yield ("events", name), "needs the words of its trigger, such as failed-job, in aliases"
         own = [*dict(_words(event, "variables")).values(), *catalogue.common]
@@ -199,7 +198,7 @@ def _mistakes(catalogue: Catalogue, raw: Mapping[str, object]) -> Iterator[tuple
             yield from _unknown(("events", name, key), _words(event, key), known)
     for name in changes:
         if catalogue.get(name) is None:
-            near = _near(name, catalogue.events)
+            near = did_you_mean(name, catalogue.events, most=1)
             yield ("changes", name), f"this release has no event {name!r}{near}; new ones stand below `events`"
         yield from _unknown(("changes", name, "variables"), _words(_below(changes, name), "variables"), variables)
 
@@ -215,7 +214,7 @@ def _spelt_twice(events: Mapping[str, object]) -> Iterator[tuple[Place, str]]:
 def _unknown(place: Place, names: Iterable[tuple[int, str]], known: Collection[str]) -> Iterator[tuple[Place, str]]:
     for at, each in names:
         if each not in known:
-            yield (*place, at), f"no variable {each!r} here{_near(each, known)}"
+            yield (*place, at), f"no variable {each!r} here{did_you_mean(each, known, most=1)}"
 
 
 def _below(raw: object, key: str) -> Mapping[str, object]:
@@ -228,11 +227,6 @@ def _words(raw: Mapping[str, object], key: str) -> Iterator[tuple[int, str]]:
     """Yield the texts in the list at *key* of *raw*, each with its position."""
     found = raw.get(key)
     yield from ((at, each) for at, each in enumerate(found if isinstance(found, list) else ()) if isinstance(each, str))
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _merged(catalogue: Catalogue, additions: Additions) -> Catalogue:
@@ -256,18 +250,10 @@ def _merged(catalogue: Catalogue, additions: Additions) -> Catalogue:
     )
 
 
-def _said(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    match error["type"]:
-        case "extra_forbidden":
-            return "unknown key"
-        case "missing":
-            return "is missing"
-        case "value_error":
-            return str(error["msg"]).removeprefix("Value error, ")
-        case _:
-            return type_mistakes.text(error)
+def _text(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    return "unknown key" if error["type"] == "extra_forbidden" else type_mistakes.text(error)
 
 
 def _line(document: Document, place: Place, message: str) -> str:
-    name = ".".join(str(each + 1) if isinstance(each, int) else each for each in place)
+    name = yaml_documents.dotted(place)
     return redaction.redact(f"{document.file}:{document.line(place)}: {name}{': ' if name else ''}{message}")

@@ -46,11 +46,11 @@ class Generator(GenerateJsonSchema):
         properties = found.get("properties", {})
         fields = schema["cls"].model_fields
         texts = {fields[name].alias or name: text for name, text in _docstrings(schema["cls"]) if name in fields}
-        said = re.split(r"(?<=\.)\s+", inspect.cleandoc(schema["cls"].__doc__ or ""))
+        sentences = re.split(r"(?<=\.)\s+", inspect.cleandoc(schema["cls"].__doc__ or ""))
         for name, each in properties.items():
             # A title made from the field's name says nothing new.
             each.pop("title", None)
-            if text := texts.get(name) or " ".join(sentence for sentence in said if f"*{name}*" in sentence):
+            if text := texts.get(name) or " ".join(sentence for sentence in sentences if f"*{name}*" in sentence):
                 each.setdefault("description", " ".join(text.split()))
         return found
 

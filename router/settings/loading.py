@@ -23,7 +23,7 @@ from . import type_mistakes
 from .models import Settings
 
 if TYPE_CHECKING:
-    from .yaml_documents import Document, Flaw, Place
+    from .yaml_documents import Document, Place
 
 SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
 
@@ -105,7 +105,7 @@ def _from_file(path: Path) -> list[_Entry]:
 
     document = yaml_documents.read(path)
     if document.flaws:
-        raise SettingsError("\n".join(_flaw(path, each) for each in document.flaws))
+        raise SettingsError("\n".join(document.flaw_lines("settings")))
     sections = {} if document.value is None else document.value
     if not isinstance(sections, dict):
         raise SettingsError(f"{path}:{document.line(())}: must hold sections with fields, such as broker: {{url: ...}}")
@@ -118,12 +118,6 @@ def _from_file(path: Path) -> list[_Entry]:
             raise SettingsError(f"{where}: unknown setting; {hint(section, list(Settings.model_fields))}")
         entries += [_Entry(section, field, value, str(path), document) for field, value in fields.items()]
     return entries
-
-
-def _flaw(path: Path, flaw: Flaw) -> str:
-    where = f"{path}:{flaw.line}" if flaw.line else f"settings {path}"
-    name = redaction.redact(_dotted(flaw.place))
-    return f"{where}: {name}{': ' if name else ''}{flaw.message}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> list[_Entry]:
@@ -145,19 +139,18 @@ def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # n
     entry = next(each for name, each in winners.items() if name[: len(place)] == place[:2])
     name = _dotted(place)
     if error["type"] == "extra_forbidden":
-        said = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
+        message = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
     elif error["type"] == "string_type" and isinstance(error["input"], (int, float)):
-        said = f"{name}: must be text: put the value in quotes{_value(error)}"
-    elif error["type"] == "value_error":
-        said = f"{name}: {error['msg'].removeprefix('Value error, ')}{_value(error)}"
+        message = f"{name}: must be text: put the value in quotes{_value(error)}"
     else:
-        said = f"{name}: {type_mistakes.text(error)}{_value(error)}"
-    return f"{entry.where(place)}: {redaction.redact(said)}"
+        message = f"{name}: {type_mistakes.text(error)}{_value(error)}"
+    return f"{entry.where(place)}: {redaction.redact(message)}"
 
 
 def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    # What stands in the place of a whole section or contact may be anything, also a secret.
-    of_many = error["type"] in {"model_type", "dict_type", "mapping_type"}
+    # What stands in the place of a whole section or contact may be anything, also a secret.  For what is missing, the
+    # error has the mapping around it.
+    of_many = error["type"] in {"model_type", "dict_type", "mapping_type", "missing"}
     is_hidden = of_many or error["input"] is None or _holds_secrets(_dotted(error["loc"][:2]))
     return "" if is_hidden else f" (value {redaction.value(error['input'])})"
 

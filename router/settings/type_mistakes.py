@@ -1,4 +1,4 @@
-"""What is wrong with a value of another type, length or size: pydantic's errors in plain words."""
+"""What is wrong with a value that pydantic refuses, in plain words."""
 
 from __future__ import annotations
 
@@ -38,11 +38,15 @@ def text(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     kind = error["type"]
     if kind in {"too_short", "string_too_short"} or (error["input"] is None and kind in _KINDS):
         return "is empty"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return words.format(error["ctx"][name])
-    said = str(error["msg"]).removeprefix("Input ").replace("should", "must", 1)
-    return _KINDS.get(kind, f"{said[:1].lower()}{said[1:]}")
+    message = str(error["msg"]).removeprefix("Input ").replace("should", "must", 1)
+    return _KINDS.get(kind, f"{message[:1].lower()}{message[1:]}")
 
 
 def as_list(value: str) -> str:

@@ -57,6 +57,23 @@ class Document:
             place = place[:-1]
         return self.lines.get(place, 1)
 
+    def flaw_lines(self, kind: str) -> list[str]:
+        """Return a line for each flaw, with the place; *kind* says what a file is that is wrong as a whole."""
+        return [f"{self._where(each, kind)}: {each.message}" for each in self.flaws]
+
+    def _where(self, flaw: Flaw, kind: str) -> str:
+        where = f"{self.file}:{flaw.line}" if flaw.line else f"{kind} {self.file}"
+        return f"{where}: {redaction.redact(dotted(flaw.place))}" if flaw.place else where
+
+
+def dotted(place: Place) -> str:
+    """Return *place* as people read it: they count from 1.
+
+    >>> dotted(("events", "tierMoved", "variables", 0))
+    'events.tierMoved.variables.1'
+    """
+    return ".".join(str(each + 1) if isinstance(each, int) else each for each in place)
+
 
 def read(path: Path) -> Document:
     """Return the YAML file *path*; raises nothing: what is wrong with the file is in the document's flaws."""

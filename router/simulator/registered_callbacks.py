@@ -9,9 +9,10 @@ itself (switches of `Behaviour`).
 import re
 from collections.abc import Collection
 
+from ..errors import did_you_mean
 from ..model.catalogue import Catalogue, EventType
 from .cluster_state import CallbackState, FormerState, NodeState, State
-from .errors import CommandRefused, near
+from .errors import CommandRefused
 from .events.parameters import QUALIFIERS, variables
 from .events.propagation import scope
 from .setup.node_lookup import covers
@@ -121,7 +122,7 @@ def _event(name: str, behaviour: Behaviour, catalogue: Catalogue) -> str:
     if behaviour.unknown_events == "taken":
         return name
     known = (each.name for each in catalogue.events.values() if not is_lacking(each, behaviour))
-    raise CommandRefused(f"there is no event {name!r}{near(name, known)}")
+    raise CommandRefused(f"there is no event {name!r}{did_you_mean(name, known)}")
 
 
 _BY_4_2 = re.compile(r"(RAID )?4\.2(\.\d)? or earlier|4\.1 .*|seen in 4\.2.*")
@@ -178,7 +179,7 @@ def _check_variables(callback: CallbackState, state: State, catalogue: Catalogue
     for name, qualifier in variables(callback.parms, state.behaviour):
         variable = catalogue.variables.get(name)
         if variable is None:
-            raise CommandRefused(f"--parms: there is no variable %{name}{near(name, catalogue.variables)}")
+            raise CommandRefused(f"--parms: there is no variable %{name}{did_you_mean(name, catalogue.variables)}")
         if qualifier is not None and (not variable.qualifiers or qualifier not in QUALIFIERS):
             allowed = ", ".join(QUALIFIERS) if variable.qualifiers else "none"
             raise CommandRefused(f"--parms has %{name}.{qualifier}: {name} accepts the qualifiers {allowed}")

@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from ..errors import did_you_mean
 from ..model.catalogue import Catalogue, load
 from . import registered_callbacks
 from .cluster_state import CallbackState, NodeState, State
-from .errors import CommandRefused, near
+from .errors import CommandRefused
 from .events import propagation
 from .events.execution import Call, Run, run
 from .events.parameters import Lookup, arguments
@@ -85,7 +86,8 @@ class Cluster:
             wanted = Behaviour.model_validate(state.behaviour.model_dump() | switches)
             for each in wanted.lacks:
                 if each not in self.catalogue.events:
-                    raise CommandRefused(f"lacks: there is no event {each!r}{near(each, self.catalogue.events)}")
+                    hint = did_you_mean(each, self.catalogue.events)
+                    raise CommandRefused(f"lacks: there is no event {each!r}{hint}")
             return state.model_copy(update={"behaviour": wanted})
 
         return self._store.change(change).behaviour
@@ -121,7 +123,8 @@ class Cluster:
         def change(state: State) -> State:
             for identifier in identifiers:
                 if identifier not in state.callbacks:
-                    raise CommandRefused(f"there is no callback {identifier!r}{near(identifier, state.callbacks)}")
+                    hint = did_you_mean(identifier, state.callbacks)
+                    raise CommandRefused(f"there is no callback {identifier!r}{hint}")
                 if "tiebreakerCheck" in state.callbacks[identifier].events:
                     registered_callbacks.check_down(state, identifier)
             return registered_callbacks.without(state, identifiers)
@@ -163,12 +166,13 @@ class Cluster:
         """Check the event; *event* may have any spelling, and the daemon then uses that spelling."""
         found = self.catalogue.get(event)
         if found is None:
-            raise CommandRefused(f"there is no event {event!r}{near(event, self.catalogue.events)}")
+            raise CommandRefused(f"there is no event {event!r}{did_you_mean(event, self.catalogue.events)}")
         if registered_callbacks.is_lacking(found, self.state.behaviour):
             raise CommandRefused(f"{found.name} never happens here, because of the switches release and lacks")
         for variable, value in values.items():
             if variable not in self.catalogue.variables:
-                raise CommandRefused(f"there is no variable {variable!r}{near(variable, self.catalogue.variables)}")
+                hint = did_you_mean(variable, self.catalogue.variables)
+                raise CommandRefused(f"there is no variable {variable!r}{hint}")
             _check_value(variable, value)
         short = None if node is None else self._known(self.state, node).name
         return Occurrence(found, event, dict(values), short, datetime.now(UTC))
@@ -210,7 +214,7 @@ class Cluster:
     def _known(self, state: State, text: str) -> NodeState:
         node = find(state, text)
         if node is None:
-            raise CommandRefused(f"{state.name} has no node {text!r}{near(text, state.nodes)}")
+            raise CommandRefused(f"{state.name} has no node {text!r}{did_you_mean(text, state.nodes)}")
         return node
 
     def _make_places(self) -> None:

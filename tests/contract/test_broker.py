@@ -365,7 +365,7 @@ def test_a_message_that_comes_back_too_often_is_dead_lettered(driven):
     assert dead.keys == ["poison"]
 
 
-def test_a_retry_waits_on_its_rung_and_returns_to_its_subscription_alone(driven):
+def test_a_retry_waits_on_its_step_and_returns_to_its_subscription_alone(driven):
     mine, theirs = Listener(driven), Listener(driven)
     topology = names.base() + names.subscription("mine", ["#"]) + names.subscription("theirs", ["other.#"])
     driven.do(lambda: driven.broker.declare(topology))

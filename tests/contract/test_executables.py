@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.processes.child_process import ENVIRONMENT, PATH, User
-from consumers.processes.executables import Doubt, problem
+from consumers.processes.executables import PossibleProblem, problem
 
 NOT_STARTED = (125, 126, 127)
 """Exit codes of env where it cannot start what it is to start."""
@@ -119,8 +119,8 @@ def test_of_what_only_env_can_tell_nothing_is_said(script, line):
 def test_a_form_that_another_env_may_know_is_a_doubt_and_what_is_certain_comes_first(script, line):
     path = put(script, f"#!/usr/bin/env {line}\n")
 
-    assert isinstance(problem(path), Doubt)
-    assert isinstance(problem(put(script.with_name("outer"), f"#!{path}\n")), Doubt)
+    assert isinstance(problem(path), PossibleProblem)
+    assert isinstance(problem(put(script.with_name("outer"), f"#!{path}\n")), PossibleProblem)
     script.chmod(0o644)
     assert problem(path) == f"{path} is not executable: run chmod +x"
 

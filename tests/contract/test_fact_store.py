@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.expressions.facts_cache import Knowledge
+from consumers.expressions.facts_cache import FactsCache
 from router.cluster.facts.assemble import assemble
 from router.cluster.facts.facts_store import FactStore
 from router.cluster.facts.parts import Answer
@@ -118,20 +118,20 @@ def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch):
     monkeypatch.setattr("router.database.engines.PATIENCE", timedelta(seconds=1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/facts"
-        knowledge = Knowledge(Settings(facts=FactsSettings(store=url)), clock=lambda: NOW)
+        facts_cache = FactsCache(Settings(facts=FactsSettings(store=url)), clock=lambda: NOW)
         began = time.monotonic()
-        knowledge.begin()
+        facts_cache.begin()
 
     assert time.monotonic() - began < 30  # without a limit, for ever
-    assert "timeout" in knowledge.of("prod").missing
-    assert "secret" not in knowledge.of("prod").missing
+    assert "timeout" in facts_cache.of("prod").missing
+    assert "secret" not in facts_cache.of("prod").missing
 
 
 def test_subscriptions_know_what_another_has_written(url):
-    knowledge = Knowledge(Settings(facts=FactsSettings(store=url)), clock=lambda: NOW)
+    facts_cache = FactsCache(Settings(facts=FactsSettings(store=url)), clock=lambda: NOW)
     with FactStore(url) as store:
         store.write("prod", {"states": states()}, NOW)
 
-    knowledge.begin()
+    facts_cache.begin()
 
-    assert knowledge.of("prod").values["quorum"]["reached"] is True
+    assert facts_cache.of("prod").values["quorum"]["reached"] is True

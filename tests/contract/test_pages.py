@@ -33,7 +33,7 @@ from consumers.subscriptions.test_cases import Expectation, Expected, Given
 from consumers.verbs.interface import Handler, installed
 from consumers.verbs.log.syslog import SyslogTarget
 from consumers.verbs.notify.verb import NotifyVerb
-from router.broker.topology import RUNGS
+from router.broker.topology import RETRY_STEPS
 from router.model.catalogue import Catalogues
 from router.settings.models import Contact, Settings
 from tests.consuming import make_subscription
@@ -180,10 +180,10 @@ def test_the_table_of_gates_has_them_in_the_order_that_they_are_asked():
     assert told == [*dict.fromkeys(asked), "`only_when`, `only_if`"]
 
 
-def test_modes_and_the_ladder_are_as_they_are():
+def test_modes_and_the_retry_steps_are_as_they_are():
     text = SUBSCRIPTIONS.read_text()
 
-    assert f"`{' '.join(RUNGS)}`" in text
+    assert f"`{' '.join(RETRY_STEPS)}`" in text
     assert all(f"`{mode}`" in text for mode in Mode.__args__)
 
 

@@ -5,6 +5,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -87,3 +88,19 @@ def test_up_obeys_the_settings_and_other_commands_find_it_by_its_file(tmp_path: 
     assert stat.S_IMODE((folder / "environment").stat().st_mode) == 0o600
     assert not (folder / "broker").exists()
     assert vhost_url.split("@", maxsplit=1)[0].rpartition(":")[2] not in said.replace("guest@", "")
+
+
+@pytest.mark.timeout(240)
+def test_with_several_brokers_all_programs_find_the_one_that_runs(tmp_path: Path, vhost_url: str) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    parts = urllib.parse.urlsplit(vhost_url)
+    dead = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:1").geturl()
+    (here / "settings.yaml").write_text(f"broker: {{url: ['{dead}', '{vhost_url}']}}\n")
+    folder = here / "everything"
+
+    with up(here, "--folder", str(folder), before=["--settings", "settings.yaml"]) as running:
+        (line,) = wait_for(lambda: _TRY.findall(running.log.read_text()), 60, "what may be tried")
+        words = shlex.split(line)
+        assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0
+        wait_for(lambda: len(topics(folder)) == 1, 60, "the event is in the audit")

@@ -16,7 +16,7 @@ def test_attempts_go_on_and_commands_run_once_when_the_broker_is_killed_while_re
     with Consumer(own_broker.url, tmp_path, subscriptions) as consumer:
         consumer.wait_ready()
         publish(own_broker.url, [make_event()])
-        # The second attempt is made, the third waits on its rung; the other command goes on through it all.
+        # The second attempt is made, the third waits on its step; the other command goes on through it all.
         consumer.wait_outcomes(2, subscription="flaky")
         wait_for(began.exists, 20, "the slow command")
 

@@ -15,7 +15,7 @@ from tests.rabbit import new_broker
 from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)
-HASTY = {"entrusted after": 0.5, "entrusted for": 1}
+HASTY = {"deferred after": 0.5, "deferred for": 1}
 
 
 def until(path):
@@ -63,7 +63,7 @@ def test_a_long_delivery_is_with_the_broker_and_is_called_once(consume, vhost_ur
     publish(vhost_url, [event])
     # Twice, so it has come back meanwhile, and was given away again.
     for _ in range(2):
-        wait_for(lambda: tap.count("clusterbus.retry.1s") == 1, 20, "it waits in a wait queue")
+        wait_for(lambda: tap.count("clusterbus.retry.1s") == 1, 20, "it waits for its retry")
         wait_for(lambda: tap.count("clusterbus.retry.1s") == 0, 20, "it comes back")
     before = [row.outcome for row in consumer.attempts()]
     (tmp_path / "go").touch()
@@ -83,11 +83,11 @@ def test_a_kill_during_a_long_delivery_brings_it_again_from_the_wait_queue(consu
     long = make_subscription("act", effect(tmp_path / "done", until(tmp_path / "go")), patterns=("gpfs.*.quota.#",))
     consumer = consume(long, make_subscription("next", effect(tmp_path / "next"), patterns=("gpfs.*.disk.#",)))
     # It waits long enough to be there still after the kill.
-    consumer.waits = {"entrusted after": 0.5, "entrusted for": 15}
+    consumer.waits = {"deferred after": 0.5, "deferred for": 15}
     event = make_event()
     consumer.start().wait_ready()
     publish(vhost_url, [event])
-    wait_for(lambda: tap.count("clusterbus.retry.15s") == 1, 20, "it waits in a wait queue")
+    wait_for(lambda: tap.count("clusterbus.retry.15s") == 1, 20, "it waits for its retry")
     # What arrives after the copy was confirmed is acknowledged after the original.
     publish(vhost_url, [make_event(type="gpfs.diskFailure", category="disk")])
     consumer.wait_outcomes(1, subscription="next")

@@ -33,7 +33,6 @@ _FIRST = 32
 """How many events are under way after a while without any: these are sent twice, because nobody knows who refused."""
 
 _REFUSES = {"x-max-length": 1, "x-overflow": "reject-publish"}
-_FILE = "router.db"
 
 
 @pytest.fixture
@@ -224,18 +223,18 @@ def test_a_queue_of_ours_that_is_bound_as_by_an_earlier_release_is_named(
     assert (both["verdict"], lone["verdict"]) == ("warning", "error")
     assert f"they lose events that they refuse: {queue!r}" in lone["seen"]
     assert "restart the consumers" in lone["advice"]
-    with publishing(vhost_url) as (consumer, _):
+    with publishing(vhost_url) as consumer:
         consumer.call(lambda: consumer.declare(subscription("audit", ["#"])))
         wait_for(lambda: doctor() == [], PATIENCE, "a consumer of this release moves it")
 
 
 @contextmanager
-def publishing(url: str) -> Iterator[tuple[Rabbit, list[Settlement]]]:
-    """Have a client at *url*, and how what it publishes was settled."""
+def publishing(url: str) -> Iterator[Rabbit]:
+    """Have a client at *url*."""
     client = Rabbit(url, name="a consumer")
     thread = threading.Thread(target=client.run, daemon=True)
     thread.start()
-    yield client, []
+    yield client
     client.call(client.stop)
     thread.join()
 
@@ -263,7 +262,8 @@ def test_results_and_retries_of_consumers_pass_a_queue_of_others_that_refuses(
     declare(tap, subscription("audit", ["#"]))
     refusing_queue(other)
 
-    with publishing(as_consumer) as (client, settled):
+    settled: list[Settlement] = []
+    with publishing(as_consumer) as client:
         for each in [*results(100), Message(RETRY, "1h", b"{}", new_id())]:
             client.call(lambda each=each: client.publish(each, settled.append))
         wait_for(lambda: len(settled) == 101, PATIENCE, "all are settled")
@@ -281,7 +281,8 @@ def test_without_the_rights_of_this_release_what_is_refused_waits_and_nothing_is
     rabbit_admin.call("PUT", "permissions", vhost, f"{vhost}-consumer", body=rights)
     refusing_queue(other)
 
-    with publishing(as_consumer) as (client, settled):
+    settled: list[Settlement] = []
+    with publishing(as_consumer) as client:
         for each in results(20):
             client.call(lambda each=each: client.publish(each, settled.append))
         wait_for(lambda: "clusterbus broker users --apply" in caplog.text, PATIENCE, "the way out is in the log")

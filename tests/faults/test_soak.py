@@ -196,7 +196,7 @@ NEIGHBOURS: dict[str, Callable[[Beside], object]] = {
     "a lookup of node groups that hangs": hung("ccrVarChange"),
     "a program that locks the store for 2 s, again and again": locked_store,
     "a node without spool whose syslog hangs": silent_syslog,
-    "a queue of strangers that refuses events": stranger,
+    "a queue of another service that refuses events": stranger,
 }
 """Every bad neighbour, under the name that README's table has: what it does while the context manager is open."""
 

@@ -110,6 +110,20 @@ def test_commands_tell_what_is_known_what_was_and_what_changed(tmp_path, printed
     assert "has no part" in facts("history", "statse", code=2)
 
 
+def test_a_node_is_shown_by_its_daemon_name_and_by_its_admin_name(tmp_path, printed):
+    listed = (printed / "mmlscluster").read_text()
+    (printed / "mmlscluster").write_text(listed.replace("10.0.0.2:cl01.", "10.0.0.2:cl01-adm."))
+    facts = Commanded(tmp_path, printed)
+    facts("read")
+
+    names = ["cl01.prod.example", "cl01", "cl01-adm.prod.example", "cl01-adm", "CL01-ADM", "10.0.0.2"]
+    shown = {facts("show", "--json", each) for each in names}
+
+    assert len(shown) == 1
+    assert json.loads(shown.pop())["address"] == "10.0.0.2"
+    assert json.loads(facts("show", "--json", "cl02"))["address"] == "10.0.0.3"
+
+
 def test_what_fails_is_named_and_bounded_and_the_rest_is_known(tmp_path, printed):
     program(printed, "mmgetstate", "", before="sleep 100")
     (printed / "mmlsmgr").unlink()

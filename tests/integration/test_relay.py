@@ -194,6 +194,21 @@ def test_told_to_stop_it_leaves_without_a_broker_too(spool: Path, broker: object
     assert len(waiting(spool)) == 1
 
 
+def test_a_spool_on_a_file_system_of_the_network_is_named_and_used_all_the_same(spool: Path, tmp_path: Path) -> None:
+    (tmp_path / "mounts").write_text(f"36 35 0:35 / {spool.parent} rw - nfs4 filer:/spools rw\n")
+    mounts = "import pathlib, shim.file_systems as there; there.network_type.__defaults__ = (pathlib.Path({!r}),)"
+
+    with RelayProcess(
+        spool, "amqp://bus:secret@127.0.0.1:1", sabotage=mounts.format(str(tmp_path / "mounts"))
+    ) as relay:
+        relay.wait_until_said("the spool is on a file system of the network, which may hang; use a local disk")
+        said = relay.log
+        assert relay.terminate() == 0
+
+    assert "nfs4" in said
+    assert str(spool) in said
+
+
 def test_a_second_relay_on_a_spool_is_refused(spool: Path, vhost_url: str) -> None:
     with ingress(vhost_url), RelayProcess(spool, vhost_url) as relay:
         relay.wait_until_said("broker connected")

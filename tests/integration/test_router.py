@@ -7,7 +7,8 @@ import pika
 
 from router.broker.topology import HISTORY
 from tests.rabbit import RabbitAdmin
-from tests.routing import Site
+from tests.routing import PATIENCE, Site
+from tests.waiting import wait_for
 
 
 def history(url: str, count: int) -> list[tuple[str, str | None]]:
@@ -25,6 +26,19 @@ def history(url: str, count: int) -> list[tuple[str, str | None]]:
             if len(found) == count:
                 return found
         raise AssertionError("the stream ended")
+
+
+def test_an_entry_of_the_catalogue_file_that_this_release_has_is_named_in_the_log(
+    tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin
+) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("version: 1\ngpfs:\n  events:\n    diskFailure: {category: node, meaning: mine}\n")
+    with Site(tmp_path, vhost_url, rabbit_admin, environment={"CLUSTERBUS_ROUTER_CATALOGUE": str(file)}) as site:
+        wait_for(site.consumers, PATIENCE, "the router consumes")
+        logged = site.router.log.read_text()
+
+    assert "an entry of the catalogue file is already in this release; the entry is ignored" in logged
+    assert f"{file}:4: gpfs.events.diskFailure: this release knows it and ignores this: remove it, or write" in logged
 
 
 def test_records_become_events_on_the_exchange_and_in_history(site: Site, vhost_url: str) -> None:

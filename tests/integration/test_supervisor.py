@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from consumers.programs.supervisor import Supervisor, relay_environment
+from shim.settings import load
 from tests.consuming import is_gone
 from tests.waiting import wait_for
 
@@ -76,8 +77,17 @@ def test_what_was_started_ends_when_the_supervisor_is_killed(tmp_path: Path) -> 
 def test_the_relay_is_told_its_password_by_a_file_that_is_ours_alone(tmp_path: Path) -> None:
     file = tmp_path / "password"
 
-    told = relay_environment("amqp://u:p%2Fw@mq.example:5673/v", file)
+    told = relay_environment(["amqp://u:p%2Fw@mq.example:5673/v"], file)
 
     assert told["CLUSTERBUS_RELAY_BROKER"] == "amqp://u@mq.example:5673/v"
     assert file.read_text() == "p/w\n"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_relay_gets_all_brokers_that_have_its_password(tmp_path: Path) -> None:
+    urls = ["amqp://u:p@mq1/v", "amqp://u:p@mq2/v", "amqp://u:other@mq3/v"]
+
+    environment = relay_environment(urls, tmp_path / "password")
+
+    settings = load(["--allow-root", "--cluster", "prod"], environment | {"CLUSTERBUS_RELAY_CONFIG": ""})
+    assert [each.host for each in settings.brokers] == ["mq1", "mq2"]

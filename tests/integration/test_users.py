@@ -224,7 +224,7 @@ def test_a_consumer_declares_and_changes_its_subscription_retries_and_dead_lette
         lambda channel: channel.queue_delete(names.DEAD),
         lambda channel: channel.queue_declare("clusterbus.retry.2s", durable=True),
     ],
-    ids=["events", "ingress", "get-ingress", "purge-ingress", "delete-dead", "declare-rung"],
+    ids=["events", "ingress", "get-ingress", "purge-ingress", "delete-dead", "declare-retry-step"],
 )
 def test_a_consumer_can_speak_for_nobody_and_reads_no_records(site: Site, attempt: Callable[[Any], Any]):
     with site.channel("consumer") as channel, pytest.raises(ChannelClosedByBroker, match="403"):

@@ -165,6 +165,6 @@ def _check_command(delivery: Delivery, guard: Guard, stopping: Flag) -> Outcome 
         raise _BrokenOff
     if ended.code == 0 and not ended.timed_out:
         return None
-    said = ended.output.decode("utf-8", "replace").strip()
+    output = ended.output.decode("utf-8", "replace").strip()
     how = "timed out" if ended.timed_out else f"failed (exit code {ended.code})"
-    return Skipped("guarded", bounded(f"{words[0]} {how}{': ' if said else ''}{said[-500:]}"), {"check": words})
+    return Skipped("guarded", bounded(f"{words[0]} {how}{': ' if output else ''}{output[-500:]}"), {"check": words})

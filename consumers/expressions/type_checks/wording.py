@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final
 
+from router.errors import did_you_mean
 from router.model.catalogue import Variable
 
 from ...config.event_samples import named
-from ...errors import did_you_mean
 from ..cel_syntax.tree import Binary, Call, Constant, Index, Junction, Name, Node, Select, source, walk
 from ..severities import SEVERITIES
 from .domains import NUMBERS, Domain

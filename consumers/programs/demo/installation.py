@@ -115,7 +115,7 @@ class Installation:
         for node in self.cluster.nodes:
             words = interpreter.module("shim.relay", "--spool", str(node.spool), "--node", node.name)
             words += ["--cluster", CLUSTER, "--longest-delay", "2", "--run", str(self.folder)]
-            environment = relay_environment(urls[node.name], self.folder / f"{node.name}.password")
+            environment = relay_environment([urls[node.name]], self.folder / f"{node.name}.password")
             root = ["--allow-root"] if os.geteuid() == 0 else []
             self._supervisor.start(f"relay-{node.name}", [*words, *root], environment)
 

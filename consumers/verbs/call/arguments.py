@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from router.errors import did_you_mean
 from router.model.events import Value
 
 from ...config.event_samples import Kinds, Remark, named
 from ...deliveries import Delivery
-from ...errors import did_you_mean
 from .references import Target, Unusable
 
 GIVEN: Mapping[str, Callable[[Delivery], object]] = {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ...config.python_files import said
+from ...config.python_files import error_text
 from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ...policies.consumer_deaths import SUSPECT, deaths_in
@@ -67,7 +67,7 @@ def called(function: Callable[..., Any], arguments: Arguments, delivery: Deliver
             value = asyncio.run(value)
         return results.reported(value)
     except Rejected as error:
-        raise Rejected(said(error).partition(": ")[2], results.of_rejected(error)) from error
+        raise Rejected(error_text(error).partition(": ")[2], results.of_rejected(error)) from error
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a function are its failure too
         return results.failed(error)
 

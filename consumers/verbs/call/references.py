@@ -21,10 +21,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from router.errors import did_you_mean
 from router.settings.yaml_documents import Place
 
 from ...config import python_files
-from ...errors import ConsumerError, did_you_mean
+from ...errors import ConsumerError
 
 GROUP = "clusterbus.handlers"
 
@@ -57,7 +58,7 @@ class Target:
         try:
             made = self.owner()
         except (Exception, SystemExit) as error:
-            message = f"cannot create {self.owner.__name__} to call {self.name}: {python_files.said(error)}"
+            message = f"cannot create {self.owner.__name__} to call {self.name}: {python_files.error_text(error)}"
             raise Unusable(message) from error
         return getattr(made, self.name)  # type: ignore[no-any-return]  # the class may be anything
 
@@ -139,7 +140,7 @@ def _failure(name: str, error: BaseException) -> str:
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames[1:] else ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({error.filename}:{error.lineno})"
-    return f"module {name} cannot be imported: {python_files.said(error)}{place}"
+    return f"module {name} cannot be imported: {python_files.error_text(error)}{place}"
 
 
 def _inside(module: ModuleType, names: str, where: str) -> Target:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from ...config.python_files import said
+from ...config.python_files import error_text
 from ...deliveries import Report, bounded
 from ...errors import Rejected
 
@@ -55,7 +55,7 @@ def failed(error: BaseException) -> Report:
     frames = traceback.extract_tb(error.__traceback__)[1:]
     lines = "".join(f"{each.filename}:{each.lineno} in {each.name}\n" for each in frames)
     result = {"trace": _plain(lines[-_LONGEST_TRACE:], _LONGEST_TRACE)} if lines else {}
-    return Report(name, bounded(said(error)), result)
+    return Report(name, bounded(error_text(error)), result)
 
 
 def of_rejected(error: Rejected) -> Mapping[str, object]:

@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 class Call:
     """One message to the *address* of *contact*; `reason` is None until the call ends, and empty on success.
 
-    An address may be a reference to several addresses: then `parts` has a call for each, those that are *told* ended.
+    An address may be a reference to several addresses: then `parts` has a call for each; *notified* ones have ended.
     """
 
     contact: str
     address: str
-    told: Sequence[str] = ()
+    notified: Sequence[str] = ()
     reason: str | None = None
     hopeless: bool = False
     parts: Sequence[Call] = ()
@@ -35,12 +35,12 @@ class Call:
         """The calls to single addresses, as far as they are known."""
         return self.parts or (self,)
 
-    def remembered(self, told: Iterable[str]) -> list[str]:
-        """Return what to remember after the call where *told* was: a reference is told once all its addresses are."""
+    def remembered(self, notified: Iterable[str]) -> list[str]:
+        """Return what to remember after the call, besides *notified*: a reference, once all its addresses have it."""
         done = [each.address for each in self.leaves if each.reason == ""]
         if len(done) == len(self.leaves):
-            return [*(each for each in told if not each.startswith(f"{self.address}#")), self.address]
-        return list(dict.fromkeys([*told, *done]))
+            return [*(each for each in notified if not each.startswith(f"{self.address}#")), self.address]
+        return list(dict.fromkeys([*notified, *done]))
 
 
 class Sending:
@@ -73,14 +73,14 @@ class Sending:
 
     def _call(self, call: Call) -> None:
         found = addresses(call.address)
-        told = {each.name for each in found if each.is_told(call.told)}
+        notified = {each.name for each in found if each.was_notified(call.notified)}
         if [each.name for each in found] == [call.address]:
-            if told:
+            if notified:
                 call.reason = ""
             else:
                 self._send(call, found[0])
             return
-        call.parts = [Call(call.contact, each.name, reason="" if each.name in told else None) for each in found]
+        call.parts = [Call(call.contact, each.name, reason="" if each.name in notified else None) for each in found]
         call.reason = ""
         for part, address in zip(call.parts, found, strict=True):
             if part.reason is None:

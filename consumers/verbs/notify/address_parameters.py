@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from apprise.plugins import NotifyBase
 from apprise.utils import parse
 
-from ...errors import did_you_mean
+from router.errors import did_you_mean
 
 _EVERYWHERE = frozenset(("user", "pass", "password"))
 _FREE = ("+", "-", ":")
@@ -23,12 +23,12 @@ _PORT = re.compile(r"[^:]*://[^/?#]*:([0-9]+)(?:[/?#].*)?", re.DOTALL)
 _LARGEST = 65535
 
 
-def doubts(url: str, plugin: NotifyBase) -> Iterator[str]:
+def parameter_warnings(url: str, plugin: NotifyBase) -> Iterator[str]:
     """Yield what is wrong with the parameters and the port of *url*, which *plugin* reads; shows no value.
 
     >>> from apprise import Apprise
     >>> url = "mailto://mail.example.org:99999?too=a@example.org&from=x@example.org"
-    >>> for each in doubts(url, Apprise.instantiate(url)):
+    >>> for each in parameter_warnings(url, Apprise.instantiate(url)):
     ...     print(each)
     apprise ignores the parameter too; did you mean to or rto?
     its port is larger than 65535

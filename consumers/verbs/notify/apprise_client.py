@@ -73,9 +73,9 @@ class Address:
         """Its name in messages, where people look for its place."""
         return shown(f"{self.reference}#{self.place}" if self.place else self.reference)
 
-    def is_told(self, told: Sequence[str]) -> bool:
-        """Return whether *told* has its name: as one of several, even if it is the only one now."""
-        return any(each.startswith(f"{self.reference}#") for each in told) and self._as_one_of_several in told
+    def was_notified(self, notified: Sequence[str]) -> bool:
+        """Return whether *notified* has its name: as one of several, even if it is the only one now."""
+        return any(each.startswith(f"{self.reference}#") for each in notified) and self._as_one_of_several in notified
 
     @property
     def _as_one_of_several(self) -> str:
@@ -112,7 +112,7 @@ def problems(reference: str) -> Iterator[tuple[str, bool]]:
     """Yield what is wrong with each address behind *reference*, as a message would find it.  Sends nothing.
 
     With each comes whether it keeps a message from anybody; otherwise it may not be intended.  What is wrong with a
-    reference itself says `secrets.doubt`.
+    reference itself says `secrets.problem`.
     """
     try:
         found = addresses(reference)
@@ -131,8 +131,8 @@ def problems(reference: str) -> Iterator[tuple[str, bool]]:
             yield f"{each.shown}: {missing}", True
         if service.dropped:
             yield f"{each.shown}: apprise leaves out a part of it: {service.dropped}", True
-        for doubt in service.doubts(each.url):
-            yield f"{each.shown}: {doubt}", False
+        for warning in service.parameter_warnings(each.url):
+            yield f"{each.shown}: {warning}", False
 
 
 def shown(name: str) -> str:
@@ -175,9 +175,9 @@ class Service:
                 sent = False
         return "" if sent else self._why(lines)
 
-    def doubts(self, url: str) -> Iterator[str]:
+    def parameter_warnings(self, url: str) -> Iterator[str]:
         """Yield what apprise ignores of *url*, the service's address."""
-        return address_parameters.doubts(url, self._plugin)
+        return address_parameters.parameter_warnings(url, self._plugin)
 
     def missing_daemon(self) -> str:
         """Return why the service of this machine does not take messages; apprise does not notice its absence."""

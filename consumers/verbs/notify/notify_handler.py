@@ -97,8 +97,8 @@ class NotifyHandler(Handler):
             except Rejected as error:
                 yield Call(name, "", reason=str(error), hopeless=True)
                 continue
-            told = notified.get(name, ())
-            yield from (Call(name, address, told) for address in contact.urls if address not in told)
+            done = notified.get(name, ())
+            yield from (Call(name, address, done) for address in contact.urls if address not in done)
 
     def _make(self, calls: Sequence[Call], delivery: Delivery) -> None:
         """Make all *calls* in parallel and wait for them until `timeout`.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from router.errors import did_you_mean
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.models import Contact, Settings
 from router.settings.secret_references import is_reference
@@ -17,7 +18,6 @@ from router.settings.yaml_documents import Place
 from ...config import secrets
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
-from ...errors import did_you_mean
 from ..interface import Verb
 from .message import Importance
 
@@ -83,7 +83,7 @@ class NotifyOptions(Verb):
         from .apprise_client import problems  # noqa: PLC0415 - apprise takes a second, so only who notifies imports it
 
         for address in contact.urls:
-            if is_reference(address) and (doubt := secrets.doubt(address, lines=True)):
-                yield Remark(place, f"contact {name}: {doubt}", warning=True)
+            if is_reference(address) and (warning := secrets.problem(address, lines=True)):
+                yield Remark(place, f"contact {name}: {warning}", warning=True)
             for problem, is_fault in problems(address):
                 yield Remark(place, f"contact {name}: {problem}", warning=not is_fault, fault=is_fault)

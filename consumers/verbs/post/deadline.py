@@ -28,7 +28,7 @@ _SLICE = 0.2
 _CHUNK = 65536
 
 
-class Wires(httpcore2.NetworkBackend):
+class TimedConnections(httpcore2.NetworkBackend):
     """Opens connections on which every wait respects the deadline of the call."""
 
     def __init__(self, stopping: threading.Event) -> None:
@@ -78,7 +78,7 @@ class Wires(httpcore2.NetworkBackend):
                     if at == len(addresses) - 1:
                         raise
                 else:
-                    return _Wire(opened, self)
+                    return _TimedConnection(opened, self)
             raise OSError(f"{host} has no address")
 
     def _addresses(self, host: str, port: int) -> list[tuple[int, Any]]:
@@ -102,16 +102,16 @@ class Wires(httpcore2.NetworkBackend):
         return answer
 
 
-class _Wire(httpcore2.NetworkStream):
+class _TimedConnection(httpcore2.NetworkStream):
     """One connection."""
 
-    def __init__(self, opened: socket.socket, wires: Wires) -> None:
-        self._socket, self._wires = opened, wires
+    def __init__(self, opened: socket.socket, connections: TimedConnections) -> None:
+        self._socket, self._connections = opened, connections
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the remaining time is used
         with _translated(httpcore2.ReadTimeout, httpcore2.ReadError):
             while True:
-                self._socket.settimeout(min(self._wires.left(), _SLICE))
+                self._socket.settimeout(min(self._connections.left(), _SLICE))
                 try:
                     return self._socket.recv(max_bytes)
                 except TimeoutError:
@@ -122,7 +122,7 @@ class _Wire(httpcore2.NetworkStream):
         rest = memoryview(buffer)
         with _translated(httpcore2.WriteTimeout, httpcore2.WriteError):
             while rest:
-                self._socket.settimeout(self._wires.left())
+                self._socket.settimeout(self._connections.left())
                 rest = rest[self._socket.send(rest[:_CHUNK]) :]
 
     def close(self) -> None:
@@ -136,8 +136,10 @@ class _Wire(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         try:
             with _translated(httpcore2.ConnectTimeout, httpcore2.ConnectError):
-                self._socket.settimeout(self._wires.left())
-                return _Wire(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._wires)
+                self._socket.settimeout(self._connections.left())
+                return _TimedConnection(
+                    ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._connections
+                )
         except BaseException:
             self.close()
             raise
@@ -166,13 +168,13 @@ class _Wire(httpcore2.NetworkStream):
 class Transport(httpx2.HTTPTransport):
     """The transport of an httpx2 client."""
 
-    def __init__(self, wires: Wires, context: ssl.SSLContext) -> None:
-        """Open connections with *wires*, and use TLS with *context*."""
+    def __init__(self, connections: TimedConnections, context: ssl.SSLContext) -> None:
+        """Use *connections*, and TLS with *context*."""
         super().__init__(verify=context, trust_env=False)
         self._pool.close()
         # httpx2 has no parameter for the network backend, but httpcore2 below it does.
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=context, max_connections=None, keepalive_expiry=15.0, network_backend=wires
+            ssl_context=context, max_connections=None, keepalive_expiry=15.0, network_backend=connections
         )
 
 

@@ -144,21 +144,21 @@ class PostOptions(Verb):
     def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield mistakes in the secrets, and warnings about files that are missing."""
         if is_reference(self.url):
-            yield from self._doubts(("url",), self.url)
+            yield from self._secret_warnings(("url",), self.url)
         for name, value in self.headers.items():
             if is_reference(value):
-                yield from self._doubts(("headers", name), value)
+                yield from self._secret_warnings(("headers", name), value)
         for at, each in enumerate(self.secret):
-            yield from self._doubts(("secret", at), each)
+            yield from self._secret_warnings(("secret", at), each)
             try:
                 key(secrets.read(each), each)
             except (SecretError, OSError) as error:
-                if not secrets.doubt(each):
+                if not secrets.problem(each):
                     yield Remark(("secret", at), str(error))
         if isinstance(self.verify, Path) and not self.verify.is_file():
             yield Remark(("verify",), f"the file {self.verify} does not exist on this machine", warning=True)
 
     @staticmethod
-    def _doubts(place: tuple[str | int, ...], reference: str) -> Iterator[Remark]:
-        if doubt := secrets.doubt(reference):
-            yield Remark(place, doubt, warning=True)
+    def _secret_warnings(place: tuple[str | int, ...], reference: str) -> Iterator[Remark]:
+        if problem := secrets.problem(reference):
+            yield Remark(place, problem, warning=True)

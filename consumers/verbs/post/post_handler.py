@@ -24,7 +24,7 @@ from ...errors import Rejected, SecretError
 from ...expressions.sanitize import one_line, shortened
 from ...expressions.templates import Template
 from ..interface import Handler, Surroundings
-from .deadline import Transport, Wires
+from .deadline import TimedConnections, Transport
 from .options import PostOptions
 from .responses import Answer, judge
 from .signing import key, message_id, sign
@@ -43,14 +43,14 @@ class PostHandler(Handler):
         """Prepare the client and its connections.  Raises SubscriptionsError if `verify` cannot be used."""
         self._verb, self._stopping = verb, surroundings.stopping
         self._body = _compiled(verb.body)
-        self._wires = Wires(surroundings.stopping)
+        self._connections = TimedConnections(surroundings.stopping)
         try:
             context = ssl.create_default_context(cafile=None if verb.verify is True else str(verb.verify))
         except OSError as error:
             raise surroundings.mistake("post.verify", f"{verb.verify}: {error.strerror or error}") from error
         self._client = httpx2.Client(
-            transport=Transport(self._wires, context),
-            timeout=None,  # Wires limits the whole call
+            transport=Transport(self._connections, context),
+            timeout=None,  # TimedConnections limits the whole call
             follow_redirects=False,
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -70,7 +70,7 @@ class PostHandler(Handler):
         began = time.monotonic()
         try:
             request = self._client.build_request(self._verb.method, url, content=body, headers=headers)
-            with self._wires.within(self._verb.timeout):
+            with self._connections.within(self._verb.timeout):
                 answer = self._answer(request, hidden)
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError) as error:
             raise Rejected(f"{self._shown()}: not a valid address: {type(error).__name__}") from None

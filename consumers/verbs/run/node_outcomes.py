@@ -25,8 +25,8 @@ _TAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """The nodes of an attempt: it runs on *todo*; *before* succeeded earlier.  *target* names the circuit breaker."""
+class NodeRun:
+    """A run on nodes: it is called on *todo*; *before* succeeded earlier.  *target* names the circuit breaker."""
 
     todo: Sequence[str]
     before: Sequence[str] = ()
@@ -34,18 +34,18 @@ class Aim:
     is_remote: bool = True
 
 
-def aim_of(names: Sequence[str], earlier: Mapping[str, object], target: str, *, is_remote: bool) -> Aim:
+def next_run(names: Sequence[str], earlier: Mapping[str, object], target: str, *, is_remote: bool) -> NodeRun:
     """Return which of *names* to run on after an attempt with the result *earlier*: those that failed.
 
-    >>> aim_of(["n1", "n2", "n3"], {"nodes": {"succeeded": "n1", "failed": "n[2-3]"}}, "", is_remote=True).todo
+    >>> next_run(["n1", "n2", "n3"], {"nodes": {"succeeded": "n1", "failed": "n[2-3]"}}, "", is_remote=True).todo
     ('n2', 'n3')
     """
     found = earlier.get("nodes")
     if not isinstance(found, dict):
-        return Aim(tuple(names), (), target, is_remote)
+        return NodeRun(tuple(names), (), target, is_remote)
     succeeded, failed = (unfold(str(found.get(each, ""))) for each in ("succeeded", "failed"))
     wanted = set(failed)
-    return Aim(tuple(each for each in names if each in wanted), succeeded, target, is_remote)
+    return NodeRun(tuple(each for each in names if each in wanted), succeeded, target, is_remote)
 
 
 def read(output: bytes) -> Mapping[str, Any] | None:
@@ -58,14 +58,14 @@ def read(output: bytes) -> Mapping[str, Any] | None:
     return outcome if isinstance(outcome, dict) and "codes" in outcome else None
 
 
-def report(outcome: Mapping[str, Any], aim: Aim) -> Report:
-    """Return the report for *outcome* of a run on *aim*.  A node without an outcome has failed."""
+def report(outcome: Mapping[str, Any], node_run: NodeRun) -> Report:
+    """Return the report for *outcome* of *node_run*.  A node without an outcome has failed."""
     codes = {code: unfold(nodes) for code, nodes in outcome["codes"].items()}
-    unreachable = codes.pop(UNREACHABLE, ()) if aim.is_remote else ()
-    good = [*aim.before, *codes.pop("0", ())]
+    unreachable = codes.pop(UNREACHABLE, ()) if node_run.is_remote else ()
+    good = [*node_run.before, *codes.pop("0", ())]
     timed_out, unfinished = unfold(outcome["timed_out"]), unfold(outcome["unfinished"])
     reported = {*good, *unreachable, *timed_out, *unfinished, *(name for names in codes.values() for name in names)}
-    not_begun = [each for each in aim.todo if each not in reported]
+    not_begun = [each for each in node_run.todo if each not in reported]
     late = "not finished before the deadline on" if outcome.get("deadline") else "interrupted on"
     failures = [
         *((f"exit:{code}", f"exit code {code} on", names) for code, names in codes.items()),
@@ -89,13 +89,13 @@ def report(outcome: Mapping[str, Any], aim: Aim) -> Report:
     if not failures:
         return Report(result=result)
     reason = ", ".join(f"{words} {fold(names)}" for _, words, names in failures)
-    is_all = len(failed) == len(aim.todo)
-    blamed = [aim.target] if unreachable or timed_out or unfinished or is_all else []
+    is_all = len(failed) == len(node_run.todo)
+    blamed = [node_run.target] if unreachable or timed_out or unfinished or is_all else []
     return Report(_word([word for word, _, _ in failures]), reason, result, blamed=blamed)
 
 
-def interrupted(outcome: Mapping[str, Any] | None, aim: Aim) -> Report | None:
-    """Return the report of a run on *aim* that a stop of the consumer ended: the next call runs on the other nodes.
+def interrupted(outcome: Mapping[str, Any] | None, node_run: NodeRun) -> Report | None:
+    """Return the report of *node_run* that a stop of the consumer ended: the next call runs on the other nodes.
 
     None where no node was done: then all is repeated.  A node whose command failed is run again as well.
     """
@@ -103,20 +103,20 @@ def interrupted(outcome: Mapping[str, Any] | None, aim: Aim) -> Report | None:
     if not good:
         return None
     done = {*good}
-    left = [each for each in aim.todo if each not in done]
-    result = {**_nodes([*aim.before, *good], left), "interrupted": True}
+    left = [each for each in node_run.todo if each not in done]
+    result = {**_nodes([*node_run.before, *good], left), "interrupted": True}
     return Report(result=result, reason="interrupted by a stop", again=AFTER_A_STOP)
 
 
-def lost(aim: Aim, failure: str, reason: str, output: bytes = b"") -> Report:
+def lost(node_run: NodeRun, failure: str, reason: str, output: bytes = b"") -> Report:
     """Return the report of an attempt whose process was killed: none of its nodes counts as done."""
     tail = {"said": output[-_TAIL:].decode("utf-8", "replace")} if output else {}
-    return Report(failure, reason, {**_nodes(aim.before, aim.todo), **tail})
+    return Report(failure, reason, {**_nodes(node_run.before, node_run.todo), **tail})
 
 
-def nothing_left(aim: Aim) -> Report:
+def nothing_left(node_run: NodeRun) -> Report:
     """Return the report if no node is left to run on: the nodes that failed are no longer in the node set."""
-    return Report(result={**_nodes(aim.before, ()), "note": "the nodes that failed are no longer in the node set"})
+    return Report(result={**_nodes(node_run.before, ()), "note": "the nodes that failed are no longer in the node set"})
 
 
 def _nodes(succeeded: Iterable[str], failed: Iterable[str]) -> dict[str, object]:

@@ -123,8 +123,8 @@ class RunOptions(Verb):
             problem = executables.problem(self.command[0], runs_as(self.user), search_path(self.environment))
             if problem:
                 yield Remark(("command",), problem, warning=True)
-        if self.detach and (doubt := Jobs(settings.consumers.jobs).doubt()):
-            yield Remark(("detach",), doubt, fault=True)
+        if self.detach and (problem := Jobs(settings.consumers.jobs).problem()):
+            yield Remark(("detach",), problem, fault=True)
         if self.is_literal and self._has_groups:
             yield from self._about_node_set()
         ssh = settings.consumers.ssh

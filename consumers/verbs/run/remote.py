@@ -26,7 +26,7 @@ from ..interface import Handler, Surroundings
 from . import local, node_outcomes, recording
 from .detached import Detached, Ended
 from .local import about, facts, identity, user_of
-from .node_outcomes import Aim
+from .node_outcomes import NodeRun
 from .node_targets import GroupsUnknown, fold, names_of, unfold
 from .options import RunOptions
 
@@ -75,17 +75,17 @@ class FleetHandler(Handler):
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the command and its nodes; for a retry, also the nodes that succeeded already."""
         try:
-            aim = self._aim(delivery)
+            node_run = self._next_run(delivery)
         except GroupsUnknown as error:
             raise Rejected(str(error)) from error
         return {
             "command": self._rendered(delivery),
-            "nodes": fold(aim.todo),
-            **({"succeeded": fold(aim.before)} if aim.before else {}),
+            "nodes": fold(node_run.todo),
+            **({"succeeded": fold(node_run.before)} if node_run.before else {}),
             "transport": self._settings.transport,
             "fanout": self._verb.fanout,
             "timeout": durations.text(self._verb.timeout),
-            "deadline": durations.text(self._deadline(len(aim.todo))),
+            "deadline": durations.text(self._deadline(len(node_run.todo))),
             "user": self._verb.user,
             "detach": self._verb.detach,
         }
@@ -98,26 +98,26 @@ class FleetHandler(Handler):
             return ()
 
     def _attempt(self, delivery: Delivery) -> Report | None:
-        aim = self._aim(delivery)
-        if not aim.todo:
-            return node_outcomes.nothing_left(aim)
-        process, feed = self._process(delivery, aim)
+        node_run = self._next_run(delivery)
+        if not node_run.todo:
+            return node_outcomes.nothing_left(node_run)
+        process, feed = self._process(delivery, node_run)
         if self._settings.transport == "record":
-            return self._record(delivery, aim)
+            return self._record(delivery, node_run)
         if self._detached:
             facts_of_job = {**about(delivery), "command": self._rendered(delivery)}
-            places = {"nodes": fold(aim.todo), "before": fold(aim.before)}
+            places = {"nodes": fold(node_run.todo), "before": fold(node_run.before)}
             ended = self._detached.run(process, feed, facts_of_job | places)
-            return self._of_job(ended, aim) if isinstance(ended, Ended) else ended
+            return self._of_job(ended, node_run) if isinstance(ended, Ended) else ended
         if delivery.repeated:
             cleanup.end_leftovers(delivery.mark)
-        return self._report(child_process.run(process, feed, self._stopping), aim)
+        return self._report(child_process.run(process, feed, self._stopping), node_run)
 
-    def _aim(self, delivery: Delivery) -> Aim:
+    def _next_run(self, delivery: Delivery) -> NodeRun:
         text = self._nodes.render(delivery)
         names = names_of(text, is_ours=self._verb.is_literal)
         target = self._target(delivery, names)
-        return node_outcomes.aim_of(names, delivery.earlier, target, is_remote=self._is_remote)
+        return node_outcomes.next_run(names, delivery.earlier, target, is_remote=self._is_remote)
 
     def _target(self, delivery: Delivery, names: Sequence[str]) -> str:
         # Do not resolve groups here: people know them by name.
@@ -128,13 +128,13 @@ class FleetHandler(Handler):
             text = f"{text[:_LONGEST_TARGET]}..."
         return f"run {self._verb.command[0]} on {text}"
 
-    def _process(self, delivery: Delivery, aim: Aim) -> tuple[child_process.Command, bytes]:
+    def _process(self, delivery: Delivery, node_run: NodeRun) -> tuple[child_process.Command, bytes]:
         """Return the process of the fan-out, and its standard input."""
         words, own = self._rendered(delivery), self._own(delivery)
         self._check(words, own)
-        deadline = self._deadline(len(aim.todo))
+        deadline = self._deadline(len(node_run.todo))
         request = {
-            "nodes": list(aim.todo),
+            "nodes": list(node_run.todo),
             "command": words,
             # ssh passes one text with a limited size, so variables are available only as words of the command.
             "environment": {**identity(delivery), **own} if self._is_remote else {**facts(delivery), **own},
@@ -179,25 +179,27 @@ class FleetHandler(Handler):
         rounds = max(1, math.ceil(count / self._verb.fanout))
         return min(_LONGEST, rounds * (self._verb.timeout + self._verb.connect_timeout + timedelta(seconds=15)))
 
-    def _report(self, ended: child_process.Ended, aim: Aim) -> Report | None:
+    def _report(self, ended: child_process.Ended, node_run: NodeRun) -> Report | None:
         if ended.stopped:
-            return node_outcomes.interrupted(node_outcomes.read(bytes(ended.output)), aim)
-        return _reported(bytes(ended.output), ended.code, aim)
+            return node_outcomes.interrupted(node_outcomes.read(bytes(ended.output)), node_run)
+        return _reported(bytes(ended.output), ended.code, node_run)
 
-    def _of_job(self, ended: Ended, aim: Aim) -> Report:
+    def _of_job(self, ended: Ended, node_run: NodeRun) -> Report:
         # Use the nodes at the start of the job: a group may have other members by now.
-        begun = Aim(unfold(ended.about["nodes"]), unfold(ended.about["before"]), aim.target, aim.is_remote)
+        begun = NodeRun(
+            unfold(ended.about["nodes"]), unfold(ended.about["before"]), node_run.target, node_run.is_remote
+        )
         if ended.lost:
             report = node_outcomes.lost(begun, "lost", ended.lost, ended.errors)
         else:
             report = _reported(ended.output, ended.result.get("exit"), begun)
         return Report(report.failure, report.reason, {**report.result, "job": ended.job.id}, blamed=report.blamed)
 
-    def _record(self, delivery: Delivery, aim: Aim) -> Report:
+    def _record(self, delivery: Delivery, node_run: NodeRun) -> Report:
         path = self._settings.recorded
         line = {"at": now().isoformat(), **about(delivery), **self.plan(delivery), "environment": self._own(delivery)}
         recording.append(path, line)
-        good = {"nodes": {"succeeded": fold([*aim.before, *aim.todo]), "failed": ""}}
+        good = {"nodes": {"succeeded": fold([*node_run.before, *node_run.todo]), "failed": ""}}
         return Report(result={**good, "recorded": str(path)})
 
     def _rendered(self, delivery: Delivery) -> list[str]:
@@ -207,9 +209,9 @@ class FleetHandler(Handler):
         return {name: each.render_text(delivery) for name, each in self._environment.items()}
 
 
-def _reported(output: bytes, code: int | None, aim: Aim) -> Report:
+def _reported(output: bytes, code: int | None, node_run: NodeRun) -> Report:
     outcome = node_outcomes.read(output)
     if outcome is None:
         reason = f"the process of the fan-out ended with exit code {code}, without an outcome"
-        return node_outcomes.lost(aim, "lost", reason, output)
-    return node_outcomes.report(outcome, aim)
+        return node_outcomes.lost(node_run, "lost", reason, output)
+    return node_outcomes.report(outcome, node_run)

@@ -117,8 +117,8 @@ def remarks(paths: Sequence[Path], kinds: Kinds, user: User | None = None, searc
         place = ("folders", paths.index(program.path.parent))
         try:
             # What only the start can tell is not refused.
-            if doubt := executables.problem(program.words(user, search)[0], user, search):
-                yield Remark(place, f"{program.place}: {doubt}", warning=True)
+            if problem := executables.problem(program.words(user, search)[0], user, search):
+                yield Remark(place, f"{program.place}: {problem}", warning=True)
         except trust.Refused as error:
             yield Remark(place, f"{program.place}: {error}", fault=True)
         if program.types and kinds.kinds and not any(each.type in kinds.kinds for each in program.types):

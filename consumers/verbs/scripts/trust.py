@@ -88,7 +88,7 @@ def words(directory: int, path: Path, user: User | None = None, search: str = PA
                 raise Refused(f"{path} needs perl, which is not installed on this machine")
             found = [runner, str(path)]
         problem = executables.problem(runner, user, search)
-        if problem and not isinstance(problem, executables.Doubt):
+        if problem and not isinstance(problem, executables.PossibleProblem):
             raise Refused(f"{problem}, or name it *.py or *.pl" if problem.endswith("with #!") else problem)
         if runner != str(path) and not executables.access(path, os.R_OK, user):
             raise Refused(f"{path} may not be read by the user that runs it: run chmod +r")

@@ -194,7 +194,7 @@ class Publisher:
         refusals = self._outbox.foreign.refusals
         if refusals and not self._were_refusing:
             log.error(
-                "a queue that is not ours refuses events; ours get them, run: clusterbus doctor",
+                "a queue of another service refuses events; ours get them, run: clusterbus doctor",
                 extra={"exchange": EVENTS},
             )
         elif self._were_refusing and not refusals:

@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 Ask = Callable[[Channel, Answered], None]
 """Sends the question over a channel; the function gets the answer."""
 
-Told = Callable[[object], None]
+OnAnswer = Callable[[object], None]
 """Gets the broker's answer: a method frame, None if the queue does not exist, or a BrokerError."""
 
 _ABSENT, _DENIED = 404, 403
@@ -60,21 +60,21 @@ class Questions:
         self._waiting.append(called)
         self._ask_all()
 
-    def inspect(self, queue: str, told: Callable[[Facts | BrokerError | None], None]) -> None:
-        """Call *told* with the facts of *queue*, with None if it does not exist, or with an error."""
+    def inspect(self, queue: str, on_answer: Callable[[Facts | BrokerError | None], None]) -> None:
+        """Call *on_answer* with the facts of *queue*, with None if it does not exist, or with an error."""
         self._put(
             queue,
             lambda channel, answered: channel.queue_declare(queue, passive=True, callback=answered),
-            told,
+            on_answer,
             lambda method: Facts(method.message_count, method.consumer_count),
         )
 
-    def delete(self, queue: str, told: Callable[[int | BrokerError | None], None]) -> None:
-        """Delete *queue* with its messages; *told* gets their number."""
+    def delete(self, queue: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
+        """Delete *queue* with its messages; *on_answer* gets their number."""
         self._put(
             queue,
             lambda channel, answered: channel.queue_delete(queue, callback=answered),
-            told,
+            on_answer,
             lambda method: method.message_count,
         )
 
@@ -82,13 +82,13 @@ class Questions:
         self,
         queue: str,
         ask: Ask,
-        told: Callable[[Answer | BrokerError | None], None],
+        on_answer: Callable[[Answer | BrokerError | None], None],
         understand: Callable[[Counts], Answer],
     ) -> None:
         def tell(answer: object) -> None:
             method: Counts | None = getattr(answer, "method", None)
             try:
-                told(understand(method) if method else answer)  # type: ignore[arg-type]  # else an error or None
+                on_answer(understand(method) if method else answer)  # type: ignore[arg-type]  # else an error or None
             except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
                 self._failed(error)
 
@@ -101,11 +101,11 @@ class Questions:
 
 
 class Question:
-    """One question; *told* is called exactly once."""
+    """One question; *on_answer* is called exactly once."""
 
-    def __init__(self, connection: Connection, what: str, ask: Ask, told: Told) -> None:
+    def __init__(self, connection: Connection, what: str, ask: Ask, on_answer: OnAnswer) -> None:
         """Prepare a question over *connection*; *what* names the queue in errors."""
-        self._connection, self._what, self._send, self._told = connection, what, ask, told
+        self._connection, self._what, self._send, self._on_answer = connection, what, ask, on_answer
         self._channel: Channel | None = None
 
     def ask(self) -> None:
@@ -117,7 +117,7 @@ class Question:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-            self._told(frame)
+            self._on_answer(frame)
 
     def _closed(self, channel: Channel, reason: Exception) -> None:
         if channel is not self._channel:
@@ -125,4 +125,4 @@ class Question:
         self._channel = None
         code = code_of(reason)
         error: type[BrokerError] = (Denied if code == _DENIED else Refused) if code else Unreachable
-        self._told(None if code == _ABSENT else error(f"{self._what}: {text_of(reason)}"))
+        self._on_answer(None if code == _ABSENT else error(f"{self._what}: {text_of(reason)}"))

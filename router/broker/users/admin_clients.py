@@ -10,7 +10,7 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,20 +80,12 @@ class Control:
 
     def definitions(self) -> Definitions:
         """Return the broker's present definitions."""
-        try:
-            found = json.loads(self._run("--quiet", "export_definitions", "-"))
-        except ValueError as error:
-            raise Refused(
-                f"{self._words[0]} export_definitions did not print JSON: check that broker.control runs rabbitmqctl"
-            ) from error
+        found = self._parsed(self._run("--quiet", "export_definitions", "-"), "export_definitions")
         return found if isinstance(found, dict) else {}
 
     def queues(self, vhost: str) -> list[QueueState]:
         """Return the queues of *vhost*."""
-        return [
-            QueueState(each["name"], _arguments(each["arguments"]), *(each.get(name) or 0 for name in _COUNTS))
-            for each in self._list("list_queues", vhost, "name", "arguments", *_COUNTS)
-        ]
+        return [_queue_state(each) for each in self._list("list_queues", vhost, "name", "arguments", *_COUNTS)]
 
     def bindings(self, vhost: str) -> list[Binding]:
         """Return the bindings of *vhost*, without their arguments."""
@@ -107,7 +99,15 @@ class Control:
 
     def _list(self, command: str, vhost: str, *columns: str) -> list[dict[str, Any]]:
         output = self._run("--quiet", command, "-p", vhost, "--formatter", "json", *columns)
-        return list(_objects(output, f"{self._words[0]} {command}"))
+        found = self._parsed(output or "[]", command)
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def _parsed(self, output: str, command: str) -> object:
+        try:
+            return json.loads(output, strict=False)
+        except ValueError as error:
+            what = f"{self._words[0]} {command}"
+            raise Refused(f"{what} did not print JSON: check that broker.control runs rabbitmqctl") from error
 
     def add(self, wanted: Definitions) -> None:
         """Import *wanted* from standard input: it is in no file and in no argument."""
@@ -174,10 +174,7 @@ class Management:
 
     def queues(self, vhost: str) -> list[QueueState]:
         """Return the queues of *vhost*."""
-        return [
-            QueueState(each["name"], each.get("arguments") or {}, *(each.get(name) or 0 for name in _COUNTS))
-            for each in self._ask("GET", f"queues/{quote(vhost, safe='')}")
-        ]
+        return [_queue_state(each) for each in self._ask("GET", f"queues/{quote(vhost, safe='')}")]
 
     def bindings(self, vhost: str) -> list[Binding]:
         """Return the bindings of *vhost*, without their arguments."""
@@ -241,12 +238,8 @@ def observer(control: Sequence[str], management: str | None, password_file: Path
     return Control(control, _LOOK) if shutil.which(control[0]) else None
 
 
-def _objects(output: str, what: str) -> Iterator[dict[str, Any]]:
-    try:
-        found = json.loads(output or "[]", strict=False)
-    except ValueError as error:
-        raise Refused(f"{what} did not print JSON: check that broker.control runs rabbitmqctl") from error
-    yield from (each for each in found if isinstance(each, dict)) if isinstance(found, list) else ()
+def _queue_state(found: Mapping[str, Any]) -> QueueState:
+    return QueueState(found["name"], _arguments(found.get("arguments")), *(found.get(name) or 0 for name in _COUNTS))
 
 
 def _arguments(found: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ from ..topology import DEAD, EVENTS, OWN_EVENTS, REJECTED, RETRY, RETURN, UNROUT
 _FROM = (EVENTS, OWN_EVENTS, REJECTED, DEAD, UNROUTED, RETRY, RETURN)
 """Where everything waits while a queue refuses, the most important first."""
 
+_OUR_QUEUES = frozenset(each.name for each in base().queues)
 _LIMITS = {"max-length": "messages", "max-length-bytes": "octets"}
 _REJECTS = ("reject-publish", "reject-publish-dlx")
 
@@ -73,9 +74,10 @@ def left_behind(bindings: Iterable[Binding]) -> dict[str, bool]:
 
     Releases before there was `clusterbus.events.own` bound them so.
     """
-    bindings = [each for each in bindings if not each.of_exchange and _is_ours(each.queue)]
-    moved = {each.queue for each in bindings if each.exchange == OWN_EVENTS}
-    return {name: name in moved for name in sorted({each.queue for each in bindings if each.exchange == EVENTS})}
+    events = [each for each in bindings if each.exchange in (EVENTS, OWN_EVENTS) and not each.of_exchange]
+    moved = {each.queue for each in events if each.exchange == OWN_EVENTS}
+    stayed = {each.queue for each in events if each.exchange == EVENTS and _is_ours(each.queue)}
+    return {name: name in moved for name in sorted(stayed)}
 
 
 def _sources(bindings: list[Binding]) -> dict[str, str]:
@@ -139,4 +141,4 @@ def _refusing(queue: QueueState, exchange: str, policies: list[dict[str, Any]]) 
 
 
 def _is_ours(queue: str) -> bool:
-    return queue.startswith(queue_of("")) or any(each.name == queue for each in base().queues)
+    return queue.startswith(queue_of("")) or queue in _OUR_QUEUES

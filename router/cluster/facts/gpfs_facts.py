@@ -18,7 +18,7 @@ from ..gpfs.commands import Commands
 from ..gpfs.errors import CommandFailed, GpfsError, NotUnderstood
 from ..gpfs.node_classes import node_classes as classes_in
 from ..gpfs.node_roles import designated, other_roles
-from ..gpfs.tables import Row, has_header, rows, table
+from ..gpfs.tables import UNSET, Row, has_header, rows, table
 from . import parts
 from .parts import CLUSTER, DISKS, FILE_SYSTEMS, FILESETS, MANAGERS, NODE_CLASSES, STATES, Answer
 
@@ -228,7 +228,7 @@ def filesets(printed: str) -> Answer:
 def _value(row: Row, column: str) -> str | None:
     """Return a value, shortened so that it can be stored; None if it is empty, `-` or missing."""
     value = row.values.get(column, "")
-    return None if value in ("", "-", "--", "(undefined)") else _bounded(value)
+    return None if value in UNSET else _bounded(value)
 
 
 def _bounded(value: str) -> str:

@@ -24,20 +24,20 @@ class CommandMissing(GpfsError):
 class CommandFailed(GpfsError):
     """A command ended with a *code* other than 0, or did not finish in time (*code* is None).
 
-    *said* is what it printed for people, *printed* what it printed for programs in spite of the failure.
+    *message* is what it printed for people, *printed* what it printed for programs in spite of the failure.
     """
 
-    def __init__(self, words: Sequence[str], code: int | None, said: str, printed: str = "") -> None:
+    def __init__(self, words: Sequence[str], code: int | None, message: str, printed: str = "") -> None:
         """Name the command as it was run, how it ended, and its last output."""
-        self.words, self.code, self.said, self.printed = tuple(words), code, said, printed
+        self.words, self.code, self.message, self.printed = tuple(words), code, message, printed
         how = "did not finish in time" if code is None else f"ended with {code}"
-        last = said.strip()[-1000:]
+        last = message.strip()[-1000:]
         super().__init__(f"{shlex.join(words)[:300]}: {how}{': ' if last else ''}{last}")
 
     @property
     def reason(self) -> str:
-        """What the command said, or how it ended."""
-        return self.said.strip() or str(self)
+        """The message of the command, or how it ended."""
+        return self.message.strip() or str(self)
 
 
 class NotUnderstood(GpfsError):

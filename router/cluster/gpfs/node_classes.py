@@ -6,13 +6,11 @@
 `memberClasses`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 from .errors import NotUnderstood
 from .tables import Row, has_header, rows
 
-_BETWEEN = re.compile(r"[,\s]+")
 _NAMES = ("nodeclass", "nodeclassname")
 _ALL, _NODES, _CLASSES = "allMembers", "memberNodes", "memberClasses"
 
@@ -68,8 +66,7 @@ def _nodes(name: str, found: Mapping[str, Sequence[Row]]) -> list[str]:
 
 
 def _words(found: Sequence[Row], column: str) -> list[str]:
-    words = (each for row in found for each in _BETWEEN.split(row.values.get(column, "")))
-    return [each for each in dict.fromkeys(words) if each not in ("", "-", "--", "(undefined)")]
+    return list(dict.fromkeys(each for row in found for each in row.words(column)))
 
 
 def _columns(row: Row) -> str:

@@ -5,13 +5,11 @@
 its letters.
 """
 
-import re
 from collections.abc import Mapping
 
 from .errors import NotUnderstood
 from .tables import Row
 
-_BETWEEN = re.compile(r"[,\s]+")
 _LETTERS: Mapping[str, str] = {
     "G": "gateway",
     "X": "ces",
@@ -28,8 +26,6 @@ _LETTERS: Mapping[str, str] = {
 
 ROLES = tuple(dict.fromkeys(("quorum", "manager", *_LETTERS.values())))
 """All known roles; newer releases may name others."""
-
-_UNSET = ("", "-", "--", "(undefined)")
 
 
 def designated(row: Row) -> list[str]:
@@ -50,16 +46,11 @@ def other_roles(row: Row) -> list[str]:
     >>> other_roles(Row("mmlscluster", "clusterNode", {"otherNodeRoles": "X,Z"}))
     ['ces', 'perfmon']
     """
-    if names := _words(row, "otherNodeRolesAlias"):
+    if names := row.words("otherNodeRolesAlias"):
         return names
     if not {"otherNodeRoles", "otherNodeRolesAlias"} & row.values.keys():
         raise NotUnderstood("its table has neither otherNodeRolesAlias nor otherNodeRoles")
-    letters = _words(row, "otherNodeRoles")
+    letters = row.words("otherNodeRoles")
     if unknown := [each for each in letters if each not in _LETTERS]:
         raise NotUnderstood(f"otherNodeRoles has {', '.join(unknown)[:80]}, and otherNodeRolesAlias does not name it")
     return list(dict.fromkeys(_LETTERS[each] for each in letters))
-
-
-def _words(row: Row, column: str) -> list[str]:
-    value = row.values.get(column, "")
-    return [] if value in _UNSET else [each for each in _BETWEEN.split(value) if each]

@@ -20,6 +20,10 @@ from .errors import NotUnderstood
 # Encoded bytes beyond ASCII are decoded together, others one by one.
 _ENCODED = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
 
+UNSET = frozenset(("", "-", "--", "(undefined)"))
+"""What mm commands print where there is no value."""
+
+_BETWEEN = re.compile(r"[,\s]+")
 _HEADER = "HEADER"
 _FIXED = 6
 """Fields before the values: command, section, `HEADER` or a number, version, and two reserved fields."""
@@ -37,6 +41,11 @@ class Row:
     values: Mapping[str, str]
     more: tuple[str, ...] = ()
     lacks: frozenset[str] = frozenset()
+
+    def words(self, column: str) -> list[str]:
+        """Return the words of the list in *column*, each once; none if it is missing."""
+        words = _BETWEEN.split(self.values.get(column, ""))
+        return [each for each in dict.fromkeys(words) if each not in UNSET]
 
 
 def rows(text: str, section: str | None = None) -> list[Row]:

@@ -21,7 +21,7 @@ def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogue
 
     *node* is `ABSENT` for a finding that is on no node.
     """
-    name, data = _told(report.example, moment)
+    name, data = _name_and_data(report.example, moment)
     if report.count > 1:
         data |= {"reports": report.count}
     id_ = id_at(moment, f"{name}/{cluster}/{node}/{sorted(data.items(), key=str)}")
@@ -29,7 +29,7 @@ def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogue
     return own_event(name, about | data, catalogues, cluster=cluster, node=node, id_=id_, moment=moment)
 
 
-def _told(finding: Found, moment: datetime) -> tuple[str, dict[str, Value]]:
+def _name_and_data(finding: Found, moment: datetime) -> tuple[str, dict[str, Value]]:
     data: dict[str, Value]
     match finding:
         case GapOpened(epoch, first, last):

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import did_you_mean
 from ..cluster_state import CallbackState
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..listings.callback_listing import callbacks_for_people, callbacks_for_programs
 from ..registered_callbacks import SYSTEM
 from ..simulated_cluster import Cluster
@@ -66,7 +67,7 @@ def _chosen(which: str, users: list[CallbackState]) -> list[CallbackState]:
     chosen = []
     for identifier in which.split(","):
         if identifier not in known:
-            raise CommandRefused(f"there is no callback {identifier!r}{near(identifier, known)}")
+            raise CommandRefused(f"there is no callback {identifier!r}{did_you_mean(identifier, known)}")
         chosen.append(known[identifier])
     return chosen
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from ...errors import did_you_mean
 from ..cluster_state import State
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..simulated_cluster import Cluster
 
 Say = Callable[[str], object]
@@ -18,7 +19,8 @@ def device(state: State, word: str) -> str:
     """Return the file system that *word* names, with `/dev/` or without; raises CommandRefused."""
     name = word.removeprefix("/dev/")
     if name not in state.file_systems:
-        raise CommandRefused(f"there is no file system {name!r} in {state.name}{near(name, state.file_systems)}")
+        hint = did_you_mean(name, state.file_systems)
+        raise CommandRefused(f"there is no file system {name!r} in {state.name}{hint}")
     return name
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import did_you_mean
 from ..cluster_state import DiskState, State, of_file_system
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..listings import file_system_listings as listings
 from ..simulated_cluster import Cluster
 from . import options
@@ -69,7 +70,7 @@ def _disks(state: State, name: str, given: dict[str, list[str]]) -> list[DiskSta
     wanted = [each.strip() for each in given["-d"][0].split(";") if each.strip()]
     for each in wanted:
         if each not in disks:
-            raise CommandRefused(f"the file system {name} has no disk {each!r}{near(each, disks)}")
+            raise CommandRefused(f"the file system {name} has no disk {each!r}{did_you_mean(each, disks)}")
     if not wanted:
         raise CommandRefused("-d names no disk")
     return [disks[each] for each in dict.fromkeys(wanted)]
@@ -111,7 +112,7 @@ def mmlsfileset(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
     wanted = one(words[1:], "one list of filesets").split(",") if words[1:] else list(filesets)
     for each in wanted:
         if each not in filesets:
-            raise CommandRefused(f"the file system {name} has no fileset {each!r}{near(each, filesets)}")
+            raise CommandRefused(f"the file system {name} has no fileset {each!r}{did_you_mean(each, filesets)}")
     found = [filesets[each] for each in wanted]
     if "-Y" in given:
         return listings.filesets_for_programs(state, found)

@@ -5,8 +5,9 @@ The simulator's commands run on the first node of the cluster, if the node matte
 
 from collections.abc import Sequence
 
+from ...errors import did_you_mean
 from ..cluster_state import State
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..listings import node_listings as listings
 from ..setup.node_lookup import CLASSES, find, members_of
 from ..simulated_cluster import Cluster
@@ -65,7 +66,7 @@ def mmlsnodeclass(cluster: Cluster, argv: Sequence[str], say: Say) -> str:
         wanted = one(words, "one list of node classes").split(",")
         for each in wanted:
             if each not in found:
-                raise CommandRefused(f"there is no node class {each!r}{near(each, found)}")
+                raise CommandRefused(f"there is no node class {each!r}{did_you_mean(each, found)}")
         found = {each: found[each] for each in wanted}
     if "-Y" in given:
         return listings.classes_for_programs(state, found)
@@ -101,7 +102,7 @@ def mmdelnodeclass(cluster: Cluster, argv: Sequence[str], say: Say) -> str:
     def change(state: State) -> State:
         for each in names:
             if each not in state.classes:
-                raise CommandRefused(f"there is no node class {each!r}{near(each, state.classes)}")
+                raise CommandRefused(f"there is no node class {each!r}{did_you_mean(each, state.classes)}")
         kept = {name: members for name, members in state.classes.items() if name not in names}
         return state.model_copy(update={"classes": kept})
 

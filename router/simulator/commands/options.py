@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import get_args
 
+from ...errors import did_you_mean
 from ..cluster_state import Action, CallbackState
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 
 ADD_USAGE = """\
 mmaddcallback CallbackIdentifier --command CommandPathname
@@ -43,7 +44,7 @@ def parsed(
                 raise CommandRefused(f"option {word} has no value")
             options.setdefault(word, []).append(value)
         elif word.startswith("-"):
-            raise CommandRefused(f"there is no option {word!r}{near(word, [*valued, *plain])}")
+            raise CommandRefused(f"there is no option {word!r}{did_you_mean(word, [*valued, *plain])}")
         else:
             words.append(word)
     for option, values in options.items():
@@ -116,5 +117,5 @@ def _action(options: Mapping[str, list[str]]) -> Action | None:
         for action in _ACTIONS:
             if value == action:
                 return action
-        raise CommandRefused(f"--onerror {value!r} is not one of {', '.join(_ACTIONS)}{near(value, _ACTIONS)}")
+        raise CommandRefused(f"--onerror {value!r} is not one of {', '.join(_ACTIONS)}{did_you_mean(value, _ACTIONS)}")
     return None

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from ...errors import did_you_mean
 from ..cluster_state import QuotaState, QuotaType, State
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..listings import quota_listings as listings
 from ..simulated_cluster import Cluster
 from . import options
@@ -35,7 +36,7 @@ def mmlsquota(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
     ]
     if who and not found:
         known = {each.name for each in _quotas(state, devices) if each.type == _KINDS[option]}
-        raise CommandRefused(f"{option} {name!r} does not exist{near(name, known)}")
+        raise CommandRefused(f"{option} {name!r} does not exist{did_you_mean(name, known)}")
     return listings.quotas_for_programs(state, found) if "-Y" in given else listings.quotas_for_people(found)
 
 

@@ -7,8 +7,9 @@ whether GPFS blocks the file system that long; the longer wait is the stricter c
 import re
 from collections.abc import Sequence
 
+from ...errors import did_you_mean
 from ..cluster_state import SnapshotState, State, of_file_system
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..events.effects import snapshot_key, snapshots_of
 from ..listings import snapshot_listings as listings
 from ..simulated_cluster import Cluster
@@ -36,7 +37,7 @@ def mmcrsnapshot(cluster: Cluster, argv: Sequence[str], say: Say) -> str:
             raise CommandRefused(f"{name!r} cannot be the name of a snapshot")
         if fileset and f"{device}/{fileset}" not in state.filesets:
             known = (each.name for each in of_file_system(state.filesets, device))
-            raise CommandRefused(f"the file system {device} has no fileset {fileset!r}{near(fileset, known)}")
+            raise CommandRefused(f"the file system {device} has no fileset {fileset!r}{did_you_mean(fileset, known)}")
         if snapshot_key(device, fileset, name) in state.snapshots:
             raise CommandRefused(f"{device} has a snapshot {fileset}:{name} already: delete it, or choose another name")
     return "".join(_make(cluster, device, fileset, name, say) for fileset, name in wanted)
@@ -65,7 +66,7 @@ def mmdelsnapshot(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
         for fileset, name in wanted:
             if snapshot_key(device, fileset, name) not in state.snapshots:
                 known = (each.name for each in snapshots_of(state, device))
-                raise CommandRefused(f"{device} has no snapshot {fileset}:{name}{near(name, known)}")
+                raise CommandRefused(f"{device} has no snapshot {fileset}:{name}{did_you_mean(name, known)}")
         gone = {snapshot_key(device, fileset, name) for fileset, name in wanted}
         return state.model_copy(
             update={"snapshots": {key: each for key, each in state.snapshots.items() if key not in gone}}

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from ...errors import did_you_mean
 from ..cluster_state import NodeState, State, of_file_system
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..setup.new_file_system import HOME
 
 
@@ -38,7 +39,8 @@ def steps(name: str, state: State, *, seed: int = 0, rate: float | None = None) 
     """
     scenario = SCENARIOS.get(name.strip().lower().replace("-", " "))
     if scenario is None:
-        raise CommandRefused(f"there is no scenario {name!r}{near(name, SCENARIOS)}: choose {', '.join(SCENARIOS)}")
+        hint = did_you_mean(name, SCENARIOS)
+        raise CommandRefused(f"there is no scenario {name!r}{hint}: choose {', '.join(SCENARIOS)}")
     if not state.file_systems:
         raise CommandRefused(f"{state.name} has no file system: create a cluster with one")
     # Not for secrets: the same seed must give the same steps.

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from ...errors import did_you_mean
 from ..cluster_state import NodeState, State
-from ..errors import CommandRefused, near
+from ..errors import CommandRefused
 from ..switches import Behaviour
 
 # System node classes (recalled).  GPFS has more, which have no meaning here (linuxNodes, mount ...).
@@ -63,7 +64,7 @@ def checked(state: State, text: str) -> tuple[str, ...]:
         names = [each.strip() for each in text.split(",")]
     for name in names:
         if name.lower() not in _BY_LOWER_CASE and name not in state.classes and find(state, name) is None:
-            hint = near(name, [*state.nodes, *CLASSES, *state.classes])
+            hint = did_you_mean(name, [*state.nodes, *CLASSES, *state.classes])
             raise CommandRefused(f"{state.name} has no node or node class {name!r}{hint}")
     if not names:
         raise CommandRefused(f"the node list {text!r} is empty")

@@ -85,7 +85,7 @@ class PlanExecution:
         False if the event is already captured, or if the message does not name it.  With *some*, other events of the
         family were accepted, so the message need not name it.
         """
-        about = some or event.lower() in error.said.replace(error.words[1], "").lower()
+        about = some or event.lower() in error.message.replace(error.words[1], "").lower()
         return about and error.code is not None and event.lower() not in self._captured
 
     def _try(self, step: Step) -> CommandFailed | None:

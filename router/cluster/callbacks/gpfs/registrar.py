@@ -123,11 +123,11 @@ class Registrar:
         self._forget_refusals = True
 
     def ask_for(self, identifier: str, events: Iterable[str], tell: Tell = lambda _: None) -> Applied:
-        """Register *events* for the callback *identifier* until it calls `let_go`.  Raises as `apply`."""
+        """Register *events* for the callback *identifier* until it calls `withdraw`.  Raises as `apply`."""
         names = tuple(dict.fromkeys(self._catalogue.event(each).name for each in events))
         return self._asked(lambda asked: {**asked, identifier: names}, names, tell)
 
-    def let_go(self, identifier: str, events: Iterable[str] = (), tell: Tell = lambda _: None) -> Applied:
+    def withdraw(self, identifier: str, events: Iterable[str] = (), tell: Tell = lambda _: None) -> Applied:
         """Remove the registrations that only the callback *identifier* needs.  Raises as `apply`.
 
         Pass its *events*, so that a call after an interrupted one finishes the work.

@@ -116,8 +116,7 @@ def _events(catalogue: Catalogue, word: str) -> set[str] | None:
 
 
 def _no_event(catalogue: Catalogue, word: str) -> str:
-    near = catalogue.near(word)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; the families are {', '.join(catalogue.categories)}"
+    hint = catalogue.did_you_mean(word) or f"; the families are {', '.join(catalogue.categories)}"
     return f"{word!r} is neither an event nor a family{hint}"
 
 

@@ -12,7 +12,7 @@ from ....model.catalogue import Catalogue
 from ....settings.models import QubeSettings
 from . import conf
 from .scripts import Place, script
-from .triggers import PREFIX, SUFFIX, Trigger, doubtful, wanted_triggers
+from .triggers import PREFIX, SUFFIX, Trigger, trigger_warnings, wanted_triggers
 
 MODE = 0o644
 LEFTOVER = ".clusterbus-new."
@@ -50,7 +50,7 @@ class Wanted:
 
     triggers: tuple[Trigger, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def wanted(settings: QubeSettings, catalogue: Catalogue, place: Place) -> Wanted
     """Return the triggers and files for *settings*; the files store records in *place*.  Raises SettingsError."""
     triggers = wanted_triggers(settings, catalogue)
     files = {each.file: script(each, place) for each in triggers}
-    return Wanted(triggers, files, doubtful(triggers, catalogue))
+    return Wanted(triggers, files, trigger_warnings(triggers, catalogue))
 
 
 def plan(wanted: Wanted, registered: Registered) -> Plan:
@@ -130,7 +130,7 @@ def plan(wanted: Wanted, registered: Registered) -> Plan:
     steps += [Step("remove", name, "it is no longer wanted", before=registered.files[name]) for name in ours]
     steps += [Step("remove", name, "an apply was killed while it wrote this file") for name in registered.leftovers]
     unwanted = [Standing(name, "unwanted", differences=("it is no longer wanted",)) for name in ours]
-    notes = (*wanted.doubts, *theirs, *(_notes(registered.folder) if steps else ()))
+    notes = (*wanted.warnings, *theirs, *(_notes(registered.folder) if steps else ()))
     return Plan(tuple(steps), (*standings, *mapping, *unwanted), notes)
 
 

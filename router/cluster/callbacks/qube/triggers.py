@@ -64,7 +64,7 @@ def _named(key: str, words: tuple[str, ...], catalogue: Catalogue) -> set[str]:
     return named
 
 
-def doubtful(triggers: tuple[Trigger, ...], catalogue: Catalogue) -> tuple[str, ...]:
+def trigger_warnings(triggers: tuple[Trigger, ...], catalogue: Catalogue) -> tuple[str, ...]:
     """Return warnings about *triggers* that repeat others, come very often, or are unconfirmed."""
     names = {each.event for each in triggers}
     warnings = []

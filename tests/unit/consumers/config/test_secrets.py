@@ -64,11 +64,11 @@ def test_what_is_no_reference_is_refused_without_being_repeated():
 
 
 def test_a_check_doubts_what_anybody_can_read(file):
-    assert secrets.doubt(f"file:{file}") == ""
+    assert secrets.problem(f"file:{file}") == ""
     file.chmod(0o644)
-    assert "all users can read or change it (mode 0644)" in secrets.doubt(f"file:{file}")
+    assert "all users can read or change it (mode 0644)" in secrets.problem(f"file:{file}")
     file.unlink()
-    assert "No such file" in secrets.doubt(f"file:{file}")
+    assert "No such file" in secrets.problem(f"file:{file}")
 
 
 def test_no_part_of_an_address_is_left_but_its_host():

@@ -22,7 +22,7 @@ from consumers.policies.throttling import Folding, Gathered, Limit, Rate
 from consumers.store import breakers
 from consumers.store.schema import deliveries, folds
 from router.broker.interface import Message
-from router.broker.topology import EVENTS, RUNGS, queue_of
+from router.broker.topology import EVENTS, RETRY_STEPS, queue_of
 from router.model.ids import new_id
 from tests.consuming import make_delivery, make_event, make_subscription
 from tests.engines import START, Bench, TellVerb, events, subscription
@@ -305,13 +305,13 @@ def test_copies_of_what_waits_become_no_more(database):
     for _ in range(5):
         bench.publish(event)
         bench.broker.advance(20 * SECOND)
-    waits = sum(len(bench.broker.model.queue(f"clusterbus.retry.{rung}").ready) for rung in RUNGS)
+    waits = sum(len(bench.broker.model.queue(f"clusterbus.retry.{step}").ready) for step in RETRY_STEPS)
     assert waits <= 5
     bench.broker.advance(HOUR)
 
     assert len(bench.calls) == 1
     assert bench.waiting(queue_of("tell")) == 0
-    assert sum(len(bench.broker.model.queue(f"clusterbus.retry.{rung}").ready) for rung in RUNGS) == 0
+    assert sum(len(bench.broker.model.queue(f"clusterbus.retry.{step}").ready) for step in RETRY_STEPS) == 0
     bench.store.close()
 
 

@@ -51,7 +51,7 @@ def test_bytes_that_are_no_event_are_refused(body):
         read(arrive(body=body or b" "), "a")
 
 
-def test_a_retry_goes_to_its_rung_as_the_next_attempt():
+def test_a_retry_goes_to_its_step_as_the_next_attempt():
     arrival = arrive(exchange=RETURN, key="5s", attempt=2, topic=EVENT.topic, replay="NONCE", traceparent="00-a-b-01")
 
     message = retry_message(read(arrival, "a"), arrival, timedelta(seconds=60))

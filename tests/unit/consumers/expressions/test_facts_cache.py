@@ -11,7 +11,7 @@ from consumers.delivery.active_subscription import ActiveSubscription, Called
 from consumers.delivery.threads import workers
 from consumers.errors import FilterError, SubscriptionsError, TemplateError
 from consumers.expressions.fact_paths import narrowed
-from consumers.expressions.facts_cache import Knowledge
+from consumers.expressions.facts_cache import FactsCache
 from consumers.expressions.filters import Filter, Verdict
 from consumers.expressions.templates import Template
 from consumers.inspection import test_runner
@@ -473,18 +473,18 @@ def written(settings, moment, **changed):
 
 def test_what_is_in_the_store_is_known_at_once_and_of_its_cluster_only(settings):
     written(settings, NOW)
-    knowledge = Knowledge(settings, clock=lambda: NOW)
-    knowledge.begin()
+    facts_cache = FactsCache(settings, clock=lambda: NOW)
+    facts_cache.begin()
 
-    assert knowledge.of("prod").values["manager"] == "nsd02"
-    assert knowledge.of("lab").missing == "facts are known for prod, not for cluster lab"
+    assert facts_cache.of("prod").values["manager"] == "nsd02"
+    assert facts_cache.of("lab").missing == "facts are known for prod, not for cluster lab"
 
 
 def test_a_store_that_is_not_there_or_broken_is_nothing_known(settings, tmp_path):
-    absent = Knowledge(settings)
+    absent = FactsCache(settings)
     absent.begin()
     (tmp_path / "facts.db").write_text("no database at all, and longer than a header of one" * 20)
-    broken = Knowledge(settings)
+    broken = FactsCache(settings)
     broken.begin()
 
     assert "does not exist: run `clusterbus facts read`" in absent.of("prod").missing
@@ -501,17 +501,17 @@ def test_old_facts_are_handed_out_at_once_and_asked_for_in_a_thread(settings):
         hanging.wait(120)
         store.write("prod", {part: Answer(each) for part, each in content().items()}, moment)
 
-    knowledge = Knowledge(settings, clock=lambda: now, find=find)
-    knowledge.begin()
-    with knowledge.kept():
-        met = knowledge.of("prod").values
+    facts_cache = FactsCache(settings, clock=lambda: now, find=find)
+    facts_cache.begin()
+    with facts_cache.kept():
+        met = facts_cache.of("prod").values
         wait_for(lambda: asked, 10, "the cluster to be asked")
-        meanwhile = knowledge.of("prod").values
+        meanwhile = facts_cache.of("prod").values
         hanging.set()
-        wait_for(lambda: knowledge.of("prod").values["quorum"]["reached"], 10, "fresh facts")
+        wait_for(lambda: facts_cache.of("prod").values["quorum"]["reached"], 10, "fresh facts")
 
     assert (met["stale"], met["quorum"]["reached"], meanwhile["stale"]) == (True, False, True)
-    assert knowledge.of("prod").values["stale"] is False
+    assert facts_cache.of("prod").values["stale"] is False
     assert asked == [now]
 
 
@@ -522,15 +522,15 @@ def test_a_failing_reading_neither_ends_the_thread_nor_is_tried_at_each_event(se
         asked.append(moment)
         raise OSError("no more processes")
 
-    knowledge = Knowledge(settings, clock=lambda: moments[-1], find=find)
-    knowledge.begin()
-    with knowledge.kept():
-        knowledge.of("prod")
+    facts_cache = FactsCache(settings, clock=lambda: moments[-1], find=find)
+    facts_cache.begin()
+    with facts_cache.kept():
+        facts_cache.of("prod")
         wait_for(lambda: asked, 10, "a first try")
         for _ in range(100):
-            knowledge.of("prod")
+            facts_cache.of("prod")
         moments.append(NOW + timedelta(seconds=2))
-        wait_for(lambda: knowledge.of("prod") and len(asked) > 1, 10, "a second try")
+        wait_for(lambda: facts_cache.of("prod") and len(asked) > 1, 10, "a second try")
 
     assert asked == moments
-    assert "no more processes" in knowledge.of("prod").missing
+    assert "no more processes" in facts_cache.of("prod").missing

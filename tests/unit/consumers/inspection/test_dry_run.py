@@ -114,7 +114,7 @@ def test_an_effect_that_would_be_refused_is_told_and_has_no_attempts():
     assert found.attempts == ()
 
 
-def test_attempts_come_when_the_real_rungs_let_them():
+def test_attempts_come_when_the_real_retry_steps_let_them():
     assert moments(RetryPolicy(attempts=3, first=timedelta(seconds=30), growth=2)) == (
         timedelta(),
         timedelta(minutes=1),

@@ -92,7 +92,7 @@ def test_each_outcome_is_told(store, write, outcomes, state, said):
     assert len(found.rows) == len(outcomes)
 
 
-def test_when_it_comes_again_is_told_by_the_real_rungs(store, write):
+def test_when_it_comes_again_is_told_by_the_real_retry_steps(store, write):
     retried, waiting, done = make_event(), make_event(), make_event()
     write(retried, Retry(20 * SECOND, "x"))
     write(waiting, Waiting(20 * SECOND, "x"))

@@ -1,4 +1,4 @@
-"""Retry policies and the ladder of delays."""
+"""Retry policies and the steps of the broker."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumers.policies.retry import LONGEST, RetryPolicy, rung
-from router.broker.topology import RUNGS
+from consumers.policies.retry import LONGEST, RetryPolicy, step_for
+from router.broker.topology import RETRY_STEPS
 
 SECONDS = st.integers(1, int(LONGEST.total_seconds())).map(lambda each: timedelta(seconds=each))
 
@@ -37,18 +37,18 @@ def test_no_policy_attempts_more_often_than_it_says(policy: RetryPolicy) -> None
 
 
 @given(SECONDS)
-def test_a_delivery_never_waits_shorter_than_asked_nor_on_a_longer_rung_than_needed(delay: timedelta) -> None:
-    chosen = RUNGS[rung(delay)]
+def test_a_delivery_never_waits_shorter_than_asked_nor_on_a_longer_step_than_needed(delay: timedelta) -> None:
+    chosen = RETRY_STEPS[step_for(delay)]
 
     assert chosen >= delay
-    assert not [each for each in RUNGS.values() if delay <= each < chosen]
+    assert not [each for each in RETRY_STEPS.values() if delay <= each < chosen]
 
 
-def test_a_delay_past_the_ladder_waits_on_its_longest_rung() -> None:
-    assert rung(LONGEST + timedelta(seconds=1)) == "6h"
+def test_a_delay_past_the_last_step_waits_on_that() -> None:
+    assert step_for(LONGEST + timedelta(seconds=1)) == "6h"
 
 
-def test_the_policy_without_settings_climbs_the_ladder() -> None:
+def test_the_policy_without_settings_goes_up_the_steps() -> None:
     assert RetryPolicy().schedule() == ("5s", "15s", "1m", "5m", "15m", "1h", "1h")
 
 

@@ -74,7 +74,7 @@ def test_root_sees_what_the_user_of_the_unit_may_not_read(units: tuple[Path, Pat
     secret.write_text("x")
     secret.chmod(0o600)
 
-    assert "the consumer's user may not read it" in secrets.doubt(f"file:{secret}")
+    assert "the consumer's user may not read it" in secrets.problem(f"file:{secret}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start what its consumer may not")

@@ -15,7 +15,7 @@ from consumers.errors import Rejected
 from consumers.policies.retry import RetryPolicy
 from consumers.subscriptions.validation import check
 from consumers.verbs.run import options
-from consumers.verbs.run.node_outcomes import Aim, aim_of, interrupted, lost, nothing_left, read, report
+from consumers.verbs.run.node_outcomes import NodeRun, interrupted, lost, next_run, nothing_left, read, report
 from consumers.verbs.run.node_targets import MOST, GroupsUnknown, fold, names_of, unfold
 from consumers.verbs.run.verb import RunVerb
 from router.model.catalogue import Catalogues
@@ -142,26 +142,26 @@ def outcome(**fields):
     ],
 )
 def test_what_a_fan_out_comes_to(fields, failure, reason, is_blamed):
-    aim = Aim(names_of("nsd[01-04]"), target="run x on nsd[01-04]")
+    node_run = NodeRun(names_of("nsd[01-04]"), target="run x on nsd[01-04]")
 
-    told = report(outcome(**fields), aim)
+    told = report(outcome(**fields), node_run)
 
     assert (told.failure, told.reason) == (failure, reason)
-    assert list(told.blamed) == ([aim.target] if is_blamed else [])
-    assert {*unfold(told.result["nodes"]["succeeded"]), *unfold(told.result["nodes"]["failed"])} == set(aim.todo)
+    assert list(told.blamed) == ([node_run.target] if is_blamed else [])
+    assert {*unfold(told.result["nodes"]["succeeded"]), *unfold(told.result["nodes"]["failed"])} == set(node_run.todo)
 
 
 def test_here_255_is_an_exit_code_like_others():
-    assert report(outcome(codes={"255": "n1"}), Aim(["n1"], is_remote=False)).failure == "exit:255"
+    assert report(outcome(codes={"255": "n1"}), NodeRun(["n1"], is_remote=False)).failure == "exit:255"
 
 
 def test_a_retry_runs_on_what_failed_and_tells_of_all():
     names = names_of("n[1-5]")
-    first = report(outcome(codes={"0": "n[1-2]", "1": "n[3-4]"}, timed_out="n5"), Aim(names))
+    first = report(outcome(codes={"0": "n[1-2]", "1": "n[3-4]"}, timed_out="n5"), NodeRun(names))
 
-    second = aim_of(names, first.result, "", is_remote=True)
+    second = next_run(names, first.result, "", is_remote=True)
     told = report(outcome(codes={"0": "n[3,5]", "1": "n4"}), second)
-    third = aim_of(names, told.result, "", is_remote=True)
+    third = next_run(names, told.result, "", is_remote=True)
     last = report(outcome(codes={"0": "n4"}), third)
 
     assert fold(second.todo) == "n[3-5]"
@@ -175,13 +175,13 @@ def test_a_retry_runs_on_what_failed_and_tells_of_all():
 def test_nodes_that_joined_or_left_meanwhile_are_no_part_of_a_retry():
     earlier = {"nodes": {"succeeded": "n1", "failed": "n[2-3]"}}
 
-    assert aim_of(names_of("n[2,9]"), earlier, "", is_remote=True).todo == ("n2",)
-    left = nothing_left(aim_of(names_of("n[1,9]"), earlier, "", is_remote=True))
+    assert next_run(names_of("n[2,9]"), earlier, "", is_remote=True).todo == ("n2",)
+    left = nothing_left(next_run(names_of("n[1,9]"), earlier, "", is_remote=True))
     assert (left.failure, left.result["nodes"]) == (None, {"succeeded": "n1", "failed": ""})
 
 
 def test_a_fan_out_that_told_nothing_has_done_nothing():
-    told = lost(Aim(["n2"], ["n1"]), "lost", "gone", b"x" * 9000)
+    told = lost(NodeRun(["n2"], ["n1"]), "lost", "gone", b"x" * 9000)
 
     assert told.result["nodes"] == {"succeeded": "n1", "failed": "n2"}
     assert len(told.result["said"]) == 2000
@@ -255,12 +255,12 @@ def test_the_example_of_the_page_has_no_mistakes(tmp_path):
 
 def test_a_fan_out_that_a_stop_interrupts_keeps_the_nodes_that_were_done():
     outcome = {"codes": {"0": "n[1-3]", "1": "n4"}, "timed_out": "", "unfinished": "n5", "not_begun": "n6"}
-    aim = Aim(("n1", "n2", "n3", "n4", "n5", "n6"), ("n0",))
+    node_run = NodeRun(("n1", "n2", "n3", "n4", "n5", "n6"), ("n0",))
 
-    kept = interrupted(outcome, aim)
+    kept = interrupted(outcome, node_run)
 
     assert kept is not None
     assert kept.again is not None
-    assert aim_of(["n0", *aim.todo], kept.result, "", is_remote=True).todo == ("n4", "n5", "n6")
-    assert interrupted({**outcome, "codes": {"1": "n4"}}, aim) is None
-    assert interrupted(None, aim) is None
+    assert next_run(["n0", *node_run.todo], kept.result, "", is_remote=True).todo == ("n4", "n5", "n6")
+    assert interrupted({**outcome, "codes": {"1": "n4"}}, node_run) is None
+    assert interrupted(None, node_run) is None

@@ -12,8 +12,8 @@ from router.broker.topology import (
     OWN_EVENTS,
     REJECTED,
     RETRY,
+    RETRY_STEPS,
     RETURN,
-    RUNGS,
     UNROUTED,
     Binding,
     Queue,
@@ -110,11 +110,11 @@ def test_dead_letters_go_to_exchanges_that_are_there():
     assert named <= known
 
 
-def test_each_rung_waits_as_long_as_it_says():
+def test_each_retry_step_waits_as_long_as_it_says():
     waits = {queue.name: queue.arguments.get("x-message-ttl") for queue in base().queues}
 
-    for rung, delay in RUNGS.items():
-        assert waits[f"{RETRY}.{rung}"] == delay.total_seconds() * 1000
+    for step, delay in RETRY_STEPS.items():
+        assert waits[f"{RETRY}.{step}"] == delay.total_seconds() * 1000
 
 
 def test_a_retry_returns_to_its_subscription_alone():
@@ -122,14 +122,14 @@ def test_a_retry_returns_to_its_subscription_alone():
     model.declare(WHOLE)
 
     model.publish(Stored(RETRY, "5s", b"", "id", None, {"subscription": "quota"}))
-    model.now += RUNGS["5s"]
+    model.now += RETRY_STEPS["5s"]
     model.expire()
 
     assert len(model.queue(queue_of("quota")).ready) == 1
     assert not model.queue(queue_of("audit")).ready
 
 
-def test_what_nobody_subscribed_to_is_in_the_history_and_what_no_rung_takes_is_kept():
+def test_what_nobody_subscribed_to_is_in_the_history_and_what_no_retry_step_takes_is_kept():
     model = Model()
     model.declare(base())
 

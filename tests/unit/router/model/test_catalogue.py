@@ -34,7 +34,7 @@ def test_an_unknown_event_is_refused_with_what_is_near(gpfs: Catalogue) -> None:
 
 
 def test_nothing_is_near_to_nonsense(shipped: Catalogues) -> None:
-    assert shipped.near("xyzzy") == ()
+    assert shipped.did_you_mean("xyzzy") == ""
 
 
 def test_a_name_is_found_in_every_source_that_has_it(shipped: Catalogues) -> None:

@@ -1,9 +1,7 @@
 """Events as people write them on command lines."""
 
 import pytest
-from typer.testing import CliRunner
 
-from consumers.cli.main import app
 from router.errors import UnknownEvent, UnknownVariable
 from router.model.catalogue import Catalogues
 from router.model.event_words import read
@@ -60,19 +58,3 @@ def test_what_is_meant_to_be_unknown_still_needs_a_source_and_keeps_what_is_know
         read(["jobDone"], SHIPPED, unknown_too=True)
     with pytest.raises(UnknownVariable, match="is not NAME=VALUE"):
         read(["mount", "fsName"], SHIPPED, unknown_too=True)
-
-
-@pytest.mark.parametrize(
-    "words", [("softQuotaExceded",), ("slurm", "jobDone"), ("mount", "fsNam=gpfs1"), ("gpfs", "fsName=gpfs1")]
-)
-def test_emit_publishes_no_nonsense_and_names_the_option_for_what_is_meant(words):
-    done = CliRunner().invoke(app, ["emit", *words])
-
-    assert done.exit_code == 2
-    assert "add --unknown" in done.output
-
-
-def test_the_catalogue_shows_the_variables_that_all_events_of_a_source_have():
-    done = CliRunner().invoke(app, ["catalogue", "failedJob"])
-
-    assert [f"\n{name}\t" in done.output for name in ("id", "user", "problem")] == [True] * 3

@@ -137,6 +137,10 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             "consumers:\n  contacts:\n    team:\n      urls: env:A\n      x: 1\n",
             "5: consumers.contacts.team.x: unknown setting; there are urls, format, description",
         ),
+        (
+            "consumers:\n  contacts:\n    team: {format: text}\n",
+            "3: consumers.contacts.team.urls: is missing\n",
+        ),
         ("router:\n  catalogue: [a]\n", "2: router.catalogue: must be a path"),
         ("consumers: {keep_deliveries: 1d}\n", "1: consumers.keep_deliveries: must be at least 7d"),
         ("broker: {prefix: A}\n", "1: broker.prefix: must match ^[a-z0-9-]{1,40}$ (value 'A')"),
@@ -151,7 +155,7 @@ def test_a_mistake_in_a_file_has_its_line_and_its_setting(tmp_path: Path, text: 
     with pytest.raises(SettingsError) as caught:
         load(file, system=NOWHERE, environment={})
 
-    assert f"{file}:{said}" in str(caught.value)
+    assert f"{file}:{said}" in f"{caught.value}\n"
 
 
 def test_octets_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:

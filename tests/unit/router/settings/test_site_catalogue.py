@@ -81,6 +81,7 @@ WRONG = [
         4,
         "the words of its trigger",
     ),
+    ("version: 1\ngpfs:\n  events:\n    x: {meaning: a, meaning: b}\n", 4, "gpfs.events.x.meaning: appears twice"),
     ("version: [\n", 2, ""),
     ("[]\n", 1, ""),
     ("", 1, ""),
@@ -204,5 +205,5 @@ def test_a_mistake_of_structure_hides_no_other(read, tmp_path):
 
 def test_a_file_that_is_set_must_be_there_and_the_default_one_need_not(tmp_path):
     assert site_catalogue.catalogues(Settings())["gpfs"].events
-    with pytest.raises(SettingsError, match=r"none\.yaml"):
+    with pytest.raises(SettingsError, match=rf"^catalogue {tmp_path}/none\.yaml: cannot be read"):
         site_catalogue.catalogues(Settings(router=RouterSettings(catalogue=tmp_path / "none.yaml")))

@@ -355,9 +355,9 @@ def test_what_a_python_callback_asks_for_is_registered_until_it_lets_go(registra
     assert gpfs.events() == {"diskFailure", "mount", "ccrFileChange"}
     assert registrar(events=("disk",)).plan().steps == ()
 
-    registrar(events=("disk",)).let_go("one")
+    registrar(events=("disk",)).withdraw("one")
     assert gpfs.events() == {"diskFailure", "mount"}
-    registrar(events=("disk",)).let_go("two")
+    registrar(events=("disk",)).withdraw("two")
     assert gpfs.events() == {"diskFailure"}
 
 
