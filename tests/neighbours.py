@@ -1,4 +1,7 @@
-"""Nodes that harm: programs that publish under their own user as no relay would, until their standard input ends."""
+"""Nodes that harm: programs that publish under their own user as no relay would, until their standard input ends.
+
+With the name of a queue they publish to that alone, past the router.
+"""
 
 import json
 import sys
@@ -10,6 +13,7 @@ from router.broker.interface import Message, Settlement
 from router.broker.topology import INGRESS
 from router.model.records import written
 from tests.nodes import Node, Sent
+from tests.rabbit import Tap
 
 _OPEN = 300
 """How many records a flood has unconfirmed at once: as many as it likes, for no relay's limits hold for it."""
@@ -50,21 +54,47 @@ def future(node: Node) -> Sent:
 
 
 KINDS = {each.__name__: each for each in (small, dear, garbage, odd_key, endless_headers, future)}
+DEAF = "deaf"
 
 
-def main(url: str, name: str, kind: str) -> None:
+def deaf(url: str, node: Node) -> None:
+    """Publish small records of *node* and never ask what became of them: no refusal slows it down."""
+    tap = Tap(url)
+    channel = tap.channel.connection.channel()
+    ended = threading.Event()
+
+    def end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=end, daemon=True).start()
+    ids = []
+    print("begun", flush=True)
+    while not ended.is_set():
+        sent = small(node)
+        channel.basic_publish(INGRESS, sent.key, sent.body, sent.properties)
+        ids.append(sent.id)
+    tap.close()
+    print(json.dumps(ids))
+
+
+def main(url: str, name: str, kind: str, queue: str = "") -> None:
     """Publish records of *kind* as node *name*, and print the ids of those that the broker has.
 
     The line before that says that the first was taken or refused.
     """
+    if kind == DEAF:
+        deaf(url, Node(name))
+        return
     node, make = Node(name), KINDS[kind]
+    exchange = "" if queue else INGRESS
     line = Rabbit(url, name=f"neighbour {name}")
     confirmed: list[str] = []
     has_begun = False
 
     def send() -> None:
         sent = make(node)
-        message = Message(INGRESS, sent.key, sent.body, sent.id, headers=sent.headers)
+        message = Message(exchange, queue or sent.key, sent.body, sent.id, headers=sent.headers)
 
         def settled(settlement: Settlement) -> None:
             nonlocal has_begun
@@ -89,4 +119,4 @@ def main(url: str, name: str, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:])

@@ -56,15 +56,9 @@ class Beside:
 
 
 @contextmanager
-def hostile(beside: Beside, kind: str, *, kept: bool = True) -> Iterator[None]:
-    """A node that publishes records of *kind* under its own user, as fast as it can; one honest node is in its queue.
-
-    If these records are *kept*, not rejected, nothing of them is lost either.
-    """
-    site = beside.soaked.site
-    loud = site.node(f"loud{next(_numbers)}")
-    beside.nodes.append(beside.soaked.twin_of(loud))
-    words = bound([sys.executable, "-m", neighbours.__name__, site.url_of(loud), loud.name, kind])
+def publishing(beside: Beside, loud: Node, kind: str, taken: list[str], *queue: str) -> Iterator[None]:
+    """The program of *loud*, which publishes records of *kind*, to *queue* alone if that is given; *taken* get ids."""
+    words = bound([sys.executable, "-m", neighbours.__name__, beside.soaked.site.url_of(loud), loud.name, kind, *queue])
     with (
         (beside.soaked.folder / f"{loud.name}.log").open("wb") as log,
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -76,8 +70,38 @@ def hostile(beside: Beside, kind: str, *, kept: bool = True) -> Iterator[None]:
             output, _ = process.communicate(timeout=_PATIENCE * SLACK)
         finally:
             process.kill()
-    taken = json.loads(output)
+    taken += json.loads(output)
     beside.note = f": {len(taken):,} taken"
+
+
+@contextmanager
+def elsewhere(beside: Beside, kind: str) -> Iterator[None]:
+    """The same program as in `hostile`, into a queue that takes all and that no router reads.
+
+    What this costs is the share of the machine that the program and the broker take: a router cannot give it back.
+    """
+    site, queue = beside.soaked.site, f"elsewhere{next(_numbers)}"
+    arguments = {"x-queue-type": "quorum", "x-max-length": 100}
+    site.tap.channel.queue_declare(queue, durable=True, arguments=arguments)
+    try:
+        with publishing(beside, site.node(f"loud{next(_numbers)}"), kind, [], queue):
+            yield
+    finally:
+        site.tap.channel.queue_delete(queue)
+
+
+@contextmanager
+def hostile(beside: Beside, kind: str, *, kept: bool = True) -> Iterator[None]:
+    """A node that publishes records of *kind* under its own user, as fast as it can; one honest node is in its queue.
+
+    If these records are *kept*, not rejected, nothing of them is lost either.
+    """
+    site = beside.soaked.site
+    loud = site.node(f"loud{next(_numbers)}")
+    beside.nodes.append(beside.soaked.twin_of(loud))
+    taken: list[str] = []
+    with publishing(beside, loud, kind, taken):
+        yield
 
     def told() -> bool:
         return any((each.name, each.node) == ("nodeFlooding", loud.name) for each in site.events("clusterbus"))
@@ -92,6 +116,11 @@ def hostile(beside: Beside, kind: str, *, kept: bool = True) -> Iterator[None]:
 def flood(kind: str, *, kept: bool = True) -> Callable[[Beside], object]:
     """Return the neighbour that publishes *kind*."""
     return lambda beside: hostile(beside, kind, kept=kept)
+
+
+def control(kind: str) -> Callable[[Beside], object]:
+    """Return the neighbour that publishes *kind* past the router."""
+    return lambda beside: elsewhere(beside, kind)
 
 
 @contextmanager
@@ -184,10 +213,14 @@ def stranger(beside: Beside) -> Iterator[None]:
 
 NEIGHBOURS: dict[str, Callable[[Beside], object]] = {
     "a flood of small records": flood("small"),
+    "a flood of small records, past the router": control("small"),
+    "a flood of small records that waits for no answer": flood(neighbours.DEAF, kept=False),
     "a flood of the largest valid records, 1 MB each": flood("dear"),
+    "a flood of the largest valid records, past the router": control("dear"),
     "a flood of records that are rejected": flood("garbage", kept=False),
     "a flood under keys that no record may have": flood("odd_key", kept=False),
     "a flood of rejected records with 60 KB of headers": flood("endless_headers", kept=False),
+    "a flood of 60 KB of headers, past the router": control("endless_headers"),
     "a flood of records from the year 9999": flood("future"),
     "a handler that ends the consumer's process": ending,
     "a handler that does not return": hung("pdFailed"),
