@@ -22,16 +22,22 @@ PAUSE = timedelta(seconds=5)
 class Publisher:
     """Publishes events and rejected records, and acknowledges their records once the broker confirms."""
 
-    def __init__(self, broker: Broker, refused: Callable[[str, Arrival], None]) -> None:
+    def __init__(self, broker: Broker, refused: Callable[[str, Arrival], None], *, settled: Callable[[], None]) -> None:
         """Publish over *broker*; calls *refused* for each record whose event the broker will never accept.
 
-        It gets the id of the event and the record, which is not settled yet.
+        It gets the id of the event and the record, which is not settled yet.  *settled* is called after each event of
+        records that is settled.
         """
-        self._broker, self._refused = broker, refused
+        self._broker, self._refused, self._settled = broker, refused, settled
         self._unacked: dict[str, list[Arrival]] = {}
         self._own: dict[str, bool] = {}
         self.taken = 0
         """How many events of records the broker has confirmed."""
+
+    @property
+    def unsettled(self) -> int:
+        """How many events of records are not settled yet."""
+        return len(self._unacked)
 
     @property
     def sent(self) -> list[str]:
@@ -64,6 +70,7 @@ class Publisher:
                 self._broker.ack(arrival)
             else:
                 self._refused(event.id, arrival)
+        self._settled()
 
     def reject(self, rejected: Rejected, arrival: Arrival) -> None:
         """Publish *arrival* to `clusterbus.rejected` with the reason, then acknowledge it."""

@@ -12,21 +12,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ..broker.interface import Arrival, Broker
-from ..errors import InvalidTopic, StateError
+from ..errors import StateError
 from ..model.catalogue import Catalogues
 from ..model.events import Event
-from ..model.ids import id_at
-from ..model.topics import ABSENT, IngressKey, word
+from ..model.topics import ABSENT
 from .decisions import Decisions, Rules, decide, rejected
 from .foreign_refusals import Watch
 from .gap_detection import NodeState, Place, Seen, overdue, silent
 from .ingress.fair_reader import Ingress
-from .mapping import own_event
+from .ingress.turns import RECORDS
 from .publishing import Publisher
 from .reports import finding_reports
 from .reports.finding_events import finding_event
 from .reports.finding_reports import FindingTallies, Found, Placed
 from .reports.kept_bodies import KeptBodies, keep
+from .reports.rejection_events import rejection_event
 from .reports.rejection_reports import Rejected, Report, Tallies, count, due
 from .state import Changes, State, Transaction
 
@@ -35,7 +35,11 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE = timedelta(milliseconds=200)
 _LONGEST_PAUSE = timedelta(seconds=5)
 _LONGEST_TICK = timedelta(seconds=10)
-_LONGEST_NODE = 100
+_AHEAD = 2 * RECORDS
+"""So many events unsettled are enough: the broker confirms a batch while the router decides on the next.
+
+What is published waits in its order; whose turn is next is decided only among what is not.
+"""
 
 
 def _now() -> datetime:
@@ -68,10 +72,10 @@ class Router:
         self._rules = Rules(catalogues, window, frozenset(trusted))
         self._silence, self._patience, self._keep = silence, patience, keep
         self._late: list[Rejected] = []
-        self._publisher = Publisher(broker, self._refused)
+        self._publisher = Publisher(broker, self._refused, settled=self._settled)
         self._ingress = Ingress(broker, clock, arrived=self._arrived)
         self._batch: list[Arrival] = []
-        self._is_awake = False
+        self._is_awake = self._is_ahead = False
         self._pause: timedelta | None = None
         self._tallies: Tallies = {}
         self._finding_tallies: FindingTallies = {}
@@ -110,6 +114,9 @@ class Router:
 
         If the state fails, the batch waits for the next attempt.
         """
+        if not self._batch and self._publisher.unsettled >= _AHEAD:
+            self._is_ahead = True
+            return
         batch = self._batch = self._batch or self._ingress.take()
         if batch:
             try:
@@ -129,6 +136,11 @@ class Router:
                 # A commit that raised an error may have succeeded: publish its own events now, not after a restart.
                 self._broker.later(timedelta(), self._check)
         self._continue()
+
+    def _settled(self) -> None:
+        if self._is_ahead and self._publisher.unsettled < _AHEAD:
+            self._is_ahead = False
+            self._continue()
 
     def _continue(self) -> None:
         due = self._ingress.due()
@@ -151,7 +163,7 @@ class Router:
             tallies, reports = count(self._tallies, judged + self._late, moment)
             finding_tallies, findings = finding_reports.count(self._finding_tallies, decisions.findings, moment)
             decisions.changes.outbox += self._finding_events(findings, moment)
-            decisions.changes.outbox += [self._report(each, moment) for each in reports]
+            decisions.changes.outbox += [rejection_event(each, self._catalogues, moment) for each in reports]
             decisions.changes.sent = sent
             if decisions.changes:
                 transaction.write(decisions.changes, moment)
@@ -211,7 +223,7 @@ class Router:
                 changes.outbox += self._finding_events(findings + held_findings, moment)
                 tallies, reports = count(self._tallies, self._late, moment)
                 tallies, held = due(tallies, moment)
-                changes.outbox += [self._report(each, moment) for each in reports + held]
+                changes.outbox += [rejection_event(each, self._catalogues, moment) for each in reports + held]
                 if changes:
                     transaction.write(changes, moment)
                 waiting = transaction.waiting()
@@ -274,23 +286,3 @@ class Router:
             example = each.example
             facts = {"key": example.key, "user": example.user, "reason": example.reason, "count": each.count}
             log.warning("records rejected", extra=facts)
-
-    def _report(self, report: Report, moment: datetime) -> Event:
-        """Return the event that reports a rejection; its node is the user that the broker validated."""
-        example = report.example
-        node = word(example.user)[:_LONGEST_NODE]
-        try:
-            cluster = IngressKey.parse(example.key).cluster[:_LONGEST_NODE]
-        except InvalidTopic:
-            cluster = ABSENT
-        facts = {
-            "record": example.record,
-            "node": example.user,
-            "key": example.key,
-            "user": example.user,
-            "reason": example.reason,
-            "count": report.count,
-            "dropped": report.dropped,
-        }
-        id_ = id_at(moment, f"recordRejected/{example.user}/{example.record}/{example.key}/{report.count}")
-        return own_event("recordRejected", facts, self._catalogues, cluster=cluster, node=node, id_=id_, moment=moment)

@@ -733,6 +733,21 @@ def test_a_flood_under_any_key_is_told_of_and_ends_nothing(bench: Bench, key: st
     assert bench.owed() == 0
 
 
+def test_while_the_broker_is_slow_to_confirm_whose_turn_is_next_is_still_open(bench: Bench) -> None:
+    honest, busy = Node("honest"), [Node(f"busy{number}") for number in range(3)]
+    bench.send(*(each.record("mount") for each in [honest, *busy]))
+    bench.line.blocked = True
+    bench.send(*(busy[number % 3].record("mount") for number in range(9 * RECORDS)))
+
+    bench.send(last := honest.record("mount"))
+    bench.line.blocked = False
+    bench.memory.run()
+
+    ids = [each.id for each in bench.told("mount")]
+    assert len(ids) == 9 * RECORDS + 5
+    assert ids.index(last.id) < 4 * RECORDS, "behind two batches and a round, not behind all that had come before it"
+
+
 def test_queues_of_others_that_refuse_are_told_of_once_and_are_in_the_state(bench: Bench) -> None:
     bench.memory.advance(MINUTE)
     for refusals in (3, 8, 8):
