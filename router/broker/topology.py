@@ -40,8 +40,12 @@ DEAD = "clusterbus.dead"
 REJECTED = "clusterbus.rejected"
 UNROUTED = "clusterbus.unrouted"
 
-_SHARD_OCTETS, _QUARANTINE_OCTETS = 128 * 2**20, 32 * 2**20
-"""Beyond it the broker refuses what is published to the queue, and it waits in the spool of its node."""
+_SHARD_OCTETS, _QUARANTINE_OCTETS = 128 * 2**20, 2**19
+"""Beyond it the broker refuses what is published to the queue, and it waits in the spool of its node.
+
+So little in the quarantine, some 2,000 small records, that a flood soon leaves the broker alone; and headers, which the
+broker does not count, are at most as long as a frame for each of them.
+"""
 
 DELIVERIES = 20
 """The delivery limit.  A crashing consumer also counts against the other messages it holds: hence 20, not 3."""

@@ -16,8 +16,11 @@ from .turns import Turns, cost
 
 log = logging.getLogger(__name__)
 
-_PREFETCH, _NEWCOMERS_PREFETCH = 64, 500
-"""Of all queues together more than two batches: the broker confirms one while the router decides on the next."""
+_PREFETCH, _NEWCOMERS_PREFETCH, _QUARANTINE_PREFETCH = 2000, 500, 64
+"""Of a shard so much that what a node sent into it before it was set aside is in memory, and not before the others."""
+
+_HEAP = 32 * 2**20
+"""Octets of a node that wait in memory: with more of them it is set aside even if nobody else sends."""
 
 
 class Ingress:
@@ -26,7 +29,7 @@ class Ingress:
     def __init__(self, broker: Broker, clock: Callable[[], datetime], *, arrived: Callable[[], None]) -> None:
         """Read over *broker*; *arrived* is called when there may be something to `take`."""
         self._broker, self._clock, self._arrived = broker, clock, arrived
-        self._turns = Turns(QUARANTINE)
+        self._turns = Turns()
         self._meter = Meter()
         self._placement = Placement()
         self._moves: list[Move] = []
@@ -40,7 +43,7 @@ class Ingress:
     def start(self) -> None:
         """Consume all queues."""
         for queue in INGRESS_QUEUES:
-            prefetch = _NEWCOMERS_PREFETCH if queue == INGRESS else _PREFETCH
+            prefetch = {INGRESS: _NEWCOMERS_PREFETCH, QUARANTINE: _QUARANTINE_PREFETCH}.get(queue, _PREFETCH)
             self._broker.consume(queue, self._receive, prefetch=prefetch)
 
     def due(self) -> timedelta | None:
@@ -57,10 +60,11 @@ class Ingress:
 
     def check(self) -> None:
         """Release the nodes that are quiet again."""
-        for node in self._meter.quiet(self._clock()):
-            self.findings.append(((self._clusters.pop(node), node), FloodEnded()))
-            log.info("node sends no more than its share again", extra={"node": node})
-        for node in self._placement.quarantined - self._meter.flooding.keys():
+        for node, was_flood in self._meter.quiet(self._clock()).items():
+            if was_flood:
+                self.findings.append(((self._clusters.pop(node), node), FloodEnded()))
+                log.info("node sends no more than its share again", extra={"node": node})
+        for node in self._placement.quarantined.difference(self._meter.aside):
             self._plan(self._placement.release(node))
 
     def _receive(self, arrival: Arrival) -> None:
@@ -69,28 +73,34 @@ class Ingress:
             self._pass(marker)
             self._broker.ack(arrival)
             return
-        moment, node = self._clock(), node_of(arrival)
+        moment, node, octets = self._clock(), node_of(arrival), cost(arrival)
         if node is not None:
-            self._judge(arrival, node, moment)
-            if self._placement.is_held(arrival, node):
+            self._judge(arrival, node, octets, moment)
+            if self._placement.is_held(arrival, node, octets):
                 return
-        self._turns.add(arrival, moment)
+        self._add(arrival, node or arrival.queue, octets, moment)
         self._arrived()
 
-    def _judge(self, arrival: Arrival, node: str, moment: datetime) -> None:
+    def _add(self, arrival: Arrival, lane: str, octets: int, moment: datetime) -> None:
+        aside = arrival.queue == QUARANTINE or lane in self._meter.aside
+        self._turns.add(arrival, lane, octets, moment, aside=aside)
+
+    def _judge(self, arrival: Arrival, node: str, octets: int, moment: datetime) -> None:
         """Count *arrival*, and move its *node* where it belongs."""
         self._plan(self._placement.arrived(arrival, node))
-        if arrival.queue == QUARANTINE and node not in self._meter.flooding:
+        if arrival.queue == QUARANTINE and node not in self._meter.aside:
             # An earlier router set it aside.
-            self._meter.is_flooding(node)
+            self._meter.set_aside(node, moment, is_flood=True)
             self._clusters[node] = cluster_of(arrival)
-        flood = self._meter.count(node, cost(arrival), moment)
+        flood = self._meter.count(node, octets, moment)
+        if self._turns.octets(node) > _HEAP:
+            self._meter.set_aside(node, moment)
         if flood:
             self._clusters[node] = cluster_of(arrival)
             self.findings.append(((self._clusters[node], node), flood))
             facts = {"node": node, "records": flood.records, "octets": flood.octets}
             log.warning("node sends more than its share, and waits behind the others", extra=facts)
-        if node in self._meter.flooding:
+        if node in self._meter.aside:
             self._plan(self._placement.quarantine(node))
 
     def _plan(self, move: Move | None) -> None:
@@ -115,6 +125,6 @@ class Ingress:
 
     def _pass(self, marker: str) -> None:
         moment = self._clock()
-        for each in self._placement.passed(marker):
-            self._turns.add(each, moment)
+        for arrival, node, octets in self._placement.passed(marker):
+            self._add(arrival, node, octets, moment)
         self._arrived()

@@ -1,26 +1,34 @@
 """Detects nodes that send more than their share, and notices when they are quiet again.  Pure.
 
-A node floods if within one window it costs the router more than a limit, and more than all other nodes together, of
-which at least one sends too.  It is quiet again after several windows in each of which it cost a small part of that.
+A node is set aside if within one second it sends more than a burst, and more than all other nodes together, of which at
+least one sends too.  It is a flood, which is told, once what such a node sends adds up.  A node is quiet again if for
+half a minute it has sent only a small part of a burst in each second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-WINDOW = timedelta(seconds=5)
-LIMIT = 2 * 2**20
-"""Octets of a node in a window, each record counted as `turns.cost` says; some 1,400 small records."""
+WINDOW = timedelta(seconds=1)
+"""So short that little of a flood is in the queue that its node shares with others by the time it is set aside."""
 
-_QUIET = LIMIT // 8
-_QUIET_WINDOWS = 6
+BURST_RECORDS, BURST_OCTETS = 100, 2**20
+"""The most of a node in a window, each record counted as `turns.cost` says; a record that is alone is no burst."""
+
+FLOOD = 2 * 2**20
+"""Octets of a node since it was set aside that are a flood; some 1,400 small records."""
+
+_QUIET = 8
+"""The part of a burst that a node may send in a window and still be quiet."""
+
+QUIET = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What a node sent in the window in which it was found to flood."""
+    """What a node had sent since it was set aside when that was found to be a flood."""
 
     records: int
     octets: int
@@ -29,6 +37,16 @@ class Flood:
 @dataclass(frozen=True, slots=True)
 class FloodEnded:
     """A node that flooded keeps to its share again."""
+
+
+@dataclass(slots=True)
+class _Aside:
+    """A node that is set aside: when it was last loud, and what it has sent since."""
+
+    loud: datetime
+    records: int = 0
+    octets: int = 0
+    is_flood: bool = False
 
 
 class Meter:
@@ -40,40 +58,46 @@ class Meter:
         self._records: dict[str, int] = {}
         self._octets: dict[str, int] = {}
         self._total = 0
-        self._flooding: dict[str, int] = {}
+        self._aside: dict[str, _Aside] = {}
 
     @property
-    def flooding(self) -> Mapping[str, int]:
-        """The nodes that flood, each with the number of windows for which it has been quiet."""
-        return self._flooding
+    def aside(self) -> Collection[str]:
+        """The nodes that are set aside."""
+        return self._aside.keys()
 
     def count(self, node: str, octets: int, moment: datetime) -> Flood | None:
-        """Count a record of *node* that costs *octets*; returns the flood if it begins with this record."""
-        if self._begun is None:
-            self._begun = moment
-        self._records[node] = self._records.get(node, 0) + 1
+        """Count a record of *node* that costs *octets*, and set the node aside if needed; returns a flood to tell."""
+        # A window also ends where the clock is set back.
+        if self._begun is None or not self._begun <= moment < self._begun + WINDOW:
+            self._begun, self._records, self._octets, self._total = moment, {}, {}, 0
+        records = self._records[node] = self._records.get(node, 0) + 1
         mine = self._octets[node] = self._octets.get(node, 0) + octets
         self._total += octets
-        if mine <= LIMIT or node in self._flooding or not self._total - mine < mine < self._total:
+        aside = self._aside.get(node)
+        if aside is None:
+            is_burst = records > BURST_RECORDS or (mine > BURST_OCTETS and records > 1)
+            if is_burst and self._total - mine < mine < self._total:
+                self._aside[node] = _Aside(moment, records, mine)
             return None
-        self._flooding[node] = 0
-        return Flood(self._records[node], mine)
+        aside.records += 1
+        aside.octets += octets
+        if records > BURST_RECORDS // _QUIET or mine > BURST_OCTETS // _QUIET:
+            aside.loud = moment
+        if aside.is_flood or aside.octets <= FLOOD:
+            return None
+        aside.is_flood = True
+        return Flood(aside.records, aside.octets)
 
-    def is_flooding(self, node: str) -> None:
-        """Note that *node* was found to flood before: by the router of before."""
-        self._flooding.setdefault(node, 0)
+    def set_aside(self, node: str, moment: datetime, *, is_flood: bool = False) -> None:
+        """Set *node* aside whatever others send; it *is_flood* where the router of before has told it."""
+        self._aside.setdefault(node, _Aside(moment, is_flood=is_flood))
 
-    def quiet(self, moment: datetime) -> list[str]:
-        """Return the nodes whose flood has ended by *moment*, at most one window after another."""
-        if self._begun is None:
-            self._begun = moment
-        # A window also ends where the clock is set back.
-        if self._begun <= moment < self._begun + WINDOW:
-            return []
-        for node in self._flooding:
-            self._flooding[node] = self._flooding[node] + 1 if self._octets.get(node, 0) < _QUIET else 0
-        self._begun, self._records, self._octets, self._total = moment, {}, {}, 0
-        ended = [node for node, windows in self._flooding.items() if windows >= _QUIET_WINDOWS]
+    def quiet(self, moment: datetime) -> dict[str, bool]:
+        """Return the nodes that are quiet again by *moment*, each with whether that ends a flood."""
+        for each in self._aside.values():
+            # It is later than now where the clock is set back.
+            each.loud = min(each.loud, moment)
+        ended = {node: each.is_flood for node, each in self._aside.items() if moment - each.loud >= QUIET}
         for node in ended:
-            del self._flooding[node]
+            del self._aside[node]
         return ended

@@ -21,6 +21,9 @@ from ...model.topics import word
 _NODE = re.compile(r"[^.]+\.[^.]+\.[^.]+\.([a-z0-9-]{1,63})\Z", re.ASCII)
 """An ingress key, and in it the word of the node as the broker checks it."""
 
+Held = tuple[Arrival, str, int]
+"""A record that is held, with its node and its cost."""
+
 _LONGEST = 100
 """Characters of a cluster's name in an event."""
 
@@ -68,8 +71,9 @@ class Placement:
     def __init__(self) -> None:
         """Begin without knowledge: the queue from which a node's records come is where it is bound."""
         self._bound: dict[str, str] = {}
-        self._moves: dict[str, Move] = {}
-        self._held: dict[str, list[Arrival]] = {}
+        self._moves: dict[str, list[Move]] = {}
+        self._held: dict[str, list[Held]] = {}
+        self._early: set[str] = set()
 
     def arrived(self, arrival: Arrival, node: str) -> Move | None:
         """Note where a record of *node* came from; returns the move of a node that is not where it belongs."""
@@ -84,7 +88,10 @@ class Placement:
         return None
 
     def quarantine(self, node: str) -> Move | None:
-        """Return the move that sets *node* aside; None while another move of it is under way, or it is there."""
+        """Return the move that sets *node* aside; None if it is there, or on its way back from there.
+
+        A newcomer need not have arrived in its shard: until then its flood would fill the queue of others.
+        """
         return self._from_here(node, QUARANTINE)
 
     def release(self, node: str) -> Move | None:
@@ -93,28 +100,40 @@ class Placement:
 
     def _from_here(self, node: str, new: str) -> Move | None:
         old = self._bound.get(node)
-        return self._move(node, old, new) if old is not None and old != new and node not in self._moves else None
+        if old is None or any(new in (each.old, each.new) for each in self._moves.get(node, ())):
+            # A queue tells only once, by a marker, what came to it before and what after a move.
+            return None
+        return self._move(node, old, new) if old != new else None
 
     def _move(self, node: str, old: str, new: str) -> Move:
-        move = self._moves[node] = Move(node, old, new)
+        move = Move(node, old, new)
+        self._moves.setdefault(node, []).append(move)
         self._bound[node] = new
         return move
 
-    def is_held(self, arrival: Arrival, node: str) -> bool:
-        """Say whether *arrival* has to wait, and keep it if so, until `passed` returns it."""
-        move = self._moves.get(node)
-        if move is None or arrival.queue != move.new:
-            return False
-        self._held.setdefault(move.marker, []).append(arrival)
-        return True
+    def is_held(self, arrival: Arrival, node: str, octets: int) -> bool:
+        """Say whether *arrival*, which costs *octets*, has to wait, and keep it if so, until `passed` returns it."""
+        for move in self._moves.get(node, ()):
+            if arrival.queue == move.new:
+                self._held.setdefault(move.marker, []).append((arrival, node, octets))
+                return True
+        return False
 
-    def passed(self, marker: str) -> list[Arrival]:
-        """Return what was held for *marker*, which has come through its queue, or will never come."""
-        for node, move in self._moves.items():
-            if move.marker == marker:
-                del self._moves[node]
-                break
-        return self._held.pop(marker, [])
+    def passed(self, marker: str) -> list[Held]:
+        """Return what need not be held any longer: *marker* has come through its queue, or will never come."""
+        node = next((node for node, moves in self._moves.items() if marker in {each.marker for each in moves}), None)
+        if node is None:
+            return []
+        self._early.add(marker)
+        released, moves = list[Held](), self._moves[node]
+        # In the order of the moves.
+        while moves and moves[0].marker in self._early:
+            first = moves.pop(0).marker
+            self._early.remove(first)
+            released += self._held.pop(first, [])
+        if not moves:
+            del self._moves[node]
+        return released
 
     @property
     def quarantined(self) -> set[str]:

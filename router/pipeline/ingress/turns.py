@@ -1,13 +1,13 @@
-"""Reads the ingress queues in turn, so that what waits in one of them does not delay the others.  Pure.
+"""Gives the records that have arrived in turn, so that what one node sends does not delay the others.  Pure.
 
-Each queue that has something to give earns the same number of octets a round, and gives records for them.  The queue of
-nodes that send more than their share is read in small batches of its own, and, while others send, only for a part of
-the time.
+Each lane, a node or a queue, that has something to give earns the same number of octets a round, and gives records for
+them.  Records of nodes that send more than their share are set aside: while others send, they are taken in small
+batches of their own, behind what waits of the others, and only for a part of the time.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from datetime import datetime, timedelta
 
 from ...broker.interface import Arrival
@@ -17,15 +17,18 @@ RECORDS, OCTETS = 200, 4 * 2**20
 
 _ASIDE_RECORDS, _ASIDE_OCTETS = 20, 2**18
 _EARNED = 2**16
-"""Octets a queue earns in a round."""
+"""Octets a lane earns in a round."""
 
 _EACH = 1024
 """What a record costs beside its octets."""
 
-_REST = 4
+_REST = 9
 """How much longer than a batch of the set aside takes no other is taken, while others send."""
 
 _PRESENCE = timedelta(seconds=1)
+
+_Lane = deque[tuple[Arrival, int]]
+"""The arrivals of one lane, each with its cost."""
 
 
 def cost(arrival: Arrival) -> int:
@@ -41,29 +44,48 @@ def _octets(header: object) -> int:
 
 
 class Turns:
-    """The arrivals that wait for the router, by queue."""
+    """The arrivals that wait for the router, by lane."""
 
-    def __init__(self, aside: str) -> None:
-        """Read the queue *aside* only as the others allow."""
-        self._aside = aside
-        self._waiting: dict[str, deque[Arrival]] = {}
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._waiting: dict[str, _Lane] = {}
         self._earned: dict[str, int] = {}
-        self._set_aside: deque[Arrival] = deque()
+        self._set_aside: deque[tuple[str, Arrival, int]] = deque()
+        self._behind: Counter[str] = Counter()
+        self._octets: Counter[str] = Counter()
         self._rest: tuple[datetime, datetime] | None = None
         self._others_last: datetime | None = None
         self._begun: datetime | None = None
+        self._has_yielded = False
 
     def __len__(self) -> int:
         """Return how many arrivals wait."""
         return sum(map(len, self._waiting.values())) + len(self._set_aside)
 
-    def add(self, arrival: Arrival, moment: datetime) -> None:
-        """Let *arrival*, which came at *moment*, wait."""
-        if arrival.queue == self._aside:
-            self._set_aside.append(arrival)
-            return
-        self._others_last = moment
-        self._waiting.setdefault(arrival.queue, deque()).append(arrival)
+    def octets(self, lane: str) -> int:
+        """Return what all that waits in *lane* costs."""
+        return self._octets[lane]
+
+    def add(self, arrival: Arrival, lane: str, octets: int, moment: datetime, *, aside: bool) -> None:
+        """Let *arrival*, which came at *moment* and costs *octets*, wait in *lane*, with all of the lane *aside*.
+
+        What comes later waits behind that, also once the lane is no longer set aside: it stays in order.
+        """
+        self._octets[lane] += octets
+        if aside or lane in self._behind:
+            waiting = self._waiting.pop(lane, deque())
+            self._earned.pop(lane, None)
+            waiting.append((arrival, octets))
+            self._set_aside.extend((lane, *each) for each in waiting)
+            self._behind[lane] += len(waiting)
+        else:
+            self._others_last = moment
+            self._waiting.setdefault(lane, deque()).append((arrival, octets))
+
+    def _note_taken(self, lane: str, octets: int) -> None:
+        self._octets[lane] -= octets
+        if not self._octets[lane]:
+            del self._octets[lane]
 
     def due(self, moment: datetime) -> timedelta | None:
         """Return how long after *moment* `take` has something to give: None where nothing waits."""
@@ -74,50 +96,61 @@ class Turns:
         return self._rest[1] - moment if self._rest and self._rests(moment) else timedelta()
 
     def take(self, moment: datetime) -> list[Arrival]:
-        """Return the next batch, in the order in which it arrived at each queue; empty where nothing is due.
+        """Return the next batch, in the order in which it arrived in each lane; empty where nothing is due.
 
         The caller calls `done` when it has dealt with the batch.
         """
         self._begun = None
-        if self._set_aside and not self._rests(moment):
-            self._begun = moment
-            return self._take_aside()
+        is_due = bool(self._set_aside) and not self._rests(moment)
+        if is_due and (self._has_yielded or not self._waiting):
+            self._has_yielded, self._begun = False, moment
+            return self._take_aside(moment)
+        self._has_yielded = is_due
         return self._take_in_turn()
 
     def done(self, moment: datetime) -> None:
         """Note that the batch that `take` returned has been dealt with at *moment*."""
-        if self._begun is None:
-            return
-        others = self._others_last is not None and moment - self._others_last < _PRESENCE
-        # None: nobody else is there, and the whole time is that of the set aside.
-        self._rest = (moment, moment + _REST * (moment - self._begun)) if others else None
+        if self._begun is not None:
+            # None: nobody else is there, and the whole time is that of the set aside.
+            self._rest = (moment, moment + _REST * (moment - self._begun)) if self._others_send(moment) else None
+
+    def _others_send(self, moment: datetime) -> bool:
+        return self._others_last is not None and moment - self._others_last < _PRESENCE
 
     def _rests(self, moment: datetime) -> bool:
         """Say whether the set aside wait now; not for longer if the clock is set back."""
         return self._rest is not None and self._rest[0] <= moment < self._rest[1]
 
-    def _take_aside(self) -> list[Arrival]:
+    def _take_aside(self, moment: datetime) -> list[Arrival]:
+        others = self._others_send(moment)
+        records, left = (_ASIDE_RECORDS, _ASIDE_OCTETS) if others else (RECORDS, OCTETS)
         taken: list[Arrival] = []
-        octets = 0
-        while self._set_aside and len(taken) < _ASIDE_RECORDS and octets < _ASIDE_OCTETS:
-            taken.append(self._set_aside.popleft())
-            octets += cost(taken[-1])
+        while self._set_aside and len(taken) < records and left > 0:
+            lane, arrival, octets = self._set_aside.popleft()
+            taken.append(arrival)
+            left -= octets
+            self._note_taken(lane, octets)
+            self._behind[lane] -= 1
+            if not self._behind[lane]:
+                del self._behind[lane]
         return taken
 
     def _take_in_turn(self) -> list[Arrival]:
         taken: list[Arrival] = []
         left = OCTETS
         while self._waiting and len(taken) < RECORDS and left > 0:
-            queue = next(iter(self._waiting))
+            lane = next(iter(self._waiting))
             # Behind the others, also where this batch ends in the middle of its turn.
-            waiting = self._waiting.pop(queue)
-            earned = self._earned.get(queue, 0) + _EARNED
-            while waiting and len(taken) < RECORDS and cost(waiting[0]) <= earned and left > 0:
-                taken.append(waiting.popleft())
-                earned -= cost(taken[-1])
-                left -= cost(taken[-1])
+            waiting = self._waiting.pop(lane)
+            earned = self._earned.get(lane, 0) + _EARNED
+            while waiting and len(taken) < RECORDS and waiting[0][1] <= earned and left > 0:
+                arrival, octets = waiting.popleft()
+                taken.append(arrival)
+                self._note_taken(lane, octets)
+                earned -= octets
+                left -= octets
             if waiting:
-                self._waiting[queue], self._earned[queue] = waiting, earned
+                self._waiting[lane], self._earned[lane] = waiting, earned
             else:
-                self._earned.pop(queue, None)
+                self._earned.pop(lane, None)
         return taken

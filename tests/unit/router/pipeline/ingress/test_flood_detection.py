@@ -2,69 +2,113 @@
 
 from datetime import timedelta
 
-from router.pipeline.ingress.flood_detection import LIMIT, WINDOW, Flood, Meter
+import pytest
+
+from router.pipeline.ingress.flood_detection import BURST_OCTETS, BURST_RECORDS, FLOOD, QUIET, WINDOW, Flood, Meter
 from tests.nodes import NOON
 
+SECOND = timedelta(seconds=1)
 
-def test_a_node_floods_if_it_sends_more_than_the_limit_and_than_all_others_together() -> None:
+
+def send(meter: Meter, node: str, records: int, octets: int = 1500, moment: timedelta = timedelta()) -> list[Flood]:
+    found = [meter.count(node, octets, NOON + moment) for _ in range(records)]
+    return [each for each in found if each]
+
+
+def burst(meter: Meter, moment: timedelta = timedelta()) -> None:
+    send(meter, "honest", 1, moment=moment)
+    send(meter, "loud", BURST_RECORDS + 1, moment=moment)
+
+
+def test_a_node_is_set_aside_with_the_first_record_beyond_a_burst() -> None:
     meter = Meter()
-    meter.count("honest", 1000, NOON)
+    send(meter, "honest", 1)
 
-    assert meter.count("loud", LIMIT, NOON) is None
-    assert meter.count("loud", 1, NOON) == Flood(2, LIMIT + 1)
-    assert meter.count("loud", 1, NOON) is None, "it is reported once"
-    assert list(meter.flooding) == ["loud"]
+    send(meter, "loud", BURST_RECORDS)
+    assert not meter.aside
+    send(meter, "loud", 1)
+    assert set(meter.aside) == {"loud"}
+
+
+def test_a_node_is_set_aside_for_a_few_large_records_but_not_for_one() -> None:
+    meter = Meter()
+    send(meter, "honest", 1)
+
+    send(meter, "loud", 1, octets=2 * BURST_OCTETS)
+    assert not meter.aside
+    send(meter, "loud", 1, octets=2000)
+    assert set(meter.aside) == {"loud"}
+
+
+def test_a_burst_is_no_flood_until_it_adds_up() -> None:
+    meter = Meter()
+    burst(meter)
+    assert send(meter, "loud", 100) == [], "a burst goes by without a word"
+
+    (flood,) = send(meter, "loud", 2000)
+
+    assert flood.records == flood.octets // 1500 > BURST_RECORDS
+    assert FLOOD < flood.octets <= FLOOD + 1500
 
 
 def test_a_node_that_sends_alone_harms_nobody() -> None:
-    assert Meter().count("alone", 10 * LIMIT, NOON) is None
+    meter = Meter()
+    send(meter, "alone", 20 * BURST_RECORDS)
+
+    assert not meter.aside
 
 
 def test_many_nodes_that_are_all_busy_are_no_flood() -> None:
     meter = Meter()
+    for _ in range(3 * BURST_RECORDS):
+        for name in ("a", "b", "c"):
+            send(meter, name, 1)
 
-    assert [meter.count(name, LIMIT + 1, NOON) for name in ("a", "b")] == [None, None]
-    assert [meter.count(name, LIMIT, NOON) for name in ("c", "d", "e", "f")] == [None] * 4
+    assert not meter.aside
 
 
-def test_what_was_sent_in_earlier_windows_does_not_count() -> None:
+@pytest.mark.parametrize("later", [WINDOW, -timedelta(hours=1)], ids=["later", "the clock is set back"])
+def test_what_was_sent_in_earlier_windows_does_not_count(later: timedelta) -> None:
     meter = Meter()
-    meter.count("honest", 1000, NOON)
-    meter.count("loud", LIMIT, NOON)
-    meter.quiet(NOON + WINDOW)
-    meter.count("honest", 1000, NOON + WINDOW)
+    for moment in (timedelta(), later):
+        send(meter, "honest", 1, moment=moment)
+        send(meter, "busy", BURST_RECORDS, moment=moment)
 
-    assert meter.count("loud", LIMIT, NOON + WINDOW) is None
+    assert not meter.aside
 
 
 def test_a_node_is_released_after_half_a_minute_in_which_it_is_quiet() -> None:
     meter = Meter()
-    meter.count("honest", 1000, NOON)
-    meter.count("loud", LIMIT + 1, NOON)
-    ended: list[tuple[int, str]] = []
-    for window in range(1, 12):
-        moment = NOON + window * WINDOW
-        ended += [(window, node) for node in meter.quiet(moment)]
-        meter.count("loud", LIMIT if window == 3 else 2000, moment)
+    burst(meter)
+    send(meter, "loud", 2000)
+    for second in range(1, 60):
+        # A few records in each second are quiet, a hundred in one are not.
+        send(meter, "loud", 100 if second == 7 else 5, moment=second * SECOND)
+        if ended := meter.quiet(NOON + second * SECOND):
+            break
 
-    # The window of the flood, and the one after the third check, are not quiet.
-    assert ended == [(10, "loud")]
-    assert not meter.flooding
+    assert (second, ended) == (7 + QUIET // SECOND, {"loud": True})
+    assert not meter.aside
+
+
+def test_a_burst_that_was_no_flood_ends_as_none() -> None:
+    meter = Meter()
+    burst(meter)
+
+    assert meter.quiet(NOON + QUIET) == {"loud": False}
 
 
 def test_the_flood_of_an_earlier_router_ends_too() -> None:
     meter = Meter()
-    meter.is_flooding("loud")
-    for window in range(7):
-        ended = meter.quiet(NOON + timedelta(seconds=1) + window * WINDOW)
+    meter.set_aside("loud", NOON, is_flood=True)
 
-    assert ended == ["loud"]
+    assert meter.quiet(NOON + QUIET) == {"loud": True}
 
 
-def test_a_clock_that_is_set_back_ends_the_window() -> None:
+def test_a_clock_that_is_set_back_does_not_keep_a_node_aside() -> None:
     meter = Meter()
-    meter.is_flooding("loud")
-    meter.quiet(NOON)
-    hour = timedelta(hours=1)
+    burst(meter)
+    earlier = NOON - timedelta(hours=1)
 
-    assert [node for window in range(6) for node in meter.quiet(NOON - hour + window * WINDOW)] == ["loud"]
+    assert meter.quiet(earlier) == {}
+    assert meter.quiet(earlier + QUIET) == {"loud": False}

@@ -60,6 +60,22 @@ def test_a_node_that_floods_is_set_aside_and_comes_back() -> None:
     assert (back.old, back.new) == (QUARANTINE, SHARD)
 
 
+def test_a_newcomer_that_floods_is_set_aside_before_it_has_arrived_in_its_shard() -> None:
+    placement = Placement()
+    first = moved(placement, INGRESS)
+
+    second = placement.quarantine(NODE)
+
+    assert second is not None
+    assert (second.old, second.new) == (SHARD, QUARANTINE)
+    in_shard, aside = arrival(SHARD, "1"), arrival(QUARANTINE, "2")
+    assert placement.is_held(aside, NODE, 5)
+    assert placement.is_held(in_shard, NODE, 7)
+    assert placement.passed(second.marker) == [], "what came to the shard before it is held itself"
+    assert placement.passed(first.marker) == [(in_shard, NODE, 7), (aside, NODE, 5)]
+    assert not placement.is_held(aside, NODE, 5)
+
+
 def test_only_a_nodes_own_records_are_judged() -> None:
     assert node_of(arrival(SHARD)) == NODE
     assert node_of(Arrival(SHARD, INGRESS, f"gpfs.prod.mount.{NODE}", b"", "", "operator", {}, False, None)) is None
@@ -95,10 +111,10 @@ def test_a_nodes_records_stay_in_order_however_the_queues_are_read() -> None:
                     continue
                 taken = chance.choice(waiting).popleft()
                 if marker := marker_of(taken):
-                    seen += [int(each.id) for each in placement.passed(marker)]
+                    seen += [int(each.id) for each, _, _ in placement.passed(marker)]
                     continue
                 if first := placement.arrived(taken, NODE):
                     moves.append(first)
-                if not placement.is_held(taken, NODE):
+                if not placement.is_held(taken, NODE, 0):
                     seen.append(int(taken.id))
         assert seen == sorted(seen), f"seed {seed}"

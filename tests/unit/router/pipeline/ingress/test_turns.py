@@ -19,13 +19,13 @@ def arrival(queue: str, octets: int = 100) -> Arrival:
 
 @pytest.fixture
 def turns() -> Turns:
-    return Turns(QUARANTINE)
+    return Turns()
 
 
 def add(turns: Turns, queue: str, count: int, octets: int = 100, at: datetime = NOON) -> list[Arrival]:
     arrivals = [arrival(queue, octets) for _ in range(count)]
     for each in arrivals:
-        turns.add(each, at)
+        turns.add(each, queue, cost(each), at, aside=queue == QUARANTINE)
     return arrivals
 
 
@@ -72,26 +72,61 @@ def test_one_record_of_any_size_is_taken(turns: Turns, queue: str) -> None:
     assert take(turns) == sent
 
 
-def test_the_set_aside_are_taken_in_small_batches_that_hold_nobody_else(turns: Turns) -> None:
+def test_the_set_aside_are_taken_in_small_batches_behind_the_others(turns: Turns) -> None:
     flood = add(turns, QUARANTINE, 500)
-    others = add(turns, "a", 5)
+    others = add(turns, "a", RECORDS + 5)
 
-    first, second = take(turns), take(turns)
-
-    assert len(first) < 50 and first == flood[: len(first)]  # noqa: PT018 - one statement about one batch
-    assert second[: len(others)] == others or second == flood[len(first) : len(first) + len(second)]
+    assert take(turns) == others[:RECORDS]
+    assert take(turns) == flood[:20], "but not behind all that others have"
+    assert take(turns) == others[RECORDS:]
 
 
 def test_while_others_send_the_set_aside_have_a_part_of_the_time(turns: Turns) -> None:
     add(turns, QUARANTINE, 500)
     add(turns, "a", 1)
+    take(turns)
     take(turns, lasting=10 * MS)
+    add(turns, "a", 1)
     now = NOON + 10 * MS
 
     assert [each.queue for each in take(turns, now)] == ["a"]
     assert take(turns, now) == []
-    assert turns.due(now) == 40 * MS
-    assert {each.queue for each in take(turns, now + 40 * MS)} == {QUARANTINE}
+    assert turns.due(now) == 90 * MS
+    assert {each.queue for each in take(turns, now + 90 * MS)} == {QUARANTINE}
+
+
+def test_what_a_lane_has_when_it_is_set_aside_is_set_aside_in_order(turns: Turns) -> None:
+    before = add(turns, "loud", 3)
+    other = add(turns, "a", 1)
+    after = arrival("loud")
+
+    turns.add(after, "loud", 1000, NOON, aside=True)
+
+    assert take(turns) == other
+    assert take(turns) == [*before, after]
+    assert turns.octets("loud") == 0
+
+
+def test_a_lane_that_is_no_longer_set_aside_stays_behind_what_was(turns: Turns) -> None:
+    aside = arrival("loud")
+    turns.add(aside, "loud", 1000, NOON, aside=True)
+    after = add(turns, "loud", 2)
+    other = add(turns, "a", 1)
+
+    assert take(turns) == other
+    assert take(turns) == [aside, *after]
+    again = add(turns, "loud", 1)
+    add(turns, QUARANTINE, 1)
+    assert take(turns) == again, "then it has its turn again"
+
+
+def test_what_waits_of_a_lane_is_known(turns: Turns) -> None:
+    add(turns, "a", 3, octets=1000)
+    each = cost(arrival("a", 1000))
+    assert turns.octets("a") == 3 * each
+
+    take(turns)
+    assert (turns.octets("a"), turns.octets("b")) == (0, 0)
 
 
 def test_while_nobody_else_sends_they_have_all_of_it(turns: Turns) -> None:
@@ -104,9 +139,16 @@ def test_while_nobody_else_sends_they_have_all_of_it(turns: Turns) -> None:
     assert [each for each in taken if each.queue == QUARANTINE] == flood
 
 
+def test_while_nobody_else_sends_their_batches_are_as_large_as_any(turns: Turns) -> None:
+    flood = add(turns, QUARANTINE, 500)
+
+    assert take(turns) == flood[:RECORDS]
+
+
 def test_a_clock_that_is_set_back_keeps_nobody_waiting(turns: Turns) -> None:
     add(turns, QUARANTINE, 500)
     add(turns, "a", 1)
+    take(turns)
     take(turns, lasting=10 * MS)
     earlier = NOON - timedelta(hours=1)
 
