@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE = timedelta(milliseconds=200)
 _LONGEST_PAUSE = timedelta(seconds=5)
 _LONGEST_TICK = timedelta(seconds=10)
-_AHEAD = 2 * RECORDS
-"""So many events unsettled are enough: the broker confirms a batch while the router decides on the next.
+_AHEAD = 3 * RECORDS
+"""So many events unsettled are enough: the broker confirms some while the router decides on the next.
 
 What is published waits in its order; whose turn is next is decided only among what is not.
 """
