@@ -87,6 +87,7 @@ class Running:
                     more.get("body", name.encode()),
                     name,
                     headers=more.get("headers", {}),
+                    again=more.get("again", True),
                 )
                 self.rabbit.publish(message, settled.append)
 

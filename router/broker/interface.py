@@ -23,7 +23,11 @@ HeaderValue = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to publish; always persistent and mandatory."""
+    """One message to publish; always persistent and mandatory.
+
+    Where a queue refuses it for now, it is sent again, before all later ones; unless *again* is False: then it is
+    settled as refused, and holds nothing up.
+    """
 
     exchange: str
     key: str
@@ -32,6 +36,7 @@ class Message:
     type: str = ""
     content_type: str = "application/cloudevents+json"
     headers: Mapping[str, HeaderValue] = field(default_factory=dict)
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +59,7 @@ class Settlement(Enum):
 
     CONFIRMED = "all queues that it matched have it"
     UNROUTED = "no queue matched"
-    REFUSED = "the broker will never take it"
+    REFUSED = "the broker will never take it, or a queue refuses what is not sent again"
 
 
 class Broker(Protocol):

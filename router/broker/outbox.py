@@ -32,13 +32,13 @@ _IDLE = timedelta(seconds=1)
 class Entry:
     """A published message that is not settled, and the *part* of it that is to be sent, or is sent."""
 
-    __slots__ = ("message", "part", "returned", "serial", "settled")
+    __slots__ = ("message", "part", "refused", "returned", "serial", "settled")
 
     def __init__(self, serial: int, message: Message, settled: Settled) -> None:
         """Keep *message*, the *serial*-th of the outbox, and the function *settled* to call."""
         self.serial, self.message, self.settled = serial, message, settled
         self.part = Part.ALL
-        self.returned = False
+        self.refused = self.returned = False
 
     @property
     def exchange(self) -> str:
@@ -58,7 +58,9 @@ class Entry:
 
     @property
     def settlement(self) -> Settlement:
-        """The settlement that a confirm means: the broker returns an unroutable message before it confirms it."""
+        """The settlement that the answer means: the broker returns an unroutable message before it confirms it."""
+        if self.refused:
+            return Settlement.REFUSED
         is_lost = self.returned and self.part is not Part.OTHERS
         return Settlement.UNROUTED if is_lost else Settlement.CONFIRMED
 
@@ -160,10 +162,14 @@ class Outbox:
         """Keep what the broker refused for now: *number*, or with *multiple*, all up to it.
 
         No newer message is sent before them, so the order is kept.  Return what is settled all the same: what only
-        queues of others refused.
+        queues of others refused, and what is not sent again.
         """
         settled = []
         for entry in self._take(number, multiple=multiple):
+            if not entry.message.again:
+                entry.refused = True
+                settled.append(entry)
+                continue
             match entry.part:
                 case Part.OTHERS:
                     self.foreign.refused_by_others()

@@ -129,6 +129,9 @@ class Memory:
             message, settled = self._outbox.popleft()
             if self._nacks:
                 self._nacks -= 1
+                if not message.again:
+                    self._clock.work.append(lambda settled=settled: settled(Settlement.REFUSED))  # type: ignore[misc]  # a default
+                    continue
                 self._outbox.appendleft((message, settled))
                 self._pausing = True
                 self._clock.later(_PAUSE, self._go_on)
@@ -239,7 +242,7 @@ class Memory:
         self._clock.work.append(self._send_all)
 
     def nack_next(self, count: int = 1) -> None:
-        """Have the broker nack the next *count* sends; each is sent again after a second."""
+        """Have the broker nack the next *count* sends; each is sent again after a second, if it may be."""
         self._nacks += count
 
     def refuse_next(self, count: int = 1) -> None:

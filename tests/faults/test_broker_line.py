@@ -10,8 +10,9 @@ from datetime import timedelta
 import pytest
 
 from router.broker.interface import Arrival, Settlement
+from router.broker.topology import Queue, Topology
 from router.local_broker.private_broker import PrivateBroker
-from tests.lines import Running, bus
+from tests.lines import QUORUM, Running, bus
 from tests.proxy import Mode, Proxy
 from tests.rabbit import Tap
 from tests.waiting import wait_for
@@ -224,6 +225,25 @@ def test_what_the_broker_nacks_is_sent_again_in_order_once_there_is_room(vhost_u
 
         line.assert_each_settled_once()
     assert list(dict.fromkeys(taken)) == ids(30)
+
+
+def test_what_is_not_to_be_sent_again_is_settled_where_a_full_queue_refuses_it_and_holds_nothing_up(vhost_url: str):
+    full = bus("q", max_length=1, overflow="reject-publish")
+    free = Topology(queues=(Queue("free", QUORUM),))
+    with Running(vhost_url) as line:
+        line.declare(full + free)
+
+        def refused() -> bool:
+            line.publish(f"marker{len(line.settlements)}", again=False)
+            line.wait_settled(len(line.settlements))
+            return Settlement.REFUSED in next(reversed(line.settlements.values()))
+
+        wait_for(refused, 15, "the queue is full")
+        line.publish("event", exchange="", key="free")
+        line.wait_settled(len(line.settlements))
+
+        assert line.settlements["event"] == [Settlement.CONFIRMED]
+        assert {len(each) for each in line.settlements.values()} == {1}
 
 
 def test_an_exchange_that_was_deleted_is_declared_again_and_nothing_is_lost(vhost_url: str, tap: Tap):

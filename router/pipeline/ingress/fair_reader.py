@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 _PREFETCH, _NEWCOMERS_PREFETCH, _QUARANTINE_PREFETCH = 2000, 500, 64
 """Of a shard so much that what a node sent into it before it was set aside is in memory, and not before the others."""
 
+_PAUSE = timedelta(milliseconds=100)
+"""The wait before a marker that a queue refuses is sent again."""
+
 _HEAP = 32 * 2**20
 """Octets of a node that wait in memory: with more of them it is set aside even if nobody else sends."""
 
@@ -116,12 +119,19 @@ class Ingress:
         self._broker.declare(whole(moves))
         for each in moves:
             # Sent once all is declared.
-            message = Message(SHARDS, passed(each.old), b"", each.marker, "marker")
-            self._broker.publish(message, partial(self._marked, each))
+            self._mark(each)
+
+    def _mark(self, move: Move) -> None:
+        # A queue that is full refuses markers too; it is emptied only while events are published meanwhile.
+        message = Message(SHARDS, passed(move.old), b"", move.marker, "marker", again=False)
+        self._broker.publish(message, partial(self._marked, move))
 
     def _marked(self, move: Move, settlement: Settlement) -> None:
-        if settlement is not Settlement.CONFIRMED:
-            self._pass(move.marker)
+        match settlement:
+            case Settlement.REFUSED:
+                self._broker.later(_PAUSE, partial(self._mark, move))
+            case Settlement.UNROUTED:
+                self._pass(move.marker)
 
     def _pass(self, marker: str) -> None:
         moment = self._clock()

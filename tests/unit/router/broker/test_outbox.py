@@ -56,6 +56,20 @@ def test_a_confirm_of_many_settles_all_up_to_it_and_no_other():
     assert outbox.outstanding == 1
 
 
+def test_what_is_not_to_be_sent_again_is_settled_when_it_is_refused_and_holds_nothing_up():
+    outbox = outbox_of(10)
+    outbox.put(Message("bus", "marker", b"", "marker", again=False), lambda _: None)
+    fill(outbox, "a")
+    send_all(outbox)
+
+    (refused,) = outbox.refuse(1, multiple=False)
+
+    assert (refused.message.id, refused.settlement) == ("marker", Settlement.REFUSED)
+    assert [each.settlement for each in outbox.confirm(2, multiple=False)] == [Settlement.CONFIRMED]
+    fill(outbox, "b")
+    assert send_all(outbox) == ["b"]
+
+
 def test_what_the_broker_returned_is_confirmed_as_unrouted():
     outbox = outbox_of(10)
     fill(outbox, "a", "b")

@@ -1,0 +1,152 @@
+"""The reader of all ingress queues over a broker in memory: what it gives, in which order, and where it binds nodes."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from router.broker.topology import QUARANTINE, base, shard_of
+from router.pipeline.ingress.fair_reader import Ingress
+from router.pipeline.ingress.flood_detection import BURST_RECORDS, QUIET
+from tests.broker.memory import Memory
+from tests.nodes import NOON, Node, Sent
+
+SECOND = timedelta(seconds=1)
+
+
+class Reader:
+    """An ingress, and nodes that publish to it."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.memory.declare(base())
+        self.ingress = Ingress(self.memory, self.now, arrived=lambda: None)
+        self.ingress.start()
+        self.memory.run()
+
+    def now(self) -> datetime:
+        return NOON + self.memory.now
+
+    def send(self, *sent: Sent) -> list[str]:
+        for each in sent:
+            self.memory.another(user=each.user or "").publish(each.message, lambda _: None)
+        self.memory.run()
+        return [each.id for each in sent]
+
+    def take(self) -> list[str]:
+        """Return the ids of the next batch, which is dealt with at once."""
+        taken = self.ingress.take()
+        self.ingress.done()
+        for each in taken:
+            self.memory.ack(each)
+        self.memory.run()
+        return [each.id for each in taken]
+
+    def take_all(self) -> list[str]:
+        """Return the ids of all that there is to take, in their order."""
+        taken: list[str] = []
+        while (due := self.ingress.due()) is not None:
+            self.memory.advance(due)
+            taken += self.take()
+        return taken
+
+    def met(self, name: str) -> Node:
+        """Return a node that is bound to its shard."""
+        node = Node(name)
+        self.send(node.record("mount"))
+        self.take_all()
+        return node
+
+
+@pytest.fixture
+def reader() -> Reader:
+    return Reader()
+
+
+def burst(node: Node, count: int = 2 * BURST_RECORDS) -> list[Sent]:
+    return [node.record("mount") for _ in range(count)]
+
+
+def twins() -> tuple[str, str]:
+    """Return two names that lead to one shard."""
+    other = next(name for number in range(1000) if shard_of(name := f"twin{number}") == shard_of("loud"))
+    return "loud", other
+
+
+def test_a_record_does_not_wait_behind_what_a_flooding_node_sent_into_their_queue_before(reader: Reader) -> None:
+    loud, twin = map(reader.met, twins())
+    reader.memory.advance(2 * SECOND)
+    first = reader.send(twin.record("mount"))
+    reader.send(*burst(loud, 1500))
+
+    last = reader.send(twin.record("mount"))
+
+    assert reader.take()[:2] == first + last
+
+
+def test_a_flood_that_comes_first_is_set_aside_in_order(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    reader.memory.advance(2 * SECOND)
+    flood = reader.send(*burst(loud))
+    others = reader.send(honest.record("mount"))
+    flood += reader.send(*burst(loud))
+    others += reader.send(honest.record("mount"))
+
+    assert reader.take() == others
+    assert reader.take_all() == flood
+    assert not reader.memory.model.queue(QUARANTINE).ready
+
+
+def test_a_newcomer_that_floods_is_set_aside_at_once_and_in_order(reader: Reader) -> None:
+    honest, loud = reader.met("honest"), Node("loud")
+    sent = reader.send(honest.record("mount"))
+    flood = reader.send(*burst(loud)) + reader.send(*burst(loud))
+    # It is in the quarantine now.
+    flood += reader.send(*burst(loud, 30))
+
+    taken = reader.take_all()
+
+    assert taken[:1] == sent
+    assert taken[1:] == flood
+
+
+def test_a_marker_that_a_full_queue_refuses_is_sent_again_and_the_nodes_records_wait_for_it(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    reader.memory.advance(2 * SECOND)
+    reader.send(honest.record("mount"))
+    reader.memory.nack_next(3)
+    flood = reader.send(*burst(loud))
+    assert reader.take_all()[1:] == flood
+
+    behind = reader.send(*burst(loud, 5))
+    assert reader.take_all() == [], "they are in the quarantine, and the marker is not in the shard"
+    reader.memory.advance(SECOND)
+
+    assert reader.take_all() == behind
+
+
+def test_a_node_whose_records_fill_the_memory_is_set_aside_even_if_it_sends_alone(reader: Reader) -> None:
+    alone = reader.met("alone")
+    reader.memory.advance(2 * SECOND)
+    large = [alone.record("mount", "--fsName", "x" * 2**20) for _ in range(34)]
+
+    sent = reader.send(*large)
+    reader.send(small := alone.record("mount"))
+
+    assert [each.id for each in reader.memory.model.queue(QUARANTINE).ready] == []
+    assert alone.name in reader.ingress._meter.aside
+    assert reader.take_all() == [*sent, small.id]
+
+
+def test_a_node_that_is_quiet_again_is_bound_back_in_order(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    reader.memory.advance(2 * SECOND)
+    reader.send(honest.record("mount"), *burst(loud))
+    reader.take_all()
+    sent: list[str] = []
+    for _ in range(3):
+        reader.memory.advance(QUIET)
+        reader.ingress.check()
+        sent += reader.send(*burst(loud, 5))
+
+    assert reader.take_all() == sent
+    assert reader.ingress.findings == [], "a burst is no flood"
