@@ -1,8 +1,8 @@
 """Detects nodes that send more than their share, and notices when they are quiet again.  Pure.
 
 A node is set aside if within one second it sends more than a burst, and more than all other nodes together, of which at
-least one sends too.  It is a flood, which is told, once what such a node sends adds up.  A node is quiet again if for
-half a minute it has sent only a small part of a burst in each second.
+least one sends too.  It is a flood, which is told, if what such a node sends within a minute adds up.  A node is quiet
+again if for half a minute it has sent only a small part of a burst in each second.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ WINDOW = timedelta(seconds=1)
 BURST_RECORDS, BURST_OCTETS = 100, 2**20
 """The most of a node in a window, each record counted as `turns.cost` says; a record that is alone is no burst."""
 
-FLOOD = 2 * 2**20
-"""Octets of a node since it was set aside that are a flood; some 1,400 small records."""
+FLOOD, PERIOD = 2 * 2**20, timedelta(minutes=1)
+"""Octets of a node that is set aside, within a period, that are a flood; some 1,400 small records."""
 
 _QUIET = 8
 """The part of a burst that a node may send in a window and still be quiet."""
@@ -28,7 +28,7 @@ QUIET = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What a node had sent since it was set aside when that was found to be a flood."""
+    """What a node that is set aside had sent within a minute when that was found to be a flood."""
 
     records: int
     octets: int
@@ -41,9 +41,10 @@ class FloodEnded:
 
 @dataclass(slots=True)
 class _Aside:
-    """A node that is set aside: when it was last loud, and what it has sent since."""
+    """A node that is set aside: when it was last loud, and what it sent in the period that has begun."""
 
     loud: datetime
+    begun: datetime
     records: int = 0
     octets: int = 0
     is_flood: bool = False
@@ -77,8 +78,10 @@ class Meter:
         if aside is None:
             is_burst = records > BURST_RECORDS or (mine > BURST_OCTETS and records > 1)
             if is_burst and self._total - mine < mine < self._total:
-                self._aside[node] = _Aside(moment, records, mine)
+                self._aside[node] = _Aside(moment, moment, records, mine)
             return None
+        if not aside.begun <= moment < aside.begun + PERIOD:
+            aside.begun, aside.records, aside.octets = moment, 0, 0
         aside.records += 1
         aside.octets += octets
         if records > BURST_RECORDS // _QUIET or mine > BURST_OCTETS // _QUIET:
@@ -90,7 +93,7 @@ class Meter:
 
     def set_aside(self, node: str, moment: datetime, *, is_flood: bool = False) -> None:
         """Set *node* aside whatever others send; it *is_flood* where the router of before has told it."""
-        self._aside.setdefault(node, _Aside(moment, is_flood=is_flood))
+        self._aside.setdefault(node, _Aside(moment, moment, is_flood=is_flood))
 
     def quiet(self, moment: datetime) -> dict[str, bool]:
         """Return the nodes that are quiet again by *moment*, each with whether that ends a flood."""

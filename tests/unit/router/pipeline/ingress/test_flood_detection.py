@@ -51,6 +51,18 @@ def test_a_burst_is_no_flood_until_it_adds_up() -> None:
     assert FLOOD < flood.octets <= FLOOD + 1500
 
 
+def test_bursts_now_and_then_are_no_flood() -> None:
+    meter = Meter()
+    found: list[Flood] = []
+    for number in range(50):
+        moment = number * 20 * SECOND
+        send(meter, "honest", 1, moment=moment)
+        found += send(meter, "loud", BURST_RECORDS + 1, moment=moment)
+
+    assert found == []
+    assert set(meter.aside) == {"loud"}
+
+
 def test_a_node_that_sends_alone_harms_nobody() -> None:
     meter = Meter()
     send(meter, "alone", 20 * BURST_RECORDS)
