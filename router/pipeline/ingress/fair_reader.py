@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ...broker.interface import Arrival, Broker, Message, Settlement
-from ...broker.topology import INGRESS, INGRESS_QUEUES, QUARANTINE, SHARDS, passed
+from ...broker.topology import INGRESS_QUEUES, QUARANTINE, SHARDS, passed
 from ..gap_detection import Place
 from .flood_detection import Flood, FloodEnded, Meter
 from .placement import Move, Placement, cluster_of, marker_of, node_of, whole
@@ -16,8 +16,8 @@ from .turns import Turns, cost
 
 log = logging.getLogger(__name__)
 
-_PREFETCH, _NEWCOMERS_PREFETCH, _QUARANTINE_PREFETCH = 2000, 500, 64
-"""Of a shard so much that what a node sent into it before it was set aside is in memory, and not before the others."""
+_PREFETCH, _QUARANTINE_PREFETCH = 2000, 64
+"""So much that what a node sent into a queue before it was set aside is in memory, and not before the others."""
 
 _PAUSE = timedelta(milliseconds=100)
 """The wait before a marker that a queue refuses is sent again."""
@@ -46,7 +46,7 @@ class Ingress:
     def start(self) -> None:
         """Consume all queues."""
         for queue in INGRESS_QUEUES:
-            prefetch = {INGRESS: _NEWCOMERS_PREFETCH, QUARANTINE: _QUARANTINE_PREFETCH}.get(queue, _PREFETCH)
+            prefetch = _QUARANTINE_PREFETCH if queue == QUARANTINE else _PREFETCH
             self._broker.consume(queue, self._receive, prefetch=prefetch)
 
     def due(self) -> timedelta | None:

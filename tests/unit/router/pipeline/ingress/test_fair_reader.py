@@ -83,6 +83,20 @@ def test_a_record_does_not_wait_behind_what_a_flooding_node_sent_into_their_queu
     assert reader.take()[:2] == first + last
 
 
+def test_a_newcomer_does_not_wait_behind_what_a_newcomer_sent_before_it_was_set_aside(reader: Reader) -> None:
+    honest, loud, newcomer = reader.met("honest"), Node("loud"), Node("newcomer")
+    reader.memory.advance(2 * SECOND)
+    sent = reader.send(honest.record("mount"))
+    loud_records, other = burst(loud, 1500), newcomer.record("mount")
+
+    # Before the router has bound any of them.
+    for each in (*loud_records, other):
+        reader.memory.another(user=each.user or "").publish(each.message, lambda _: None)
+    reader.memory.run()
+
+    assert reader.take() == [*sent, other.id]
+
+
 def test_a_flood_that_comes_first_is_set_aside_in_order(reader: Reader) -> None:
     loud, honest = reader.met("loud"), reader.met("honest")
     reader.memory.advance(2 * SECOND)
