@@ -91,7 +91,7 @@ class Ingress:
     def _judge(self, arrival: Arrival, node: str, octets: int, moment: datetime) -> None:
         """Count *arrival*, and move its *node* where it belongs."""
         self._plan(self._placement.arrived(arrival, node))
-        if arrival.queue == QUARANTINE and node not in self._meter.aside:
+        if self._placement.is_quarantined(node) and node not in self._meter.aside:
             # An earlier router set it aside.
             self._meter.set_aside(node, moment, is_flood=True)
             self._clusters[node] = cluster_of(arrival)

@@ -135,6 +135,10 @@ class Placement:
             del self._moves[node]
         return released
 
+    def is_quarantined(self, node: str) -> bool:
+        """Say whether *node* is set aside; what is left there of one that was released does not count."""
+        return self._bound.get(node) == QUARANTINE
+
     @property
     def quarantined(self) -> set[str]:
         """The nodes that are set aside."""

@@ -151,10 +151,32 @@ def test_a_node_whose_records_fill_the_memory_is_set_aside_even_if_it_sends_alon
     assert reader.take_all() == [*sent, small.id]
 
 
+def test_what_is_left_in_the_quarantine_of_a_node_that_is_quiet_again_is_no_new_flood(reader: Reader) -> None:
+    loud, louder, honest = map(reader.met, ("loud", "louder", "honest"))
+    for node in (loud, louder):
+        reader.memory.advance(2 * SECOND)
+        reader.send(honest.record("mount"))
+        reader.send(*burst(node))
+        reader.take_all()
+    sent = reader.send(*burst(louder, 100), *burst(loud, 3))
+
+    reader.memory.advance(QUIET + SECOND)
+    reader.ingress.check()
+    assert reader.take_all() == sent
+    reader.memory.advance(QUIET + SECOND)
+    reader.ingress.check()
+
+    assert reader.ingress.findings == []
+
+
 def test_a_node_that_is_quiet_again_is_bound_back_in_order(reader: Reader) -> None:
     loud, honest = reader.met("loud"), reader.met("honest")
     reader.memory.advance(2 * SECOND)
-    reader.send(honest.record("mount"), *burst(loud))
+    reader.send(honest.record("mount"))
+    reader.send(*burst(loud))
+    reader.take_all()
+    reader.send(*burst(loud, 70))
+    assert len(reader.memory.model.queue(QUARANTINE).ready) == 70 - 64, "it is set aside"
     reader.take_all()
     sent: list[str] = []
     for _ in range(3):
