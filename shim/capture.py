@@ -431,9 +431,10 @@ def _capture(argv, began):
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = min(3600, options["--wait"])
     child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
-    if not _wait_for_byte(pipe, began + 0.8 * deadline):
+    byte = _wait_for_byte(pipe, began + 0.8 * deadline)
+    if not byte:
         _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
-    elif wait <= 0 and _read("/proc/1/comm", 16) in REAPERS:
+    elif byte == b"." and wait <= 0 and _read("/proc/1/comm", 16) in REAPERS:
         pass  # process 1 reaps the child, whose end takes half a millisecond
     elif _wait_for_byte(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
         try:  # noqa: SIM105 - as above
@@ -526,7 +527,7 @@ def _store(pipe, record, options, wrong):
         reason = b"f" if isinstance(error, Full) else b"d" if full_disk else b"e"
         why = "not stored: " + ascii(error) + _count_lost(spool, reason)
     if pipe > 0:
-        posix.write(pipe, b".")  # before syslog, which may hang: the disk did not
+        posix.write(pipe, b"!" if why else b".")  # before syslog, which may hang: the disk did not
     if why:
         _tell(record, why)
     while time.monotonic() < until:

@@ -490,14 +490,14 @@ except ChildProcessError:
 """
 
 
-@pytest.mark.parametrize(("name", "left"), [("systemd", 1), ("mmfsd", 0)])
-def test_only_a_process_1_that_reaps_is_left_a_child_to_reap(machine, name, left):
+@pytest.mark.parametrize(("name", "spool", "left"), [("systemd", "", 1), ("systemd", "missing", 0), ("mmfsd", "", 0)])
+def test_only_a_process_1_that_reaps_is_left_a_child_and_none_that_still_has_to_report(machine, name, spool, left):
     command = machine.enter(
         *("unshare", "--pid", "--fork", "--mount-proc", PYTHON, "-c", _PROCESS_1, name),
-        *command_of("--spool", str(machine.spool), *EVENT),
+        *command_of("--spool", str(machine.spool / spool), *EVENT),
     )
 
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
 
     assert ended.stdout == f"{left}\n"
-    assert len(records(machine.spool)) == 1
+    assert len(records(machine.spool)) + len(machine.syslog) == 1

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ...broker.interface import Arrival, Broker, Message, Settlement
-from ...broker.topology import INGRESS_QUEUES, QUARANTINE, SHARDS, passed
+from ...broker.topology import INGRESS, INGRESS_QUEUES, QUARANTINE, SHARDS, passed
 from ..gap_detection import Place
 from .flood_detection import Flood, FloodEnded, Meter
 from .placement import Move, Placement, cluster_of, marker_of, node_of, whole
@@ -16,11 +16,20 @@ from .turns import Turns, cost
 
 log = logging.getLogger(__name__)
 
-_PREFETCH, _QUARANTINE_PREFETCH = 2000, 64
-"""So much that what a node sent into a queue before it was set aside is in memory, and not before the others."""
+_PREFETCH, _FEW = 2000, {INGRESS: 500, QUARANTINE: 64}
+"""So much that what a node sent into a queue before it was set aside is in memory, and not before the others.
+
+Fewer from the queue of newcomers and trusted users, of whom nothing bounds the octets in memory.
+"""
 
 _PAUSE = timedelta(milliseconds=100)
 """The wait before a marker that a queue refuses is sent again."""
+
+_AGAIN = timedelta(seconds=30)
+"""The wait before a marker that did not come through is sent again: another router may have got it."""
+
+_CONTACT = timedelta(seconds=15)
+"""If nothing arrived for so long, another router may be the one that hears them, and moves nodes."""
 
 _HEAP = 32 * 2**20
 """Octets of a node that wait in memory: with more of them it is set aside even if nobody else sends."""
@@ -37,6 +46,7 @@ class Ingress:
         self._placement = Placement()
         self._moves: list[Move] = []
         self._clusters: dict[str, str] = {}
+        self._heard: datetime | None = None
         self.findings: list[tuple[Place, Flood | FloodEnded]] = []
 
     def __len__(self) -> int:
@@ -46,8 +56,7 @@ class Ingress:
     def start(self) -> None:
         """Consume all queues."""
         for queue in INGRESS_QUEUES:
-            prefetch = _QUARANTINE_PREFETCH if queue == QUARANTINE else _PREFETCH
-            self._broker.consume(queue, self._receive, prefetch=prefetch)
+            self._broker.consume(queue, self._receive, prefetch=_FEW.get(queue, _PREFETCH))
 
     def due(self) -> timedelta | None:
         """Return when there will be something to `take`: None where nothing waits."""
@@ -62,8 +71,11 @@ class Ingress:
         self._turns.done(self._clock())
 
     def check(self) -> None:
-        """Release the nodes that are quiet again."""
-        for node, was_flood in self._meter.quiet(self._clock()).items():
+        """Release the nodes that are quiet again, if anybody is heard at all."""
+        moment = self._clock()
+        if self._heard is None or not self._heard <= moment < self._heard + _CONTACT:
+            return
+        for node, was_flood in self._meter.quiet(moment).items():
             if was_flood:
                 self.findings.append(((self._clusters.pop(node), node), FloodEnded()))
                 log.info("node sends no more than its share again", extra={"node": node})
@@ -77,6 +89,7 @@ class Ingress:
             self._broker.ack(arrival)
             return
         moment, node, octets = self._clock(), node_of(arrival), cost(arrival)
+        self._heard = moment
         if node is not None:
             self._judge(arrival, node, octets, moment)
             if self._placement.is_held(arrival, node, octets):
@@ -90,8 +103,9 @@ class Ingress:
 
     def _judge(self, arrival: Arrival, node: str, octets: int, moment: datetime) -> None:
         """Count *arrival*, and move its *node* where it belongs."""
+        was_placed = self._placement.is_placed(node)
         self._plan(self._placement.arrived(arrival, node))
-        if self._placement.is_quarantined(node) and node not in self._meter.aside:
+        if not was_placed and arrival.queue == QUARANTINE and node not in self._meter.aside:
             # An earlier router set it aside.
             self._meter.set_aside(node, moment, is_flood=True)
             self._clusters[node] = cluster_of(arrival)
@@ -132,6 +146,12 @@ class Ingress:
                 self._broker.later(_PAUSE, partial(self._mark, move))
             case Settlement.UNROUTED:
                 self._pass(move.marker)
+            case Settlement.CONFIRMED:
+                self._broker.later(_AGAIN, partial(self._mark_again, move))
+
+    def _mark_again(self, move: Move) -> None:
+        if self._placement.is_under_way(move):
+            self._mark(move)
 
     def _pass(self, marker: str) -> None:
         moment = self._clock()

@@ -2,7 +2,7 @@
 
 A node is set aside if within one second it sends more than a burst, and more than all other nodes together, of which at
 least one sends too.  It is a flood, which is told, if what such a node sends within a minute adds up.  A node is quiet
-again if for half a minute it has sent only a small part of a burst in each second.
+again if for half a minute it has sent less than half of a burst in each second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BURST_RECORDS, BURST_OCTETS = 100, 2**20
 FLOOD, PERIOD = 2 * 2**20, timedelta(minutes=1)
 """Octets of a node that is set aside, within a period, that are a flood; some 1,400 small records."""
 
-_QUIET = 8
+_QUIET = 2
 """The part of a burst that a node may send in a window and still be quiet."""
 
 QUIET = timedelta(seconds=30)
@@ -73,12 +73,14 @@ class Meter:
             self._begun, self._records, self._octets, self._total = moment, {}, {}, 0
         records = self._records[node] = self._records.get(node, 0) + 1
         mine = self._octets[node] = self._octets.get(node, 0) + octets
-        self._total += octets
         aside = self._aside.get(node)
         if aside is None:
+            # Those set aside do not count: a flood is also noticed beside a larger one.
+            self._total += octets
             is_burst = records > BURST_RECORDS or (mine > BURST_OCTETS and records > 1)
             if is_burst and self._total - mine < mine < self._total:
                 self._aside[node] = _Aside(moment, moment, records, mine)
+                self._total -= mine
             return None
         if not aside.begun <= moment < aside.begun + PERIOD:
             aside.begun, aside.records, aside.octets = moment, 0, 0

@@ -74,6 +74,7 @@ class Placement:
         self._moves: dict[str, list[Move]] = {}
         self._held: dict[str, list[Held]] = {}
         self._early: set[str] = set()
+        self._placed: set[str] = set()
 
     def arrived(self, arrival: Arrival, node: str) -> Move | None:
         """Note where a record of *node* came from; returns the move of a node that is not where it belongs."""
@@ -82,6 +83,11 @@ class Placement:
         if arrival.queue == INGRESS:
             # A node that is bound has old records there.
             return None if node in self._bound else self._move(node, INGRESS, shard_of(node))
+        if arrival.queue == QUARANTINE and self._bound.get(node) != QUARANTINE and node not in self._placed:
+            # An earlier router bound it there, perhaps just now: what it has in its shard came before.
+            self._bound[node] = shard_of(node)
+            if move := self.quarantine(node):
+                return move
         self._bound[node] = arrival.queue
         if arrival.queue not in (QUARANTINE, shard_of(node)):
             return self._move(node, arrival.queue, shard_of(node))
@@ -101,14 +107,28 @@ class Placement:
     def _from_here(self, node: str, new: str) -> Move | None:
         old = self._bound.get(node)
         if old is None or any(new in (each.old, each.new) for each in self._moves.get(node, ())):
-            # A queue tells only once, by a marker, what came to it before and what after a move.
+            # A marker shows only once what came to a queue before and what after a move.
             return None
-        return self._move(node, old, new) if old != new else None
+        under_way = ((each.old, each.new) for moves in self._moves.values() for each in moves)
+        if old == new or (new, old) in under_way:
+            # Of two moves between the same queues, one there and one back, either queue could fill with records that
+            # wait for the marker behind those of the other.
+            return None
+        return self._move(node, old, new)
+
+    def is_under_way(self, move: Move) -> bool:
+        """Say whether the marker of *move* has not come through yet."""
+        return move in self._moves.get(move.node, ())
+
+    def is_placed(self, node: str) -> bool:
+        """Say whether it was this router that bound *node* where it is."""
+        return node in self._placed
 
     def _move(self, node: str, old: str, new: str) -> Move:
         move = Move(node, old, new)
         self._moves.setdefault(node, []).append(move)
         self._bound[node] = new
+        self._placed.add(node)
         return move
 
     def is_held(self, arrival: Arrival, node: str, octets: int) -> bool:

@@ -25,6 +25,12 @@ _EACH = 1024
 _REST = 9
 """How much longer than a batch of the set aside takes no other is taken, while others send."""
 
+_LONGEST_REST = timedelta(seconds=1)
+"""The longest of these rests: a batch may have taken long because the state could not be written."""
+
+_CROWD = 1000
+"""If so many are set aside, they come from shards, where others wait behind them: then they do not rest."""
+
 _PRESENCE = timedelta(seconds=1)
 
 _Lane = deque[tuple[Arrival, int]]
@@ -112,17 +118,21 @@ class Turns:
         """Note that the batch that `take` returned has been dealt with at *moment*."""
         if self._begun is not None:
             # None: nobody else is there, and the whole time is that of the set aside.
-            self._rest = (moment, moment + _REST * (moment - self._begun)) if self._others_send(moment) else None
+            rest = min(_REST * (moment - self._begun), _LONGEST_REST)
+            self._rest = (moment, moment + rest) if self._others_send(moment) else None
 
     def _others_send(self, moment: datetime) -> bool:
-        return self._others_last is not None and moment - self._others_last < _PRESENCE
+        last = self._others_last
+        return last is not None and last <= moment < last + _PRESENCE
 
     def _rests(self, moment: datetime) -> bool:
         """Say whether the set aside wait now; not for longer if the clock is set back."""
+        if len(self._set_aside) >= _CROWD:
+            return False
         return self._rest is not None and self._rest[0] <= moment < self._rest[1]
 
     def _take_aside(self, moment: datetime) -> list[Arrival]:
-        others = self._others_send(moment)
+        others = self._others_send(moment) and len(self._set_aside) < _CROWD
         records, left = (_ASIDE_RECORDS, _ASIDE_OCTETS) if others else (RECORDS, OCTETS)
         taken: list[Arrival] = []
         while self._set_aside and len(taken) < records and left > 0:

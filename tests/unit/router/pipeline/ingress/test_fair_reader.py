@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from router.broker.interface import Message
+from router.broker.outbox import Settled
 from router.broker.topology import QUARANTINE, base, shard_of
 from router.pipeline.ingress.fair_reader import Ingress
 from router.pipeline.ingress.flood_detection import BURST_RECORDS, QUIET
@@ -16,12 +18,16 @@ SECOND = timedelta(seconds=1)
 class Reader:
     """An ingress, and nodes that publish to it."""
 
-    def __init__(self) -> None:
-        self.memory = Memory()
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.memory.declare(base())
         self.ingress = Ingress(self.memory, self.now, arrived=lambda: None)
         self.ingress.start()
         self.memory.run()
+
+    def another(self) -> "Reader":
+        """Return a second reader of the same queues, which stands by."""
+        return Reader(self.memory.another(user="guest"))
 
     def now(self) -> datetime:
         return NOON + self.memory.now
@@ -87,7 +93,7 @@ def test_a_newcomer_does_not_wait_behind_what_a_newcomer_sent_before_it_was_set_
     honest, loud, newcomer = reader.met("honest"), Node("loud"), Node("newcomer")
     reader.memory.advance(2 * SECOND)
     sent = reader.send(honest.record("mount"))
-    loud_records, other = burst(loud, 1500), newcomer.record("mount")
+    loud_records, other = burst(loud, 400), newcomer.record("mount")
 
     # Before the router has bound any of them.
     for each in (*loud_records, other):
@@ -186,3 +192,83 @@ def test_a_node_that_is_quiet_again_is_bound_back_in_order(reader: Reader) -> No
 
     assert reader.take_all() == sent
     assert reader.ingress.findings == [], "a burst is no flood"
+
+
+def test_a_marker_that_another_reader_received_is_sent_again(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    standby, newcomer, publish = reader.another(), Node("newcomer"), reader.memory.publish
+    markers: list[tuple[Message, Settled]] = []
+    monkeypatch.setattr(reader.memory, "publish", lambda *each: markers.append(each))
+    first = newcomer.record("mount")
+    reader.send(first)
+    # It publishes over another connection than it consumes over.
+    reader.memory.drop()
+    monkeypatch.undo()
+    for each in markers:
+        publish(*each)
+    reader.memory.run()
+    taken = standby.take_all()
+    standby.memory.drop()
+    reader.memory.run()
+
+    sent = [first.id, *reader.send(*burst(newcomer, 2500))]
+    reader.memory.advance(60 * SECOND)
+    taken += reader.take_all()
+
+    assert len(markers) == 1
+    assert list(dict.fromkeys(taken)) == sent
+
+
+def test_a_reader_that_hears_nobody_releases_nobody(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    reader.memory.advance(2 * SECOND)
+    reader.send(honest.record("mount"))
+    reader.send(*burst(loud))
+    reader.take_all()
+
+    # Another one may hear it flood all the time.
+    reader.memory.advance(2 * QUIET)
+    reader.ingress.check()
+    assert loud.name in reader.ingress._meter.aside
+
+    reader.send(honest.record("mount"))
+    reader.ingress.check()
+    assert loud.name not in reader.ingress._meter.aside
+
+
+def test_a_reader_that_takes_over_in_a_flood_keeps_the_order(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    standby = reader.another()
+    reader.memory.advance(2 * SECOND)
+    reader.send(honest.record("mount"))
+    sent = reader.send(*burst(loud, 2500)) + reader.send(*burst(loud, 50))
+    # Nothing of it is acknowledged: what was in memory and what is in the quarantine comes to the standby.
+    reader.memory.drop()
+    reader.memory.run()
+
+    taken = standby.take_all()
+
+    order = {each: at for at, each in enumerate(sent)}
+    positions = [order[each] for each in dict.fromkeys(taken) if each in order]
+    assert positions == sorted(positions)
+    assert len(positions) == len(sent)
+
+
+def test_a_burst_whose_marker_is_late_is_not_reported_as_a_flood_that_ended(reader: Reader) -> None:
+    loud, honest = reader.met("loud"), reader.met("honest")
+    reader.memory.advance(2 * SECOND)
+    reader.send(honest.record("mount"))
+    # The shard refuses the marker for longer than it takes to be quiet again.
+    reader.memory.nack_next(10_000)
+    reader.send(*burst(loud))
+    for _ in range(40):
+        reader.memory.advance(SECOND)
+        reader.ingress.check()
+        reader.take_all()
+    reader.memory.nack_next(0)
+    for _ in range(40):
+        reader.send(loud.record("mount"), honest.record("mount"))
+        reader.memory.advance(SECOND)
+        reader.ingress.check()
+        reader.take_all()
+
+    assert reader.ingress.findings == []

@@ -124,3 +124,25 @@ def test_a_clock_that_is_set_back_does_not_keep_a_node_aside() -> None:
 
     assert meter.quiet(earlier) == {}
     assert meter.quiet(earlier + QUIET) == {"loud": False}
+
+
+def test_a_flood_is_found_beside_a_larger_one() -> None:
+    meter = Meter()
+    for n in range(3000):
+        moment = n * SECOND / 1000
+        send(meter, "larger", 1, moment=moment)
+        if n % 5 < 3:
+            send(meter, "smaller", 1, moment=moment)
+        if n % 100 == 0:
+            send(meter, "honest", 1, moment=moment)
+
+    assert set(meter.aside) == {"larger", "smaller"}
+
+
+def test_a_node_that_keeps_to_less_than_half_a_burst_is_not_set_aside_for_ever() -> None:
+    meter = Meter()
+    burst(meter)
+    for second in range(1, 31):
+        send(meter, "loud", BURST_RECORDS // 3, moment=second * SECOND)
+
+    assert meter.quiet(NOON + 30 * SECOND) == {"loud": False}

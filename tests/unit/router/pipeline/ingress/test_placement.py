@@ -118,3 +118,18 @@ def test_a_nodes_records_stay_in_order_however_the_queues_are_read() -> None:
                 if not placement.is_held(taken, NODE, 0):
                     seen.append(int(taken.id))
         assert seen == sorted(seen), f"seed {seed}"
+
+
+def test_of_two_nodes_none_is_moved_against_a_move_between_the_same_queues() -> None:
+    placement = Placement()
+    other = next(name for n in range(1000) if shard_of(name := f"other{n}") == SHARD)
+    placement.arrived(arrival(QUARANTINE), NODE)
+    placement.arrived(arrival(SHARD, node=other), other)
+    for marker in [each.marker for moves in placement._moves.values() for each in moves]:
+        placement.passed(marker)
+    back = placement.release(NODE)
+    assert back is not None
+
+    assert placement.quarantine(other) is None, "its marker could wait behind what is held for the other's"
+    placement.passed(back.marker)
+    assert placement.quarantine(other) is not None

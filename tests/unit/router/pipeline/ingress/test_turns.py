@@ -154,3 +154,36 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting(turns: Turns) -> None:
 
     assert turns.due(earlier) == timedelta()
     assert {each.queue for each in take(turns, earlier)} == {QUARANTINE}
+
+
+def test_a_batch_that_took_hours_is_followed_by_a_short_rest(turns: Turns) -> None:
+    add(turns, QUARANTINE, 100)
+    add(turns, "a", 1)
+    take(turns)
+    hours = timedelta(hours=3)
+    turns.take(NOON)
+    add(turns, "a", 1, at=NOON + hours)
+    turns.done(NOON + hours)
+    turns.take(NOON + hours)
+
+    due = turns.due(NOON + hours)
+
+    assert due is not None
+    assert due <= timedelta(seconds=1)
+
+
+def test_when_the_clock_is_set_back_nobody_is_taken_for_present(turns: Turns) -> None:
+    add(turns, "a", 1)
+    take(turns)
+    before = NOON - timedelta(hours=1)
+    sent = add(turns, QUARANTINE, 100, at=before)
+
+    assert take(turns, before, lasting=MS) == sent
+
+
+def test_so_many_set_aside_that_others_wait_behind_them_in_their_queue_do_not_rest(turns: Turns) -> None:
+    add(turns, QUARANTINE, 1500)
+    add(turns, "a", 1)
+    taken = [take(turns, NOON + n * MS, lasting=MS) for n in range(5)]
+
+    assert sum(map(len, taken)) > 500
