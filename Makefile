@@ -50,7 +50,7 @@ bench: $(ready)
 
 soak: $(ready)
 	@tests/install-packages --broker gcc
-	@$(bin)/pytest -q -s tests/faults/test_soak.py --soak-minutes $(minutes) --soak-seed $(seed)
+	@$(bin)/pytest -q -s tests/faults/test_soak.py --soak-controls --soak-minutes $(minutes) --soak-seed $(seed)
 
 # The time of the last commit, so that the same sources give the same bytes.
 packages: $(ready)

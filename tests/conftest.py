@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-minutes", type=float, default=0, help="how long to soak; by default each neighbour once")
     parser.addoption("--soak-seed", type=int, default=1, help="decides the order of neighbours and who sends when")
     parser.addoption("--soak-beside", default="", help="only the neighbours whose names have this")
+    parser.addoption("--soak-controls", action="store_true", help="also the same floods past the router, to compare")
 
 
 def pytest_configure(config: pytest.Config) -> None:
