@@ -275,8 +275,11 @@ def test_records_stay_until_their_exchange_is_there(spool: Path, vhost_url: str)
 
 
 @pytest.fixture
-def node_url(vhost: str, vhost_url: str, rabbit_admin: RabbitAdmin) -> Iterator[str]:
-    """The address for a user who may publish the records of node `nsd01` only."""
+def node_url(vhost: str, vhost_url: str, rabbit_admin: RabbitAdmin, tap: Tap) -> Iterator[str]:
+    """The address for a user who may publish the records of node `nsd01` only.
+
+    *tap* has made the exchange: RabbitMQ 4.3 takes no topic permission for one that does not exist.
+    """
     user = f"nsd01-{vhost}"
     rabbit_admin.add_user(user, "secret", vhost)
     _allow(rabbit_admin, vhost, user, r"^[^.]+\.prod\.[^.]+\.nsd01$")
