@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from router.errors import RouterError
-from router.model import event_words, topics
+from router.model import event_words, node_words, topics
 from router.model.catalogue import EVENT_NAME, Catalogue, EventType, Variable
 from router.model.events import OWN, Event, Value
 from router.model.ids import NONE, new_id
@@ -115,7 +115,7 @@ def _made(
         source=event_type.source,
         event=event_type.name,
         cluster=topics.word(cluster),
-        node=topics.word(node),
+        node=node_words.word_of(node) or topics.ABSENT,
         captured_at=written(moment),
         boot="",
         arguments=tuple(word for name, text in texts.items() for word in (f"--{name}", text)),

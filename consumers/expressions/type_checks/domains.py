@@ -28,10 +28,14 @@ Bound = tuple[float, bool]
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """How texts are made: *lead*, and then at least one character, all of them of the class *characters*."""
+    """How texts are made: *lead*, and then at least one character, all of them of the class *characters*.
+
+    *meaning* tells texts apart that are made alike, or may be equal, but do not mean the same.
+    """
 
     characters: str
     lead: str = ""
+    meaning: str = ""
 
     def admits(self, text: str) -> bool:
         """Return whether *text* is made so."""
@@ -191,7 +195,10 @@ def _join(one: Domain, other: Domain) -> Domain:
     values = None if one.values is None or other.values is None else one.values | other.values
     item = _join(one.item, other.item) if one.item and other.item else None
     shortest = min(one.shortest, other.shortest)
-    found = Domain(one.kind, values, item=item, shortest=shortest, null=null, absent=absent)
+    texts = one.texts if one.texts == other.texts else None
+    longest = max(one.longest, other.longest)
+    found = Domain(one.kind, values, texts=texts, item=item, null=null, absent=absent)
+    found = found.having(shortest=shortest, longest=longest)
     if one.kind not in NUMBERS:
         return found
     return found.having(low=min(least(one), least(other)), high=max(greatest(one), greatest(other)))

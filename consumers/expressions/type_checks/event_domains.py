@@ -22,6 +22,12 @@ from ..fact_paths import FACTS
 from ..severities import SEVERITIES
 from .domains import ANY, NULL, Domain, Texts
 
+IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
+"""The word of a node, as capture makes it, which facts have too."""
+
+NODE_NAME: Final = Texts(r"\S", meaning="the name of a node")
+"""The name of a node as a source writes it: short or with its domain, in any case."""
+
 _WORD: Final = Domain("string", texts=Texts("[A-Za-z0-9_-]"))
 _NAME: Final = Domain("string", texts=Texts(r"\S"), null=True, absent=True)
 _NAMES: Final = Domain("list", item=_NAME.having(null=False, absent=False), shortest=1, null=True, absent=True)
@@ -95,8 +101,8 @@ class Selected:
             "severity": _one(kind.severity),
             "scope": _one(kind.scope),
             "source": Domain("string", texts=Texts(r"\S", f"/{kind.source}/")),
-            "cluster": _among(self.clusters),
-            "node": _among(self.nodes),
+            "cluster": _WORD if self.clusters is None else Domain("string", self.clusters),
+            "node": Domain("string", self.nodes, texts=IDENTITY),
             "data": Domain("map", fields=data),
             FACTS: facts(),
         }
@@ -129,10 +135,6 @@ def _data(variables: tuple[Variable, ...]) -> dict[str, Domain]:
 
 def _one(value: str) -> Domain:
     return Domain("string", frozenset((value,)))
-
-
-def _among(words: frozenset[str] | None) -> Domain:
-    return _WORD if words is None else Domain("string", words)
 
 
 @cache

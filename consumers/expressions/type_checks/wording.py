@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final
 
 from router.errors import did_you_mean
-from router.model.catalogue import Variable
 
 from ...config.event_samples import named
-from ..cel_syntax.tree import Binary, Call, Constant, Index, Junction, Name, Node, Select, source, walk
+from ..cel_syntax.tree import Binary, Call, Constant, Junction, ListOf, Name, Node, Select, walk
 from ..severities import SEVERITIES
-from .domains import NUMBERS, Domain
-from .event_domains import ENUMERATIONS, Selected
+from .corrections import Corrections, as_double, as_identity, is_identity
+from .domains import Domain
+from .event_domains import ENUMERATIONS
 from .operators import described
 
-_ARITHMETIC: Final = frozenset("+-*/%")
 _SHOWN: Final = 6
-_LONGEST: Final = 80
 _WRITTEN: Final = {"duration(": 'duration("36h30m")', "timestamp(": 'timestamp("2026-01-31T18:00:00Z")'}
-_NUMBER = re.compile(r"-?\d+(\.\d+)?\Z", re.ASCII)
+_OF_IDENTITIES: Final = "has only a-z, 0-9 and -"
 
 
-class Words:
+class Words(Corrections):
     """Writes messages about parts of the filter *text*, for the events *selected*."""
-
-    def __init__(self, text: str, selected: Selected) -> None:
-        """Write about parts of *text*."""
-        self._text, self._selected = text, selected
 
     def constant(self, node: Node, operands: Sequence[Domain], *, is_true: bool) -> str:
         """Return the message that *node* is the same for every event."""
@@ -40,10 +33,16 @@ class Words:
         match node:
             case Binary(_, left, right) if left == right:
                 why, meant = "both sides are the same", ""
+            case Binary("in", left, ListOf(items)) if is_identity(operands[0]) and (words := _words(items)):
+                why = f"{self._of(left)} {_OF_IDENTITIES}"
+                meant = f"{self._of(left)} in {json.dumps([as_identity(each) for each in words])}"
             case Binary(_, left, right):
                 why, meant = self._compared(node, left, right, operands)
             case Junction(sign):
                 why, meant = ("" if is_true else f"its parts, joined by {sign}, exclude each other"), ""
+            case Call(name, target, (Constant("string", part),)) if target and is_identity(operands[0]):
+                why, suited = f"{self._of(target)} {_OF_IDENTITIES}", as_identity(str(part), part=name)
+                meant = f"{self._of(target)}.{name}({json.dumps(suited)})" if suited else ""
             case Call(_, target) if target is not None and operands:
                 why, meant = f"{self._of(target)} is {self._what(target, operands[0])}", ""
             case _:
@@ -75,7 +74,7 @@ class Words:
         one, other = self._of(left), self._of(right)
         return (
             f"{one} / {other} divides whole numbers and drops the rest: 99 / 100 is 0;"
-            f" if that is not intended, write {_double(left, one)} / {_double(right, other)}"
+            f" if that is not intended, write {as_double(left, one)} / {as_double(right, other)}"
         )
 
     def unusual(self, node: Binary, term: Node, word: str, usual: Sequence[str]) -> tuple[str, bool] | None:
@@ -100,15 +99,6 @@ class Words:
     def of_types(self, types: Iterable[str], message: str) -> str:
         """Return *message*, which is about *types* only."""
         return f"for {named(types)}: {message}"
-
-    def _of(self, node: Node) -> str:
-        if node.span == (0, 0) and isinstance(node, Binary):
-            return f"{self._of(node.left)} {node.sign} {self._of(node.right)}"
-        text = " ".join(source(node, self._text).split())
-        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-    def _variable(self, node: Node) -> Variable | None:
-        return self._selected.variables.get(node.name) if isinstance(node, Select) and node.of == Name("data") else None
 
     def _what(self, node: Node, domain: Domain) -> str:
         """Return what *node* is, such as `a list, such as ["nsd01","nsd02"]`."""
@@ -153,68 +143,17 @@ class Words:
             return why, f"{self._of(term)} {node.sign} {json.dumps(right)}"
         if term == Name("source"):
             return why, f"source.startsWith({json.dumps(f'/{word}/')})"
-        short = word.partition(".")[0].lower()
-        if term in {Name("node"), Name("cluster")} and domain.values is None and "." in word:
-            return f"{self._of(term)} is a short name", f"{self._of(term)} {node.sign} {json.dumps(short)}"
+        if domain.values is None and (is_identity(domain) or (term == Name("cluster") and "." in word)):
+            short = as_identity(word) if is_identity(domain) else word.partition(".")[0].lower()
+            why = f"{self._of(term)} {'is a short name' if '.' in word else _OF_IDENTITIES}"
+            return why, f"{self._of(term)} {node.sign} {json.dumps(short)}" if short else ""
         return f"{why}{did_you_mean(word, (*known, *every))}", ""
 
-    def _meant(self, node: Node, operands: Sequence[Domain]) -> str:
-        match node:
-            case Binary(sign, left, right) if len(operands) == 2:  # noqa: PLR2004 - both sides
-                return self._meant_binary(sign, (left, operands[0]), (right, operands[1]))
-            case Index(of, key) if operands and operands[1].kind == "list":
-                return f"{self._of(of)}[{self._of(key)}[0]]"
-            case Call(name, target, arguments) if target is not None and operands:
-                return self._meant_call(name, target, operands[0], ", ".join(map(self._of, arguments)))
-            case Call(name, None, (first, *others)) if others:
-                return f"{self._of(first)}.{name}({', '.join(map(self._of, others))})"
-        return ""
 
-    def _meant_call(self, name: str, target: Node, domain: Domain, arguments: str) -> str:
-        of = self._of(target)
-        if domain.kind == "list" and name == "contains":
-            return f"{arguments} in {of}"
-        if domain.kind == "list" and name in {"startsWith", "endsWith", "matches"}:
-            return f"{of}.exists(each, each.{name}({arguments}))"
-        if domain.kind in NUMBERS and name in {"startsWith", "endsWith", "matches", "contains"}:
-            return f"string({of}).{name}({arguments})"
-        if domain.kind == "string" and name.startswith("get"):
-            return f"timestamp({of}).{name}({arguments})"
-        return ""
-
-    def _meant_binary(self, sign: str, left: tuple[Node, Domain], right: tuple[Node, Domain]) -> str:
-        (one, a), (other, b) = left, right
-        x, y = self._of(one), self._of(other)
-        kinds = a.kind, b.kind
-        if sign in {"==", "!="} and "list" in kinds and "string" in kinds:
-            item, of = (y, x) if a.kind == "list" else (x, y)
-            return f"{item} in {of}" if sign == "==" else f"!({item} in {of})"
-        if sign == "in":
-            if kinds == ("list", "list"):
-                return f"{x}.exists(each, each in {y})"
-            return f"{y}.contains({x})" if kinds == ("string", "string") else ""
-        if "timestamp" in kinds and "string" in kinds:
-            return f"{x} {sign} timestamp({y})" if a.kind == "timestamp" else f"timestamp({x}) {sign} {y}"
-        if sign in _ARITHMETIC and {*kinds} in ({"int", "double"}, {"int", "uint"}):
-            return f"{_double(one, x)} {sign} {_double(other, y)}"
-        return self._meant_constant(sign, left, right)
-
-    def _meant_constant(self, sign: str, left: tuple[Node, Domain], right: tuple[Node, Domain]) -> str:
-        """Return the comparison with a constant that is written as the other side needs it."""
-        (one, a), (other, b) = left, right
-        for at, (node, domain, needed) in enumerate(((one, a, b), (other, b, a))):
-            if not isinstance(node, Constant):
-                continue
-            written = ""
-            if isinstance(value := node.value, str) and needed.kind in NUMBERS and _NUMBER.match(value):
-                written = value
-            elif isinstance(value, str) and needed.kind == "bool" and value.lower() in {"true", "false"}:
-                written = value.lower()
-            elif isinstance(value, int | float) and domain.kind in NUMBERS and needed.kind == "string":
-                written = json.dumps(str(value))
-            if written:
-                return f"{self._of(one)} {sign} {written}" if at else f"{written} {sign} {self._of(other)}"
-        return ""
+def _words(items: Sequence[Node]) -> list[str]:
+    """Return the texts of *items*, if all are written out."""
+    words = [str(each.value) for each in items if isinstance(each, Constant) and each.kind == "string"]
+    return words if len(words) == len(items) else []
 
 
 def _rank(word: str) -> int:
@@ -224,10 +163,3 @@ def _rank(word: str) -> int:
 def _is_spelling(word: str, known: str) -> bool:
     """Return whether *word* means *known*: in another case, or without the source before the dot."""
     return word.lower() in {known.lower(), known.lower().rpartition(".")[2]}
-
-
-def _double(node: Node, text: str) -> str:
-    if isinstance(node, Constant) and isinstance(node.value, int):
-        return f"{node.value}.0"
-    is_double = isinstance(node, Constant) or (isinstance(node, Call) and node.name == "double")
-    return text if is_double else f"double({text})"

@@ -147,6 +147,14 @@ def selected(on: str) -> Selected:
         ("nodeLeave", '"CES" in facts.nodes[node].roles', 'facts.nodes[node].roles is written "ces"'),
         ("nodeLeave", "facts.nodes[node].state == 1", "facts.nodes[node].state is a text"),
         ("nodeLeave", "5 in facts.nodes[node].roles", "is never true"),
+        ("diskFailure", 'node == "NSD01"', 'node has only a-z, 0-9 and -; write node == "nsd01"'),
+        ("*", 'node == "nsd_01"', 'write node == "nsd-01"'),
+        ("*", 'node != "NSD01"', "is true for every event: node has only a-z, 0-9 and -"),
+        ("*", 'node in ["NSD01", "NSD02"]', 'write node in ["nsd01", "nsd02"]'),
+        ("diskFailure", 'node in ["nsd01", "NSD02"]', 'node == "NSD02" is never true'),
+        ("diskFailure", 'node.startsWith("NSD")', 'write node.startsWith("nsd")'),
+        ("*", 'node.contains("_")', 'write node.contains("-")'),
+        ("*", 'node.endsWith(".example.org")', "node has only a-z, 0-9 and -"),
     ],
 )
 def test_a_condition_that_is_the_same_for_every_event_is_refused_with_the_one_that_was_meant(on, text, said):
