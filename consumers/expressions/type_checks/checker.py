@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from ...errors import FilterError
+from ..cel_syntax.parser import parse
 from ..cel_syntax.tree import (
     Binary,
     Call,
@@ -25,6 +27,7 @@ from ..cel_syntax.tree import (
 from ..fact_paths import FACTS
 from ..filters import Filter, computed
 from . import wording
+from .corrections import are_mixed
 from .domains import ANY, TRUTHS, Domain, DomainKind, joined, may_equal
 from .evaluation import Evaluation, TooLong
 from .event_domains import Selected, present
@@ -62,6 +65,7 @@ class _Seen:
     domains: dict[str, Domain] = field(default_factory=dict)
     operands: list[list[Domain]] = field(default_factory=list)
     fails: bool = False
+    scopes: list[Scope] = field(default_factory=list)
 
     def joined_operands(self) -> list[Domain]:
         """Return what each operand is for any event type."""
@@ -123,6 +127,7 @@ def _visit(
     here = seen.setdefault(id(node), _Seen(node, tuple(id(each) for each, _ in walk(node))[1:]))
     domain = evaluation.of(node, scopes[0])
     here.domains.update(dict.fromkeys(kinds, domain))
+    here.scopes.append(scopes[0])
     if isinstance(node, Junction | Conditional | Unary | Macro):
         # Without a result it is not the same as for other events.
         certain = evaluation.of(node, scopes[1])
@@ -155,7 +160,8 @@ def _is_condition(node: Node) -> bool:
 class _Judge:
     def __init__(self, compiled: Filter, selected: Selected, seen: Mapping[int, _Seen]) -> None:
         self._tree, self._seen, self._may_be_all = compiled.tree, seen, selected.may_be_all
-        self._words = wording.Words(compiled.text, selected)
+        self._text = compiled.text
+        self._words = wording.Words(compiled.text, selected, self._is_possible)
 
     def findings(self) -> Iterator[Finding]:
         faulty = set[int]()
@@ -170,6 +176,23 @@ class _Judge:
             if not any(domain.wrong for domain in each.domains.values()):
                 yield from self._division(each)
                 yield from self._unusual(each)
+                yield from self._mixed(each)
+
+    def _is_possible(self, node: Node, meant: str) -> bool:
+        """Return whether the filter is valid with the text *meant* instead of *node*, and it can be true."""
+        start, end = node.span
+        # The comparison with one item of a list is itself not in the text.
+        at = self._seen.get(id(node)) or self._seen[id(node.children[0])]
+        try:
+            if end:
+                Filter(f"{self._text[:start]}({meant}){self._text[end:]}")
+            tree, evaluation = parse(meant), Evaluation(meant, _fold)
+            found = [evaluation.of(tree, each) for each in at.scopes]
+        except (FilterError, TooLong):
+            return False
+        sound = [each for each in found if not each.wrong and each.is_usable]
+        values = {value for each in sound for value in (TRUTHS if each.values is None else each.values)}
+        return bool(sound) and (not _is_condition(node) or True in values)
 
     def _finding(self, seen: _Seen) -> Finding | None:
         node, is_root = seen.node, seen.node is self._tree
@@ -210,6 +233,13 @@ class _Judge:
                 kinds = {each.kind for row in seen.operands for each in row if each.is_usable}
                 if kinds and kinds <= {"int", "uint"}:
                     yield Finding(self._words.division(left, right), warning=True)
+
+    def _mixed(self, seen: _Seen) -> Iterator[Finding]:
+        match seen.node:
+            case Binary("==" | "!=" | "in" as sign) as node:
+                of = [(one, (other.item or ANY) if sign == "in" else other) for one, other in seen.operands]
+                if any(are_mixed(*each) for each in of):
+                    yield Finding(self._words.mixed(node, seen.joined_operands()), warning=True)
 
     def _unusual(self, seen: _Seen) -> Iterator[Finding]:
         """Yield a remark for each word that something is compared with, but is not known to be."""

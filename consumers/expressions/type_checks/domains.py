@@ -27,6 +27,18 @@ Bound = tuple[float, bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """How each text of a kind is written: *whole* matches it, *beginning* what it may be compared with by `<`.
+
+    Any such text is before or after other words as *sample* is.
+    """
+
+    whole: str
+    beginning: str
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
 class Texts:
     """How texts are made: *lead*, and then at least one character, all of them of the class *characters*.
 
@@ -36,9 +48,12 @@ class Texts:
     characters: str
     lead: str = ""
     meaning: str = ""
+    form: Form | None = None
 
     def admits(self, text: str) -> bool:
         """Return whether *text* is made so."""
+        if self.form and not re.fullmatch(self.form.whole, text):
+            return False
         return text.startswith(self.lead) and bool(re.fullmatch(f"{self.characters}+", text[len(self.lead) :]))
 
     def admits_part(self, text: str) -> bool:
@@ -179,6 +194,14 @@ def may_be_less(one: Domain, other: Domain, *, or_equal: bool) -> bool:
     if one.values is not None and other.values is not None:
         return any(a < b or (or_equal and a == b) for a in one.values for b in other.values)
     return True
+
+
+def compared(one: Domain, other: Domain) -> Domain:
+    """Return *one*, or its sample if all of *one* are before the word *other*, or all after it."""
+    form = one.texts and one.texts.form
+    if one.values is None and form and other.single and not re.fullmatch(form.beginning, str(other.single[0])):
+        return one.having(values=frozenset((form.sample,)))
+    return one
 
 
 def joined(domains: list[Domain]) -> Domain:

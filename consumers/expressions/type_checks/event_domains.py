@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from router.cluster.facts.models import DiskFacts, Facts, FilesetFacts, NodeFacts
+from router.cluster.facts.models import DiskFacts, Facts, FilesetFacts, FileSystemFacts, NodeFacts
 from router.cluster.gpfs.node_roles import ROLES
 from router.model.catalogue import EVENT_NAME, UNKNOWN, Catalogue, Catalogues, EventType, Variable
 from router.model.catalogue import unknown as unknown_type
@@ -20,7 +21,7 @@ from ...config.event_samples import EXTRA
 from ..cel_syntax.tree import Name
 from ..fact_paths import FACTS
 from ..severities import SEVERITIES
-from .domains import ANY, NULL, Domain, Texts
+from .domains import ANY, NULL, Domain, Form, Texts
 
 IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
 """The word of a node, as capture makes it, which facts have too."""
@@ -28,17 +29,21 @@ IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
 NODE_NAME: Final = Texts(r"\S", meaning="the name of a node")
 """The name of a node as a source writes it: short or with its domain, in any case."""
 
+_DAY: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]"
+_CLOCK: Final = r"[0-2][0-9]:[0-5][0-9]:[0-6][0-9]"
+_MOMENTS: Final = Form(rf"{_DAY}T{_CLOCK}(\.[0-9]+)?Z", "[12][0-9]{3}(-.*)?", "2026-01-31T18:00:00.000000000Z")
+MOMENT: Final = Texts("[0-9TZ:.-]", form=_MOMENTS)
+"""The moment of an event, as RFC 3339 writes it."""
+
 _WORD: Final = Domain("string", texts=Texts("[A-Za-z0-9_-]"))
 _NAME: Final = Domain("string", texts=Texts(r"\S"), null=True, absent=True)
-_NAMES: Final = Domain("list", item=_NAME.having(null=False, absent=False), shortest=1, null=True, absent=True)
+_NODE: Final = _NAME.having(texts=NODE_NAME)
 _TYPED: Final[Mapping[str, Domain]] = {
     "word": _NAME,
-    "node": _NAME,
+    "node": _NODE,
     "text": Domain("string", null=True, absent=True),
     "integer": Domain("int", null=True, absent=True),
     "number": Domain("double", null=True, absent=True),
-    "names": _NAMES,
-    "nodes": _NAMES,
 }
 _EXTRA: Final = Domain("list", item=Domain("string"), shortest=1, absent=True)
 _EVENT_TYPE: Final = "eventType"
@@ -128,9 +133,16 @@ def _there(domain: Domain) -> Domain:
 
 
 def _data(variables: tuple[Variable, ...]) -> dict[str, Domain]:
-    fields = {each.name: _TYPED[each.type] for each in variables}
+    fields = {each.name: _TYPED.get(each.type) or _names(each.type, each.separator or ",") for each in variables}
     fields |= {each.name: fields[each.name].having(values=frozenset(each.values)) for each in variables if each.values}
     return fields | {EXTRA: _EXTRA}
+
+
+@cache
+def _names(kind: str, separator: str) -> Domain:
+    """Return a list whose items are names between which *separator* was."""
+    texts = Texts(rf"[^\s{re.escape(separator)}]", meaning=NODE_NAME.meaning if kind == "nodes" else "")
+    return Domain("list", item=Domain("string", texts=texts), shortest=1, null=True, absent=True)
 
 
 def _one(value: str) -> Domain:
@@ -145,8 +157,8 @@ def _plain(name: str) -> Domain:
     texts = {
         "id": Texts("[0-9A-Z]"),
         "epoch": Texts("[0-9A-Z]"),
-        "sequence": Texts("[0-9]"),
-        "time": Texts("[0-9TZ:.+-]"),
+        "sequence": Texts("[0-9]", form=Form("[0-9]{12,}", "[0-9]{12,}", "000000000042")),
+        "time": MOMENT,
         "dataschema": Texts(r"\S", "urn:clusterbus:"),
     }
     return Domain("string", texts=texts.get(name), null=not field.is_required())
@@ -169,6 +181,17 @@ _USUAL: Final[Mapping[tuple[type[BaseModel], str], tuple[str, ...]]] = {
 }
 """The words of the mm commands, as far as they are known."""
 
+_IDENTITIES: Final = frozenset(
+    (
+        *((Facts, each) for each in ("names", "down", "manager", "node_classes")),
+        *((FileSystemFacts, "manager"), (NodeFacts, "name")),
+    )
+)
+"""The facts that are nodes: their words, as in `node`."""
+
+_MOST_DOWN: Final = 100
+"""How many nodes and disks the facts list as down at most."""
+
 
 @cache
 def facts() -> Domain:
@@ -187,11 +210,17 @@ def _unknown(kind: Any) -> Domain:  # noqa: ANN401 - one of the kinds
 
 def _model(model: type[BaseModel]) -> Domain:
     fields = {name: _typed(each.annotation) for name, each in model.model_fields.items()}
+    fields |= {name: _of_identities(each) for name, each in fields.items() if (model, name) in _IDENTITIES}
+    fields |= {name: each.having(longest=_MOST_DOWN) for name, each in fields.items() if name == "down"}
     for name, domain in fields.items():
         if usual := _USUAL.get((model, name)):
             item = domain.item and domain.item.having(usual=usual)
             fields[name] = domain.having(item=item) if item else domain.having(usual=usual)
     return Domain("map", fields=fields, null=True)
+
+
+def _of_identities(domain: Domain) -> Domain:
+    return domain.having(item=_of_identities(domain.item)) if domain.item else domain.having(texts=IDENTITY)
 
 
 def _typed(annotation: Any) -> Domain:  # noqa: ANN401 - an annotation

@@ -95,7 +95,7 @@ def result(name: str, signature: Signature, target: Domain | None, arguments: Se
         return _tested(name, target, [str(each) for each in arguments[0].values])
     of = target or arguments[0]
     if name == "size" and of.kind == "list":
-        return _int(of.shortest)
+        return _int(of.shortest).having(high=(of.longest, False))
     if name == "dyn":
         return of
     if name == "size" and of.texts:

@@ -15,6 +15,7 @@ from .domains import (
     NUMBERS,
     TRUTHS,
     Domain,
+    compared,
     condition,
     is_comparable,
     is_ordered,
@@ -117,6 +118,7 @@ def comparison(sign: str, one: Domain, other: Domain, *, absent: bool) -> Domain
     """Return what `one sign other` gives for a *sign* such as `<`."""
     if not is_ordered(one, other):
         return Domain("nothing", wrong=f"compares {described(one.kind)} with {described(other.kind)}")
+    one, other = compared(one, other), compared(other, one)
     small, large = (one, other) if sign in {"<", "<="} else (other, one)
     can = may_be_less(small, large, or_equal=sign in {"<=", ">="})
     cannot = may_be_less(large, small, or_equal=sign in {"<", ">"})

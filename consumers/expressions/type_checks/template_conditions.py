@@ -28,7 +28,7 @@ _SIGNS: Final[Mapping[str, str]] = _TESTS | {"lteq": "<=", "gteq": ">=", "in": "
 """What CEL has for the operators and the tests of Jinja2."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
-_CEL_ONLY: Final = re.compile(r"\bnull\b|\b(exists|contains|startsWith|endsWith|matches|timestamp|double|string)\(")
+_CEL_ONLY: Final = re.compile(r"\bnull\b|\b(exists|contains|startsWith|endsWith|matches|timestamp|int|double|string)\(")
 _LISTS: Final = frozenset(("names", "nodes"))
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Final
 
 from router.errors import did_you_mean
 
 from ...config.event_samples import named
-from ..cel_syntax.tree import Binary, Call, Constant, Junction, ListOf, Name, Node, Select, walk
+from ..cel_syntax.tree import MIRRORED, Binary, Call, Constant, Junction, ListOf, Name, Node, Select, walk
 from ..severities import SEVERITIES
-from .corrections import Corrections, as_double, as_identity, is_identity
+from .corrections import Corrections, as_double, as_identity, is_identity, of_clock, parts
 from .domains import Domain
-from .event_domains import ENUMERATIONS
+from .event_domains import ENUMERATIONS, MOMENT, Selected
 from .operators import described
 
 _SHOWN: Final = 6
@@ -24,6 +24,14 @@ _OF_IDENTITIES: Final = "has only a-z, 0-9 and -"
 
 class Words(Corrections):
     """Writes messages about parts of the filter *text*, for the events *selected*."""
+
+    def __init__(self, text: str, selected: Selected, is_possible: Callable[[Node, str], bool]) -> None:
+        """Write about parts of *text*; *is_possible* says whether a part may be replaced by a text."""
+        super().__init__(text, selected)
+        self._is_possible = is_possible
+
+    def _advice(self, node: Node, meant: str) -> str:
+        return f"; write {meant}" if meant and self._is_possible(node, meant) else ""
 
     def constant(self, node: Node, operands: Sequence[Domain], *, is_true: bool) -> str:
         """Return the message that *node* is the same for every event."""
@@ -47,7 +55,7 @@ class Words(Corrections):
                 why, meant = f"{self._of(target)} is {self._what(target, operands[0])}", ""
             case _:
                 why, meant = "", ""
-        return f"{self._of(node)} is {how}{f': {why}' if why else ''}{f'; write {meant}' if meant else ''}"
+        return f"{self._of(node)} is {how}{f': {why}' if why else ''}{self._advice(node, meant)}"
 
     def wrong(self, node: Node, operands: Sequence[Domain], reason: str) -> str:
         """Return the message that *node* can never be evaluated, because of *reason*."""
@@ -57,7 +65,7 @@ class Words(Corrections):
         )
         if how and isinstance(node, Call):
             return f"{self._of(node)} cannot be read{how}"
-        return f"{reason}, which always fails{f'; write {meant}' if meant else ''}"
+        return f"{reason}, which always fails{self._advice(node, meant)}"
 
     def impossible(self, node: Node) -> str:
         """Return the message that no event has all that *node* reads."""
@@ -96,6 +104,14 @@ class Words(Corrections):
         hint = did_you_mean(word, usual) or f"; known are {known}"
         return f"{self._of(node)}: {json.dumps(word)} is no known value of {self._of(term)}{hint}", False
 
+    def mixed(self, node: Binary, operands: Sequence[Domain]) -> str:
+        """Return the message that *node* compares the word of a node with a name from a source."""
+        meant = self._meant(node, operands)
+        return (
+            f"{self._of(node)} compares the word of a node, such as nsd01, with a name that may be written in another"
+            f" way, such as nsd01.example.org{self._advice(node, meant)}"
+        )
+
     def of_types(self, types: Iterable[str], message: str) -> str:
         """Return *message*, which is about *types* only."""
         return f"for {named(types)}: {message}"
@@ -120,6 +136,8 @@ class Words(Corrections):
         if isinstance(left, Constant) and not isinstance(right, Constant):
             term, domain, constant = right, operands[1], left
         why = f"{self._of(term)} is {self._what(term, domain)}"
+        if node.sign == "in" and domain.item and is_identity(domain.item):
+            why = f"each of {self._of(term)} {_OF_IDENTITIES}"
         if isinstance(constant, Constant) and isinstance(constant.value, str) and domain.kind == "string":
             return self._of_text(node, term, domain, constant.value, why)
         return why, self._meant(node, operands)
@@ -130,6 +148,12 @@ class Words(Corrections):
         """Return why *term*, a text, is never *word*, and what should be written instead."""
         if not word:
             return f"{self._of(term)} is never empty, but may be null", f"{self._of(term)} {node.sign} null"
+        if domain.texts and domain.texts == MOMENT and (form := domain.texts.form):
+            sign = node.sign if term == node.left else MIRRORED.get(node.sign, node.sign)
+            return f"{self._of(term)} is as in {json.dumps(form.sample)}", of_clock(self._of(term), sign, word)
+        words = parts(word)
+        if node.sign == "==" and domain.texts and len(words) > 1 and all(map(domain.texts.admits, words)):
+            return f"{self._of(term)} is one name", f"{self._of(term)} in {json.dumps(words)}"
         known = domain.values or frozenset[str]()
         every = ENUMERATIONS.get(term, ()) if isinstance(term, Name) else ()
         if term == Name("type"):
