@@ -1,4 +1,6 @@
-"""Checks the comparisons of a template by the checker of filters: each is asked about as the same expression in CEL.
+"""Checks a template by the types of what it reads: its comparisons, and the names under `fold.values`.
+
+The checker of filters is asked about each comparison as the same expression in CEL.
 
 Comparisons of what a filter of Jinja2 gives, or of sums, are not looked at: only those of names, their parts, and
 values that are written out.  Pure.
@@ -14,8 +16,10 @@ from typing import Final
 
 from jinja2 import nodes
 
+from router.errors import did_you_mean
 from router.model.events import Event
 
+from ...config.event_samples import named
 from ...errors import FilterError
 from ..fact_paths import FACTS
 from ..filters import Filter
@@ -29,16 +33,19 @@ _SIGNS: Final[Mapping[str, str]] = _TESTS | {"lteq": "<=", "gteq": ">=", "in": "
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _CEL_ONLY: Final = re.compile(r"\bnull\b|\b(exists|contains|startsWith|endsWith|matches|timestamp|int|double|string)\(")
+_FOLD: Final = nodes.Name("fold", "load")
+_FOLDED: Final = (nodes.Getattr(_FOLD, "values", "load"), nodes.Getitem(_FOLD, nodes.Const("values"), "load"))
 _LISTS: Final = frozenset(("names", "nodes"))
 
 
 def findings(text: str, events: Selected) -> Iterator[Finding]:
-    """Yield what is wrong with the comparisons of the valid template *text* for *events*.
+    """Yield what is wrong with the comparisons and the names of the valid template *text* for *events*.
 
     One that is true for all of *events*, and may be false for others, is not wrong: a template may be used twice.
     """
-    seen, everything = set[str](), Selected.everything(events.catalogues)
-    for sign, left, right in _compared(ENVIRONMENT.parse(text)):
+    seen, everything, tree = set[str](), Selected.everything(events.catalogues), ENVIRONMENT.parse(text)
+    yield from map(Finding, filter(None, (_unknown(name, events) for name in dict.fromkeys(_folded(tree)))))
+    for sign, left, right in _compared(tree):
         condition = _condition(sign, left, right, events)
         if condition is None or condition in seen:
             continue
@@ -50,6 +57,26 @@ def findings(text: str, events: Selected) -> Iterator[Finding]:
         for each in check(compiled, events):
             if each.warning or not (each.is_always or sign == "not in") or _is_wrong(compiled, everything):
                 yield replace(each, message=_in_jinja(each.message))
+
+
+def _folded(tree: nodes.Template) -> Iterator[str]:
+    """Yield each name that *tree* reads under `fold.values`."""
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        match node:
+            case nodes.Getattr(node=of, attr=name) | nodes.Getitem(node=of, arg=nodes.Const(value=str() as name)):
+                if of in _FOLDED:
+                    yield name
+
+
+def _unknown(name: str, events: Selected) -> str:
+    """Return what is wrong with `fold.values.name` where none of *events* can have it, else an empty text."""
+    theirs = {variable for names in events.names.values() for variable in names["data"].fields}
+    if name in theirs or not theirs:
+        return ""
+    everywhere = {variable for each in events.catalogues.values() for variable in each.variables}
+    if name in everywhere:
+        return f"{named(events.names)} cannot have fold.values.{name}"
+    return f"no variable fold.values.{name}{did_you_mean(name, theirs) or did_you_mean(name, everywhere)}"
 
 
 def _is_wrong(compiled: Filter, events: Selected) -> bool:

@@ -108,3 +108,25 @@ def test_a_severity_is_compared_with_severities_only() -> None:
         Template("{{ severity >= data.text }}").render(event(text="loud"))
     with pytest.raises(TemplateError, match="the event has no text"):
         Template("{{ severity >= data.text }}").render(event())
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            "{{ fold.values.diskNam | default([]) | join(',') }}",
+            "no variable fold.values.diskNam; did you mean diskName",
+        ),
+        ("{{ fold['values']['diskNam'] | default([]) | join(',') }}", "no variable fold.values.diskNam; did you mean"),
+        ("{% if fold.values.blockUsage %}a{% endif %}", "diskFailure cannot have fold.values.blockUsage"),
+    ],
+)
+def test_a_fold_has_values_of_variables_of_its_events_only(template: str, said: str) -> None:
+    ((message, is_warning),) = found("diskFailure", template)
+    assert (said in message, is_warning) == (True, False), message
+
+
+def test_a_fold_has_the_values_of_all_variables_of_its_events() -> None:
+    assert (
+        found("diskFailure", "{{ fold.values.diskName | default([]) | join(',') }}{{ fold.values['fsName'][0] }}") == []
+    )
