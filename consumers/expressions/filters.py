@@ -23,7 +23,7 @@ from router.errors import did_you_mean
 from router.model.events import Event
 
 from ..errors import FilterError, without_event
-from . import fact_paths, fact_reads, list_lengths, severities, time_zones
+from . import fact_paths, fact_reads, library_errors, list_lengths, severities, time_zones
 from .cel_syntax.parser import UnreadableExpression, parse
 from .cel_syntax.tree import MACROS, Binary, Call, Constant, Macro, Name, Node, Select, binding, walk
 from .fact_paths import FACTS
@@ -58,6 +58,7 @@ FUNCTIONS = frozenset(
 )
 """The functions that exist, as tested; the compiler accepts any name, and the evaluation fails later."""
 
+_CONSTANTS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false", "None": "null", "NULL": "null"}
 _BUILDERS = frozenset(("map", "filter"))
 TYPES = frozenset(("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"))
 _NAMES = frozenset((*Event.model_fields, FACTS, *TYPES))
@@ -147,7 +148,8 @@ class Filter:
             return f"the event has no data.{name}" if name in self.variables else f"there is no {name!r}"
         # The rest of the library's message is general advice about CEL.
         what = str(error).partition(". ")[0].partition(": ")[0] if isinstance(error, TypeError) else _said(error)[:500]
-        kinds = [f"data.{name} is {_cel_type(event.data[name])}" for name in self.variables if name in event.data]
+        kinds = [f"{name} is null" for name in self._attributes if getattr(event, name) is None]
+        kinds += [f"data.{name} is {_cel_type(event.data[name])}" for name in self.variables if name in event.data]
         return f"{what} ({', '.join(kinds)})" if kinds else what
 
     def _check_names(self) -> None:
@@ -156,7 +158,8 @@ class Filter:
                 raise FilterError(f"unknown name {node.name}{_hint(node.name, self.text)}")
         for node, _ in walk(self.tree):
             if isinstance(node, Call) and node.name not in FUNCTIONS:
-                raise FilterError(f"unknown function {node.name}(){did_you_mean(node.name, FUNCTIONS | MACROS)}")
+                near = "; write !" if node.name == "not" else did_you_mean(node.name, FUNCTIONS | MACROS)
+                raise FilterError(f"unknown function {node.name}(){near}")
 
     def _check_loops(self) -> None:
         bound = fact_reads.bound_names(self.tree)
@@ -188,6 +191,8 @@ def _hint(name: str, text: str) -> str:
         return ": a filter is asked about each event before it is folded; fold is known in templates only"
     if name == "event":
         return without_event(text)
+    if name in _CONSTANTS:
+        return f"; write {_CONSTANTS[name]}"
     near = did_you_mean(name, (*Event.model_fields, FACTS))
     return near or f"; write data.{name} for a variable; the attributes are {', '.join(sorted(Event.model_fields))}"
 
@@ -214,18 +219,19 @@ def _compiled(text: str) -> Any:  # noqa: ANN401 - the library has no types
     try:
         return _cel().compile(text)
     except (ValueError, UnicodeError) as error:
-        raise FilterError(_syntax(str(error))) from error
+        raise FilterError(_syntax(str(error), text)) from error
 
 
-def _syntax(message: str) -> str:
+def _syntax(message: str, text: str) -> str:
     found = _POSITION.search(message)
     if not found:
         return f"invalid CEL: {message[:200]}"
     line, column, what = found.groups()
     place = f"column {column}" if line == "1" else f"line {line}, column {column}"
     hint = "; write == for equality" if "token recognition error at: '=" in what else ""
+    before = text.split("\n")[int(line) - 1][: int(column) - 1]
     # The parser also lists every token that it would accept there.
-    return f"invalid CEL at {place}: {what.partition(' expecting ')[0]}{hint}"
+    return f"invalid CEL at {place}: {library_errors.syntax(what.partition(' expecting ')[0], before)}{hint}"
 
 
 def _cel_type(value: object) -> str:
@@ -235,7 +241,9 @@ def _cel_type(value: object) -> str:
 
 def _said(error: Exception) -> str:
     """Return the message of the library's *error* without its advice, and without what it says of functions of ours."""
-    return re.sub(r"Python function call failed: \w+: ", "", str(error).partition(". Check ")[0])
+    return library_errors.evaluation(
+        re.sub(r"Python function call failed: \w+: ", "", str(error).partition(". Check ")[0])
+    )
 
 
 def computed(text: str) -> object:

@@ -25,7 +25,7 @@ from router.errors import did_you_mean
 from router.model.events import Event
 
 from ..errors import TemplateError, without_event
-from . import template_severities
+from . import library_errors, template_severities
 from .fact_paths import FACTS, AnyKey, Path, mistake
 from .template_environment import ENVIRONMENT, FOREIGN, LARGEST, MARK, ONE_TEXT, OWN_TEXT
 
@@ -130,7 +130,7 @@ class Template:
         except TemplateError as error:
             raise TemplateError(f"{self._shown}: {error}") from error
         except (JinjaError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise TemplateError(f"{self._shown} cannot be rendered: {error}") from error
+            raise TemplateError(f"{self._shown} cannot be rendered: {library_errors.template(str(error))}") from error
         # Every other part is a value, after the character of its kind.
         return [(part[0], part[1:]) if at % 2 else ("", part) for at, part in enumerate(parts)]
 

@@ -272,6 +272,8 @@ class Evaluation:
             case Binary(sign, left, right):
                 scope = self._assuming_of(left, sign, right, scope, is_true=is_true)
                 scope = self._assuming_of(right, MIRRORED.get(sign, sign), left, scope, is_true=is_true)
+                if sign == "in" and not isinstance(right, ListOf):
+                    scope = scope.knowing(right, self.of(right, scope).having(null=False, absent=False))
             case Select(of, name, tests=True):
                 part = Select(of, name)
                 domain = self.of(part, scope)

@@ -10,7 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ClusterShell.Defaults import config_paths
-from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException, NodeSetExternalError
+from ClusterShell.NodeSet import (
+    RESOLVER_NOGROUP,
+    NodeSet,
+    NodeSetException,
+    NodeSetExternalError,
+    NodeSetParseRangeError,
+)
 from ClusterShell.NodeUtils import GroupResolverConfig, GroupResolverError, GroupSourceError
 from ClusterShell.RangeSet import RangeSetException
 
@@ -74,7 +80,7 @@ def _plain(words: Sequence[str]) -> NodeSet:
     try:
         return NodeSet.fromlist(list(words), resolver=RESOLVER_NOGROUP)
     except (NodeSetException, RangeSetException) as error:
-        raise InvalidNodeSet(f"nodes: {_shown(','.join(words))} is not a node set: {error}") from error
+        raise InvalidNodeSet(f"nodes: {_shown(','.join(words))} is not a node set: {_reason(error)}") from error
 
 
 def _resolved(text: str) -> NodeSet:
@@ -85,7 +91,12 @@ def _resolved(text: str) -> NodeSet:
         asked = (NodeSetExternalError, GroupResolverError, GroupSourceError)
         if isinstance(error, asked) or isinstance(error.__context__, asked):
             raise GroupsUnknown(f"nodes: the groups in {_shown(text)} cannot be looked up: {error}") from error
-        raise InvalidNodeSet(f"nodes: {_shown(text)} is not a node set: {error}") from error
+        raise InvalidNodeSet(f"nodes: {_shown(text)} is not a node set: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    is_range = isinstance(error, NodeSetParseRangeError | RangeSetException)
+    return "write a range from the lower number to the higher, as in nsd[01-04]" if is_range else str(error)
 
 
 def _checked(found: NodeSet, text: str) -> tuple[str, ...]:

@@ -60,6 +60,11 @@ def test_an_event_that_does_not_fit_gives_no_reason() -> None:
         ('{"a": 1}["b"] == 1', "there is no 'b'"),
         ("data.usage", "the result is an int, not true or false"),
         ("data.quota", "the result is null, not true or false"),
+        (
+            'malformed.startsWith("x")',
+            "startsWith() cannot be asked of what it is given, such as null (malformed is null)",
+        ),
+        ("int(data.fsName) > 1", "Function 'int' error: the text is no whole number (data.fsName is a string)"),
         ("data.usage / 0 > 1", "division by zero in CEL expression (data.usage is an int)"),
     ],
 )
@@ -90,6 +95,13 @@ def test_a_guard_keeps_a_null_from_being_compared() -> None:
         ("[1].map(a, a).map(b, b).map(c, c) == [1]", "use at most 2 of all, exists"),
         (f"{'!' * 5000}true", "and the limit is 4096"),
         ("(" * 500 + "1" + ")" * 500, "invalid CEL"),
+        ("(" * 300 + "true" + ")" * 300, "invalid CEL at column 97: more than 96 brackets are within one another"),
+        ('node == "a" and cluster == "b"', "invalid CEL at column 13: unexpected 'and'; write &&"),
+        ('node == "a" or cluster == "b"', "unexpected 'or'; write ||"),
+        ('not (node == "a") && true', "unknown function not(); write !"),
+        ('true &&\n  not node == "a"', "invalid CEL at line 2, column 7: unexpected 'node'; write ! for not"),
+        ('node == "a" || True', "unknown name True; write true"),
+        ("subject == None", "unknown name None; write null"),
         ('"\ud800" == node', "invalid CEL"),
     ],
 )

@@ -116,6 +116,7 @@ REFUSED = [
         '`in` looks into lists, which always fails; write data.fsName.contains("x")',
     ),
     ("*", 'data.fsName.matches("[")', "cannot be evaluated: '[' not a valid regex"),
+    ("*", 'data.fsName.matches("(")', "cannot be evaluated: '(' not a valid regex: unclosed group, which always fails"),
     ("*", 'matches(data.fsName, "x")', 'write data.fsName.matches("x")'),
     ("*", 'timestamp(time).getHours("Europe/Berlin") >= 24', "is from 0 to 23"),
     ("*", "timestamp(time).getDayOfWeek() == 7", "is from 0 to 6"),
@@ -188,6 +189,7 @@ REFUSED = [
     ("softQuotaExceeded", "data.quotaType == 2", "is one of FILESET, GRP, USR"),
     ("softQuotaExceeded", 'data.quotaType in ["USR", 2]', "data.quotaType == 2 is never true"),
     ("softQuotaExceeded", "data.filesetName > 2", "compares a text with a whole number"),
+    ("diskFailure", '"a" in data.diskName && data.diskName == null', "data.diskName == null is never true"),
 ]
 
 
