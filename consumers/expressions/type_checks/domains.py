@@ -19,6 +19,9 @@ DomainKind = Literal[
 # fmt: on
 """The type of the values in CEL; `nothing` means that there are none but null, if any."""
 
+LARGEST: Final = 2**63 - 1
+"""The largest whole number of CEL, and of events."""
+
 NUMBERS: Final = frozenset(("int", "uint", "double"))
 _ORDERED: Final = frozenset((*NUMBERS, "bool", "string", "bytes", "timestamp", "duration"))
 
@@ -80,7 +83,7 @@ class Domain:
     """Of a map: the values of known names; *item* is that of all others, if there are others."""
     shortest: int = 0
     longest: float = inf
-    """Of a list: the least and the largest number of its items."""
+    """Of a list or map: the least and the largest number of its items."""
     null: bool = False
     absent: bool = False
     wrong: str = ""

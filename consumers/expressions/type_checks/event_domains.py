@@ -21,7 +21,7 @@ from ...config.event_samples import EXTRA
 from ..cel_syntax.tree import Name
 from ..fact_paths import FACTS
 from ..severities import SEVERITIES
-from .domains import ANY, NULL, Domain, Form, Texts
+from .domains import ANY, LARGEST, NULL, Domain, Form, Texts
 
 IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
 """The word of a node, as capture makes it, which facts have too."""
@@ -42,7 +42,7 @@ _TYPED: Final[Mapping[str, Domain]] = {
     "word": _NAME,
     "node": _NODE,
     "text": Domain("string", null=True, absent=True),
-    "integer": Domain("int", null=True, absent=True),
+    "integer": Domain("int", low=(-LARGEST - 1, False), high=(LARGEST, False), null=True, absent=True),
     "number": Domain("double", null=True, absent=True),
 }
 _EXTRA: Final = Domain("list", item=Domain("string"), shortest=1, absent=True)
@@ -108,7 +108,8 @@ class Selected:
             "source": Domain("string", texts=Texts(r"\S", f"/{kind.source}/")),
             "cluster": _WORD if self.clusters is None else Domain("string", self.clusters),
             "node": Domain("string", self.nodes, texts=IDENTITY),
-            "data": Domain("map", fields=data),
+            # GPFS passes variables of the whole family, and what the catalogue does not know is in one of its own.
+            "data": Domain("map", fields=data, longest=len({*catalogue.variables, *data, EVENT_NAME})),
             FACTS: facts(),
         }
 

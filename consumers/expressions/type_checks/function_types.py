@@ -94,7 +94,7 @@ def result(name: str, signature: Signature, target: Domain | None, arguments: Se
     if name in _TESTS and target and arguments[0].values is not None:
         return _tested(name, target, [str(each) for each in arguments[0].values])
     of = target or arguments[0]
-    if name == "size" and of.kind == "list":
+    if name == "size" and of.kind in {"list", "map"}:
         return _int(of.shortest).having(high=(of.longest, False))
     if name == "dyn":
         return of

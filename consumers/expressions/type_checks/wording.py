@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from typing import Final
 
 from router.errors import did_you_mean
@@ -13,12 +12,13 @@ from ...config.event_samples import named
 from ..cel_syntax.tree import MIRRORED, Binary, Call, Constant, Junction, ListOf, Name, Node, Select, walk
 from ..severities import SEVERITIES
 from .corrections import Corrections, as_double, as_identity, is_identity, of_clock, parts
-from .domains import Domain
+from .domains import LARGEST, Domain
 from .event_domains import ENUMERATIONS, MOMENT, Selected
 from .operators import described
 
 _SHOWN: Final = 6
 _WRITTEN: Final = {"duration(": 'duration("36h30m")', "timestamp(": 'timestamp("2026-01-31T18:00:00Z")'}
+_DEVICES: Final = "/dev/"
 _OF_IDENTITIES: Final = "has only a-z, 0-9 and -"
 
 
@@ -93,6 +93,9 @@ class Words(Corrections):
         variable = self._variable(term)
         if not usual and variable and word != variable.example and word.lower() == variable.example.lower():
             return f"{self._of(node)}: {self._of(term)} is written {json.dumps(variable.example)}", False
+        if variable and word.startswith(_DEVICES) and not variable.example.startswith("/"):
+            short = json.dumps(word.removeprefix(_DEVICES))
+            return f"{self._of(node)}: {self._of(term)} is written without {_DEVICES}, as in {short}", False
         if not usual or word in usual:
             return None
         if right := next((each for each in usual if _is_spelling(word, each)), ""):
@@ -123,7 +126,7 @@ class Words(Corrections):
             known = sorted(domain.values, key=lambda each: (_rank(each), each))
             others = f" and {len(known) - _SHOWN} others" if len(known) > _SHOWN else ""
             return f"{'one of ' if len(known) > 1 else 'always '}{', '.join(known[:_SHOWN])}{others}"
-        if domain.kind == "int" and abs(domain.low[0]) < inf and abs(domain.high[0]) < inf:
+        if domain.kind == "int" and max(abs(domain.low[0]), abs(domain.high[0])) < LARGEST:
             return f"from {domain.low[0]:.0f} to {domain.high[0]:.0f}"
         if variable := self._variable(node):
             example = json.dumps(variable.value(variable.example), ensure_ascii=False)

@@ -189,6 +189,9 @@ REFUSED = [
     ("softQuotaExceeded", "data.quotaType == 2", "is one of FILESET, GRP, USR"),
     ("softQuotaExceeded", 'data.quotaType in ["USR", 2]', "data.quotaType == 2 is never true"),
     ("softQuotaExceeded", "data.filesetName > 2", "compares a text with a whole number"),
+    ("softQuotaExceeded", "data.blockUsage > 9223372036854775807", "is never true: data.blockUsage is a whole number"),
+    ("softQuotaExceeded", "data.blockUsage <= 9223372036854775807", "is true for every event"),
+    ("diskFailure", "size(data) > 1000", "is never true: size(data) is from 0 to "),
     ("diskFailure", '"a" in data.diskName && data.diskName == null', "data.diskName == null is never true"),
 ]
 
@@ -230,6 +233,8 @@ def test_what_an_error_says_to_write_is_accepted(on, text):
         ("nodeLeave", "data.eventNode.exists(n, n in facts.down)", "write facts.names[n] in facts.down"),
         ("nodeLeave", "facts.down.exists(n, n in data.eventNode)", "exists(each, facts.names[each] == n)"),
         ("nodeLeave", "node in [data.clusterManager]", "may be written in another way"),
+        ("diskFailure", 'data.fsName == "/dev/gpfs1"', 'data.fsName is written without /dev/, as in "gpfs1"'),
+        ("*", 'data.fsName in ["gpfs2", "/dev/gpfs1"]', 'data.fsName is written without /dev/, as in "gpfs1"'),
         (
             "softQuotaExceeded",
             "data.blockUsage / data.blockQuota > 0.9",
@@ -279,6 +284,8 @@ def test_what_may_not_be_intended_is_a_warning(on, text, said):
         ("*", '{"gpfs1": 5}[data.fsName] < 9 && data.fsName + "/" + data.filesetName == subject'),
         ("*", 'source.startsWith("/gpfs/prod/") && time > "2026-11-20" && type(data.blockUsage) == int'),
         ("*", "malformed == null"),
+        ("softQuotaExceeded", "data.blockUsage >= 9223372036854775807 || data.blockUsage < -9223372036854775807"),
+        ("diskFailure", "size(data) > 5"),
         ("*", 'time > "2026" && time <= "2026-11-30T18:00" || time > "2026-11-30T18:00:00+01:00"'),
         ("*", 'time == "2026-11-30T18:00:00.000000000Z" || time.contains("T03:") || int(sequence) > 5'),
         ("nodeLeave", "size(facts.down) > 99 && facts.names[data.clusterManager] in facts.down"),
