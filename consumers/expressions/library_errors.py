@@ -46,6 +46,7 @@ _PYTHON: Final[_Forms] = (
 _SYNTAX: Final[_Forms] = (
     (r".*Recursion limit of (\d+) exceeded.*", lambda found: f"more than {found[1]} brackets are within one another"),
     (r"(?:mismatched|extraneous) input '<EOF>'.*", lambda _: "the filter ends too early"),
+    (r"token recognition error at: '(.).*", lambda found: f"unexpected '{found[1]}'"),
     (r"(?:mismatched|extraneous) input (.*?)", lambda found: f"unexpected {found[1]}"),
 )
 _EVALUATION: Final[_Forms] = (
@@ -54,6 +55,7 @@ _EVALUATION: Final[_Forms] = (
         lambda found: f"{found[1]}() cannot be asked of what it is given, such as null",
     ),
     (r"(Function '\w+' error: )(.*)", lambda found: found[1] + evaluation(found[2])),
+    (r"Arithmetic overflow .*", lambda _: "the result is larger than a whole number can be"),
     (r".*invalid digit found in string", lambda _: "the text is no whole number"),
     (r".*invalid float literal", lambda _: "the text is no number"),
     (r"(.*not a valid regex):\s+regex parse error:.*error: (.*)", lambda found: f"{found[1]}: {found[2]}"),

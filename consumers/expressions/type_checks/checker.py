@@ -175,7 +175,7 @@ class _Judge:
         for each in self._seen.values():
             if not any(domain.wrong for domain in each.domains.values()):
                 yield from self._division(each)
-                yield from self._unusual(each)
+                yield from (found for found in self._unusual(each) if found.warning or id(each.node) not in faulty)
                 yield from self._mixed(each)
 
     def _is_possible(self, node: Node, meant: str) -> bool:

@@ -86,7 +86,8 @@ class Corrections:
             case "in", "list", "list":
                 return f"{x}.exists(each, each in {y})"
             case "in", "string", "string":
-                return f"{y}.contains({x})"
+                words = parts(str(other.value)) if isinstance(other, Constant) else []
+                return f"{x} in {json.dumps(words)}" if words else f"{y}.contains({x})"
             case _:
                 return ""
         return f"!({found})" if found and sign == "!=" else found

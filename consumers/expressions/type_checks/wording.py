@@ -155,7 +155,8 @@ class Words(Corrections):
             sign = node.sign if term == node.left else MIRRORED.get(node.sign, node.sign)
             return f"{self._of(term)} is as in {json.dumps(form.sample)}", of_clock(self._of(term), sign, word)
         words = parts(word)
-        if node.sign == "==" and domain.texts and len(words) > 1 and all(map(domain.texts.admits, words)):
+        is_list = len(words) > 1 and not {*",;"}.isdisjoint(word)
+        if node.sign == "==" and domain.texts and is_list and all(map(domain.texts.admits, words)):
             return f"{self._of(term)} is one name", f"{self._of(term)} in {json.dumps(words)}"
         known = domain.values or frozenset[str]()
         every = ENUMERATIONS.get(term, ()) if isinstance(term, Name) else ()

@@ -102,6 +102,7 @@ def test_a_guard_keeps_a_null_from_being_compared() -> None:
         ('true &&\n  not node == "a"', "invalid CEL at line 2, column 7: unexpected 'node'; write ! for not"),
         ('node == "a" || True', "unknown name True; write true"),
         ("subject == None", "unknown name None; write null"),
+        ('node = "a"', "invalid CEL at column 6: unexpected '='; write == for equality"),
         ('"\ud800" == node', "invalid CEL"),
     ],
 )

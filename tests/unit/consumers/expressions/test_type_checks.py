@@ -189,6 +189,13 @@ REFUSED = [
     ("softQuotaExceeded", "data.quotaType == 2", "is one of FILESET, GRP, USR"),
     ("softQuotaExceeded", 'data.quotaType in ["USR", 2]', "data.quotaType == 2 is never true"),
     ("softQuotaExceeded", "data.filesetName > 2", "compares a text with a whole number"),
+    ("*", 'type == "diskFailure"', 'is never true: type is a text; write type == "gpfs.diskFailure"'),
+    ("diskFailure", 'data.fsName in "gpfs1,gpfs2"', 'write data.fsName in ["gpfs1", "gpfs2"]'),
+    (
+        "softQuotaExceeded",
+        "data.blockUsage > 4611686018427387904 * 1024",
+        "cannot be evaluated: the result is larger than a whole number can be, which always fails",
+    ),
     ("softQuotaExceeded", "data.blockUsage > 9223372036854775807", "is never true: data.blockUsage is a whole number"),
     ("softQuotaExceeded", "data.blockUsage <= 9223372036854775807", "is true for every event"),
     ("diskFailure", "size(data) > 1000", "is never true: size(data) is from 0 to "),
@@ -309,6 +316,12 @@ def test_values_that_on_excludes_are_the_same_for_every_event():
 
     for text in ('cluster == "test"', 'node == "nsd02"', 'cluster != "test"'):
         assert [each.warning for each in check(Filter(text), only)] == [False]
+
+
+def test_a_blank_in_a_name_makes_no_list_of_it():
+    (found,) = check(Filter('data.fsName == "gpfs 1"'), selected("diskFailure"))
+
+    assert "; write " not in found.message
 
 
 def test_the_number_of_an_event_is_read_as_advised():
