@@ -266,7 +266,7 @@ class Evaluation:
             case Unary("!", of):
                 return self.assuming(of, scope, is_true=not is_true)
             case Junction(sign, parts):
-                can = [each for each in parts if self._may_be(each, scope, value=is_true)]
+                can = list(dict.fromkeys(each for each in parts if self._may_be(each, scope, value=is_true)))
                 for each in parts if is_true is (sign == "&&") else can * (len(can) == 1):
                     scope = self.assuming(each, scope, is_true=is_true)
             case Binary(sign, left, right):

@@ -189,6 +189,7 @@ REFUSED = [
     ("softQuotaExceeded", "data.quotaType == 2", "is one of FILESET, GRP, USR"),
     ("softQuotaExceeded", 'data.quotaType in ["USR", 2]', "data.quotaType == 2 is never true"),
     ("softQuotaExceeded", "data.filesetName > 2", "compares a text with a whole number"),
+    ("*", '(node != "a" || node != "a") && node == "a"', "its parts, joined by &&, exclude each other"),
     ("*", 'type == "diskFailure"', 'is never true: type is a text; write type == "gpfs.diskFailure"'),
     ("diskFailure", 'data.fsName in "gpfs1,gpfs2"', 'write data.fsName in ["gpfs1", "gpfs2"]'),
     (

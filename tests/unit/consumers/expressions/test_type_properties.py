@@ -53,10 +53,13 @@ def events(draw):
 WORDS = st.sampled_from([f'"{each}"' for each in NAMES])
 COUNTS = st.sampled_from([str(each) for each in (*NUMBERS, 1.5)])
 ANY_CONSTANT = st.one_of(
-    WORDS, COUNTS, st.sampled_from(['"warning"', '"error"', '"gpfs.diskFailure"', '"quota"', "null", "true"])
+    WORDS,
+    COUNTS,
+    st.sampled_from(['"warning"', '"error"', '"gpfs.diskFailure"', '"quota"', "null", "true"]),
+    st.sampled_from(['"NSD3"', '"a,b"', '"18:00"', '"2026-11-20"', "9223372036854775807"]),
 )
 TERMS = st.sampled_from(
-    [f"data.{each}" for each in VARIABLES] + ["severity", "type", "category", "scope", "node", "subject"]
+    [f"data.{each}" for each in VARIABLES] + ["severity", "type", "category", "scope", "node", "subject", "time"]
 )
 SIGNS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 ATOMS = st.one_of(
@@ -128,7 +131,9 @@ PLAIN_ATOMS = st.one_of(
     st.builds("severity {} {}".format, SIGNS, st.sampled_from(['"info"', '"warning"', '"error"', '"critical"'])),
     st.builds("type == {}".format, st.sampled_from([f'"{each.type}"' for each in TYPES])),
     st.builds("node != {}".format, WORDS),
+    st.builds("node in [{}, {}]".format, WORDS, st.sampled_from(['"a"', '"NSD3"'])),
     st.sampled_from(['data.diskName == "nsd3"', 'data.blockUsage == "1"', 'severity == "ERROR"', "data.fsName == 1"]),
+    st.sampled_from(['node == "NSD3"', '"a,b" in data.diskName', 'time > "18:00"', 'time == "2026-11-20"']),
 )
 
 
