@@ -7,7 +7,7 @@ from consumers.deliveries import Report
 from consumers.delivery.active_subscription import ActiveSubscription, Called, serve
 from consumers.delivery.engine import Engine
 from consumers.delivery.thread_pool import Ticket
-from consumers.errors import StoreError
+from consumers.errors import Mistake, StoreError, SubscriptionsError
 from consumers.store import attempts as table
 from consumers.store import audit
 from consumers.store.database import Store
@@ -90,6 +90,7 @@ class Bench:
         self.calls = []
         self.depends_on = ()
         self.is_contained = True
+        self.unservable = {}
         self.handler = lambda _delivery: Report()
 
     def start(self, *subscriptions):
@@ -109,6 +110,8 @@ class Bench:
             served = serve(subscription, surroundings)
             served.way.pool = self.pool
             return served
+        if reason := self.unservable.get(subscription.name):
+            raise SubscriptionsError([Mistake("subscriptions.yaml", 3, subscription.name, *reason.split(": "))])
         way = Called(self._recorded(), subscription.concurrency, least=100)
         way.pool, way.planning = self.pool, Inline()
         return ActiveSubscription(subscription, way)

@@ -62,7 +62,7 @@ class Engine:
     ) -> None:
         """Serve *subscriptions*; *foundation* is what else the broker has to have, by default `topology.base()`.
 
-        Raises SubscriptionsError where this machine cannot serve one of them.
+        One that this machine cannot serve is logged and left out.
         """
         self._broker, self._clock = broker, clock
         self._breaking_off = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Event as Flag
@@ -10,6 +11,7 @@ from router.broker import topology
 from router.broker.topology import Topology
 from router.settings.models import Settings
 
+from ..config.python_files import error_text
 from ..errors import Mistake, SubscriptionsError
 from ..store import bindings
 from ..store.database import Store
@@ -17,6 +19,10 @@ from ..subscriptions.diff import Change, compare
 from ..subscriptions.models import Subscription, Subscriptions
 from ..verbs.interface import Surroundings
 from .active_subscription import ActiveSubscription
+
+log = logging.getLogger(__name__)
+
+_NOT_SERVED = "a subscription is not served, and its queue keeps its events: correct it, then reload"
 
 Serve = Callable[[Subscription, Surroundings], ActiveSubscription]
 
@@ -46,7 +52,7 @@ class Registry:
     ) -> None:
         """Serve *subscriptions*, each as *serve* says; remember their bindings in *store*.
 
-        Raises SubscriptionsError where this machine cannot serve one of them.
+        One that this machine cannot serve is logged and left out: its queue keeps its events.
         """
         self._subscriptions, self._store = subscriptions, store
         self._foundation = foundation or topology.base()
@@ -62,8 +68,13 @@ class Registry:
         for each in subscriptions:
             if each.mode != "off":
                 surroundings = Surroundings(each.name, self._stopping, self._settings, each.file, each.line)
-                active[each.name] = self._serve(each, surroundings)
-                active[each.name].digest = digest
+                try:
+                    active[each.name] = self._serve(each, surroundings)
+                except Exception as error:  # noqa: BLE001 - verbs of others may raise anything, and the rest is served
+                    reason = str(error) if isinstance(error, SubscriptionsError) else error_text(error)
+                    log.error(_NOT_SERVED, extra={"subscription": each.name, "reason": reason})  # noqa: TRY400 - the reason is complete
+                else:
+                    active[each.name].digest = digest
         return active
 
     def topology(self, subscriptions: Subscriptions | None = None) -> Topology:
@@ -89,7 +100,9 @@ class Registry:
         change = compare(self._subscriptions, subscriptions)
         if wrong := list(_unchangeable(self._subscriptions, change)):
             raise SubscriptionsError(wrong)
-        touched = (*change.added, *change.changed)
+        new = {each.name for each in (*change.added, *change.changed)}
+        # What could not be served may be served now: perhaps this machine has changed, not the subscription.
+        touched = [each for each in subscriptions.subscriptions if each.name in new or each.name not in self._active]
         coming = self._activate(touched, subscriptions.digest)
         try:
             wanted = self.topology(subscriptions)

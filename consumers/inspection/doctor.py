@@ -29,6 +29,7 @@ from .broker_probe import probe, refusals
 from .check_results import PARTS, Finding, Verdict
 
 _MANY = 10_000
+_UNSERVED = "start clusterbus consume; where it runs, its log says why it does not serve this subscription"
 _CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
 
 
@@ -177,9 +178,7 @@ def subscriptions(known: Known, names: Sequence[str]) -> Iterator[Finding]:
                 name, "error", "has no queue", "start clusterbus consume with this file: it creates the queue"
             )
         elif not facts.consumers:
-            yield Finding(
-                name, "error", f"has no consumer; {facts.messages} deliveries wait", "start clusterbus consume"
-            )
+            yield Finding(name, "error", f"has no consumer; {facts.messages} deliveries wait", _UNSERVED)
         else:
             yield Finding(name, "ok", f"served; {facts.messages} deliveries wait")
 

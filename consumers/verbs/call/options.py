@@ -148,6 +148,7 @@ class CallOptions(Verb):
 
         try:
             target = find(self.function, settings.consumers.handlers, self.digest)
+            target.check()
             yield from Arguments(target, self.fixed, self.parms).remarks(kinds)
         except Unusable as error:
             yield Remark(error.place, str(error))

@@ -51,6 +51,19 @@ class Target:
     owner: type | None = None
     name: str = ""
 
+    def check(self) -> None:
+        """Raise Unusable for a method whose object cannot be created without arguments; creates none."""
+        if self.owner is None:
+            return
+        try:
+            inspect.signature(self.owner).bind()
+        except TypeError as error:
+            message = f"{self.owner.__name__} cannot be created to call {self.name}: {error}; give defaults to __init__"
+            raise Unusable(message) from error
+        except ValueError:
+            # The signature of a class in C may be unknown.
+            return
+
     def make(self) -> Callable[..., Any]:
         """Return the callable; for a method, create the object first.  Raises Unusable if that fails."""
         if self.owner is None:

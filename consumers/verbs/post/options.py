@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from datetime import timedelta
@@ -18,7 +19,10 @@ from ...config import secrets
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import Duration, no_longer_than
 from ...errors import SecretError
+from ...processes import executables
+from ...processes.service_unit import runs_as
 from ..interface import Verb
+from . import certificates
 from .signing import key
 from .urls import ADDRESS, looks_secret, url
 
@@ -127,6 +131,11 @@ class PostOptions(Verb):
     """How many octets of the response to keep."""
 
     @property
+    def certificates(self) -> Path | None:
+        """The file of certificates to trust, None for those of the system."""
+        return self.verify if isinstance(self.verify, Path) else None
+
+    @property
     def failures(self) -> Collection[str]:
         """What its reports may say."""
         return ("connect", "timeout", "http")
@@ -142,7 +151,7 @@ class PostOptions(Verb):
             yield Remark(("url",), "is not encrypted: others can read and repeat the call", warning=True)
 
     def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
-        """Yield mistakes in the secrets, and warnings about files that are missing."""
+        """Yield mistakes in the secrets, warnings about those that are missing, and whether `verify` can be used."""
         if is_reference(self.url):
             yield from self._secret_warnings(("url",), self.url)
         for name, value in self.headers.items():
@@ -155,8 +164,20 @@ class PostOptions(Verb):
             except (SecretError, OSError) as error:
                 if not secrets.problem(each):
                     yield Remark(("secret", at), str(error))
-        if isinstance(self.verify, Path) and not self.verify.is_file():
-            yield Remark(("verify",), f"the file {self.verify} does not exist on this machine", warning=True)
+        yield from self._about_certificates()
+
+    def _about_certificates(self) -> Iterator[Remark]:
+        file = self.certificates
+        if file is None:
+            return
+        try:
+            certificates.context(file)
+        except certificates.Unusable as error:
+            yield Remark(("verify",), str(error), fault=True)
+            return
+        if not executables.access(file, os.R_OK, runs_as()):
+            message = f"the consumer's user may not read {file}: change its group or mode"
+            yield Remark(("verify",), message, fault=True)
 
     @staticmethod
     def _secret_warnings(place: tuple[str | int, ...], reference: str) -> Iterator[Remark]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from ...errors import Rejected, SecretError
 from ...expressions.sanitize import one_line, shortened
 from ...expressions.templates import Template
 from ..interface import Handler, Surroundings
+from . import certificates
 from .deadline import TimedConnections, Transport
 from .options import PostOptions
 from .responses import Answer, judge
@@ -45,9 +45,9 @@ class PostHandler(Handler):
         self._body = _compiled(verb.body)
         self._connections = TimedConnections(surroundings.stopping)
         try:
-            context = ssl.create_default_context(cafile=None if verb.verify is True else str(verb.verify))
-        except OSError as error:
-            raise surroundings.mistake("post.verify", f"{verb.verify}: {error.strerror or error}") from error
+            context = certificates.context(verb.certificates)
+        except certificates.Unusable as error:
+            raise surroundings.mistake("post.verify", str(error)) from error
         self._client = httpx2.Client(
             transport=Transport(self._connections, context),
             timeout=None,  # TimedConnections limits the whole call

@@ -534,3 +534,32 @@ def test_a_message_near_the_limit_of_the_broker_is_renewed(bench):
     assert not messages.is_to_be_renewed(arrival)
     renewed = messages.renewed_message(make_delivery(event, "act"), worn)
     assert (renewed.exchange, renewed.headers["renewals"], renewed.headers["attempt"]) == (RETURN, 1, 1)
+
+
+def test_one_that_cannot_be_served_does_not_stop_the_others(bench, caplog):
+    bench.unservable = {"act": "post.verify: has no certificates"}
+
+    bench.start(make_subscription("act", RUN), make_subscription("audit"))
+    bench.publish(make_event())
+
+    assert bench.engine.counts.keys() == {"audit"}
+    assert len(bench.audited()) == bench.waiting(queue_of("act")) == 1
+    (line,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert line.subscription == "act"
+    assert line.reason == "subscriptions.yaml:3: act: post.verify: has no certificates"
+
+
+def test_a_reload_serves_what_could_not_be_served_before_and_leaves_out_what_cannot_be_now(bench):
+    bench.unservable = {"act": "post.verify: no certificates"}
+    bench.start(make_subscription("act", RUN), make_subscription("audit"), make_subscription("other", RUN))
+    bench.publish(make_event())
+    bench.unservable = {"other": "post.verify: no certificates"}
+
+    changed = make_subscription("other", ["/bin/false"])
+    bench.engine.reload(Subscriptions(subscriptions=(make_subscription("act", RUN), changed)))
+    bench.broker.run()
+    bench.publish(make_event())
+
+    assert bench.engine.counts.keys() == {"act"}
+    assert [name for name, *_ in bench.calls] == ["other", "act", "act"]
+    assert bench.waiting(queue_of("other")) == 1

@@ -318,6 +318,14 @@ def test_a_module_that_another_hides_is_warned_of(tmp_path, settings, functions)
     assert f"not from {functions}: rename the one in that folder" in warnings[0]
 
 
+@pytest.mark.parametrize("more", ["", ", isolate: true"])
+def test_a_class_that_needs_arguments_is_a_mistake(tmp_path, settings, more):
+    mistakes, _ = checked(tmp_path, settings, f"{{function: site_functions:Wanting.method{more}}}")
+
+    why = "missing a required argument: 'thing'; give defaults to __init__"
+    assert mistakes == [f"call.function: Wanting cannot be created to call method: {why}"]
+
+
 def test_a_handler_that_cannot_be_made_says_so_when_it_is_served(settings):
     verb = CallVerb(function="site_functions:Wanting.method")
 

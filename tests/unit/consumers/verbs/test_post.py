@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from consumers.config.event_samples import Kinds
 from consumers.config.registrations import Registrations
-from consumers.errors import Rejected, SecretError
+from consumers.errors import Rejected, SecretError, SubscriptionsError
 from consumers.subscriptions import validation as checking
+from consumers.verbs.interface import Surroundings
 from consumers.verbs.post import responses
 from consumers.verbs.post.signing import key, sign
 from consumers.verbs.post.verb import PostVerb
@@ -116,6 +117,24 @@ def test_what_looks_like_a_token_or_is_not_encrypted_is_a_warning(tmp_path):
     found = [[*each.remarks(kinds, Settings()), *each.remarks_here(kinds, Settings())] for each in verbs]
 
     assert [[each.warning for each in some] for some in found] == [[True]] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), ("no PEM\n", "has no certificates in PEM format"), ("", "has no")]
+)
+def test_certificates_that_cannot_be_used_are_a_fault_and_no_handler_is_made(tmp_path, content, message):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    verb = PostVerb(url="https://a.example.com/", verify=str(path))
+
+    (remark,) = verb.remarks_here(Kinds(Registrations(CATALOGUES)), Settings())
+
+    assert remark.fault
+    assert remark.place == ("verify",)
+    assert message in remark.message
+    with pytest.raises(SubscriptionsError, match=re.escape(remark.message)):
+        verb.handler(Surroundings("a"))
 
 
 def test_a_key_that_is_none_is_a_mistake(tmp_path):
