@@ -94,11 +94,16 @@ def yaml_problem(problem: str) -> str:
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
     """Return *text* with each of *secrets* hidden, also in its escaped spelling in a URL.
 
-    >>> scrubbed("401 for user:hunter%202@mail", ["hunter 2"])
-    '401 for user:***@mail'
+    A short one is hidden only where it touches a sign of an address, since it may also be a part of ordinary words.
+
+    >>> scrubbed("401 for user:hunter%202@mail", ["hunter 2"]), scrubbed("<bus@ss> is not a class", ["ss", "a"])
+    ('401 for user:***@mail', '<bus@***> is not a class')
     """
-    for each in _spellings(secrets):
+    every = list(secrets)
+    for each in _spellings(every):
         text = text.replace(each, HIDDEN)
+    for each in sorted((re.escape(each) for each in every if 0 < len(each) < _SHORTEST), key=len, reverse=True):
+        text = re.sub(rf"(?<=[@:/=<]){each}(?![\w*])|(?<![\w*]){each}(?=[@/>&])", HIDDEN, text)
     return text
 
 
@@ -114,11 +119,27 @@ def parts(address: str) -> tuple[str, ...]:
     found += [each.partition("=")[2] for each in re.split("[&;]", split.query)]
     if password and user:
         found.append(f"{user}:{password}")
+    if torn := _torn(address):
+        found += _SPLIT.split(torn)
     found += [unquote(each) for each in found]
     # Many services have their first token in the place of the host; `hostname` would change it to lower case.
     host = split.netloc.rpartition("@")[2].partition(":")[0]
-    named = "." in host or host == "localhost"
+    named = not torn and ("." in host or host == "localhost")
     return tuple(dict.fromkeys(each for each in [*found, "" if named else host] if each and each != "/"))
+
+
+def _torn(address: str) -> str:
+    """Return user and password of *address* if a sign in it was not escaped, so that a part may be taken for the host.
+
+    A mail address in the path looks the same.
+    """
+    before, _, query = address.partition("://")[2].partition("?")
+    front, at, _ = before.rpartition("@")
+    password = front.partition(":")[2]
+    if at:
+        return front if any(each in password for each in "/#@") else ""
+    rest, at, _ = query.rpartition("@")
+    return f"{before}?{rest}" if at and ":" in before and "=" not in rest else ""
 
 
 class _Known:

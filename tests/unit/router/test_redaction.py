@@ -1,5 +1,7 @@
 """What is shown of URLs, values and texts: all but the secrets."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,20 @@ def test_no_password_is_shown_whatever_is_in_it_and_not_escaped(password, scheme
     for url in (f"{scheme}://user:{secret}@mq1/bus", f"{scheme}://mq1/bus?password={secret}"):
         assert "s3cret" not in redaction.url(url)
         assert "s3cret" not in redaction.redact(f"cannot use {url} now")
+
+
+@pytest.mark.parametrize("torn", ["p@ss/w", "p@ss.word/w", "p?ss", "p#ss/w", "p@ss@w", "p/ss"])
+def test_parts_of_an_address_whose_password_is_not_escaped_are_hidden_where_they_stand_alone(torn):
+    parts = redaction.parts(f"mailto://bus:{torn}@mail.example")
+
+    for piece in re.split("[@/?#]", torn):
+        assert redaction.scrubbed(f"invalid From: clusterbus <bus@{piece}>", parts).endswith("@***>")
+    assert redaction.scrubbed("a class of its own, w p ss", parts) == "a class of its own, w p ss"
+
+
+def test_the_host_of_an_address_is_shown():
+    for address in ("mailto://bus:hunter@mail.example?to=a@b.org", "mailto://mail.example:25?from=a@b.org"):
+        assert redaction.scrubbed("mail.example: refused", redaction.parts(address)) == "mail.example: refused"
 
 
 def test_what_was_read_is_hidden_wherever_it_turns_up_and_so_are_the_tokens_in_it():

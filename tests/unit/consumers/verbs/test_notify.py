@@ -64,6 +64,20 @@ def test_a_secret_that_cannot_be_read_here_is_a_warning(tmp_path):
     assert f"file:{tmp_path}/gone: No such file" in remark.message
 
 
+@pytest.mark.parametrize("password", ["p@ss/w", "p@s.s/w"])
+def test_no_part_of_a_password_is_shown_where_apprise_takes_it_for_a_host(tmp_path, password):
+    secret = tmp_path / "mail"
+    secret.write_text(f"mailto://bus:{password}@mail.example")
+    secret.chmod(0o600)
+    its = Settings.model_validate({"consumers": {"contacts": {"team": {"urls": f"file:{secret}"}}}})
+
+    told = " ".join(each.message.replace(str(secret), "") for each in remarks(NotifyVerb(to="team"), its))
+
+    assert "not an address that apprise supports" in told
+    assert password.partition("@")[2].partition("/")[0] not in told.replace("address", "")
+    assert "bus@" not in told
+
+
 GOOD = "mailto://mail.example.com?from=a@example.com"
 
 
