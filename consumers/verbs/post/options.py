@@ -24,7 +24,7 @@ from ...processes.service_unit import runs_as
 from ..interface import Verb
 from . import certificates
 from .signing import key
-from .urls import ADDRESS, looks_secret, url
+from .urls import ADDRESS, looks_secret, split, url
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = {"host", "content-length", "transfer-encoding", "connection", "traceparent", "te", "trailer", "upgrade"}
@@ -153,7 +153,7 @@ class PostOptions(Verb):
     def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield mistakes in the secrets, warnings about those that are missing, and whether `verify` can be used."""
         if is_reference(self.url):
-            yield from self._secret_warnings(("url",), self.url)
+            yield from self._about_secret_address()
         for name, value in self.headers.items():
             if is_reference(value):
                 yield from self._secret_warnings(("headers", name), value)
@@ -165,6 +165,15 @@ class PostOptions(Verb):
                 if not secrets.problem(each):
                     yield Remark(("secret", at), str(error))
         yield from self._about_certificates()
+
+    def _about_secret_address(self) -> Iterator[Remark]:
+        yield from self._secret_warnings(("url",), self.url)
+        try:
+            split(secrets.read(self.url))
+        except (SecretError, OSError):
+            return
+        except ValueError as error:
+            yield Remark(("url",), f"secret {self.url}: {error}", fault=True)
 
     def _about_certificates(self) -> Iterator[Remark]:
         file = self.certificates

@@ -12,7 +12,15 @@ from router.settings.secret_references import is_reference, looks_like_one
 _OPAQUE = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_-]{20,}")
 _PORTS = {"http": 80, "https": 443}
 
-ADDRESS = rf"""{in_any_case("https?")}://(?![/?:])(?![^/?]*@)(?!.*\{{[{{%])[!-"$-\[\]-~]+"""
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"(?=[^:/?]{{1,254}}(?:[:/?]|$))(?:{_LABEL}\.)*(?![0-9]+\.?(?:[:/?]|$)){_LABEL}\.?"
+_HOST = rf"(?:{_OCTET}(?:\.{_OCTET}){{3}}|{_NAME}|\[[0-9A-Fa-f:.]+\])"
+"""A name whose last part is no number, an address of IPv4, or one of IPv6 in brackets."""
+
+_PLACE = re.compile(rf"{_HOST}(?::[0-9]*)?")
+
+ADDRESS = rf"""{in_any_case("https?")}://(?={_HOST}(?:[:/?]|$))(?![^/?]*@)(?!.*\{{[{{%])[!-"$-\[\]-~]+"""
 """The addresses that `url` accepts, as a regular expression for JSON Schemas, which does not look for secrets."""
 
 
@@ -42,6 +50,9 @@ def split(text: str) -> SplitResult:
         raise ValueError("is not an address: write https://host/path") from None
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
         raise ValueError("is not a web address: write https://host/path, or url: file:/path if it is secret")
+    place = parts.netloc.rpartition("@")[2]
+    if place.isascii() and not _PLACE.fullmatch(place):
+        raise ValueError("has a host that cannot exist: write a name such as hooks.example.com, or an IP address")
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("contains blanks or other invalid characters: encode them, as in %20")
     if parts.fragment:

@@ -59,6 +59,21 @@ def test_what_is_no_key_is_refused_by_its_reference(secret):
         ({"url": "https://a.example.com/?token=hunter22"}, "contains a secret, token"),
         ({"url": "ftp://a.example.com/"}, "not a web address"),
         ({"url": "hooks.example.com"}, "not a web address"),
+        *(
+            ({"url": f"https://{host}/x"}, "a host that cannot exist")
+            for host in (
+                "256.300.1.2",
+                "1.2.3",
+                "-bad-.example..com",
+                "a..b",
+                ".a",
+                "a-.b",
+                "a_b.-c",
+                "x" * 64,
+                "a%41",
+                "a.b." * 80,
+            )
+        ),
         ({"url": "https://a.example.com:99999/"}, "not an address"),
         ({"url": "https://a.example.com/a b"}, "blanks"),
         ({"url": "file:relative"}, "not a valid reference"),
@@ -117,6 +132,50 @@ def test_what_looks_like_a_token_or_is_not_encrypted_is_a_warning(tmp_path):
     found = [[*each.remarks(kinds, Settings()), *each.remarks_here(kinds, Settings())] for each in verbs]
 
     assert [[each.warning for each in some] for some in found] == [[True]] * 4
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example.com./x",
+        "http://10.1.2.3:8080",
+        "http://[::1]:8080/",
+        "https://a_b/",
+        "HTTPS://4a.b?c",
+        "https://1.2.3.4.example/",
+    ],
+)
+def test_hosts_that_may_exist_are_accepted_by_the_schema_too(url):
+    assert PostVerb(url=url).url == url
+    assert re.search(PostVerb.model_json_schema()["properties"]["url"]["pattern"], url)
+
+
+@pytest.mark.parametrize("host", ["256.300.1.2", "-bad-.example..com", "a b", "1.2.3:80", "x" * 64])
+def test_hosts_that_cannot_exist_are_refused_by_the_schema_too(host):
+    assert not re.search(PostVerb.model_json_schema()["properties"]["url"]["pattern"], f"https://{host}/x")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://a b/x", "has a host that cannot exist"),
+        ("http://a/s3cr et", "contains blanks"),
+        ("hooks.example.com/s3cret", "not a web address"),
+        ("https://256.300.1.2/s3cret", "has a host that cannot exist"),
+        ("https://u:s3cret@hooks.example.com/x", ""),
+    ],
+)
+def test_the_address_in_a_secret_is_read_as_it_will_be_used(tmp_path, address, message):
+    path = tmp_path / "url"
+    path.write_text(address)
+    path.chmod(0o600)
+
+    found = list(PostVerb(url=f"file:{path}").remarks_here(Kinds(Registrations(CATALOGUES)), Settings()))
+
+    assert [each.fault for each in found] == ([True] if message else [])
+    for each in found:
+        assert message in each.message
+        assert "s3cr" not in each.message
 
 
 @pytest.mark.parametrize(
