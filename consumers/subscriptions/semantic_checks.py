@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from router.cluster.facts.views import Known
 from router.model.events import Event
@@ -46,9 +47,10 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
         yield from _template(place, text, events.handled)
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
-        for name in installed()[kind].templates:
+        verb = installed()[kind]
+        for name in verb.templates:
             for place, text in _texts(below.get(name), (kind, name)):
-                yield from _template(place, text, events.handled)
+                yield from _template(place, text, events.handled, partial(verb.misread, name))
 
 
 def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
@@ -139,7 +141,10 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
         yield Remark(place, message, warning=len(failing) < len(complete))
 
 
-def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
+def _template(
+    place: Place, text: str, passes: Passing, misread: Callable[[str], str] = lambda _: ""
+) -> Iterator[Remark]:
+    """Yield remarks on the template *text*; *misread* returns what is wrong with what it becomes."""
     kinds = passes.reached
     try:
         template = Template(text)
@@ -153,7 +158,19 @@ def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
     if template.is_plain:
         return
     yield from template_remarks(place, text, passes.reached_events)
-    trials = tried(template, lambda event: _unfilled(template, event, known(event, template.facts)), passes)
+    unusable, empty = set[str](), set[str]()
+
+    def fails(event: Event, facts: Known | None) -> str:
+        try:
+            filled = template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
+        except TemplateError as error:
+            return str(error)
+        if reason := misread(filled):
+            # Other values may fill in what is empty for those of a sample.
+            (unusable if filled.strip(" ,") else empty).add(reason)
+        return reason
+
+    trials = tried(template, lambda event: fails(event, known(event, template.facts)), passes)
     explained: set[str] = set()
     for name in template.variables:
         unpassed = kinds.unpassed(name)
@@ -162,42 +179,35 @@ def _template(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
                 yield Remark(place, _not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
                 explained |= {*those} if fails else set()
     if failing := {each: trial.reason for each, trial in trials.items() if trial.reason and each not in explained}:
-        yield Remark(place, f"for {named(failing)}: {next(iter(failing.values()))}")
+        is_warning = empty.issuperset(failing.values())
+        yield Remark(place, f"for {named(failing)}: {next(iter(failing.values()))}", warning=is_warning)
     for types, name, reason in _partly(trials):
         if name:
             message = f"for {named(types)}: data.{name} may not apply, and then {reason}"
         else:
             message = f"for some events of {named(types)}: {reason}"
-        yield Remark(place, message, warning=True)
+        yield Remark(place, message, warning=bool(name) or reason not in unusable)
     if template.facts:
         sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
-        yield from _with_unknown_facts(place, template, sound, passes)
+        yield from _with_unknown_facts(place, template, sound, passes, fails)
 
 
-def _with_unknown_facts(place: Place, template: Template, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
-    """Yield a warning for each fact without which *template* cannot be filled in, and that no filter asks for."""
+def _with_unknown_facts(
+    place: Place, template: Template, kinds: Kinds, passes: Passing, fails: Callable[[Event, Known | None], str]
+) -> Iterator[Remark]:
+    """Yield a warning for each fact without which *template* *fails*, and that no filter asks for."""
     found: dict[Path | None, dict[str, str]] = {}
     for name, kind in kinds.kinds.items():
         event = kind.sample
         if passes.may_pass(event, event):
             for path, facts in passes.without_facts(event, template.facts):
                 # Without any facts, only if each alone may be unknown.
-                if (path or not any(name in each for each in found.values())) and (
-                    reason := _unfilled(template, event, facts)
-                ):
+                if (path or not any(name in each for each in found.values())) and (reason := fails(event, facts)):
                     found.setdefault(path, {})[name] = reason
     for path, reasons in found.items():
         what = written(path) if path else FACTS
         message = f"for {named(reasons)}: {what} may be unknown, and then {next(iter(reasons.values()))}"
         yield Remark(place, f"{message}, or ask for it in guard.only_when", warning=True)
-
-
-def _unfilled(template: Template, event: Event, facts: Known | None) -> str:
-    try:
-        template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
-    except TemplateError as error:
-        return str(error)
-    return ""
 
 
 def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:

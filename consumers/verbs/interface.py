@@ -105,6 +105,11 @@ class Verb(Closed):
         """Yield what is wrong with the options on this machine, such as a missing program; places are as above."""
         yield from ()
 
+    @classmethod
+    def misread(cls, name: str, text: str) -> str:  # noqa: ARG003 - as above
+        """Return why the handler cannot use *text*, filled in for the template field *name*; empty where it can."""
+        return ""
+
     @property
     def failures(self) -> Collection[str] | None:
         """The kinds of failures that its handler reports, such as `exit` for all exit codes; None where any may come.

@@ -93,6 +93,20 @@ class RunOptions(Verb):
         """Whether the node set has no templates, so that it may use groups."""
         return self.nodes is not None and "{{" not in self.nodes and "{%" not in self.nodes
 
+    @classmethod
+    def misread(cls, name: str, text: str) -> str:
+        """Return why *text* is no node set, if *name* is the field of one."""
+        # Import ClusterShell only if it is used.
+        from ...errors import Rejected  # noqa: PLC0415
+        from .node_targets import names_of  # noqa: PLC0415
+
+        try:
+            if name == "nodes":
+                names_of(text)
+        except Rejected as error:
+            return str(error).removeprefix("nodes: ")
+        return ""
+
     @property
     def failures(self) -> Collection[str]:
         """What its reports may say: a fan-out reports no signals, and only it and jobs can be lost."""

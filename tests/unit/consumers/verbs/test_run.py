@@ -264,3 +264,35 @@ def test_a_fan_out_that_a_stop_interrupts_keeps_the_nodes_that_were_done():
     assert next_run(["n0", *node_run.todo], kept.result, "", is_remote=True).todo == ("n4", "n5", "n6")
     assert interrupted({**outcome, "codes": {"1": "n4"}}, node_run) is None
     assert interrupted(None, node_run) is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "mistake", "warning"),
+    [
+        ("{{ data.eventNode | join(',') }}", "", ""),
+        ("{{ node }}", "", ""),
+        ("{{ data.eventNode | join(' ') }}", "for some events of nodeLeave: 'node7.example.org node7-2", ""),
+        ("{{ data.eventNode | join(';') }}", "for some events of nodeLeave: 'node7.example.org;node7-2", ""),
+        ("{{ node }}:22", "for nodeLeave: 'node1:22' is not a host name", ""),
+        (
+            "{{ data.clusterManager | default('') }}",
+            "",
+            "data.clusterManager may not apply, and then the node set is empty",
+        ),
+        ("{% if node == 'x' %}n1{% endif %}", "", "for nodeLeave: the node set is empty"),
+        ("{{ data.eventNode[1] }}", "", "for some events of nodeLeave: "),
+    ],
+)
+def test_what_a_template_becomes_is_read_as_a_node_set(tmp_path, nodes, mistake, warning):
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text(
+        "version: 1\nsubscriptions:\n"
+        f'  - {{name: it, on: nodeLeave, run: {{command: [/bin/true], nodes: "{nodes}"}}}}\n'
+    )
+
+    report = check(file, Catalogues.shipped(), here=False)
+
+    for found, words in ((report.mistakes, mistake), (report.warnings, warning)):
+        about = [each.message for each in found if each.field == "run.nodes"]
+        assert len(about) == bool(words)
+        assert words in "".join(about)
