@@ -7,15 +7,11 @@ the optional ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from router.cluster.facts.views import Known
-from router.model.events import Event
 from router.settings.yaml_documents import Place
 
 from ..config.event_samples import Kinds, Remark, named
-from ..deliveries import Delivery
 from ..errors import FilterError, TemplateError
 from ..expressions.cel_syntax.tree import Constant, Index, Name, Select, walk
 from ..expressions.fact_paths import FACTS, Path, written
@@ -23,7 +19,8 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..verbs.interface import installed
-from .expression_checks import Passing, Stages, callback_variables, known, seen, template_remarks, type_remarks, varying
+from .expression_checks import Passing, Stages, callback_variables, known, template_remarks, type_remarks
+from .trials import Filling, Trial, partly, tried
 
 NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
@@ -111,7 +108,7 @@ def _filter(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
             effect = f"has(data.{name}) is false" if name in compiled.guarded else "these events do not match"
             yield Remark(place, _not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
     yield from _failing(place, compiled, kinds, trials)
-    for types, name, reason in _partly(trials):
+    for types, name, reason in partly(trials):
         if name:
             what = f"{named(types)}: data.{name} may not apply, and then these events do not match: {reason}"
             yield Remark(place, f"{what}; if that is intended, write data.{name} != null && ...", warning=True)
@@ -158,51 +155,47 @@ def _template(
     if template.is_plain:
         return
     yield from template_remarks(place, text, passes.reached_events)
-    unusable, empty = set[str](), set[str]()
+    filling = Filling(template, misread)
+    trials = filling.trials(passes)
+    yield from _unpassed(place, template, kinds, trials)
+    unexplained = {
+        each: trial.reason
+        for each, trial in trials.items()
+        if trial.reason and not any(each in kinds.unpassed(name) for name in template.variables)
+    }
+    if unexplained:
+        is_warning = filling.empty.issuperset(unexplained.values())
+        message = f"for {named(unexplained)}: {next(iter(unexplained.values()))}"
+        yield Remark(place, message, warning=is_warning)
+    for types, name, reason in partly(trials):
+        about = f"for {named(types)}: data.{name} may not apply, and then" if name else None
+        message = f"{about or f'for some events of {named(types)}:'} {reason}"
+        yield Remark(place, message, warning=bool(name) or reason not in filling.wrong)
+    if template.facts:
+        sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
+        yield from _with_unknown_facts(place, filling, sound, passes)
 
-    def fails(event: Event, facts: Known | None) -> str:
-        try:
-            filled = template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
-        except TemplateError as error:
-            return str(error)
-        if reason := misread(filled):
-            # Other values may fill in what is empty for those of a sample.
-            (unusable if filled.strip(" ,") else empty).add(reason)
-        return reason
 
-    trials = tried(template, lambda event: fails(event, known(event, template.facts)), passes)
-    explained: set[str] = set()
+def _unpassed(place: Place, template: Template, kinds: Kinds, trials: Mapping[str, Trial]) -> Iterator[Remark]:
+    """Yield a remark for each variable of *template* that a registration does not pass: a fault where it then fails."""
     for name in template.variables:
         unpassed = kinds.unpassed(name)
         for fails, effect in ((True, "the template cannot be filled in"), (False, "counts as missing in the template")):
             if those := [each for each in unpassed if bool(trials[each].reason) is fails]:
                 yield Remark(place, _not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
-                explained |= {*those} if fails else set()
-    if failing := {each: trial.reason for each, trial in trials.items() if trial.reason and each not in explained}:
-        is_warning = empty.issuperset(failing.values())
-        yield Remark(place, f"for {named(failing)}: {next(iter(failing.values()))}", warning=is_warning)
-    for types, name, reason in _partly(trials):
-        if name:
-            message = f"for {named(types)}: data.{name} may not apply, and then {reason}"
-        else:
-            message = f"for some events of {named(types)}: {reason}"
-        yield Remark(place, message, warning=bool(name) or reason not in unusable)
-    if template.facts:
-        sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
-        yield from _with_unknown_facts(place, template, sound, passes, fails)
 
 
-def _with_unknown_facts(
-    place: Place, template: Template, kinds: Kinds, passes: Passing, fails: Callable[[Event, Known | None], str]
-) -> Iterator[Remark]:
-    """Yield a warning for each fact without which *template* *fails*, and that no filter asks for."""
+def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
+    """Yield a warning for each fact without which the template cannot be filled in, and that no filter asks for."""
     found: dict[Path | None, dict[str, str]] = {}
     for name, kind in kinds.kinds.items():
         event = kind.sample
         if passes.may_pass(event, event):
-            for path, facts in passes.without_facts(event, template.facts):
+            for path, facts in passes.without_facts(event, filling.template.facts):
                 # Without any facts, only if each alone may be unknown.
-                if (path or not any(name in each for each in found.values())) and (reason := fails(event, facts)):
+                if (path or not any(name in each for each in found.values())) and (
+                    reason := filling.failure(event, facts)
+                ):
                     found.setdefault(path, {})[name] = reason
     for path, reasons in found.items():
         what = written(path) if path else FACTS
@@ -216,60 +209,6 @@ def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) 
     do = "does" if len(types) == 1 else "do"
     passing = f"{registrations} of {named(types)} {do} not pass %{variable}, so data.{variable} is absent and {effect}"
     return f"{passing}: {kinds.remedy(types, variable)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Why an expression fails for the sample of an event type, or empty; and for which variants it fails, and why.
-
-    A variant is given by the variables that are absent from it.
-    """
-
-    reason: str
-    variants: Sequence[tuple[Sequence[str], str]] = ()
-
-
-def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: Passing) -> dict[str, Trial]:
-    """Return how *expression* does for each type that passes; *fails* returns why it fails for an event.
-
-    Samples that do not pass are left out.
-    """
-    trials = {}
-    for name, kind in passes.reached.kinds.items():
-        full, variants = kind.sample, kind.variants[1:] if varying(expression) else ()
-        reason, usual = fails(full) if passes.may_pass(full, full) else "", seen(full, expression)
-        different: dict[tuple[object, ...], Event] = {}
-        # The items that the sample lacks may be in longer lists.
-        is_short = bool(reason) and any(
-            seen(each, expression) != usual
-            and not _absent(each, full, expression.variables)
-            and passes.may_pass(each, full)
-            and not fails(each)
-            for each in variants
-        )
-        for each in () if reason and not is_short else variants:
-            # Most variants differ in what is not read.
-            if (read := seen(each, expression)) != usual and read not in different and passes.may_pass(each, full):
-                different[read] = each
-        found = ((_absent(each, full, expression.variables), fails(each)) for each in different.values())
-        fewer: list[tuple[Sequence[str], str]] = [((), reason)] if is_short else []
-        trials[name] = Trial("" if is_short else reason, [*fewer, *(each for each in found if each[1])])
-    return trials
-
-
-def _absent(event: Event, full: Event, read: Sequence[str]) -> Sequence[str]:
-    return [name for name in read if event.data.get(name) is None and full.data.get(name) is not None]
-
-
-def _partly(trials: Mapping[str, Trial]) -> Iterator[tuple[Sequence[str], str, str]]:
-    """Yield the types for which an expression fails at times: if this variable is absent, if any, and the reason."""
-    found: dict[str, dict[str, str]] = {}
-    for name, trial in trials.items():
-        alone = [each for each in trial.variants if len(each[0]) < 2]  # noqa: PLR2004 - one at most
-        for absent, reason in alone or trial.variants:
-            found.setdefault(absent[0] if absent else "", {}).setdefault(name, reason)
-    for variable, reasons in found.items():
-        yield [*reasons], variable, next(iter(reasons.values()))
 
 
 def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:

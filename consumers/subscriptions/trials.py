@@ -1,0 +1,96 @@
+"""Trying filters and templates on samples: for which events they fail, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from router.cluster.facts.views import Known
+from router.model.events import Event
+
+from ..deliveries import Delivery
+from ..errors import TemplateError
+from ..expressions.filters import Filter
+from ..expressions.templates import Template
+from .expression_checks import Passing, known, seen, varying
+
+
+class Filling:
+    """Fills in *template*; *misread* returns what is wrong with the text that this gives.
+
+    *wrong* has the reasons of *misread* for texts, *empty* those for an empty text: other values may fill it.
+    """
+
+    def __init__(self, template: Template, misread: Callable[[str], str]) -> None:
+        """Fill in *template*, and ask *misread* about the result."""
+        self.template, self._misread = template, misread
+        self.wrong: set[str] = set()
+        self.empty: set[str] = set()
+
+    def trials(self, passes: Passing) -> dict[str, Trial]:
+        """Return how the template does for each type of event that passes."""
+        return tried(self.template, lambda event: self.failure(event, known(event, self.template.facts)), passes)
+
+    def failure(self, event: Event, facts: Known | None) -> str:
+        """Return why the template cannot be filled in for *event*, or the text not be used; empty if they can."""
+        try:
+            text = self.template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
+        except TemplateError as error:
+            return str(error)
+        if reason := self._misread(text):
+            (self.wrong if text.strip(" ,") else self.empty).add(reason)
+        return reason
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Why an expression fails for the sample of an event type, or empty; and for which variants it fails, and why.
+
+    A variant is given by the variables that are absent from it.
+    """
+
+    reason: str
+    variants: Sequence[tuple[Sequence[str], str]] = ()
+
+
+def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: Passing) -> dict[str, Trial]:
+    """Return how *expression* does for each type that passes; *fails* returns why it fails for an event.
+
+    Samples that do not pass are left out.
+    """
+    trials = {}
+    for name, kind in passes.reached.kinds.items():
+        full, variants = kind.sample, kind.variants[1:] if varying(expression) else ()
+        reason, usual = fails(full) if passes.may_pass(full, full) else "", seen(full, expression)
+        different: dict[tuple[object, ...], Event] = {}
+        # The items that the sample lacks may be in longer lists.
+        is_short = bool(reason) and any(
+            seen(each, expression) != usual
+            and not _absent(each, full, expression.variables)
+            and passes.may_pass(each, full)
+            and not fails(each)
+            for each in variants
+        )
+        for each in () if reason and not is_short else variants:
+            # Most variants differ in what is not read.
+            if (read := seen(each, expression)) != usual and read not in different and passes.may_pass(each, full):
+                different[read] = each
+        found = ((_absent(each, full, expression.variables), fails(each)) for each in different.values())
+        fewer: list[tuple[Sequence[str], str]] = [((), reason)] if is_short else []
+        trials[name] = Trial("" if is_short else reason, [*fewer, *(each for each in found if each[1])])
+    return trials
+
+
+def _absent(event: Event, full: Event, read: Sequence[str]) -> Sequence[str]:
+    return [name for name in read if event.data.get(name) is None and full.data.get(name) is not None]
+
+
+def partly(trials: Mapping[str, Trial]) -> Iterator[tuple[Sequence[str], str, str]]:
+    """Yield the types for which an expression fails at times: if this variable is absent, if any, and the reason."""
+    found: dict[str, dict[str, str]] = {}
+    for name, trial in trials.items():
+        alone = [each for each in trial.variants if len(each[0]) < 2]  # noqa: PLR2004 - one at most
+        for absent, reason in alone or trial.variants:
+            found.setdefault(absent[0] if absent else "", {}).setdefault(name, reason)
+    for variable, reasons in found.items():
+        yield [*reasons], variable, next(iter(reasons.values()))
