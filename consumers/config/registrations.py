@@ -14,7 +14,7 @@ from router.cluster.callbacks.gpfs.wanted import registrations
 from router.cluster.callbacks.qube.triggers import wanted_triggers
 from router.errors import SettingsError, StateError
 from router.model.catalogue import EVENT_NAME, Catalogues, EventType
-from router.settings.models import GpfsSettings, Settings
+from router.settings.models import GpfsSettings, QubeSettings, Settings
 
 _GPFS, _QUBE = "gpfs", "qube"
 _APPLY = {_GPFS: "clusterbus callbacks apply", _QUBE: "clusterbus callbacks --source qube apply"}
@@ -31,7 +31,10 @@ class Registrations:
         self._settings = settings or Settings()
         self._remembered = remembered or Remembered()
         self._gpfs = catalogues.of(_GPFS)
-        self._wanted, self.mistake = self._valid()
+        self.mistakes: dict[str, str] = {}
+        """What is wrong in sections of the settings that say what to register: then the defaults are taken."""
+        self._wanted = self._valid()
+        self._of_qube = self._triggers()
 
     @classmethod
     def of_site(cls, catalogues: Catalogues, settings: Settings) -> Registrations:
@@ -41,13 +44,14 @@ class Registrations:
         except StateError:
             return cls(catalogues, settings)
 
-    def _valid(self) -> tuple[GpfsSettings, str]:
-        """Return the settings of GPFS, or the defaults and the mistake in them."""
+    def _valid(self) -> GpfsSettings:
+        """Return the settings of GPFS, or the defaults if there is a mistake in them."""
         try:
             registrations(self._gpfs, self._settings.gpfs)
         except SettingsError as error:
-            return GpfsSettings(), str(error)
-        return self._settings.gpfs, ""
+            self.mistakes[_GPFS] = str(error)
+            return GpfsSettings()
+        return self._settings.gpfs
 
     @cached_property
     def _parms(self) -> Mapping[str, str]:
@@ -57,13 +61,15 @@ class Registrations:
         parts = (part for each in wanted for part in self._remembered.parts(each))
         return {event: part.parms for part in parts for event in part.events if event not in self._remembered.lacking}
 
-    @cached_property
-    def _of_qube(self) -> frozenset[str]:
+    def _triggers(self) -> frozenset[str]:
+        """Return the events that callbacks of Qube pass; with a mistake in its settings, those of the defaults."""
         catalogue = self.catalogues.of(_QUBE)
         try:
-            return frozenset(each.event for each in wanted_triggers(self._settings.qube, catalogue))
-        except SettingsError:
-            return frozenset(catalogue.events)
+            triggers = wanted_triggers(self._settings.qube, catalogue)
+        except SettingsError as error:
+            self.mistakes[_QUBE] = str(error)
+            triggers = wanted_triggers(QubeSettings(), catalogue)
+        return frozenset(each.event for each in triggers)
 
     def is_registered(self, event_type: EventType) -> bool:
         """Return whether a callback passes events of this type; clusterbus needs none for its own."""

@@ -10,13 +10,14 @@ tests:
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
+from router.model import bounds, durations
 from router.model.events import Value
 from router.settings.field_types import Checked, ShortForm, whole
 
@@ -27,6 +28,9 @@ from ..expressions.fact_paths import Path, mistake, names
 MOST = 20_000
 """The largest number of events in one test."""
 
+LONGEST = timedelta(days=3650)
+"""How long the events of one test may take."""
+
 
 _MOMENT = (
     r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
@@ -36,14 +40,14 @@ _MOMENT = (
 
 def _moment(value: object) -> object:
     if isinstance(value, datetime):
-        return value
+        return bounds.checked(value)
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) and re.fullmatch(_MOMENT, value) else None
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"{value!r} is not a time: write it as 2026-11-20T12:00:00Z, with the time zone")
-    return moment.astimezone(UTC)
+    return bounds.checked(moment).astimezone(UTC)
 
 
 def _known_facts(facts: dict[str, Any]) -> dict[str, Any]:
@@ -125,4 +129,7 @@ class Expectation(Closed):
     def _bounded(self) -> Self:
         if sum(each.times for each in self.given) > MOST:
             raise ValueError(f"gives more than {MOST} events")
+        seconds = sum(each.times * each.every.total_seconds() for each in self.given if each.every)
+        if seconds > LONGEST.total_seconds():
+            raise ValueError(f"takes longer than {durations.text(LONGEST)}, the maximum")
         return self

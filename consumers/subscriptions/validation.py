@@ -98,9 +98,10 @@ def check(
         problem = f"is writable by all users, and clusterbus runs the code in it: run chmod o-w {folder}"
         checking.mistakes.append(Mistake(str(folder), 0, "", "", problem))
     checking.mistakes += retry_checks.check(checking.follows, checking.places)
-    for line in registrations.mistake.splitlines():
-        problem = f"what GPFS passes with its events is not known, because `gpfs` is invalid: {line}"
-        checking.faults.append(Mistake("settings", 0, "", "gpfs", problem))
+    for section, text in registrations.mistakes.items():
+        for line in text.splitlines():
+            problem = f"what is registered is not known, because `{section}` is invalid: {line}"
+            checking.faults.append(Mistake("settings", 0, "", section, problem))
     mistakes, faults, warnings = (
         tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.faults, checking.warnings)
     )

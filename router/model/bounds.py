@@ -1,10 +1,10 @@
-"""The bounds of everything that comes from nodes and is sent on, in one place.  Only numbers.
+"""The bounds of everything that comes from nodes and is sent on, in one place.
 
 A node may report whatever it likes, so nothing may grow with what it sends.  What is beyond a bound is cut and marked,
 or rejected; it never stops the router.  Sizes are octets, unless they say otherwise.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 MESSAGE = 2 * 2**20
 """Octets of a record's body.  A larger one is rejected without being parsed: parsing costs many times its size."""
@@ -41,6 +41,22 @@ SKEW = timedelta(minutes=5)
 
 FIRST_YEAR = 1970
 """The year before which no time of capture is believed.  The last is 9999, which `SKEW` excludes by far."""
+
+LAST_YEAR = 8999
+"""The last year that people may write, so that no duration that follows leaves the calendar."""
+
+
+def checked(moment: datetime) -> datetime:
+    """Return *moment*; raises ValueError where people cannot mean it.
+
+    >>> checked(datetime(1, 1, 1))
+    Traceback (most recent call last):
+    ValueError: must be in the years 1970 to 8999
+    """
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment
+
 
 REJECTED_BODY = 64 * 2**10
 """Octets kept of a rejected record's body: enough to see what it was."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from . import durations, time_zones
+from . import bounds, durations, time_zones
 
 HOW = "write a duration, such as 2h, or a time, such as 18:00, tomorrow 06:00, monday 07:00 or 2026-11-20T18:00"
 
@@ -50,13 +50,22 @@ def read(text: str, now: datetime, zone: tzinfo, *, ahead: bool) -> Reading:
     """
     words = " ".join(text.split())
     try:
-        if words.lower() == "now":
-            return Reading(now.astimezone(zone))
-        if duration := _duration(words, ahead=ahead):
-            return Reading((now.astimezone(UTC) + duration).astimezone(zone))
-        return _time(words, now.astimezone(UTC), zone, ahead=ahead)
+        found = _read(words, now, zone, ahead=ahead)
     except OverflowError as error:
         raise ValueError(f"{_shortened(text)} is too far away: {HOW}") from error
+    try:
+        bounds.checked(found.moment)
+    except ValueError as error:
+        raise ValueError(f"{_shortened(text)} is too far away: a time {error}") from error
+    return found
+
+
+def _read(words: str, now: datetime, zone: tzinfo, *, ahead: bool) -> Reading:
+    if words.lower() == "now":
+        return Reading(now.astimezone(zone))
+    if duration := _duration(words, ahead=ahead):
+        return Reading((now.astimezone(UTC) + duration).astimezone(zone))
+    return _time(words, now.astimezone(UTC), zone, ahead=ahead)
 
 
 def shown(moment: datetime) -> str:

@@ -159,6 +159,21 @@ class ShimSettings(_Section):
     """The folder of this node's spool."""
 
 
+class CallbackOptions(_Section):
+    """Options of mmaddcallback for one family."""
+
+    priority: float | None = None
+    """Callbacks with lower numbers run first."""
+    sync: bool = False
+    """Whether GPFS waits for the callback."""
+    timeout: Duration | None = None
+    """How long GPFS waits for it."""
+    onerror: Literal["continue", "quorumLoss", "shutdown"] | None = None
+    """What GPFS does if the callback fails."""
+    nodes: Words = ()
+    """Nodes or node classes to register on."""
+
+
 class GpfsSettings(_Section):
     """Which callbacks to register with GPFS, and where its commands are."""
 
@@ -189,21 +204,6 @@ class GpfsSettings(_Section):
 
     memory: Path = Path("/var/lib/clusterbus/gpfs.json")
     """What GPFS refused before, and what Python callbacks need in addition to `events`."""
-
-
-class CallbackOptions(_Section):
-    """Options of mmaddcallback for one family."""
-
-    priority: float | None = None
-    """Callbacks with lower numbers run first."""
-    sync: bool = False
-    """Whether GPFS waits for the callback."""
-    timeout: Duration | None = None
-    """How long GPFS waits for it."""
-    onerror: Literal["continue", "quorumLoss", "shutdown"] | None = None
-    """What GPFS does if the callback fails."""
-    nodes: Words = ()
-    """Nodes or node classes to register on."""
 
 
 class QubeSettings(_Section):

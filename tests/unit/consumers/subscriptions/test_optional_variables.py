@@ -5,6 +5,7 @@ import json
 import pytest
 
 from consumers.config import event_samples, synthetic_events
+from consumers.inspection.test_runner import try_all
 from consumers.subscriptions.validation import check
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
@@ -114,6 +115,38 @@ def test_settings_of_gpfs_that_are_invalid_are_a_fault_and_the_defaults_used(tmp
     [fault] = check(tmp_path / "subscriptions.yaml", SHIPPED, settings).faults
 
     assert "`gpfs` is invalid: gpfs.events: 'nothingSuch' is neither an event nor a family" in fault.message
+
+
+def test_settings_of_qube_that_are_invalid_are_a_fault_and_the_defaults_used(tmp_path):
+    settings = Settings.model_validate(
+        {"qube": {"events": ["nothingSuch"]}, "consumers": {"callbacks": tmp_path / "x"}}
+    )
+
+    assert warnings(tmp_path, "on: completeJob, log: {}", settings) == []
+    [fault] = check(tmp_path / "subscriptions.yaml", SHIPPED, settings).faults
+
+    assert (fault.file, fault.field) == ("settings", "qube")
+    assert "`qube` is invalid: qube.events: " in fault.message
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{event: unmount, at: '9999-12-31T23:59:59Z', times: 2, every: 1s}", "in the years 1970 to 8999"),
+        ("{event: unmount, at: 9999-12-31T23:59:59Z}", "in the years 1970 to 8999"),
+        ("{event: unmount, at: '0001-01-01T00:00:00+14:00'}", "in the years 1970 to 8999"),
+        ("{event: unmount, times: 20000, every: 9999999d}", "takes longer than 3650d"),
+    ],
+)
+def test_times_that_the_clock_of_a_test_cannot_have_are_mistakes(tmp_path, given, message):
+    file = tmp_path / "subscriptions.yaml"
+    tests = f"[{{given: {given}, expect: runs}}]"
+    entry = f"{{name: it, on: unmount, fold: {{by: node, for: 1h}}, run: {{command: [/bin/true]}}, tests: {tests}}}"
+    file.write_text(f"version: 1\nsubscriptions:\n  - {entry}\n")
+
+    report = check(file, SHIPPED, here=False, try_tests=try_all)
+
+    assert message in "".join(each.message for each in report.mistakes if each.field.startswith("tests"))
 
 
 def test_a_memory_of_refusals_that_cannot_be_read_counts_as_none(tmp_path):

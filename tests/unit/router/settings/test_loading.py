@@ -1,10 +1,15 @@
 """Settings: which layer wins, where each value comes from, and what is said of mistakes."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from router.errors import SettingsError
@@ -262,3 +267,35 @@ def test_a_refused_address_is_the_only_mistake_of_its_contact(tmp_path: Path) ->
         load(file, system=NOWHERE, environment={})
 
     assert len(str(caught.value).splitlines()) == 1
+
+
+def places(model: type[BaseModel], place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the place of everything in *model* that has fields of its own."""
+    yield place
+    for name, field in model.model_fields.items():
+        for each in (field.annotation, *get_args(field.annotation)):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                yield from places(each, (*place, name) if each is field.annotation else (*place, name, "quota"))
+
+
+def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
+    expected = [*places(Settings)]
+    for at, place in enumerate(expected):
+        value: object = {"coolour": {"a": 1}}
+        for name in reversed(place):
+            value = {name: value}
+        written(tmp_path, f"{at}.yaml", yaml.safe_dump(value))
+
+    # In a process of its own: in this one, other tests may have completed types that were not.
+    code = (
+        "import sys, pathlib\nfrom router.settings.loading import load\n"
+        "for each in sys.argv[1:]:\n try: load(system=pathlib.Path(each), environment={})\n"
+        " except Exception as error: print(error)\n"
+    )
+    files = [str(tmp_path / f"{at}.yaml") for at in range(len(expected))]
+    ended = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True, timeout=60)
+
+    assert ("gpfs", "options", "quota") in expected
+    assert ("consumers", "contacts", "quota") in expected
+    for place in expected:
+        assert f"{'.'.join((*place, 'coolour'))}: unknown setting; " in ended.stdout
