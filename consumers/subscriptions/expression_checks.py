@@ -121,19 +121,24 @@ class Passing:
 
 
 class Stages(NamedTuple):
-    """The events of an entry: all that are selected, those that arrive by its `where`, and those that are handled."""
+    """The events of an entry: all that are selected, those that arrive by its `where`, and those that are handled.
+
+    *receives* says that others hand over events too (`handed_over`): then these are not all that it handles.
+    """
 
     selected: Passing
     arriving: Passing
     handled: Passing
+    receives: bool = False
 
     @classmethod
-    def of(cls, raw: Mapping[str, object], kinds: Kinds) -> Self:
+    def of(cls, raw: Mapping[str, object], kinds: Kinds, *, receives: bool = False) -> Self:
         """Return those of the entry *raw*, which selects *kinds*."""
         guard = raw.get("guard")
         every = Passing(kinds, selected(raw.get("on"), kinds))
         arriving = every.asking(raw.get("where"))
-        return cls(every, arriving, arriving.asking(guard.get("only_when") if isinstance(guard, dict) else None))
+        handled = arriving.asking(guard.get("only_when") if isinstance(guard, dict) else None)
+        return cls(every, arriving, handled, receives)
 
 
 def _facts_read(asked: Filter, event: Event, from_: Known) -> Mapping[str, object] | None:

@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from router import redaction
 from router.errors import did_you_mean
 from router.settings import type_mistakes
+from router.settings.yaml_documents import Document, Place
 
+from ..errors import Mistake
 from ..verbs.interface import installed
 from .models import Entry, EntryWithVerb
 
@@ -80,3 +82,27 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 def meant_as_verb(name: str) -> bool:
     """Return whether the unknown key *name* of an entry is probably a verb: it resembles one, or no other key."""
     return bool(did_you_mean(name, installed())) or not did_you_mean(name, Entry.model_fields)
+
+
+def placed(document: Document, place: Place, message: str, *, line: int | None = None) -> Mistake:
+    """Return the mistake at *place*, with the name of its entry."""
+    line = document.line(place) if line is None else line
+    message = redaction.redact(message)
+    match place:
+        case ("subscriptions", int(at), *rest):
+            return Mistake(document.file, line, _entry_name(document, at), _dotted(rest), message)
+        case _:
+            return Mistake(document.file, line, "", _dotted(place), message)
+
+
+def _entry_name(document: Document, at: int) -> str:
+    value = document.value
+    entries = value.get("subscriptions") if isinstance(value, dict) else None
+    entry = entries[at] if isinstance(entries, list) and at < len(entries) else None
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return name[:63] if isinstance(name, str) and name else f"entry {at + 1}"
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    # People count from 1.
+    return ".".join(str(each + 1) if isinstance(each, int) else redaction.redact(each) for each in place)

@@ -23,13 +23,15 @@ class Follow:
     line: int
 
 
-def check(follows: Sequence[Follow], names: Collection[str]) -> Iterator[Mistake]:
-    """Yield the mistakes in each `then`: none of *names*, or a circle, which would never end."""
+def check(follows: Sequence[Follow], names: Collection[str], off: Collection[str] = ()) -> Iterator[Mistake]:
+    """Yield the mistakes in each `then`: none of *names*, one of *off*, or a circle, which would never end."""
     followers = {each.name: each.following for each in follows}
     for each in follows:
         if each.following not in names:
             hint = did_you_mean(each.following, names) or "; write the name of a subscription in these files"
             yield _mistake(each, f"no subscription {each.following!r}{hint}")
+        elif each.following in off:
+            yield _mistake(each, f"{each.following} has `mode: off`, so it handles nothing: name another")
         elif each.name in (circle := _followed(each.name, followers)):
             yield _mistake(each, f"leads back to itself through {' then '.join(circle)}")
 

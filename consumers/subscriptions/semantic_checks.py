@@ -34,20 +34,27 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
         yield from _log_remarks(raw)
     guard = raw.get("guard")
     if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
-        yield from _filter(("guard", "only_when"), only_when, events.arriving)
+        yield from _filter(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
         alone = events.arriving.lets_nothing_pass or events.selected.asking(only_when).lets_nothing_pass
         if not alone and events.handled.lets_nothing_pass:
             message = "is never true for an event that matches `where`, so this subscription never acts: change either"
             yield Remark(("guard", "only_when"), message)
     yield from _places(raw, events.handled.reached)
+    for place, text, misread in templates(raw, kind):
+        yield from _template(place, text, events.handled, misread, receives=events.receives)
+
+
+def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[Place, str, Callable[[str], str]]]:
+    """Yield each template in the entry *raw*: its place, its text, and what returns why its result cannot be used."""
+    guard = raw.get("guard")
     for place, text in _texts(guard.get("only_if") if isinstance(guard, dict) else None, ("guard", "only_if")):
-        yield from _template(place, text, events.handled)
+        yield place, text, lambda _: ""
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
         verb = installed()[kind]
         for name in verb.templates:
             for place, text in _texts(below.get(name), (kind, name)):
-                yield from _template(place, text, events.handled, partial(verb.misread, name))
+                yield place, text, partial(verb.misread, name)
 
 
 def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
@@ -82,7 +89,7 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
                 yield Remark(place, message, warning=True)
 
 
-def _filter(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
+def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
     kinds = passes.reached
     try:
         compiled = Filter(text)
@@ -92,7 +99,7 @@ def _filter(place: Place, text: str, passes: Passing) -> Iterator[Remark]:
     if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
         yield from (Remark(place, each) for each in unknown)
         return
-    remarks = tuple(type_remarks(place, compiled, passes.events))
+    remarks = () if receives else tuple(type_remarks(place, compiled, passes.events))
     yield from remarks
     if not all(each.warning for each in remarks):
         return
@@ -139,7 +146,7 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
 
 
 def _template(
-    place: Place, text: str, passes: Passing, misread: Callable[[str], str] = lambda _: ""
+    place: Place, text: str, passes: Passing, misread: Callable[[str], str], *, receives: bool
 ) -> Iterator[Remark]:
     """Yield remarks on the template *text*; *misread* returns what is wrong with what it becomes."""
     kinds = passes.reached
@@ -154,7 +161,8 @@ def _template(
     yield from (Remark(place, each, warning=True) for each in callback_variables(text, kinds))
     if template.is_plain:
         return
-    yield from template_remarks(place, text, passes.reached_events)
+    if not receives:
+        yield from template_remarks(place, text, passes.reached_events)
     filling = Filling(template, misread)
     trials = filling.trials(passes)
     yield from _unpassed(place, template, kinds, trials)

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from router import redaction
 from router.model.catalogue import Catalogues
 from router.settings import model_parts
 from router.settings.models import Settings
@@ -28,8 +27,8 @@ from ..errors import Mistake, SubscriptionsError
 from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
-from . import expression_checks, retry_checks, semantic_checks
-from .mistake_texts import meant_as_verb, message
+from . import expression_checks, handed_over, retry_checks, semantic_checks
+from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
 
@@ -87,7 +86,9 @@ def check(
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
-    for document in subscription_files.read_all(everywhere, {python_files.SUFFIX: python}):
+    documents = [*subscription_files.read_all(everywhere, {python_files.SUFFIX: python})]
+    checking.receivers = frozenset(name for each in documents for name in handed_over.receivers(each.value))
+    for document in documents:
         checking.document(document)
     if here and settings:
         checking.warnings += (Mistake("settings", 0, "", *each) for each in local_folders.warnings(settings))
@@ -97,7 +98,7 @@ def check(
     if settings and subscription_files.is_writable_by_all(folder := settings.consumers.callbacks):
         problem = f"is writable by all users, and clusterbus runs the code in it: run chmod o-w {folder}"
         checking.mistakes.append(Mistake(str(folder), 0, "", "", problem))
-    checking.mistakes += retry_checks.check(checking.follows, checking.places)
+    checking.hand_over()
     for section, text in registrations.mistakes.items():
         for line in text.splitlines():
             problem = f"what is registered is not known, because `{section}` is invalid: {line}"
@@ -120,6 +121,8 @@ class _Checking:
     faults: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
     follows: list[retry_checks.Follow] = field(default_factory=list)
+    receivers: frozenset[str] = frozenset()
+    entries: dict[str, handed_over.Entry] = field(default_factory=dict)
     subscriptions: list[Subscription] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +130,7 @@ class _Checking:
         """Check one file, and add its subscriptions and mistakes."""
         first = len(self.mistakes)
         for flaw in document.flaws:
-            self.mistakes.append(_mistake(document, flaw.place, flaw.message, line=flaw.line))
+            self.mistakes.append(placed(document, flaw.place, flaw.message, line=flaw.line))
         if document.lines:
             self._content(document)
         # Sort by line: the checks find mistakes kind by kind.
@@ -135,6 +138,13 @@ class _Checking:
         if subscription_files.is_writable_by_all(document.file):
             problem = f"is writable by all users, who can make clusterbus run commands: run chmod o-w {document.file}"
             self.warnings.append(Mistake(document.file, 0, "", "", problem))
+
+    def hand_over(self) -> None:
+        """Check what subscriptions hand over to each other, once all files are known."""
+        off = {name for name, each in self.entries.items() if each.raw.get("mode") == "off"}
+        self.mistakes += retry_checks.check(self.follows, self.places, off)
+        for entry, remark in handed_over.check(self.entries, self.settings):
+            self._add(entry.document, entry.place, [remark])
 
     def _content(self, document: Document) -> None:
         top = document.value
@@ -176,7 +186,7 @@ class _Checking:
         self._unique(document, place, raw.get("name"))
         self._follow(document, place, completed)
         selected = self._on(document, place, raw.get("on"))
-        events = expression_checks.Stages.of(completed, Kinds.of(selected.types, self.samples))
+        events = self._stages(completed, selected)
         self._add(document, place, semantic_checks.check(completed, kind, events))
         verb: Verb | None = getattr(entry, kind, None) if kind else None
         if verb is not None:
@@ -185,6 +195,7 @@ class _Checking:
             if self.here:
                 self._add(document, (*place, str(kind)), verb.remarks_here(reached, self.settings))
             self._add(document, place, retry_checks.failures(raw, str(kind), verb))
+            self._receiver(handed_over.Entry(document, place, completed, str(kind), verb, events))
         if entry and entry.guard:
             self._guard(document, (*place, "guard", "only_if"), entry.guard.only_if or ())
         if entry is None or verb is None or len(self.mistakes) > before:
@@ -201,6 +212,13 @@ class _Checking:
                 self.try_tests(entry.tests, found, self.samples.registrations, self.settings),
             )
         return verb
+
+    def _stages(self, raw: Mapping[str, Any], selected: Selection) -> expression_checks.Stages:
+        kinds = Kinds.of(selected.types, self.samples)
+        return expression_checks.Stages.of(raw, kinds, receives=str(raw.get("name")) in self.receivers)
+
+    def _receiver(self, entry: handed_over.Entry) -> None:
+        self.entries.setdefault(str(entry.raw.get("name")), entry)
 
     def _guard(self, document: Document, place: Place, command: Sequence[str]) -> None:
         if self.here and command and (lack := executables.problem(command[0], runs_as())):
@@ -264,34 +282,10 @@ class _Checking:
     def _add(self, document: Document, place: Place, remarks: Iterable[Remark]) -> None:
         for remark in remarks:
             found = self.faults if remark.fault else self.warnings if remark.warning else self.mistakes
-            found.append(_mistake(document, (*place, *remark.place), remark.message))
+            found.append(placed(document, (*place, *remark.place), remark.message))
 
     def _wrong(self, document: Document, place: Place, message: str) -> None:
-        self.mistakes.append(_mistake(document, place, message))
+        self.mistakes.append(placed(document, place, message))
 
     def _remark(self, document: Document, place: Place, message: str) -> None:
-        self.warnings.append(_mistake(document, place, message))
-
-
-def _mistake(document: Document, place: Place, message: str, *, line: int | None = None) -> Mistake:
-    """Return the mistake at *place*, with the name of its entry."""
-    line = document.line(place) if line is None else line
-    message = redaction.redact(message)
-    match place:
-        case ("subscriptions", int(at), *rest):
-            return Mistake(document.file, line, _entry_name(document, at), _dotted(rest), message)
-        case _:
-            return Mistake(document.file, line, "", _dotted(place), message)
-
-
-def _entry_name(document: Document, at: int) -> str:
-    value = document.value
-    entries = value.get("subscriptions") if isinstance(value, dict) else None
-    entry = entries[at] if isinstance(entries, list) and at < len(entries) else None
-    name = entry.get("name") if isinstance(entry, dict) else None
-    return name[:63] if isinstance(name, str) and name else f"entry {at + 1}"
-
-
-def _dotted(place: Sequence[str | int]) -> str:
-    # People count from 1.
-    return ".".join(str(each + 1) if isinstance(each, int) else redaction.redact(each) for each in place)
+        self.warnings.append(placed(document, place, message))

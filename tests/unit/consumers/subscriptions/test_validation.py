@@ -712,3 +712,48 @@ def test_each_mistake_of_the_registrations_is_a_fault_of_its_own(tmp_path: Path)
         f"gpfs.parameters: quota: unknown variable '{name}'"[:45] for name in ("foo", "bar")
     ]
     assert not any("\n" in str(each) or "\\n" in str(each) for each in faults)
+
+
+def handing_over(tmp_path: Path, second: str, first: str = "on: unmount, retry: {then: second}") -> Report:
+    file = tmp_path / "subscriptions.yaml"
+    entries = f"  - {{name: first, run: {{command: [/bin/true]}}, {first}}}\n  - {{name: second, {second}}}\n"
+    file.write_text(f"version: 1\nsubscriptions:\n{entries}")
+    return check(file, SHIPPED, here=False)
+
+
+def test_a_template_is_checked_for_events_that_are_handed_over_too(tmp_path: Path) -> None:
+    run = 'run: {command: [/bin/echo, "{{ data.diskName[0] }}"]}'
+
+    (mistake,) = handing_over(tmp_path, f"on: diskFailure, {run}").mistakes
+
+    assert (mistake.entry, mistake.field) == ("second", "run.command.2")
+    assert mistake.message.startswith("for unmount, handed over by first: ")
+    by_type = "{% if category == 'disk' %}{{ data.diskName[0] }}{% endif %}"
+    assert handing_over(tmp_path, f"on: diskFailure, {run.replace('{{ data.diskName[0] }}', by_type)}").mistakes == ()
+
+
+def test_a_guard_that_lets_nothing_pass_of_what_is_handed_over_is_warned_of(tmp_path: Path) -> None:
+    guard = "guard: {only_when: 'category == \"disk\"'}"
+    run = 'run: {command: [/bin/echo, "{{ data.diskName[0] }}"]}'
+
+    report = handing_over(tmp_path, f"on: diskFailure, {guard}, {run}")
+
+    assert report.mistakes == ()
+    message = "is never true for the events that first hands over by `retry.then`"
+    assert message in [each.message for each in report.warnings if each.field == "guard.only_when"]
+
+
+def test_the_options_of_a_verb_are_checked_for_events_that_are_handed_over_too(tmp_path: Path) -> None:
+    report = handing_over(
+        tmp_path, "on: diskFailure, run: {command: [/bin/true]}", "on: runFailed, retry: {then: second}"
+    )
+
+    warned = [each.message for each in report.warnings if each.entry == "second"]
+    assert "with the events that first hands over: also selects clusterbus.runFailed" in "".join(warned)
+
+
+def test_nothing_is_handed_over_to_what_is_off(tmp_path: Path) -> None:
+    (mistake,) = handing_over(tmp_path, "on: diskFailure, mode: off, log: {}").mistakes
+
+    assert (mistake.entry, mistake.field) == ("first", "retry.then")
+    assert mistake.message == "second has `mode: off`, so it handles nothing: name another"
