@@ -91,7 +91,8 @@ def _check(where: str, comment: str, known: Catalogues, settings: Settings) -> N
         fail("\n".join(f"--where: {each}" for each in wrong), 2)
 
 
-def _check_here(where: str, muted: Sequence[Subscription], name: str, known: Catalogues, settings: Settings) -> None:
+def _can_match(where: str, muted: Sequence[Subscription], name: str, known: Catalogues, settings: Settings) -> bool:
+    """Return whether the filter *where* can match an event that comes to *muted*; refuse one that cannot for *name*."""
     from ..inspection.silence_preview import here  # noqa: PLC0415 - as above
 
     reasons, unusual = here(where, muted, known, settings)
@@ -101,10 +102,11 @@ def _check_here(where: str, muted: Sequence[Subscription], name: str, known: Cat
         note(f"--where: no event that people are notified of can match: {each}")
     for each in unusual if name else ():
         note(f"--where: {each}")
+    return not reasons
 
 
 def _listed(names: Sequence[str] | None) -> str:
-    return "all that notify people" if names is None else ", ".join(names) or "no subscription: none notifies people"
+    return "all that notify people" if names is None else ", ".join(names) or "nothing at present"
 
 
 def _muted(
@@ -123,14 +125,14 @@ def _muted(
         note(f"which subscriptions it mutes is not known, because their files are invalid: {str(error)[:500]}")
         return None
     found = muted_by(name, subscriptions)
+    if not found and not name:
+        note("no subscription notifies people")
     if name and not found:
         if any(each.name == name for each in subscriptions):
             fail(f"--subscription: {name} does not notify people, so a silence does not mute it", 2)
         similar = did_you_mean(name, [each.name for each in subscriptions])
         fail(f"--subscription: there is no subscription {name!r}{similar}", 2)
-    if found:
-        _check_here(where, found, name, known, settings)
-    return found
+    return found if found and _can_match(where, found, name, known, settings) else []
 
 
 @silences_app.command("list")

@@ -68,6 +68,8 @@ class Preview:
 
 def mistakes(where: str, catalogues: Catalogues, settings: Settings) -> list[str]:
     """Return what is wrong with the filter of a silence, which may meet an event of any type."""
+    if not where.strip():
+        return ["is empty: write true to mute all notifications"]
     try:
         if Filter(where).facts:
             return ["a silence cannot use facts about the cluster: use only the event"]

@@ -58,6 +58,8 @@ def _known_facts(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _several(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"must be a mapping: write {{event: {value}}}")  # noqa: TRY004 - pydantic needs a ValueError
     return (value,) if isinstance(value, dict) else value
 
 

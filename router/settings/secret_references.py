@@ -15,7 +15,9 @@ _REFERENCE = re.compile(REFERENCE)
 _BARE = frozenset(("mailto", "mailtos", "syslog"))
 """Services whose address may hold no secret, such as a mail server that accepts mail without a password."""
 
-_ADDRESS = rf"{REFERENCE}|(?:{in_any_case('|'.join(sorted(_BARE)))}):[\s\S]*"
+_SECRET = "pass|pw|token|key|secret|user|pgp"  # noqa: S105 - names only
+_BARE_ONLY = rf"(?!//[^/?#]*[^/?#:@][^/?#]*@)(?![\s\S]*[?&;]\+?(?:{in_any_case(_SECRET)}))"
+_ADDRESS = rf"{REFERENCE}|(?:{in_any_case('|'.join(sorted(_BARE)))}):{_BARE_ONLY}[\s\S]*"
 
 
 def is_reference(text: str) -> bool:
@@ -52,7 +54,7 @@ def _address(value: str) -> str:
         bare = not (parts.username or parts.password)
     except ValueError:
         raise ValueError("is neither a URL nor a reference: write file:/absolute/path or env:NAME") from None
-    if parts.scheme not in _BARE or not bare or re.search(r"(?i)[?&;]\+?(pass|pw|token|key|secret|user|pgp)", value):
+    if parts.scheme not in _BARE or not bare or re.search(rf"(?i)[?&;]\+?({_SECRET})", value):
         raise ValueError(
             "the address of a service is a secret, since most hold a password or token: put it into a file and write"
             " file:/path, or env:NAME. Only mailto:// and mailtos:// without user and password, and syslog://, may be"

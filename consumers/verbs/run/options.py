@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from router.model import durations
+from router.model.events import OWN
 from router.settings.field_types import whole
 from router.settings.models import Settings
 
@@ -118,9 +119,10 @@ class RunOptions(Verb):
         """Yield mistakes: an invalid node set, or words that only a shell replaces; a warning about its own events."""
         if own := [each for each in kinds.kinds if each.partition(".")[2] in self.reports]:
             events = " and ".join(sorted(own))
-            message = (
-                f"also selects {events}, and never receives those of its own commands: write gpfs.# to leave them out"
-            )
+            message = f"also selects {events}, and never receives those of its own commands"
+            # What selects other events of ours too is a pattern.
+            if sum(each.startswith(f"{OWN}.") for each in kinds.kinds) > len(own):
+                message += ": write gpfs.# to leave them out"
             yield Remark((), message, warning=True)
         for at, message in shell_words.problems(self.command):
             yield Remark(("command", at), message, warning=True)

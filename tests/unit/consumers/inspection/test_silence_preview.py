@@ -111,6 +111,7 @@ def test_without_events_it_is_said_that_nothing_is_known(look):
         ("nod == 'x'", "unknown name nod"),
         ("facts.quorum.reached", "a silence cannot use facts"),
         ("data.blockUsage > ", "invalid CEL"),
+        (" ", "is empty: write true to mute all notifications"),
     ],
 )
 def test_a_filter_that_can_never_match_is_refused(where, said):
@@ -135,6 +136,15 @@ def test_the_command_shows_what_it_mutes_until_when_and_how_many_events_match(ke
     assert first.endswith(" mutes mail, page")
     assert second == "until Tue 2999-01-01 18:00 CET (UTC+01:00)"
     assert third == "it matches 2 of the 2 events of the last day; muted would have been: mail 1"
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_a_silence_that_can_match_nothing_now_mutes_nothing_at_present(add, dry_run):
+    code, shown = add("--where", 'type == "gpfs.nodeLeave"', "--until", "2h", *dry_run)
+
+    assert code == 0
+    assert "nothing at present" in shown
+    assert "mail" not in shown.partition("until")[0].rpartition("mute")[2]
 
 
 def test_a_trial_adds_nothing_and_json_has_all_of_it(add, database):

@@ -1,19 +1,21 @@
 """Subscription files, checked as a whole."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from consumers.errors import SubscriptionsError
 from consumers.subscriptions.validation import Report, check, load
 from consumers.verbs.log.verb import LogVerb
 from consumers.verbs.run.verb import RunVerb
 from router.model.catalogue import Catalogues
-from router.settings.models import Settings
+from router.settings.models import Contact, Settings
 
 KEYS = ["name", "on", "where", "log", "run", "retry", "mode", "command", "environment", "timeout", "first", "file", "z"]
 SHIPPED = Catalogues.shipped()
@@ -757,3 +759,34 @@ def test_nothing_is_handed_over_to_what_is_off(tmp_path: Path) -> None:
 
     assert (mistake.entry, mistake.field) == ("first", "retry.then")
     assert mistake.message == "second has `mode: off`, so it handles nothing: name another"
+
+
+def test_an_event_without_its_key_is_shown_as_it_must_be_written(tmp_path: Path) -> None:
+    report = one(tmp_path, "on: diskFailure\nlog: {}\ntests: [{given: diskFailure, expect: logs}]")
+
+    assert [each.message for each in report.mistakes] == ["must be a mapping: write {event: diskFailure}"]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_valid"),
+    [
+        ("mailto://u:p@mail.example", False),
+        ("mailto://u@mail.example", False),
+        ("MAILTO://mail.example?from=a@b.org&PASS=x", False),
+        ("mailto://mail.example?from=a@b.org", True),
+        ("mailto://mail.example/to@b.org", True),
+        ("syslog://", True),
+        ("file:/etc/x", True),
+    ],
+)
+def test_addresses_of_contacts_are_refused_by_the_schema_as_by_the_check(address: str, is_valid: bool) -> None:
+    one_of = Contact.model_json_schema()["properties"]["urls"]["anyOf"]
+    pattern = next(each["pattern"] for each in one_of if each["type"] == "string")
+
+    assert bool(re.search(pattern, address)) is is_valid
+    try:
+        Contact(urls=(address,))
+    except ValidationError:
+        assert not is_valid
+    else:
+        assert is_valid

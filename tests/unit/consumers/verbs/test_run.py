@@ -266,6 +266,17 @@ def test_a_fan_out_that_a_stop_interrupts_keeps_the_nodes_that_were_done():
     assert interrupted(None, node_run) is None
 
 
+@pytest.mark.parametrize(("on", "advised"), [("runFailed", False), ("[quota, runFailed]", False), ("'#'", True)])
+def test_what_selects_its_own_events_is_told_to_leave_them_out_if_it_is_a_pattern(tmp_path, on, advised):
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text(f"version: 1\nsubscriptions: [{{name: it, on: {on}, run: {{command: [/bin/true]}}}}]\n")
+
+    told = [each.message for each in check(file, Catalogues.shipped(), here=False).warnings]
+
+    about = [each for each in told if "never receives those of its own commands" in each]
+    assert ["write gpfs.#" in each for each in about] == [advised]
+
+
 @pytest.mark.parametrize(
     ("nodes", "mistake", "warning"),
     [
