@@ -103,7 +103,7 @@ def scrubbed(text: str, secrets: Iterable[str]) -> str:
     for each in _spellings(every):
         text = text.replace(each, HIDDEN)
     for each in sorted((re.escape(each) for each in every if 0 < len(each) < _SHORTEST), key=len, reverse=True):
-        text = re.sub(rf"(?<=[@:/=<]){each}(?![\w*])|(?<![\w*]){each}(?=[@/>&])", HIDDEN, text)
+        text = re.sub(rf"(?<=[@:/<]){each}(?![\w*])|(?<![\w*]){each}(?=[@/>&])", HIDDEN, text)
     return text
 
 

@@ -58,6 +58,11 @@ class Running:
         assert not self._thread.is_alive(), "run did not return"
 
     @property
+    def is_pausing(self) -> bool:
+        """Whether the broker refused messages, and nothing is under way until they are sent again."""
+        return self.rabbit._publisher._pausing is not None
+
+    @property
     def ended(self) -> bool:
         """Whether `run` has returned or raised."""
         return not self._thread.is_alive()
