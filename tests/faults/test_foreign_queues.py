@@ -98,6 +98,18 @@ def queued(tap: Tap, queue: str) -> list[bytes]:
     return [each.body for each in tap.drain(queue)]
 
 
+def queued_until(tap: Tap, queue: str, last: Sent) -> list[bytes]:
+    """Take what comes into *queue* until the event of *last* does: what its node sent before comes before it."""
+    found: list[bytes] = []
+
+    def is_there() -> bool:
+        found.extend(queued(tap, queue))
+        return bool(copies(found, [last]))
+
+    wait_for(is_there, PATIENCE, f"the last event in {queue}")
+    return found
+
+
 def history(tap: Tap, url: str) -> list[bytes]:
     """Return what the history has."""
     last = new_id().encode()
@@ -146,11 +158,12 @@ def test_a_queue_of_others_that_refuses_harms_nobody_and_is_named(
     site.wait_for_events(_EVENTS + len(alone))
     print(f"{_EVENTS} events when it begins: {time.monotonic() - begun:.1f} s")
 
-    wait_for(lambda: not site.waiting(), PATIENCE, "nothing waits")
+    (last,) = mounts(node, 1)
+    site.send(last)
     for name, found in (
-        ("a subscription", copies(queued(site.tap, queue_of("audit")), sent)),
+        ("a subscription", copies(queued_until(site.tap, queue_of("audit"), last), sent)),
         ("the history", copies(history(site.tap, vhost_url), sent)),
-        ("another queue", copies(queued(other, "honest"), sent)),
+        ("another queue", copies(queued_until(other, "honest", last), sent)),
     ):
         print(f"{name}: {found.total()} copies of {_EVENTS} events")
         assert found.keys() == {each.id for each in sent}
@@ -177,10 +190,10 @@ def test_a_queue_of_others_that_refuses_harms_nobody_and_is_named(
     site.wait_for_events(1, "clusterbus", "queueRefusingEnded")
     assert doctor() == doctor(as_administrator=False) == []
     queued(site.tap, queue_of("audit"))
-    last = mounts(node, 50)
-    site.send_many(last)
-    site.wait_for_events(_EVENTS + 111)
-    assert set(copies(queued(site.tap, queue_of("audit")), last).values()) == {1}
+    more = mounts(node, 50)
+    site.send_many(more)
+    site.wait_for_events(_EVENTS + 112)
+    assert set(copies(queued(site.tap, queue_of("audit")), more).values()) == {1}
 
 
 def test_a_queue_of_ours_that_refuses_loses_nothing_and_is_named(
@@ -207,8 +220,9 @@ def test_a_queue_of_ours_that_refuses_loses_nothing_and_is_named(
     assert "refuses them: it is full (5 messages, reject-publish, by policy 'site')" in named["seen"]
     assert "nothing is lost, but all events wait" in named["advice"]
     site.wait_for_events(100)
-    wait_for(lambda: not site.waiting(), PATIENCE, "nothing waits")
-    found = copies(queued(site.tap, queue_of("audit")), sent)
+    (last,) = mounts(node, 1)
+    site.send(last)
+    found = copies(queued_until(site.tap, queue_of("audit"), last), sent)
     assert found.keys() == {each.id for each in sent}
     kept = copies(history(site.tap, vhost_url), sent)
     assert kept.keys() == found.keys()
