@@ -2,10 +2,11 @@
 # environment of their own, .venv.
 
 python ?= python3
-# One more than there are processors: tests wait for brokers and programs as often as they compute.
-workers ?= $(shell echo $$(($$(nproc) + 1)))
+# Two more than there are processors: tests wait for brokers and programs half of the time.
+workers ?= $(shell echo $$(($$(nproc) + 2)))
 minutes ?= 0
 seed ?= 1
+events ?= 20000
 # The release of RabbitMQ for `make test`: 3.10, 4.0 or 4.3.  By default a container of the image that is here, else the
 # installed one.
 broker ?=
@@ -17,36 +18,46 @@ bin := $(venv)/bin
 ready := $(venv)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak packages clean
+.PHONY: help demo test releases check bench soak rig packages clean
 
 help:
 	@echo "make demo      run the demo: twelve simulated nodes, a real RabbitMQ, a minute of failures"
 	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; about a minute"
 	@echo "make test      run all tests against a real RabbitMQ; broker=3.10, 4.0 or 4.3 selects the release"
+	@echo "make releases  run all tests on RabbitMQ 3.10, 4.0 and 4.3, one after another"
 	@echo "make bench     run the benchmarks, each beside a comparable program"
 	@echo "make soak      measure what bad neighbours cost honest nodes; minutes=30 seed=7 lasts longer, in another order"
-	@echo "make packages  build deb and rpm of the files for nodes into dist/"
+	@echo "make rig       kill, freeze and cut off each machine of a site while events flow; events=2000 is quicker"
+	@echo "make packages  build deb and rpm for nodes and for hubs into dist/"
 	@echo "make clean     remove .venv, dist and all caches"
 
 demo: $(ready)
 	@tests/install-packages --broker
 	@$(bin)/clusterbus demo
 
-# The tests use strace to make disks hang, systemd-analyze to rate the units, rpm to read packages, and PostgreSQL.
+# The tests use strace to make disks hang, systemd-analyze to rate the units, rpm to read packages, PostgreSQL,
+# and Prometheus to check alert rules.
 test: $(ready)
-	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm 'postgresql=/usr/lib/postgresql/*/bin/initdb'
+	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm prometheus pdsh jq 'amqp-tools=/usr/bin/amqp-consume' 'postgresql=/usr/lib/postgresql/*/bin/initdb' npm
 	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
+
+releases:
+	@for each in 3.10 4.0 4.3; do $(MAKE) --no-print-directory test broker=$$each || exit; done
 
 check: $(ready)
 	$(bin)/ruff format --check
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(bin)/pytest -q -n $(workers) --hypothesis-profile=quick -k "not postgresql" tests/unit router consumers shim
+	$(bin)/pytest -q -n $(workers) --hypothesis-profile=quick -k "not postgresql" tests/unit router consumers shim packages
 
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(bin)/python -m tests.benchmarks
+
+# Of four nodes, each captures a quarter of the events beside each fault.
+rig: $(ready)
+	@$(bin)/pytest -q -s tests/machines/test_installation.py tests/machines/test_rig_faults.py --rig-faults --rig-events $(shell expr $(events) / 4)
 
 soak: $(ready)
 	@tests/install-packages --broker gcc
@@ -54,7 +65,7 @@ soak: $(ready)
 
 # The time of the last commit, so that the same sources give the same bytes.
 packages: $(ready)
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --pretty=%ct 2>/dev/null)} $(bin)/python -m router.cluster.nodes.packaging --to dist
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --pretty=%ct 2>/dev/null)} $(bin)/python -m packages --to dist
 
 clean:
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -6,8 +6,9 @@
     def restart(event): ...
 
 `on` declares a subscription, `Rejected` gives a delivery up, `Report` says how a handler ended, `Event` is what a
-handler receives. `clusterbus.gpfs` is the ArcaPix-compatible interface; a verb of your own is built from
-`clusterbus.verbs`. Everything else is private.
+handler receives. Programs of other teams, which have a queue of their own, read it with `events`, which raises
+`SettingsError`, `Refused` and `Unreachable` (both are a `BrokerError`). `clusterbus.gpfs` is the ArcaPix-compatible
+interface; a verb of your own is built from `clusterbus.verbs`. Everything else is private.
 """
 
 from importlib import import_module
@@ -17,14 +18,22 @@ if TYPE_CHECKING:
     from consumers.config.decorator import on
     from consumers.deliveries import Report
     from consumers.errors import Rejected
+    from router.errors import BrokerError, Refused, SettingsError, Unreachable
     from router.model.events import Event
 
-__all__ = ["Event", "Rejected", "Report", "on"]
+    from .client.events import events
+
+__all__ = ["BrokerError", "Event", "Refused", "Rejected", "Report", "SettingsError", "Unreachable", "events", "on"]
 
 _PLACES = {
+    "BrokerError": "router.errors",
     "Event": "router.model.events",
+    "Refused": "router.errors",
     "Rejected": "consumers.errors",
     "Report": "consumers.deliveries",
+    "SettingsError": "router.errors",
+    "Unreachable": "router.errors",
+    "events": "clusterbus.client.events",
     "on": "consumers.config.decorator",
 }
 

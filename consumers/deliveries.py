@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -16,11 +17,17 @@ FOLDED = "folded"
 HANDED_OVER = ">"
 """How `replay` begins after another subscription dead-lettered the delivery; the name of that subscription follows."""
 
-UNHEARD = ("silenced", "repeated", "limited", "unanswered", "busy", "guarded")
+UNHEARD = ("silenced", "repeated", "limited", "unanswered", "busy", "beyond", "stopped", "guarded")
 """The words of skipped deliveries that must not suppress the next of their kind: nobody received them.
 
 Not among them are `refused`, which a person has seen, and `shadow`, which stands for a delivery.
 """
+
+GONE = "gone"
+"""The key of a result: the target that wants no more deliveries, and that it is this delivery which reports it."""
+
+PORTIONS, LEFT, NOT_BEFORE = "portions", "left", "not_before"
+"""The keys of a result: how many portions of the nodes are done, which nodes are left, and when they may follow."""
 
 LONGEST_REASON = 2048
 """Most octets in a reason, which travels as a message header."""
@@ -74,11 +81,14 @@ class Fold:
 class Delivery:
     """One event owed to one subscription, before its *attempt*-th attempt.
 
-    *body* is the event as it arrived.  *replay* is the nonce of the replay, empty for the original event.  *repeated*
-    means that a consumer started this same attempt before, and ended without recording the outcome.  *earlier* is the
-    result of the previous attempt, empty if there was none.  *folded* is set if the event stands for several.
-    *paused_targets* lists the targets that the handler must skip because their circuit breakers are open.  *known*
-    holds the facts of the event's cluster, if the subscription reads facts.
+    *body* is the event as it arrived. *replay* is the nonce of the replay, empty for the original event. *repeated*
+    means that a consumer, the process *begun_by*, started this same attempt before, and ended without recording the
+    outcome. *earlier* is the result of the previous attempt, empty if there was none. *folded* is set if the event
+    stands for several. *paused_targets* lists the targets that the handler must skip because their circuit breakers
+    are open. *known* holds the facts of the event's cluster, if the subscription reads facts, *parameters* the
+    values of an action, *steps* those of its earlier steps. *portion* is set if the handler may act on these of its
+    nodes only: the report then says that the others are left, for a call after *portion_wait*. *facts* are the
+    values that the subscription asks for (`facts`), *meta* its own words.
     """
 
     event: Event
@@ -88,10 +98,23 @@ class Delivery:
     attempt: int = 1
     replay: str = ""
     repeated: bool = False
+    begun_by: str = ""
     earlier: Mapping[str, object] = field(default_factory=dict)
     folded: Fold | None = None
     paused_targets: frozenset[str] = frozenset()
     known: Known | None = None
+    parameters: Mapping[str, object] | None = None
+    steps: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    portion: tuple[str, ...] | None = None
+    portion_wait: timedelta = timedelta()
+    facts: Mapping[str, object] | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def portions(self) -> int:
+        """How many portions of its nodes this attempt has done before."""
+        done = self.earlier.get(PORTIONS)
+        return done if isinstance(done, int) else 0
 
     @property
     def fold(self) -> Fold:
@@ -101,9 +124,20 @@ class Delivery:
         return self.folded or Fold(1, event.node, event.time, event.time, values)
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return the names that templates use: the event's attributes and `data`, `fold`, and `facts`."""
-        facts = {"facts": self.known.for_templates()} if self.known else {}
-        return self.event.as_dict() | {"fold": self.fold.as_dict()} | facts
+        """Return the names that templates use: attributes of the event, data, fold, meta, facts, parameters, steps."""
+        more = {"facts": self.known.for_templates()} if self.known else {}
+        more |= {} if self.parameters is None else {"parameters": self.parameters}
+        more |= {"steps": self.steps} if self.steps else {}
+        return self.event.as_dict() | {"fold": self.fold.as_dict(), "meta": self.meta} | more
+
+    def to_json(self) -> bytes:
+        """Return the event as JSON, with the facts that the subscription asks for as a value of its data."""
+        octets = self.event.to_json()
+        if self.facts is None:
+            return octets
+        event = json.loads(octets)
+        event["data"]["facts"] = self.facts
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
 
     @property
     def key(self) -> Key:
@@ -113,7 +147,8 @@ class Delivery:
     @property
     def mark(self) -> str:
         """Return a word that is unique to this attempt; a command's child processes are found by it."""
-        return f"{self.event.id}.{self.subscription}.{self.replay or '-'}.{self.attempt}"
+        portion = f".{self.portions}" if self.portions else ""
+        return f"{self.event.id}.{self.subscription}.{self.replay or '-'}.{self.attempt}{portion}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +264,21 @@ def bounded(text: str) -> str:
     return octets[:LONGEST_REASON].decode("utf-8", "ignore")
 
 
+def depth_of(event: Event) -> int:
+    """Return how many deliveries led to *event*, each caused by the outcome of the one before."""
+    depth = event.data.get("depth") if event.origin == OWN else 0
+    return depth if isinstance(depth, int) else 0
+
+
 def is_own(event: Event, subscription: str) -> bool:
     """Say whether *event* reports an outcome of *subscription* itself, which never receives those."""
     return event.category == "action" and event.origin == OWN and event.data.get("subscription") == subscription
+
+
+def has_job(result: Mapping[str, object]) -> bool:
+    """Return whether a delivery with this *result* so far waits for its job, and not for more of its nodes.
+
+    >>> has_job({"job": "act-1"}), has_job({"job": "act-1", "left": "n[2-3]"}), has_job({})
+    (True, False, False)
+    """
+    return "job" in result and LEFT not in result

@@ -4,8 +4,10 @@ ConsumerError
 ├── SubscriptionsError   the subscriptions are invalid: it lists every mistake with its place
 ├── FilterError          a filter is not valid CEL, or uses CEL that is not supported
 ├── StoreError           the store cannot be read or written: trying again may help
+├── JobsUnusable         the folder of jobs cannot be read
 ├── LetterError          a dead letter does not exist, has expired, or cannot be replayed
 ├── SyntheticEventError        a test event cannot be built from these values
+├── ManualRunError       an action cannot be run by hand with these values
 └── Rejected             a handler rejects a delivery: it becomes a dead letter at once, without a retry
     ├── TemplateError    a template is invalid, or cannot be rendered from this event
     └── SecretError      a secret does not exist where its reference points, or cannot be read
@@ -57,12 +59,20 @@ class StoreError(ConsumerError):
     """The store cannot be read or written: trying again may help."""
 
 
+class JobsUnusable(ConsumerError):
+    """The folder of jobs cannot be read."""
+
+
 class LetterError(ConsumerError):
     """A dead letter does not exist, has expired, or cannot be replayed."""
 
 
 class SyntheticEventError(ConsumerError):
     """A test event cannot be built from these values."""
+
+
+class ManualRunError(ConsumerError):
+    """An action cannot be run by hand with these values."""
 
 
 class Rejected(ConsumerError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from . import network_folders
+from . import network_folders, redaction, references
 
 _URL = re.compile(
     r"(?P<dialect>\w+)(?P<driver>\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?(?P<host>\[[^/?\]]*\]|[^:/?]*)(?::(?P<port>[0-9]*))?"
@@ -36,8 +36,28 @@ def mistake(url: str) -> str:
         return f"the driver {driver[1:]} is not supported: write {dialect}://"
     if dialect == "sqlite" and (found["host"] or found["port"] is not None):
         return "names a host, which SQLite does not have: four slashes begin an absolute path, as in sqlite:////PATH"
+    if dialect == "postgresql" and (wrong := _password_mistake(url)):
+        return wrong
     too_large = int(found["port"] or 0) > _MOST
     return f"names the port {found['port']}, and the largest is {_MOST}" if too_large else ""
+
+
+def holds_password(url: str) -> bool:
+    """Say whether *url* has a password itself, instead of a reference to one.
+
+    >>> holds_password("postgresql://bus:s3cret@db/bus"), holds_password("postgresql://bus@db/bus?password=env:WORD")
+    (True, False)
+    """
+    return any(name == "password" for name, _ in redaction.secrets_of(url))
+
+
+def _password_mistake(url: str) -> str:
+    options = parse_qs(urlsplit(url).query).get("password", [])
+    if any(references.looks_like_one(each) and not references.is_reference(each) for each in options):
+        return "password= is not a reference: write password=file:/absolute/path or password=env:NAME"
+    if any(map(references.is_reference, options)) and urlsplit(url).password is not None:
+        return "has two passwords: omit the one before the @"
+    return ""
 
 
 def _meant(url: str) -> str:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
+from .references import is_reference
+
 HIDDEN = "***"
 
 SECRET_NAME = re.compile(r"(?i)pass|pwd|token|secret|key|sig|auth|credential|code")
@@ -27,6 +29,7 @@ _PLAIN_OPTIONS = frozenset(
         *("cacertfile", "certfile", "keyfile", "server_name_indication", "auth_mechanism"),  # RabbitMQ's
         *("host", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"),
         *("connect_timeout", "application_name", "target_session_attrs", "channel_binding"),  # PostgreSQL's
+        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),  # idem
     )
 )
 """Options of a URL whose values are not secret; a misspelled option shows only its name."""
@@ -193,7 +196,7 @@ def secrets_of(address: str) -> list[tuple[str, str]]:
     found = [("password", unquote(password))] if password else []
     for each in re.split("[&;]", split.query):
         name, equals, option = each.partition("=")
-        if equals and name not in _PLAIN_OPTIONS:
+        if equals and name not in _PLAIN_OPTIONS and not is_reference(unquote(option)):
             found.append((name, unquote(option)))
     return found
 
@@ -229,7 +232,10 @@ def _place(place: str, *, is_web: bool) -> str:
 def _query(query: str) -> str:
     shown = []
     for each in re.split("[&;]", query):
-        name, equals, _ = each.partition("=")
+        name, equals, option = each.partition("=")
+        if is_reference(plain := unquote(option)):
+            shown.append(f"{name}={plain}")
+            continue
         shown.append(each if name in _PLAIN_OPTIONS else f"{name}={HIDDEN}" if equals else HIDDEN)
     return "&".join(shown)
 

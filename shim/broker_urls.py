@@ -66,7 +66,7 @@ def parse(url: str) -> Broker:
         vhost, user, password = (_unquoted(each) for each in (parts.path[1:], parts.username, parts.password))
     except ValueError:
         # The library's own words may hold a part of the password.
-        raise ValueError(f"is not a URL: {_ESCAPE}") from None
+        raise ValueError(f"is not a URL: use ports from 1 to 65535, and {_ESCAPE}") from None
     if parts.scheme not in _PORTS or not parts.hostname or not port:
         raise ValueError("is not amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://")
     if "@" in parts.path + parts.query + parts.fragment:

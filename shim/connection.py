@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pika
@@ -11,15 +12,19 @@ import pika.exceptions
 import pika.frame
 import pika.spec
 from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+
+from . import trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .broker_urls import Broker
     from .records import Record
     from .settings import Settings
 
-__all__ = ["SILENT", "Connection", "IOLoop", "Messages", "describe", "diagnosis", "parameters"]
+__all__ = ["SILENT", "Connection", "IOLoop", "Messages", "Services", "describe", "diagnosis", "parameters"]
 
 SILENT = "no answer from the broker within the progress limit"
 _APP = "clusterbus-relay"
@@ -33,6 +38,20 @@ _AROUND_BODY = pika.spec.FRAME_HEADER_SIZE + pika.spec.FRAME_END_SIZE
 _SAMPLE_SIZE = 0x7E16_05F4_E3D2_C1B0
 _SAMPLE_SEQUENCE = 0x7A9B_C1D2_E3F4_0516
 _SAMPLE_ID = "@" * 26
+
+
+class Services(SelectorIOServicesAdapter):  # type: ignore[misc]  # as below
+    """pika's view of its loop, where a connection that the peer resets just as it is made has failed like any other.
+
+    pika itself raises that in the loop, which ends the program.
+    """
+
+    def create_streaming_connection(self, *, on_done: Callable[[Exception], None], **given: Any) -> Any:  # noqa: ANN401 - pika's
+        """Begin to use a new connection; *on_done* gets the error, if there is one."""
+        try:
+            return super().create_streaming_connection(on_done=on_done, **given)
+        except ValueError as error:
+            return self.call_later(0, partial(on_done, error))
 
 
 class Connection(SelectConnection):  # type: ignore[misc]  # pika's stand-ins for missing modules hide its type
@@ -129,6 +148,9 @@ def _credentials(broker: Broker, settings: Settings) -> pika.credentials.PlainCr
         return pika.PlainCredentials(broker.user, broker.password)
     if settings.password_file is None:
         raise ValueError(f"no password for {broker!r}")
+    fault = trust.problem(settings.password_file)
+    if fault:
+        raise ValueError(f"password-file {fault}")
     password = settings.password_file.read_text(encoding="utf-8").partition("\n")[0]
     if not password:
         raise ValueError(f"password-file {settings.password_file} is empty: write the password on its first line")
@@ -164,3 +186,15 @@ def diagnosis(error: BaseException) -> tuple[str, str]:
 def describe(error: BaseException) -> str:
     """Return *error* in words, on one line; the representation of pika's errors says more than their text."""
     return " ".join(repr(error).split())[:1000]
+
+
+def cause(error: BaseException) -> str:
+    """Return the innermost cause of *error* in words, on one line: pika wraps an error up to four times."""
+    for _ in range(8):
+        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args[:1]]
+        found = [each for each in inner if isinstance(each, BaseException)]
+        if not found:
+            break
+        error = found[-1]
+    said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+    return " ".join(str(said).split())[:300]

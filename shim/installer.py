@@ -37,11 +37,14 @@ RELAY = "/usr/lib/clusterbus/clusterbus-relay.pyz"
 UNIT = "clusterbus-relay.service"
 PACKAGE = "clusterbus-node"
 SPOOL = "/var/spool/clusterbus"
+CONNECTION = "connection"  # in the spool: what the relay tells of its connection
 NEW, OLD = ".clusterbus-new", ".clusterbus-old"
 OLDEST, OLDEST_FOR_RELAY = (3, 6), (3, 9)
+STARTED = "restarted the relay"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOUNTS = "/proc/self/mountinfo"
 LIMIT = 60  # seconds for one command; starting the relay takes longest
+CONNECTING = 20  # seconds for a relay that was started to connect to a broker
 LINES = 20  # lines of the journal to show if the relay does not start
 VARYING = re.compile(r"%s: (Consumed|Scheduled restart)" % re.escape(UNIT))  # lines of systemd that do not explain why
 
@@ -163,13 +166,29 @@ class Target:
         return ended.returncode, ended.stdout.decode("utf-8", "replace").strip()[-1000:]
 
 
+def package_on(target: Target) -> str:
+    """Return the name of the package that installed the shim, and must change or remove it; otherwise ""."""
+    try:
+        with open(target.path("/var/lib/dpkg/info/%s.list" % PACKAGE)) as stream:
+            # For a package that is removed but not purged, dpkg lists only its settings.
+            if CAPTURE in stream.read().split("\n"):
+                return "the deb %s" % PACKAGE
+    except OSError:
+        pass
+    if target.is_here and target.command(["rpm", "-q", PACKAGE])[0] == 0:
+        return "the rpm %s" % PACKAGE
+    return ""
+
+
 class Node:
     """The wanted state of one node, and how the node differs from it."""
 
-    def __init__(self, target: Target, shared: "Dict[str, Any]", files: "List[File]") -> None:
+    def __init__(
+        self, target: Target, shared: "Dict[str, Any]", files: "List[File]", *, packaged: bool = False
+    ) -> None:
         """Want *files*, and the folders and the user in *shared*; a package keeps its own list of installed files."""
         self.target, self.files = target, list(files)
-        if not shared.get("packaged"):
+        if not packaged:
             self.files.append(_record(shared["version"], files))
         self.folders = shared["folders"]  # type: List[Dict[str, Any]]
         self.user = shared["user"]  # type: Dict[str, str]
@@ -193,25 +212,56 @@ class Node:
         name = self.user["name"]
         return not self.target.is_here or None not in (self.target.owner(name), self.target.group(name))
 
-    def package(self) -> str:
-        """Return the name of the package that installed the shim, and must change or remove it; otherwise ""."""
-        try:
-            with open(self.target.path("/var/lib/dpkg/info/%s.list" % PACKAGE)) as stream:
-                # For a package that is removed but not purged, dpkg lists only its settings.
-                if CAPTURE in stream.read().split("\n"):
-                    return "the deb %s" % PACKAGE
-        except OSError:
-            pass
-        if self.target.is_here and self.target.command(["rpm", "-q", PACKAGE])[0] == 0:
-            return "the rpm %s" % PACKAGE
-        return ""
-
     def relay(self) -> "Tuple[str, str]":
         """Return systemd's words for the relay: whether it is active, and whether it is enabled."""
         if not self.target.has_systemd():
             return "left out", "left out"
         states = [self.target.command(["systemctl", word, UNIT])[1] for word in ("is-active", "is-enabled")]
         return states[0].split("\n")[-1] or "unknown", states[1].split("\n")[-1] or "missing"
+
+    def connection(self, since: float = 0) -> "Dict[str, Any]":
+        """Return what the relay tells of its connection and what is in the spool, with ages in seconds.
+
+        With *since*, wait a moment for a relay that was started then.  Empty if the relay tells nothing here.
+        """
+        deadline = time.time() + CONNECTING
+        while True:
+            facts = self._reported(since)
+            if not since or time.time() > deadline or (facts and not facts["problem"]):
+                break
+            time.sleep(0.2)
+        if not facts:
+            if not self.target.has_systemd() or self.relay()[0] != "active":
+                return {}
+            facts = {"broker": "", "problem": "the relay does not say whether it is connected", "since": time.time()}
+        moments = [each for each in map(_moment, _names(self.target.path(SPOOL + "/new"))) if each]
+        now = time.time()
+        return {
+            "broker": str(facts["broker"])[:250],
+            "problem": str(facts["problem"])[:2000],
+            "since": max(0, int(now - facts["since"])),
+            "unsent": len(moments),
+            "oldest": max(0, int(now - min(moments))) if moments else 0,
+        }
+
+    def _reported(self, since: float) -> "Dict[str, Any]":
+        """Return what the relay has written of its connection after *since*; empty if there is nothing."""
+        path = "%s/%s" % (self.target.path(SPOOL), CONNECTION)
+        try:
+            # The relay may write here: whatever it is, it is no device, and not long.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+                known = os.fstat(stream.fileno())
+                text = stream.read(10000) if stat.S_ISREG(known.st_mode) else b""
+            found = json.loads(text.decode())
+            facts = {"broker": found["broker"], "problem": found["problem"], "since": float(found["since"])}
+            until = float(found["until"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return {}
+        if known.st_mtime < since:
+            return {}
+        if until < time.time():
+            return dict(facts, problem="the relay has said nothing of its connection lately", since=known.st_mtime)
+        return facts
 
     def of_file(self, file: File) -> str:
         path = self.target.path(file.path)
@@ -266,12 +316,11 @@ class Installation:
         """Install; raises Failed and OSError after restoring the old state."""
         if not self._node.differences():
             return
-        package = self._node.package()
+        package = package_on(self._target)
         if package:
             raise Failed(
-                "%s installed the shim on this node, and its next update would overwrite these files: remove the"
-                " package first, or leave nodes.relay out of the settings and write /etc/clusterbus/relay.conf yourself"
-                % package
+                "%s installed the shim on this node, and its next update would overwrite these files: update the"
+                " package, or remove it and deploy again" % package
             )
         self._make_parents()
         self._recover()
@@ -417,7 +466,7 @@ class Installation:
                 lines = [line for line in output.split("\n") if not line.startswith("See ")]
                 lines += self._journal(begun) if words[0] == "restart" else []
                 raise Failed("systemctl %s: %s" % (" ".join(words), "; ".join(lines)))
-        self.did.append("restarted the relay")
+        self.did.append(STARTED)
 
     def _journal(self, since: int) -> "List[str]":
         """Return the relay's last lines in the journal since *since* (seconds since 1970), each line once.
@@ -494,7 +543,7 @@ class Removal:
 
     def run(self) -> None:
         """Remove it, except files that existed before or changed since; raises Failed and OSError."""
-        package = self._node.package()
+        package = package_on(self._target)
         if package:
             raise Failed("%s installed the shim on this node: remove the package, with apt or dnf" % package)
         ours = self._ours()
@@ -520,6 +569,7 @@ class Removal:
             self.did.append(path)
         _forget_bytecode(self._target)
         self._remove_spool()
+        self._name_user()
         for folder in sorted(folders):
             if os.path.basename(folder) == "clusterbus":
                 _rmdir(folder)
@@ -538,6 +588,12 @@ class Removal:
             ours.setdefault(path, []).append(sha256)
         return ours
 
+    def _name_user(self) -> None:
+        """Name the relay's user: what it owned elsewhere would belong to whoever gets its number next."""
+        name = self._node.user["name"]
+        if self._target.is_here and self._target.owner(name) is not None:
+            self.kept.append("the user %s: `userdel %s` deletes it" % (name, name))
+
     def _remove_spool(self) -> None:
         spool = self._target.path(SPOOL)
         if not os.path.isdir(spool):
@@ -549,7 +605,8 @@ class Removal:
         if _size(spool + "/lost") > 1 and not os.path.exists(spool + "/lost.reported"):
             self.kept.append("%s: it holds losses that were not reported yet" % SPOOL)
             return
-        for name in ("journal", "journal.new", "lost", "lost.reported", "lost.reported.new", "full"):
+        files = ("journal", "journal.new", "lost", "lost.reported", "lost.reported.new", "full")
+        for name in (*files, CONNECTION, CONNECTION + ".new"):
             _unlink("%s/%s" % (spool, name))
         for each in ("tmp", "new", "bad", "kept", ""):
             _rmdir(os.path.join(spool, each).rstrip("/"))
@@ -623,6 +680,12 @@ def _forget_bytecode(target: Target) -> None:
         if name.startswith("capture."):
             _unlink("%s/%s" % (folder, name))
     _rmdir(folder)
+
+
+def _moment(name: str) -> float:
+    """Return when the record in the file *name* was captured; 0 if that is no record."""
+    found = re.match("([0-9]{19})[.]", name)
+    return int(found.group(1)) / 1e9 if found else 0
 
 
 def _names(folder: str) -> "List[str]":
@@ -716,18 +779,43 @@ def do(mode: str, node: Node) -> "Dict[str, Any]":
     if sys.version_info < OLDEST:
         raise Failed("capture needs Python 3.6 or later, but %s is %s" % (sys.executable, _python()))
     if mode == "status":
-        return {"differs": node.differences(), "relay": node.relay()[0]}
+        return {"differs": node.differences(), "relay": node.relay()[0], "connection": node.connection() or None}
     if mode == "install":
-        lock, installation = _locked(target), Installation(node)
+        lock, installation, begun = _locked(target), Installation(node), time.time()
         installation.run()
         os.close(lock)
-        return {"did": installation.did, "differs": node.differences(), "relay": node.relay()[0]}
+        has_started = STARTED in installation.did
+        connection = node.connection(begun if has_started else 0)
+        return {
+            "did": installation.did,
+            "differs": node.differences(),
+            "relay": node.relay()[0],
+            "connection": connection or None,
+        }
     if mode == "remove":
         lock, removal = _locked(target), Removal(node)
         removal.run()
         os.close(lock)
         return {"did": removal.did, "kept": removal.kept}
     raise Failed("unknown mode %r: use status, install or remove" % mode)
+
+
+def _version(target: Target) -> str:
+    """Return the installed release, or "": a package keeps no record, but capture has it."""
+    try:
+        with open(target.path(CAPTURE), errors="replace") as stream:
+            found = re.search(r'^VERSION = "([^"]{1,50})"$', stream.read(1 << 20), re.MULTILINE)
+    except OSError:
+        found = None
+    return _read_record(target)[0] or (found.group(1) if found else "")
+
+
+def _wanted(target: Target, shared: Part, own: Part) -> Node:
+    """Return the wanted state: what a package installs, where one is or where this node has no files of its own."""
+    packaged = [File(each) for each in shared.header.get("packaged", [])]
+    if shared.header["mode"] != "remove" and (not own.files or package_on(target)):
+        return Node(target, shared.header, shared.files + packaged, packaged=True)
+    return Node(target, shared.header, shared.files + own.files)
 
 
 def _ignore_signals() -> None:
@@ -752,8 +840,8 @@ def main() -> int:
         if shared.header["mode"] != "remove":
             places = [target.path(each) for each in (SPOOL, os.path.dirname(CAPTURE))]
             answer["file_systems"] = {each: file_system(each) for each in places}
-        answer.update(do(shared.header["mode"], Node(target, shared.header, shared.files + own.files)))
-        answer.update(version=_read_record(target)[0], left_out=target.left_out)
+        answer.update(do(shared.header["mode"], _wanted(target, shared, own)))
+        answer.update(version=_version(target), left_out=target.left_out)
     except Failed as error:
         answer["error"] = str(error)
     except OSError as error:

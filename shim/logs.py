@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import time
 from typing import TextIO
@@ -18,17 +19,27 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+-]+\Z")
 
 FORMATS = ("logfmt", "json")
 
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""The journal's priorities of levels; all lower levels have 7."""
+
 
 class Lines(logging.Formatter):
     """Formats a log record as `timestamp=… level=… event="…" logger=… fact=…`, or as JSON with these keys."""
 
-    def __init__(self, form: str = "logfmt") -> None:
-        """Format as *form*, one of FORMATS."""
+    def __init__(self, form: str = "logfmt", *, for_journal: bool = False) -> None:
+        """Format as *form*, one of FORMATS; *for_journal* with the priority in front, as `<3>`."""
         super().__init__()
-        self._form = form
+        self._form, self._for_journal = form, for_journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as one line, whatever its content."""
+        line = self._line(record)
+        if not self._for_journal:
+            return line
+        priority = next((number for lowest, number in _PRIORITIES if record.levelno >= lowest), 7)
+        return f"<{priority}>{line}"
+
+    def _line(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         facts: dict[str, object] = {
             "timestamp": f"{moment}.{int(record.msecs):03d}Z",
@@ -65,10 +76,19 @@ def _encoded(value: object) -> str:
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
+def _is_journal(stream: TextIO) -> bool:
+    """Return whether *stream* goes to the journal: systemd names its device and inode."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
 def set_up_logging(stream: TextIO, form: str = "logfmt") -> None:
     """Send our log lines to *stream* as *form*, without pika's own: the relay logs each of pika's failures itself."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines(form))
+    handler.setFormatter(Lines(form, for_journal=_is_journal(stream)))
     ours = logging.getLogger("clusterbus.relay")
     ours.handlers[:] = [handler]
     ours.propagate = False

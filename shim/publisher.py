@@ -17,7 +17,7 @@ import pika
 import pika.exceptions
 from pika.spec import Basic, BasicProperties
 
-from .connection import SILENT, Connection, IOLoop, Messages, describe, diagnosis, parameters
+from .connection import SILENT, Connection, IOLoop, Messages, Services, cause, describe, diagnosis, parameters
 from .send_queue import SendQueue, jittered
 from .timers import Timers
 
@@ -58,6 +58,9 @@ class Source(Protocol):
 
     def hopeless(self, record: Record, reason: str) -> None:
         """Handle that the broker will never accept *record*."""
+
+    def standing(self, broker: str, problem: str) -> None:
+        """Handle that *broker* takes records from now on, or the *problem* with it."""
 
 
 class Publisher:
@@ -133,7 +136,7 @@ class Publisher:
             on_open_callback=partial(self._opened, line),
             on_open_error_callback=partial(self._not_opened, line),
             on_close_callback=partial(self._lost, line),
-            custom_ioloop=self._loop,
+            custom_ioloop=Services(self._loop),
         )
 
     def _opened(self, line: int, connection: pika.connection.Connection) -> None:
@@ -166,15 +169,16 @@ class Publisher:
             self._metrics.count("connected")
             self._metrics.set("up", 1)
             log.info("broker connected", extra={"broker": repr(self.broker)})
+            self._stand("")
         self._soon()
 
     def _not_opened(self, line: int, _: object, error: BaseException) -> None:
         if line == self._line:
-            self._down(*diagnosis(error), describe(error))
+            self._down(*diagnosis(error), describe(error), cause(error))
 
     def _lost(self, line: int, _: object, error: BaseException) -> None:
         if line == self._line:
-            self._down("broker connection lost", "disconnected", describe(error))
+            self._down("broker connection lost", "disconnected", describe(error), cause(error))
 
     def _no_progress(self) -> None:
         self._down(
@@ -183,7 +187,10 @@ class Publisher:
             f"nothing for {self._settings.progress_limit.total_seconds():g} s, {self._queue.unsettled} unsettled",
         )
 
-    def _down(self, sentence: str, kind: str, reason: str) -> None:
+    def _stand(self, problem: str) -> None:
+        self._source.standing(repr(self.broker), problem)
+
+    def _down(self, sentence: str, kind: str, reason: str, cause: str = "") -> None:
         """Drop this connection, in whatever state it is, and try the next broker after a delay."""
         if self._ready_at and time.monotonic() - self._ready_at > _STEADY:
             self._failures = 0
@@ -193,6 +200,7 @@ class Publisher:
         facts = {"broker": repr(self.broker), "reason": reason, "delay": round(delay, 3)}
         log.warning(sentence, extra={**facts, "unsettled": self._queue.unsettled})
         self._metrics.count(kind)
+        self._stand(f"{sentence}: {cause or reason}")
         self._drop()
         if self._finished is not None:
             self._leave()
@@ -280,6 +288,7 @@ class Publisher:
             self._failures = self._nacks = 0
             self._metrics.counters["confirmed"] += len(settled.confirmed)
             self._confirmed += settled.confirmed
+            self._stand("")
         if settled.nacked:
             self._nacks += 1
             self._pause_after("broker nacked records", "nacked", settled.nacked)
@@ -297,6 +306,7 @@ class Publisher:
         """Pause publishing, longer each time until the broker confirms a record."""
         delay = self._delay(max(1, self._queue.streak))
         log.warning(sentence, extra={"broker": repr(self.broker), **facts, "delay": round(delay, 3)})
+        self._stand(f"{sentence}: {facts['reason']}" if "reason" in facts else sentence)
         self._timers.start("pause", delay, self._resume)
 
     def _resume(self) -> None:
@@ -342,6 +352,7 @@ class Publisher:
             self._blocked = True
             self._metrics.set("blocked", 1)
             log.warning("broker is blocked", extra={"broker": repr(self.broker), "reason": str(frame.method.reason)})
+            self._stand(f"broker is blocked: {frame.method.reason}")
 
     def _on_unblocked(self, line: int, _: object, __: object) -> None:
         if line == self._line and self._blocked:
@@ -349,6 +360,7 @@ class Publisher:
             self._metrics.set("blocked", 0)
             self._progress_at = time.monotonic()
             log.info("broker is no longer blocked", extra={"broker": repr(self.broker)})
+            self._stand("")
             self._soon()
 
     def _watch(self) -> None:
@@ -373,6 +385,7 @@ class Publisher:
     def _drop_if_idle(self) -> None:
         if not self._queue.unsettled and not self._queue.waiting:
             log.info("idle connection dropped", extra={"broker": repr(self.broker)})
+            self._source.standing("", "")
             self._drop()
 
     def _leave(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from . import capture
 from .connection import IOLoop
+from .connection_report import ConnectionReport
 from .file_systems import network_type
 from .inotify import FolderWatch
 from .logs import set_up_logging
 from .lost_records import LostRecords
 from .metrics import Metrics
 from .publisher import Publisher
-from .records import Record
+from .records import Record, captured_at
 from .settings import Settings, SettingsError, load
 from .spool import Spool, SpoolUnusable
 from .systemd_notify import SystemdNotifier
@@ -56,6 +58,9 @@ class Relay:
             self._spool.close()
             raise SpoolUnusable(f"cannot watch the spool {settings.spool}: {error}") from error
         self._metrics = Metrics()
+        # Written with the metrics, which follow each scan.
+        lasting = settings.rescan.total_seconds() + 6 * _METRICS_EVERY
+        self._report = ConnectionReport(settings.spool, systemd, lasting)
         self._loop = IOLoop()
         self._publisher = Publisher(self._loop, settings, self, self._metrics)
         self._reports_left = _REPORTS_AT_ONCE
@@ -88,6 +93,9 @@ class Relay:
         if kind := network_type(self._settings.spool):
             facts = {"spool": self._settings.spool, "type": kind}
             log.warning("the spool is on a file system of the network, which may hang; use a local disk", extra=facts)
+        for broker in self._settings.brokers:
+            if not broker.secure and not broker.local:
+                log.warning("this broker is reached without encryption; use amqps://", extra={"broker": broker})
         self._systemd.ready()
         self._keep_alive()
         self._rescan()
@@ -98,6 +106,7 @@ class Relay:
             signal.set_wakeup_fd(-1)
             self._loop.close()
             self._write_metrics()
+            self._report.remove()
             self._watch.close()
             self._spool.close()
             wake.close()
@@ -125,16 +134,24 @@ class Relay:
 
     def confirmed(self, records: Sequence[Record]) -> None:
         """Remove *records* from the spool: the broker has them."""
+        now = time.time()
         for record in records:
             if record.spooled:
                 self._spool.remove(record.name)
-        self._metrics.set("last_confirm_timestamp_seconds", time.time())
+                if self._settings.metrics:
+                    self._metrics.observe(now - (captured_at(record.name) or now))
+        self._metrics.set("last_confirm_timestamp_seconds", now)
         self._metrics_changed()
 
     def hopeless(self, record: Record, reason: str) -> None:
         """Move *record* to `bad/`: the broker will never accept it."""
         if self._spool.set_aside(record.name, reason):
             self._report_unreadable(record.name, reason)
+
+    def standing(self, broker: str, problem: str) -> None:
+        """Tell whether *broker* takes records, or what the *problem* is."""
+        if self._report.note(broker, problem):
+            self._report.write(self._spool.survey()[0])
 
     # reports
 
@@ -237,8 +254,7 @@ class Relay:
     def _write_metrics(self) -> None:
         self._metrics_due = None
         files, oldest = self._spool.survey()
-        where = repr(self._publisher.broker) if self._publisher.ready else "no broker"
-        self._systemd.status(f"{files} files in the spool, {where}")
+        self._report.write(files)
         if self._settings.metrics is None:
             return
         self._metrics.set("spooled_files", files)
@@ -257,6 +273,8 @@ def _ignore(_: int, __: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the relay with the arguments *argv* (default: the process's own) and return its exit status."""
     set_up_logging(sys.stderr)
+    # An image of its memory would have passwords.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         settings = load(sys.argv[1:] if argv is None else argv, os.environ)
         set_up_logging(sys.stderr, settings.log_format)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from . import broker_urls
+from . import broker_urls, trust
 from .capture import RUN, record_now
 from .logs import FORMATS, without_passwords
 
@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _from_file(path: str | None) -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
+    fault = trust.problem(path or FILE)
+    if fault:
+        raise SettingsError(f"config {path or FILE}: is not read: {fault}")
     try:
         with Path(path or FILE).open(encoding="utf-8") as stream:
             parser.read_file(stream)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_PATIENCE = 1.0
+"""Seconds to wait for room in the socket of a systemd that is busy: a lost `ready` would end in a restart."""
+
+
 class SystemdNotifier:
     """Sends the notifications of sd_notify(3)."""
 
@@ -45,5 +49,5 @@ class SystemdNotifier:
     def _send(self, what: str) -> None:
         if self._address:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-                line.setblocking(False)  # noqa: FBT003 - the socket's own interface
+                line.settimeout(_PATIENCE)
                 line.sendto(what.encode(), self._address)

@@ -20,11 +20,16 @@ from consumers.store.database import Store
 from router import redaction
 from router.errors import RouterError, Unreachable
 from router.local_broker.private_broker import PrivateBroker
-from tests import forking, postgres
+from router.settings.sections import default_places
+from tests import forking, postgres, socket_origins
 from tests.engines import Bench
+from tests.javascript_packages import JavaScript, installed
 from tests.proxy import Proxy
+from tests.python_packages import beside
 from tests.rabbit import RabbitAdmin, SharedBroker, Tap, new_broker, shared_broker, wanted_kind
 from tests.routing import Site
+from tests.service_site import ServiceSite
+from tests.service_site import service_site as services_of_a_test
 from tests.waiting import SLACK
 
 # How long an example takes depends on the machine, so it fails no test.
@@ -54,6 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-minutes", type=float, default=0, help="how long to soak; by default each neighbour once")
     parser.addoption("--soak-seed", type=int, default=1, help="decides the order of neighbours and who sends when")
     parser.addoption("--soak-beside", default="", help="only the neighbours whose names have this")
+    parser.addoption("--rig-events", type=int, default=100, help="how many events each node captures beside each fault")
+    parser.addoption("--rig-faults", action="store_true", help="all faults of machines, and the upgrade of all")
     parser.addoption("--soak-controls", action="store_true", help="also the same floods past the router, to compare")
 
 
@@ -62,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests start hundreds of programs of ours: each would compile all modules again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    socket_origins.install()
     if hasattr(config, "workerinput") or _SHARED in os.environ or config.option.collectonly or _needs_none(config):
         return
     stack = ExitStack()
@@ -79,9 +87,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longest, so no worker is left alone with one at the end; extend all limits.
+    """Let each worker begin with tests that may take longest, so none is left alone with one; extend all limits.
 
-    The limits in the tests are for a quiet machine; `SLACK` times as long is allowed, as in `wait_for`.
+    The workers get equal parts of the list, one after another.  Tests that share the machines of a site wait for each
+    other: one worker gets all of them.  The limits in the tests are for a quiet machine; `SLACK` times as long is
+    allowed, as in `wait_for`.
     """
 
     def limit(item: pytest.Item) -> float:
@@ -90,6 +100,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     more = 60 * config.getoption("--soak-minutes")
     items.sort(key=limit, reverse=True)
+    sharing = [each for each in items if "rig" in getattr(each, "fixturenames", ())]
+    others = [each for each in items if each not in {*sharing}]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = sharing + [each for first in range(workers) for each in others[first::workers]]
     for item in items:
         if wanted := limit(item) or float(item.config.getini("timeout") or 0):
             item.add_marker(pytest.mark.timeout(wanted * SLACK + more), append=False)
@@ -133,6 +147,15 @@ def logging_stays() -> Iterator[None]:
     sys.excepthook, threading.excepthook = hooks
 
 
+@pytest.fixture(autouse=True)
+def state_is_of_the_test_run(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Settings without places keep state in a folder of the test run, except where a module tests these places."""
+    if not hasattr(request.module, "default_places"):
+        monkeypatch.setattr(default_places, "STATE", tmp_path_factory.getbasetemp() / "state")
+
+
 @pytest.fixture
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """No secret is hidden because another test has read it."""
@@ -150,6 +173,18 @@ def require() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture
+def javascript(require: Callable[[str], str], tmp_path: Path) -> JavaScript:
+    """Node, with the packages of `tests/javascript`."""
+    return installed(require("npm"), require("node"), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def release_1() -> dict[str, str]:
+    """The environment of programs that find release 1 of the SDK of CloudEvents; the tests themselves have 2."""
+    return beside("cloudevents==1.13.0")
 
 
 @pytest.fixture(scope="session")
@@ -195,6 +230,14 @@ def site(tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin) -> Iterator[
     """A router over `vhost`, and nodes that send to it."""
     with Site(tmp_path, vhost_url, rabbit_admin) as site:
         yield site
+
+
+@pytest.fixture
+def service_site(
+    tmp_path: Path, broker: SharedBroker, rabbit_admin: RabbitAdmin, vhost: str, tap: Tap
+) -> Iterator[ServiceSite]:
+    """A virtual host for services, and `clusterbus services` for it."""
+    yield from services_of_a_test(tmp_path, broker, rabbit_admin, vhost, tap)
 
 
 @pytest.fixture

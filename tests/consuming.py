@@ -88,6 +88,13 @@ def effect(path: Path, more: str = "pass") -> list[str]:
     return python(f"import os,sys,time\nopen({str(path)!r},'a').write({line})\n{more}")
 
 
+def text_of(ended: Any, stream: str = "output") -> str:
+    """Return what a command printed on one *stream*, on all nodes alike; *ended* is its outcome, report or row."""
+    (same,) = ended.result[stream]
+    assert len(same["text"].encode()) <= same["octets"]
+    return str(same["text"])
+
+
 def lines(path: Path) -> list[str]:
     """Return the lines of *path*, none where it does not exist."""
     return path.read_text().splitlines() if path.exists() else []
@@ -130,7 +137,8 @@ class Consumer:
         self._connected = self.words().count(_CONNECTED)
         words = [*self._program(), self._url, self.store_url, str(self._file), moment]
         with self._log.open("ab") as log:
-            self.process = forking.start(words, log.fileno(), environment=os.environ, cwd=ROOT)
+            environment = {"CLUSTERBUS_CONSUMERS_JOBS": str(self._folder / "jobs"), **os.environ}
+            self.process = forking.start(words, log.fileno(), environment=environment, cwd=ROOT)
         return self
 
     def _program(self) -> list[str]:

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,16 +21,16 @@ from tests.waiting import wait_for
 
 LABEL = "clusterbus.tests"
 NODE = Path(__file__).with_name("machines") / "node"
-HUB = NODE.with_name("hub")
+DATABASE, BROKER, SINK = (NODE.with_name(name) for name in ("database", "broker", "sink"))
 # What systemd needs to be PID 1, to make sandboxes and to have cgroups of its own; see machines/node/boot.
-_OPTIONS = (
+SYSTEMD = (
     *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cgroupns", "host"),
     *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
     *("--security-opt", "systempaths=unconfined"),
     *("--tmpfs", "/run:exec", "--tmpfs", "/run/lock"),
 )
 _BUILD_LIMIT = 900.0
-_BOOT_LIMIT = 120.0
+BOOT_LIMIT = 120.0
 _LIMIT = 120.0
 
 
@@ -90,37 +90,11 @@ def broker_on(network: str, alias: str = "broker") -> Iterator[PrivateContainer]
             call("network", "disconnect", "--force", network, broker.home.name)
 
 
-class SystemdContainer:
-    """A machine called *host* on *network*, started from *image*; leaving the block removes it."""
+class Machine:
+    """The container of the machine called *host* on *network*."""
 
-    def __init__(self, image: str, network: str, host: str) -> None:
-        self.host, self.name = host, f"{network}-{host}"
-        self._image, self._network = image, network
-
-    def __enter__(self) -> Self:
-        """Return when it has booted."""
-        # First the guard, then what it is to remove: there is no moment at which nobody would.
-        self._guard = subprocess.Popen(
-            [sys.executable, "-IS", guard.__file__, "container", "", docker(), self.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            place = ("--name", self.name, "--hostname", self.host, "--network", self._network)
-            run("run", "--detach", "--label", LABEL, "--env", f"MACHINE={self.name}", *place, *_OPTIONS, self._image)
-            wait_for(self._has_booted, _BOOT_LIMIT, f"{self.name} has booted")
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self._remove()
+    def __init__(self, network: str, host: str) -> None:
+        self.network, self.host, self.name = network, host, f"{network}-{host}"
 
     def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run *words* there as root to their end, whatever that is."""
@@ -130,10 +104,11 @@ class SystemdContainer:
         """Return what *words* print there, run as root; fails where they fail."""
         return run("exec", self.name, *words, **options)
 
-    def write(self, path: str, text: str, *, mode: str = "0644", group: str = "root") -> None:
-        """Make the file *path* there, of root and *group*."""
-        script = 'install -D -m "$1" -g "$2" /dev/stdin "$3"'
-        run("exec", "--interactive", self.name, "sh", "-ec", script, "sh", mode, group, path, input=text)
+    def write(self, path: str, text: str, *, mode: str = "0644", owner: str = "root", group: str = "root") -> None:
+        """Make the file *path* there, of *owner* and *group*."""
+        script = 'install -D -m "$1" -o "$2" -g "$3" /dev/stdin "$4"'
+        words = ("sh", "-ec", script, "sh", mode, owner, group, path)
+        run("exec", "--interactive", self.name, *words, input=text)
 
     def copy(self, here: Path, there: str) -> None:
         """Copy the file *here* to the path *there*."""
@@ -149,8 +124,51 @@ class SystemdContainer:
         """Return what *unit* has said in its journal so far."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
 
-    def _has_booted(self) -> bool:
-        return self.call("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+    def start(self, image: str, *options: str, files: Mapping[str, Path] | None = None) -> None:
+        """Start it from *image*, with these *files*; it has booted a moment later."""
+        place = ("--name", self.name, "--hostname", self.host, "--network", self.network, "--network-alias", self.host)
+        run("create", "--label", f"{LABEL}={self.network}", "--env", f"MACHINE={self.name}", *place, *options, image)
+        for there, here in (files or {}).items():
+            self.copy(here, there)
+        run("start", self.name)
+
+    def has_booted(self) -> bool:
+        """Return whether systemd has started what it starts at boot."""
+        asked = self.call("systemctl", "is-system-running")
+        assert "is not running" not in asked.stderr, f"{self.name} has ended: {call('logs', self.name).stderr[-2000:]}"
+        return asked.stdout.strip() in ("running", "degraded")
+
+
+class SystemdContainer(Machine):
+    """A machine called *host* on *network*, started from *image*; leaving the block removes it."""
+
+    def __init__(self, image: str, network: str, host: str) -> None:
+        super().__init__(network, host)
+        self._image = image
+
+    def __enter__(self) -> Self:
+        """Return when it has booted."""
+        # First the guard, then what it is to remove: there is no moment at which nobody would.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-IS", guard.__file__, "container", "", docker(), self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self.start(self._image, *SYSTEMD)
+            wait_for(self.has_booted, BOOT_LIMIT, f"{self.name} has booted")
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove it."""
+        self._remove()
 
     def _remove(self) -> None:
         # Its input is what it waits on; the end of that is its order.

@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from sqlalchemy import update
+
 from consumers.deliveries import Report
 from consumers.delivery.active_subscription import ActiveSubscription, Called, serve
 from consumers.delivery.engine import Engine
@@ -11,11 +13,12 @@ from consumers.errors import Mistake, StoreError, SubscriptionsError
 from consumers.store import attempts as table
 from consumers.store import audit
 from consumers.store.database import Store
+from consumers.store.schema import deliveries, places
 from consumers.subscriptions.models import Subscriptions
 from consumers.verbs.interface import Handler, Verb
 from consumers.verbs.log.verb import LogVerb
 from router.broker.interface import Message
-from router.broker.topology import EVENTS
+from router.broker.topology import EVENTS, queue_of
 from tests.broker.memory import Memory
 from tests.consuming import make_event, make_subscription
 
@@ -90,12 +93,21 @@ class Bench:
         self.calls = []
         self.depends_on = ()
         self.is_contained = True
+        self.make = Recorded
+        self.facts = None
         self.unservable = {}
         self.handler = lambda _delivery: Report()
+        self.latencies = self.settings = None
 
     def start(self, *subscriptions):
         self.engine = Engine(
-            self.broker, self.store, Subscriptions(subscriptions=subscriptions), clock=self.clock, serve=self._serve
+            self.broker,
+            self.store,
+            Subscriptions(subscriptions=subscriptions),
+            clock=self.clock,
+            serve=self._serve,
+            latencies=self.latencies,
+            settings=self.settings,
         )
         self.engine.start()
         self.broker.run()
@@ -114,10 +126,10 @@ class Bench:
             raise SubscriptionsError([Mistake("subscriptions.yaml", 3, subscription.name, *reason.split(": "))])
         way = Called(self._recorded(), subscription.concurrency, least=100)
         way.pool, way.planning = self.pool, Inline()
-        return ActiveSubscription(subscription, way)
+        return ActiveSubscription(subscription, way, self.facts)
 
     def _recorded(self):
-        return Recorded(self._call, self.depends_on, is_contained=self.is_contained)
+        return self.make(self._call, self.depends_on, is_contained=self.is_contained)
 
     def _call(self, delivery):
         self.calls.append((delivery.subscription, delivery.event.id, delivery.attempt))
@@ -148,6 +160,19 @@ class Bench:
     def audited(self):
         with self.store.reading() as transaction:
             return [each.id for each in audit.find(transaction)][::-1]
+
+    def lose_owner(self):
+        """Let what is under way be that of a consumer that was killed."""
+        self.pool.waiting.clear()
+        with self.store.writing() as transaction:
+            for each in (deliveries, places):
+                transaction.execute(update(each).values(owner="x:1:2"))
+
+    def lose_connection(self, name):
+        """Let the broker take back what the subscription *name* has, for the next `start`."""
+        self.broker.drop()
+        self.broker.cancel(queue_of(name))
+        self.broker = self.broker.another(user="consumer")
 
     def waiting(self, queue):
         held = self.broker.model.queue(queue)

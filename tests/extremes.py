@@ -69,7 +69,18 @@ def _json(tree: object) -> bytes:
 
 EVENT_BODIES = mutated(json.loads(make_event().to_json()))
 
-OUR_HEADERS = ("subscription", "attempt", "topic", "replay", "reason", "renewals", "claimed-key", "origin-user", "cut")
+OUR_HEADERS = (
+    "subscription",
+    "attempt",
+    "topic",
+    "replay",
+    "reason",
+    "renewals",
+    "claimed-key",
+    "origin-user",
+    "cut",
+    "published-at",
+)
 BROKERS_HEADERS = (
     "x-death",
     "x-delivery-count",

@@ -4,10 +4,10 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from consumers.programs.readiness import wait_served
@@ -138,7 +138,9 @@ class Flow:
         relay_options: Sequence[str] = (),
         relay_url: str | None = None,
         router_url: str | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """*more* is added to the environment of router and consumer."""
         self.folder, self.nodes = folder, nodes
         file = folder / "subscriptions.yaml"
         file.write_text(subscriptions)
@@ -149,6 +151,7 @@ class Flow:
             "CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{folder / 'store.db'}",
             "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(file),
             "CLUSTERBUS_BROKER_PROGRESS_LIMIT": "3s",
+            **more,
         }
         self.environment = common | {"CLUSTERBUS_BROKER": url}
         program = [sys.executable, "-m", "consumers.cli.main"]

@@ -155,7 +155,9 @@ def start(
     end: Signal = "KILL",
 ) -> Program:
     """Start *command* with its output into the file descriptor *output*: forked if it may be, else as it is."""
-    if _forks and end == "KILL" and list(command[:2]) == [sys.executable, "-m"] and command[2] in MODULES:
+    is_ours = list(command[:2]) == [sys.executable, "-m"] and command[2] in MODULES
+    # A library is preloaded by the kernel's start of a program only.
+    if _forks and end == "KILL" and is_ours and "LD_PRELOAD" not in environment:
         return _forks[-1].start(command[2:], environment, cwd or Path.cwd(), output, session=session)
     return subprocess.Popen(
         bound(command, end),

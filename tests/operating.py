@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from consumers.cli.main import app
 from consumers.delivery import arrivals
-from consumers.delivery.gates import approval, at_most
+from consumers.delivery.gates import approval
+from consumers.delivery.gates.limits import at_most
 from consumers.policies import circuit_breaker
 from consumers.programs.readiness import wait_served
 from consumers.store import attempts
@@ -46,13 +47,24 @@ def json_lines(output: str) -> list[dict[str, Any]]:
 class Program:
     """`clusterbus consume` as a site runs it, over the file *text*; its store, and commands with its settings."""
 
-    def __init__(self, url: str, folder: Path, text: str, *, settings: str = "", store: str = "", **more: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        text: str,
+        *,
+        settings: str = "",
+        store: str = "",
+        level: str = "INFO",
+        **more: str,
+    ) -> None:
         self.folder, self.url = folder, url
         self.file = folder / "subscriptions.yaml"
         self.environment = {
             "CLUSTERBUS_BROKER": url,
             "CLUSTERBUS_CONSUMERS_STORE": store or f"sqlite:///{folder / 'store.db'}",
             "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(self.file),
+            "CLUSTERBUS_CONSUMERS_JOBS": str(folder / "jobs"),
             **more,
         }
         self.words = [sys.executable, "-m", "consumers.cli.main"]
@@ -60,7 +72,7 @@ class Program:
             (folder / "clusterbus.yaml").write_text(settings)
             self.words += ["--settings", str(folder / "clusterbus.yaml")]
         self.replace(text)
-        self.running = Running("consume", [*self.words, "consume"], self.environment, folder)
+        self.running = Running("consume", [*self.words, "--log-level", level, "consume"], self.environment, folder)
         self._store: Store | None = None
 
     def replace(self, text: str) -> None:

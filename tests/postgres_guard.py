@@ -20,7 +20,7 @@ def main(folder: str, *server: str) -> None:
         os.read(0, 1)
         # The server ends at once, and its processes with it.
         process.send_signal(signal.SIGQUIT)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # the guard of an earlier start may have removed it
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import pika
 import pika.adapters.blocking_connection
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
 from router.errors import Unreachable
 from router.local_broker import guard
@@ -49,6 +50,11 @@ class SharedBroker:
         return json.dumps(asdict(self))
 
 
+def _is_caught_while_changing(error: BaseException) -> bool:
+    # RabbitMQ answers so where a virtual host of another test goes away while it lists what it has.
+    return isinstance(error, urllib.error.HTTPError) and error.code == 500
+
+
 class RabbitAdmin:
     """What tests do to a broker over its management API: quicker than rabbitmqctl, and the same for every kind."""
 
@@ -73,13 +79,25 @@ class RabbitAdmin:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
+        content = self._listed(request) if method == "GET" else self._sent(request)
+        return json.loads(content) if content else None
+
+    @retry(
+        retry=retry_if_exception(_is_caught_while_changing),
+        stop=stop_after_attempt(5),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    def _listed(self, request: urllib.request.Request) -> bytes:
+        return self._sent(request)
+
+    def _sent(self, request: urllib.request.Request) -> bytes:
         try:
             with self._opener.open(request, timeout=_HTTP_LIMIT) as answer:
-                content = answer.read()
+                return bytes(answer.read())
         except urllib.error.HTTPError as error:
             error.close()  # it holds a socket
             raise
-        return json.loads(content) if content else None
 
     def add_vhost(self, vhost: str) -> None:
         """Make *vhost*; who calls has all rights in it."""
@@ -98,9 +116,10 @@ class RabbitAdmin:
         """Remove *user*."""
         self.call("DELETE", "users", user)
 
-    def close_connections(self, vhost: str) -> int:
-        """Close every connection to *vhost* from the broker's side; return how many there were."""
-        names = [one["name"] for one in self.call("GET", "vhosts", vhost, "connections")]
+    def close_connections(self, vhost: str, user: str = "") -> int:
+        """Close every connection to *vhost*, or those of *user*, from the broker's side; return how many there were."""
+        found = self.call("GET", "vhosts", vhost, "connections")
+        names = [one["name"] for one in found if user in ("", one.get("user"))]
         for name in names:
             try:
                 self.call("DELETE", "connections", name)

@@ -20,7 +20,7 @@ from tests.rabbit import RabbitAdmin, Taken, Tap
 from tests.waiting import wait_for
 
 PATIENCE = 30.0
-_SEEN = "seen-by-the-test"
+SEEN = "seen-by-the-test"
 
 
 def declare(tap: Tap, topology: Topology) -> None:
@@ -68,9 +68,9 @@ class Site:
     def __enter__(self) -> Self:
         """Start the router; what it publishes is seen from then on."""
         declare(self.tap, base())
-        self.tap.channel.queue_declare(_SEEN, durable=True)
+        self.tap.channel.queue_declare(SEEN, durable=True)
         for pattern in self._watched:
-            self.tap.channel.queue_bind(_SEEN, EVENTS, pattern)
+            self.tap.channel.queue_bind(SEEN, EVENTS, pattern)
         self.router.start()
         return self
 
@@ -124,13 +124,18 @@ class Site:
         self._drain()
         return [each for each in self._events if each.origin == origin]
 
+    def in_order(self) -> list[Event]:
+        """Return all events in the order in which they were published so far, with repetitions."""
+        self._drain()
+        return [*self._events]
+
     def seen(self) -> set[str]:
         """Return the ids of all events that were published so far."""
         self._drain()
         return self._ids
 
     def _drain(self) -> None:
-        new = [Event.from_json(each.body) for each in self.tap.drain(_SEEN)]
+        new = [Event.from_json(each.body) for each in self.tap.drain(SEEN)]
         self._events += new
         self._ids.update(each.id for each in new)
 

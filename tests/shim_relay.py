@@ -1,5 +1,6 @@
 """Relay processes for tests: started for real, watched through their log, their spool and /proc."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from router.broker.topology import INGRESS
@@ -53,6 +54,13 @@ def put_many(spool: Path, count: int) -> list[str]:
 def waiting(spool: Path) -> list[str]:
     """Return the names in `new/`, sorted."""
     return names(spool / "new")
+
+
+def reported(spool: Path) -> dict[str, Any]:
+    """Return what the relay tells of its connection; empty if it tells nothing."""
+    file = spool / "connection"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
 
 
 def names(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ The consumer runs with a library that makes one folder hang while a file says so
 """
 
 import random
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -20,6 +19,7 @@ from consumers.store import queries
 from consumers.store.database import Store
 from router.broker.topology import shard_of
 from tests.flow import Running
+from tests.hung_disk import hanging
 from tests.nodes import Node, Sent
 from tests.rabbit import RabbitAdmin
 from tests.routing import Site
@@ -61,40 +61,6 @@ subscriptions:
     retry: {{attempts: 2, first: 1s}}
 """
 
-_LIBRARY = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static void answer(const char *path) {
-    const char *hung = getenv("HUNG_FOLDER"), *flag = getenv("HUNG_WHILE");
-    while (path && hung && strncmp(path, hung, strlen(hung)) == 0 && access(flag, F_OK) == 0) usleep(20000);
-}
-
-int fsync(int fd) {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    path[length < 0 ? 0 : length] = 0;
-    answer(path);
-    return ((int (*)(int)) dlsym(RTLD_NEXT, "fsync"))(fd);
-}
-
-#define OPEN(name) \\
-int name(const char *path, int flags, ...) { \\
-    va_list more; va_start(more, flags); mode_t mode = flags & O_CREAT ? va_arg(more, int) : 0; va_end(more); \\
-    if (!(flags & O_CREAT)) answer(path); \\
-    return ((int (*)(const char *, int, ...)) dlsym(RTLD_NEXT, #name))(path, flags, mode); \\
-}
-OPEN(open)
-OPEN(open64)
-"""
-
 
 @dataclass(frozen=True)
 class Call:
@@ -123,9 +89,7 @@ class Soaked:
             "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(self._write_files()),
             "CLUSTERSHELL_CFGDIR": str(folder),
             "PYTHONPATH": str(folder),
-            "LD_PRELOAD": str(folder / "hang.so"),
-            "HUNG_FOLDER": str(folder / "hung"),
-            "HUNG_WHILE": str(self._hangs),
+            **hanging(folder, folder / "hung", while_there=self._hangs),
         }
         self.consumer = Running("consume", [sys.executable, "-m", "consumers.cli.main", "consume"], environment, folder)
 
@@ -136,9 +100,6 @@ class Soaked:
         (self.folder / "soaked.py").write_text(_HANDLERS.format(calls=str(self.calls_file), hangs=str(self._hangs)))
         upcall = f"while test -e {self._hangs}; do sleep 0.05; done; echo 127.0.0.1"
         (self.folder / "groups.conf").write_text(f"[Main]\ndefault: slow\n[slow]\nmap: {upcall}\nall: {upcall}\n")
-        (self.folder / "hang.c").write_text(_LIBRARY)
-        words = ["gcc", "-shared", "-fPIC", "-o", str(self.folder / "hang.so"), str(self.folder / "hang.c"), "-ldl"]
-        subprocess.run(words, check=True, timeout=240)
         file = self.folder / "subscriptions.yaml"
         file.write_text(_SUBSCRIPTIONS.format(hung=hung))
         self.names = [

@@ -17,7 +17,7 @@ breakers_app = typer.Typer(help="Circuit breakers: targets paused after repeated
 
 
 def state(breaker: Breaker, now: datetime) -> str:
-    """Return the state of *breaker*: `closed`, `open` or `half-open`.
+    """Return the state of *breaker*: `closed`, `open`, `half-open`, or `gone` until a person closes it.
 
     >>> noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     >>> state(Breaker("a", 2), noon), state(Breaker("a", 5, noon), noon)
@@ -25,6 +25,8 @@ def state(breaker: Breaker, now: datetime) -> str:
     """
     if breaker.until is None:
         return "closed"
+    if breaker.is_gone:
+        return "gone"
     return "open" if breaker.until > now else "half-open"
 
 
@@ -41,11 +43,11 @@ def list_breakers(context: typer.Context, as_json: Json = False) -> None:
             "state": lambda each: state(each, now),
             "failed": lambda each: f"{each.failed} in a row",
             "open since": lambda each: _moment(each.opened),
-            "next try": lambda each: _moment(each.until),
+            "next try": lambda each: _moment(each.next_try),
             "reason": lambda each: each.reason,
         },
         as_json=as_json,
-        facts=lambda each: asdict(each) | {"state": state(each, now)},
+        facts=lambda each: asdict(each) | {"until": each.next_try, "state": state(each, now)},
         empty="no target failed recently",
     )
 

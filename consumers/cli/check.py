@@ -1,8 +1,7 @@
-"""The commands that validate and describe: `clusterbus check`, `schema`, `catalogue`; `doctor` for what runs."""
+"""The commands that validate and describe: `check`, `catalogue`; `doctor` and `status` for what runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated
@@ -11,17 +10,21 @@ import typer
 
 from router.cli.app import Json, current, open_session
 from router.cli.catalogue import event_names, show_types, sources
-from router.cli.output import block, fail, say, verdicts
-from router.model.events import Event
+from router.cli.output import block, fail, say, show, verdicts
 from router.settings import site_catalogue
-from router.terminal_text import encoded
+from router.terminal_text import counted
 
-from ..inspection.check_results import PARTS
+from ..inspection.doctor.check_results import PARTS
 from .options import Files
+
+_SHOWN_WHEN_WELL = frozenset({"machine", "services", "service-queues", "spool", "router", "nodes", "hand-overs"})
+"""The parts of which a line is shown although all is well: what runs where, and what waits."""
 
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
     """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
+    from router.services import service_files  # noqa: PLC0415 - only `check` reads these
+
     from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
     from ..subscriptions import validation  # noqa: PLC0415 - as above
 
@@ -33,33 +36,14 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
     for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):
         for each in found:
             say({"kind": kind, **asdict(each)}, as_json=as_json, text=f"{kind}: {each}")
-    if report.subscriptions is None or report.faults:
+    wanted_services = service_files.read(wanted.services.folder, catalogues)
+    for kind, lines in (("error", wanted_services.mistakes), ("warning", wanted_services.warnings)):
+        for line in lines:
+            say({"kind": kind, "message": line}, as_json=as_json, text=f"{kind}: {line}")
+    if report.subscriptions is None or report.faults or wanted_services.mistakes:
         raise typer.Exit(1)
     count = len(report.subscriptions.subscriptions)
     say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
-
-
-def schema(
-    context: typer.Context,
-    what: Annotated[
-        str, typer.Argument(help="subscriptions, settings, catalogue (of files), or event (of events in the broker).")
-    ],
-) -> None:
-    """Print the JSON Schema of subscription files, settings or the catalogue file, for editors, or of events."""
-    # Making schemas takes modules that no other command needs.
-    from router.settings import json_schemas  # noqa: PLC0415
-
-    from ..subscriptions import file_schema  # noqa: PLC0415
-
-    found: Mapping[str, Callable[[], Mapping[str, object]]] = {
-        "subscriptions": lambda: file_schema.of_subscriptions(site_catalogue.catalogues(current(context))),
-        "settings": json_schemas.of_settings,
-        "catalogue": json_schemas.of_catalogue,
-        "event": lambda: json_schemas.document(Event, "event"),
-    }
-    if what not in found:
-        fail(f"unknown schema {what!r}: use one of {', '.join(found)}", 2)
-    block(encoded(found[what](), indent=2))
 
 
 def catalogue(
@@ -78,7 +62,7 @@ def catalogue(
         return
     if name or source or as_json:
         fail("--page prints everything: omit the event type, --source and --json", 2)
-    from ..config import catalogue_page  # noqa: PLC0415 - as above
+    from ..config import catalogue_page  # noqa: PLC0415 - a list needs no page
     from ..config.registrations import Registrations  # noqa: PLC0415 - only the page has samples
 
     settings = current(context)
@@ -98,13 +82,13 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check spool, relay, broker, router and subscriptions: report problems, and how to fix them."""
+    """Check what belongs to this machine, as a node, hub or management host: report problems, and how to fix them."""
     if strange := set(part or ()) - PARTS:
         fail(f"--part {min(strange)}: use one of {', '.join(sorted(PARTS))}", 2)
-    from ..inspection import doctor as looking  # noqa: PLC0415 - `check` and `schema` need no databases
+    from ..inspection.doctor.examination import examine  # noqa: PLC0415 - `check` needs no databases
 
     session = partial(open_session, context, "clusterbus-doctor")
-    found = list(looking.examine(current(context), files, session, part or PARTS, whole_audit=whole_audit))
+    found = list(examine(current(context), files, session, part or None, whole_audit=whole_audit))
     for each in found if as_json else ():
         say(asdict(each), as_json=True)
     if not as_json:
@@ -112,4 +96,28 @@ def doctor(
     if any(each.part == "broker" and each.unreachable for each in found):
         raise typer.Exit(3)
     if any(each.verdict == "error" for each in found):
+        raise typer.Exit(1)
+
+
+def status(context: typer.Context, *, as_json: Json = False) -> None:
+    """Show what runs here and is well, what waits, and what is wrong now; `doctor` says what to do about it."""
+    from ..inspection.doctor.examination import examine  # noqa: PLC0415 - as `doctor`
+
+    found = list(examine(current(context), None, partial(open_session, context, "clusterbus-status")))
+    errors, warnings = ([each for each in found if each.verdict == verdict] for verdict in ("error", "warning"))
+    away = any(each.unreachable for each in found)
+    if as_json:
+        verdict = "error" if errors else "warning" if warnings else "ok"
+        facts = {"verdict": verdict, "errors": len(errors), "warnings": len(warnings), "unreachable": away}
+        say(facts | {"findings": [asdict(each) for each in found]}, as_json=True)
+    else:
+        well = [each for each in found if each.verdict == "ok" and each.part in _SHOWN_WHEN_WELL]
+        verdicts((each.verdict, each.part, each.seen, "") for each in (*errors, *warnings, *well))
+        if errors or warnings:
+            show(f"{counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}: clusterbus doctor says more")
+        else:
+            show("all is well")
+    if away:
+        raise typer.Exit(3)
+    if errors:
         raise typer.Exit(1)

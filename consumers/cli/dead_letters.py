@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from router.cli.app import Json, connect, current
+from router.cli.app import Json, connect, current, who
 from router.cli.output import fail, fields, note, rows, say
+from router.model import durations
 
 from ..dead_letters import kept_letters
 from ..policies.failure_fingerprints import fingerprint
 from ..store.database import Store
 from ..store.letters import Letter, Summary
-from .options import ALL, LATEST, LetterSelection, selecting, who
+from .options import ALL, LATEST, LetterSelection, selecting
 
 if TYPE_CHECKING:
     from ..dead_letters.publisher import Replay
@@ -164,9 +165,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send letters again to their original destination; a delivery goes only to its own subscription."""
-    from ..dead_letters import replay as replays  # noqa: PLC0415 - idem
-
-    gap = replays.pace(rate) if rate else timedelta()
+    gap = durations.pace(rate) if rate else timedelta()
     chosen = _chosen(context, ids, selection, all_of_them=all_of_them)
     _replay(context, chosen, gap, dry_run=dry_run, as_json=as_json)
 

@@ -8,15 +8,17 @@ from typing import Any, NoReturn
 
 from router import file_modes
 from router.cli.app import Commands, Entry, program
-from router.cli.output import block, fail
+from router.cli.output import fail, fault
+from router.cluster.facts.errors import FactStoreError
 from router.cluster.gpfs.errors import CommandMissing
-from router.errors import RouterError, SettingsError, Unreachable
+from router.errors import RouterError, SettingsError, StateError, Unreachable
 
-from ..errors import ConsumerError, SubscriptionsError
+from ..errors import ConsumerError, JobsUnusable, StoreError, SubscriptionsError
 
 _ANY = {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True}, "add_help_option": False}
 
 COMMANDS: Mapping[str, Entry] = {
+    "init": Entry("consumers.cli.init.command", "init", "Write the settings of a new site; ask for the facts."),
     "up": Entry("consumers.cli.programs", "up", "Run everything on this machine: broker, relay, router, consumers."),
     "demo": Entry("consumers.cli.programs", "demo", "Run a demo: twelve simulated nodes and a minute of failures."),
     "router": Entry("router.cli.router", "router", "Turn records into events; a second router is a standby."),
@@ -31,23 +33,37 @@ COMMANDS: Mapping[str, Entry] = {
     "why": Entry("consumers.cli.why", "why", "Explain what happened to an event in each subscription."),
     "deliveries": Entry("consumers.cli.deliveries", "deliveries", "Show attempts and their outcomes."),
     "subscriptions": Entry("consumers.cli.subscriptions", "subscriptions_app", "Subscriptions and their queues."),
+    "services": Entry(
+        "router.cli.services.service_commands",
+        "services_app",
+        "Programs of other teams: their queues, users and backlog.",
+    ),
+    "actions": Entry(
+        "consumers.cli.actions.run_by_hand", "actions_app", "Actions: what subscriptions and operators can run."
+    ),
     "silences": Entry(
         "consumers.cli.silences", "silences_app", "Mute notifications for a while, with author and comment."
     ),
     "breakers": Entry(
         "consumers.cli.breakers", "breakers_app", "Circuit breakers: targets paused after repeated failures."
     ),
+    "webhooks": Entry("consumers.cli.webhooks.keys", "webhooks_app", "Keys that sign the calls of `post`."),
     "jobs": Entry("consumers.cli.jobs", "jobs_app", "Detached commands, and deliveries that wait for approval."),
     "schema": Entry(
-        "consumers.cli.check", "schema", "Print the JSON Schema of the files that you write, or of events."
+        "consumers.cli.schema.schema_command",
+        "schema",
+        "Print JSON Schemas, of files that you write and of events, or AsyncAPI.",
     ),
     "catalogue": Entry("consumers.cli.check", "catalogue", "Show event types and their variables."),
-    "broker": Entry("router.cli.broker", "broker_app", "Exchanges, queues, bindings and users at the broker."),
-    "nodes": Entry("router.cli.nodes", "nodes_app", "Deploy, check or remove the shim on the cluster's nodes."),
+    "broker": Entry("router.cli.broker.setup", "broker_app", "Exchanges, queues, bindings and users at the broker."),
+    "nodes": Entry(
+        "router.cli.nodes", "nodes_app", "Deploy, check or remove the shim on nodes; list records that are missing."
+    ),
     "callbacks": Entry("router.cli.callbacks", "callbacks_app", "Plan, apply and check the registration of callbacks."),
     "facts": Entry("router.cli.facts", "facts_app", "Facts about the cluster: nodes, quorum, file systems, disks."),
     "check": Entry("consumers.cli.check", "check", "Validate settings, subscriptions and the catalogue file."),
     "doctor": Entry("consumers.cli.check", "doctor", "Report problems, and how to fix them."),
+    "status": Entry("consumers.cli.check", "status", "Show on one screen what runs, what waits and what is wrong."),
     "settings": Entry("router.cli.settings", "settings", "Show the effective settings and where each comes from."),
 }
 
@@ -75,12 +91,12 @@ def main() -> None:
         app()
     except (SettingsError, SubscriptionsError) as error:
         _end(error, 2)
-    except (Unreachable, CommandMissing) as error:
-        _end(error, 3)
+    except (Unreachable, CommandMissing, StateError, StoreError, FactStoreError, JobsUnusable) as error:
+        _end(error, 2 if isinstance(error.__cause__, SettingsError) else 3)
     except (RouterError, ConsumerError, ValueError) as error:
         _end(error, 1)
     except Exception:  # noqa: BLE001 - a bug: its traceback is printed with escapes, like all other output
-        block(traceback.format_exc(), err=True)
+        fault(traceback.format_exc())
         sys.exit(1)
 
 

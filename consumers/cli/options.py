@@ -9,9 +9,7 @@ The command has its own options and those of the selection.  It is called with t
 from __future__ import annotations
 
 import functools
-import getpass
 import inspect
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -157,12 +155,3 @@ def selecting(kind: type[Selection]) -> Callable[[Command], Command]:
         return called  # type: ignore[return-value]  # the same type, except for the options
 
     return give
-
-
-def who() -> str:
-    """Return the name of the person who runs the command, with sudo too; the user's number if it has no name."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = str(os.getuid())
-    return os.environ.get("SUDO_USER") or name

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,11 +17,17 @@ from router import file_modes
 from router.cli.app import Json, connect, current, loaded, past, topology
 from router.cli.output import fail, note, say
 from router.local_broker import choose
+from router.model import durations
 
-from .options import Files
+from .options import Files, subscription_names
+
+if TYPE_CHECKING:
+    from ..programs.draining import Draining
+
+_NOT_IN_TIME = 3
 
 
-def consume(
+def consume(  # noqa: PLR0913 - each is an option
     context: typer.Context,
     files: Files = None,
     *,
@@ -32,24 +38,66 @@ def consume(
     since: Annotated[
         str | None, typer.Option(help="With --dry-run: begin with events since this time: 1h ago, 18:00, monday 07:00.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Serve only this subscription; may be repeated.", autocompletion=subscription_names),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the queues are empty.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="End when nothing waits any more, neither for a retry nor for its turn.")
+    ] = False,
+    within: Annotated[
+        str | None, typer.Option(help="With --once or --drain: end after this time in any case, with exit code 3.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Deliver events to the handlers of subscriptions, with retries and dead letters."""
-    wanted = current(context)
-    paths = files or [wanted.consumers.subscriptions]
+    paths = files or [current(context).consumers.subscriptions]
+    draining = _draining(once=once, drain=drain, within=within)
+    if dry_run and (only or draining):
+        fail("--only, --once and --drain do not work with --dry-run", 2)
     if dry_run:
-        now = datetime.now(UTC)
-        back = now - past("--since", since, now) if since else None
-        line = connect(context, "clusterbus-dry-run", impatient=True)
-        from ..inspection import live_dry_run  # noqa: PLC0415 - each program imports what it needs
-
-        live_dry_run.dry_run(line, wanted, paths, back=back, now=now, as_json=as_json)
+        _dry_run(context, paths, since, as_json=as_json)
         return
     if since or as_json:
         fail("--since and --json work only with --dry-run", 2)
-    from ..programs.consume import consume as serve  # noqa: PLC0415 - idem
+    _serve(context, paths, only or [], draining)
 
-    serve(connect(context, "clusterbus-consume"), wanted, paths, topology(context))
+
+def _serve(context: typer.Context, paths: list[Path], only: list[str], draining: "Draining | None") -> None:
+    from ..programs.consume import consume as serve  # noqa: PLC0415 - each program imports what it needs
+
+    line = connect(context, "clusterbus-consume", section="consumers", impatient=draining is not None)
+    ended = serve(line, current(context), paths, topology(context), only=only, draining=draining)
+    if ended and ended.is_late:
+        fail("not finished in time: the rest stays in the queues", _NOT_IN_TIME)
+    if ended and ended.problem:
+        fail(ended.problem)
+
+
+def _dry_run(context: typer.Context, paths: list[Path], since: str | None, *, as_json: bool) -> None:
+    now = datetime.now(UTC)
+    back = now - past("--since", since, now) if since else None
+    line = connect(context, "clusterbus-dry-run", impatient=True)
+    from ..inspection import live_dry_run  # noqa: PLC0415 - idem
+
+    live_dry_run.dry_run(line, current(context), paths, back=back, now=now, as_json=as_json)
+
+
+def _draining(*, once: bool, drain: bool, within: str | None) -> "Draining | None":
+    """Return when to end, None if only a signal does that; ends the command if the options make no sense."""
+    if once and drain:
+        fail("--once and --drain exclude one another", 2)
+    if within and not (once or drain):
+        fail("--within works only with --once and --drain", 2)
+    if not (once or drain):
+        return None
+    from ..programs.draining import Draining  # noqa: PLC0415 - it imports what delivers
+
+    try:
+        return Draining(retries=drain, within=durations.parse(within) if within else None)
+    except ValueError as error:
+        fail(f"--within: {error}", 2)
 
 
 def up(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from router.cli.app import Json, current, moment
+from router.cli.app import Json, current, moment, who
 from router.cli.output import fail, note, rows, say
 from router.errors import did_you_mean
 from router.model.catalogue import Catalogues
@@ -25,7 +25,7 @@ from ..store import silences as table
 from ..store.database import Store
 from ..store.silences import Silence
 from ..subscriptions.models import Subscription
-from .options import FileOption, subscription_names, who
+from .options import FileOption, subscription_names
 
 silences_app = typer.Typer(help="Mute notifications for a while, with author and comment.", no_args_is_help=True)
 

@@ -1,4 +1,4 @@
-"""The commands on subscriptions and their queues: `clusterbus subscriptions list | remove`.
+"""The commands on subscriptions and their queues: `clusterbus subscriptions list | show | resume | remove`.
 
 The queue of a subscription that is no longer in the files stays until you remove it here; its messages become dead
 letters.
@@ -6,9 +6,10 @@ letters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated
 
@@ -18,14 +19,16 @@ from router.broker.amqp.requests import Facts
 from router.broker.interface import Arrival, Broker, Settlement
 from router.broker.session import Session
 from router.broker.topology import RETURN, Topology, event_binding, queue_of, subscription
-from router.cli.app import Json, connect, current, open_session
-from router.cli.output import fail, note, rows, say
+from router.cli.app import Json, connect, current, open_session, who
+from router.cli.output import fail, fields, note, rows, say
 from router.errors import BrokerError, Refused, did_you_mean
 from router.settings import loading
+from router.terminal_text import encoded
 
 from ..delivery.messages import unreadable_message
 from ..store import bindings, queries
 from ..store.database import Store
+from ..store.limits import stops
 from .options import FileOption, loaded, subscription_names
 
 subscriptions_app = typer.Typer(help="Subscriptions and their queues.", no_args_is_help=True)
@@ -39,7 +42,10 @@ _PREFETCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One subscription in the list; *waiting* and *consumers* are None if the broker did not answer."""
+    """One subscription in the list; *waiting* and *consumers* are None if the broker did not answer.
+
+    *stopped* says since when and why it is stopped, if it is.
+    """
 
     name: str
     on: str
@@ -47,6 +53,7 @@ class Shown:
     mode: str
     waiting: int | None
     consumers: int | None
+    stopped: str = ""
 
 
 @subscriptions_app.command("list")
@@ -55,8 +62,16 @@ def list_subscriptions(context: typer.Context, *, file: FileOption = None, as_js
     found = loaded(context, file)
     gone = sorted(_bound(context) - found.by_name.keys())
     known, unknown = _facts(context, [*found.by_name, *gone])
+    stopped = _stopped(context)
     shown = [
-        Shown(each.name, " ".join(each.on), each.kind, each.mode, *_numbers(known.get(each.name)))
+        Shown(
+            each.name,
+            " ".join(each.on),
+            each.kind,
+            each.mode,
+            *_numbers(known.get(each.name)),
+            stopped.get(each.name, ""),
+        )
         for each in found.subscriptions
     ]
     shown += [Shown(each, "-", "-", "removed", *_numbers(known[each])) for each in gone if known.get(each)]
@@ -71,10 +86,68 @@ def list_subscriptions(context: typer.Context, *, file: FileOption = None, as_js
             "mode": lambda each: each.mode,
             "waiting": lambda each: "-" if each.waiting is None else each.waiting,
             "consumers": lambda each: "-" if each.consumers is None else each.consumers,
+            "stopped": lambda each: each.stopped or "-",
         },
         as_json=as_json,
         empty="no subscriptions",
     )
+
+
+@subscriptions_app.command("resume")
+def resume(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A subscription that is stopped.")],
+    *,
+    comment: Annotated[str, typer.Option(help="Why it may go on; recorded with your name.")],
+    as_json: Json = False,
+) -> None:
+    """Let a subscription go on that stopped (`guard.stop_after`); waiting deliveries follow within a minute."""
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        stop = stops.latest(transaction, [name]).get(name)
+        done = stops.resume(transaction, name, who(), comment, datetime.now(UTC))
+    if not done:
+        before = f": {stop.by} let it go on at {stop.resumed:%Y-%m-%d %H:%M} UTC" if stop and stop.resumed else ""
+        fail(f"{name} is not stopped{before}", 1)
+    say({"subscription": name, "done": "resumed"}, as_json=as_json, text=f"{name} goes on")
+
+
+def _stopped(context: typer.Context) -> dict[str, str]:
+    """Return since when and why subscriptions are stopped, by name."""
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found = stops.latest(transaction)
+    return {name: f"{each.at:%Y-%m-%d %H:%M} UTC: {each.reason}" for name, each in found.items() if not each.resumed}
+
+
+@subscriptions_app.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The name of a subscription.", autocompletion=subscription_names)],
+    *,
+    file: FileOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show one subscription as it holds, with what defaults and an action add, and the variables that it reads."""
+    from ..inspection.read_variables import read_variables  # noqa: PLC0415 - `list` needs no expressions
+
+    known = loaded(context, file).by_name
+    if name not in known:
+        fail(f"there is no subscription {name}{did_you_mean(name, known)}", 2)
+    found = known[name]
+    read = read_variables(found, current(context))
+    # An action has a command of its own; what may hold a secret is shown by none.
+    options = {each for each, about in type(found.verb).model_fields.items() if about.repr} - {"definition"}
+    facts = _without_nulls({**found.meaning, "verb": found.verb.model_dump(mode="json", include=options)})
+    facts |= {"explicit": list(read.explicit), "implied": list(read.implied), "file": found.file, "line": found.line}
+    if as_json:
+        say(facts, as_json=True)
+    else:
+        fields((each, value if isinstance(value, str) else encoded(value)) for each, value in facts.items())
+
+
+def _without_nulls(found: Mapping[str, object]) -> dict[str, object]:
+    """Return *found* without what is not set, at any depth."""
+    kept = {name: _without_nulls(each) if isinstance(each, Mapping) else each for name, each in found.items()}
+    return {name: each for name, each in kept.items() if each not in (None, [], {})}
 
 
 def _removed_names(context: typer.Context, incomplete: str) -> list[str]:

@@ -60,6 +60,9 @@ A type is `word`, `text`, `integer`, `number`, `node`, or a list: `names`, `node
 `clusterbus callbacks apply`, typed by the router, and known to every command. Nothing here replaces what the release
 knows: after an update that brings the same event, `clusterbus check` warns and the release's own is used.
 `clusterbus schema catalogue` prints the JSON Schema of the file, with all keys.
+
+Sources of your own, such as a batch system, stand below `sources`, each with `categories`, `variables` and `events`;
+[services publish their events](../services/producers.md).
 """
 
 

@@ -44,7 +44,8 @@ def _absolute(value: object) -> object:
     return value
 
 
-def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+def check_program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return *command*; raises ValueError if its first word cannot be a program."""
     program = command[0] if command else ""
     if not program:
         raise ValueError("has no program: the first word is the program, such as in [/usr/bin/logger, text]")
@@ -111,9 +112,17 @@ AbsolutePath = Annotated[
 ]
 Command = Annotated[
     Words,
-    Checked(_program, {"minItems": 1, "prefixItems": [{"type": "string", **whole(PROGRAM)}]}),
+    Checked(check_program, {"minItems": 1, "prefixItems": [{"type": "string", **whole(PROGRAM)}]}),
 ]
 """A program and its arguments; no event chooses the program."""
+
+OptionalCommand = Annotated[
+    Words,
+    Checked(
+        lambda command: command and check_program(command), {"prefixItems": [{"type": "string", **whole(PROGRAM)}]}
+    ),
+]
+"""A program and its arguments, or nothing."""
 
 Environment = Annotated[
     dict[str, str],

@@ -1,4 +1,4 @@
-"""The folders and databases of the settings: which are not on a local disk, and which cannot be opened."""
+"""The folders, databases and brokers of the settings: not on a local disk, or with a password that others can read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from router import database_urls, network_folders
+from router.broker import addresses
 from router.settings.models import Settings
+
+_DATABASES = (("router", "state"), ("facts", "store"), ("consumers", "store"))
+
+_IN_THE_URL = (
+    "holds its password, which everybody who may read the settings sees: write the password into a file that only the"
+    " program's user may read, and ?password=file:/PATH at the end of the URL"
+)
 
 
 def warnings(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each setting whose folder or file is on a file system of the network, with what is wrong with that."""
+    """Yield each setting to change: a folder or file on a file system of the network, a readable password; and why."""
     for name, paths in _folders(settings).items():
         for path in paths:
             if message := network_folders.warning(path):
                 yield name, message
+    for section, field in _DATABASES:
+        if database_urls.holds_password(getattr(getattr(settings, section), field)):
+            yield f"{section}.{field}", _IN_THE_URL
+    yield from (("broker.url", f"{each} {addresses.READABLE}") for each in addresses.readable(settings.broker.url))
 
 
 def mistakes(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -22,7 +34,7 @@ def mistakes(settings: Settings) -> Iterator[tuple[str, str]]:
 
     Where nobody has set it, its folder may be on another machine, such as the one that consumers run on.
     """
-    for section, field in (("router", "state"), ("facts", "store"), ("consumers", "store")):
+    for section, field in _DATABASES:
         below = getattr(settings, section)
         url = getattr(below, field)
         if field in below.model_fields_set and (found := database_urls.mistake(url) or database_urls.obstacle(url)):
@@ -40,6 +52,7 @@ def _folders(settings: Settings) -> Mapping[str, tuple[Path, ...]]:
         "consumers.callbacks": (consumers.callbacks,),
         "consumers.jobs": (consumers.jobs,),
         "consumers.handlers": consumers.handlers,
+        "consumers.actions": consumers.actions,
     }
 
 

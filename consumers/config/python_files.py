@@ -14,23 +14,26 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from router import trust
 from router.errors import SettingsError
 from router.settings import bounded_files
 from router.settings.yaml_documents import Document, Flaw, Place
 
 from ..errors import ConsumerError
 from .decorator import DECLARED, Declaration
-from .subscription_files import is_writable_by_all
 
 SUFFIX = ".py"
 
 _OF_THE_CALL = ("isolate", "memory", "timeout", "with")
 _SOURCE = "__clusterbus_source__"
 _LONGEST = 2000
+_MOST = 10_000
+"""The most files of a folder that are looked at."""
 
 
 class Unloadable(ConsumerError):
@@ -48,10 +51,6 @@ def parse(content: bytes, file: str, folders: Iterable[Path] = ()) -> Document:
     It may import installed modules, and modules in *folders*.
     """
     path = os.path.abspath(file)  # noqa: PTH100 - a text, as documents name files
-    if is_writable_by_all(path):
-        return Document(
-            file, flaws=(Flaw(0, (), f"is writable by all users, so it is not loaded: run chmod o-w {path}"),)
-        )
     try:
         put_on_path(folders)
         module = execute(path, content)
@@ -129,15 +128,19 @@ def loaded_source(module: ModuleType) -> bytes | None:
 def put_on_path(folders: Iterable[Path]) -> None:
     """Add *folders* to the end of the import path, after installed modules; missing folders are left out.
 
-    Raises Unloadable if one of them is writable by all users.
+    Raises Unloadable if other users can change what is in one of them.
     """
     for each in map(str, folders):
         if each not in sys.path and os.path.isdir(each):  # noqa: PTH112 - entries of the path are texts
-            if is_writable_by_all(each):
-                raise Unloadable(
-                    0, f"{each}, a folder of consumers.handlers, is writable by all users: run chmod o-w {each}"
-                )
+            if problem := trust.problem(each) or _problem_inside(each):
+                raise Unloadable(0, f"in a folder of consumers.handlers, {problem}")
             sys.path.append(each)
+
+
+def _problem_inside(folder: str) -> str:
+    """Return why what *folder* holds, to be imported, must not be obeyed; empty if it may be."""
+    found = (trust.problem(each) for each in islice(Path(folder).rglob("*"), _MOST))
+    return next(filter(None, found), "")
 
 
 def error_text(error: BaseException) -> str:

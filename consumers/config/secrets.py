@@ -13,8 +13,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from router import redaction
-from router.settings.secret_references import ENVIRONMENT, FILE, is_reference
+from router import redaction, trust
+from router.references import ENVIRONMENT, FILE, is_reference
 
 from ..errors import SecretError
 from ..processes import executables
@@ -61,8 +61,8 @@ def problem(reference: str, environment: Mapping[str, str] = os.environ, *, line
             mode = stat.S_IMODE(path.stat().st_mode)
             if not executables.access(path, os.R_OK, runs_as()):
                 return f"secret {reference}: the consumer's user may not read it: change its group or mode"
-            if mode & (stat.S_IROTH | stat.S_IWOTH):
-                return f"secret {reference}: all users can read or change it (mode {mode:04o}): run chmod 0640"
+            if mode & stat.S_IROTH:
+                return f"secret {reference}: all users can read it (mode {mode:04o}): run chmod 0640"
     except SecretError as error:
         return str(error)
     except OSError as error:
@@ -78,6 +78,8 @@ def _content(reference: str) -> str:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise SecretError(f"secret {reference}: is not a regular file")
+            if found := trust.problem(path, file):
+                raise SecretError(f"secret {reference}: {found}")
             octets = os.read(file, LARGEST + 1)
         finally:
             os.close(file)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import ast
-import os
-import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from router.errors import SettingsError
 from router.settings import bounded_files, yaml_documents
 from router.settings.yaml_documents import Document, failed
-
-YAML = (".yaml", ".yml")
-"""The suffixes of YAML files, in lower case; upper case is read too."""
 
 Parser = Callable[[bytes, str], Document]
 """Reads the content of the file of that name."""
@@ -25,12 +20,12 @@ def read_all(paths: Sequence[Path] | Path, parsers: Mapping[str, Parser] | None 
 
     *parsers* read files of other suffixes, also in folders.  Any other file is read as YAML.
     """
-    known: Mapping[str, Parser] = {**dict.fromkeys(YAML, parse), **(parsers or {})}
+    known: Mapping[str, Parser] = {**dict.fromkeys(bounded_files.YAML, parse), **(parsers or {})}
     documents: dict[Path, Document] = {}
     for path in [paths] if isinstance(paths, Path) else paths:
         if path.is_dir():
             try:
-                found = [each for each in _in(path) if _suffix(each) in known]
+                found = [each for each in bounded_files.in_folder(path) if _suffix(each) in known]
             except OSError as error:
                 found, documents[path] = [], failed(str(path), 0, f"cannot be read: {error.strerror}")
             if not found and path not in documents:
@@ -42,38 +37,6 @@ def read_all(paths: Sequence[Path] | Path, parsers: Mapping[str, Parser] | None 
     return list(documents.values())
 
 
-def left_out(paths: Sequence[Path] | Path, suffixes: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
-    """Yield what lies in the folders of *paths* and is not read, with the reason; *suffixes* are read besides YAML.
-
-    Hidden files are left out silently: editors and version control put them there.
-    """
-    listed = ", ".join(f"*{suffix}" for suffix in (*YAML, *suffixes))
-    for folder in [paths] if isinstance(paths, Path) else paths:
-        with suppress(OSError):
-            for each in _in(folder):
-                if is_read(each, suffixes):
-                    continue
-                if each.is_dir():
-                    yield (
-                        each,
-                        "is not read, nor is what it holds: move its files up, or name it as a folder of its own",
-                    )
-                else:
-                    yield each, f"is not read: only {listed} are; rename it, or move it out of the folder"
-
-
-def is_read(path: Path, suffixes: Collection[str] = ()) -> bool:
-    """Return whether *path* would be read in a folder, by its name; *suffixes* are read besides YAML."""
-    return _suffix(path) in (*YAML, *suffixes)
-
-
-def _in(folder: Path) -> list[Path]:
-    """Return what *folder* holds, without what is hidden or made by Python; nothing if it is a file."""
-    if not folder.is_dir():
-        return []
-    return sorted(each for each in folder.iterdir() if not each.name.startswith(".") and each.name != "__pycache__")
-
-
 def _suffix(path: Path) -> str:
     return path.suffix.lower()
 
@@ -81,15 +44,6 @@ def _suffix(path: Path) -> str:
 def of_callbacks(folder: Path) -> list[Path]:
     """Return the subscription files of Python callbacks, without the modules whose functions they call."""
     return sorted(each for each in folder.glob("*.yaml") if not each.name.startswith("."))
-
-
-def is_writable_by_all(path: Path | str) -> bool:
-    """Return whether every user may write to *path*."""
-    try:
-        return bool(os.stat(path).st_mode & stat.S_IWOTH)  # noqa: PTH116 - a text, as documents name files
-    except OSError:
-        # Removed since it was read: nobody can write to it.
-        return False
 
 
 def names(paths: Sequence[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from router.broker.interface import Arrival, Broker
+from router.broker.interface import Arrival, Broker, clean
 from router.broker.topology import DEAD, EVENTS, INGRESS, OWN_EVENTS, REJECTED, UNROUTED, queue_of
 from router.errors import InvalidEvent, InvalidTopic
 from router.model.events import Event
@@ -20,11 +20,12 @@ from router.model.topics import IngressKey
 
 from ..deliveries import LONGEST_REASON, Key, bounded
 from ..delivery.batching import BatchQueue
-from ..delivery.messages import clean, topic_of
+from ..delivery.messages import topic_of
 from ..store import attempts as deliveries
 from ..store import letters as table
 from ..store.database import Store
 from ..store.letters import Kind, Letter
+from ..store.limits import taken_places
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Keeper:
         """Move the messages that *broker* has parked into *store*; *clock* gives the time of each."""
         self._broker, self._store, self._clock = broker, store, clock
         self._batches = BatchQueue(broker, self._keep, self._not_kept)
+        self.kept = dict.fromkeys(_KINDS.values(), 0)
+        """How many letters were written, by kind."""
 
     def start(self) -> None:
         """Begin when the broker runs; the caller declares the topology."""
@@ -68,6 +71,9 @@ class Keeper:
                     # The broker parks a message that it delivered too often. Its attempt ended without a record.
                     key = Key(letter.event_id, letter.subscription, _text(letter.headers, "replay"))
                     deliveries.give_up(transaction, key, letter.attempt, letter.reason, now)
+                    taken_places.leave(transaction, [key], now)
+        for letter in letters.values():
+            self.kept[letter.kind] += 1
         log.info("letters kept", extra={"letters": len(letters)})
         for arrival in arrivals:
             self._broker.ack(arrival)

@@ -7,7 +7,6 @@ letter is delivered once.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,14 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.engine import Connection
 
-from router.broker.interface import Broker, Message
-from router.broker.topology import INGRESS, RETURN
+from router.broker.interface import Broker, Message, clean
+from router.broker.topology import INGRESS, PUBLISHED_AT, RETURN
 from router.errors import InvalidEvent
 from router.model.events import Event, Value
 from router.model.ids import new_id
 
 from ..deliveries import FOLDED, bounded, is_fold
-from ..delivery.messages import clean
 from ..errors import LetterError
 from ..store import letters as table
 from ..store.database import Store, batched
@@ -31,21 +29,7 @@ from ..store.letters import Letter, Summary
 from . import keeper, kept_letters
 from .publisher import Publisher, Replay
 
-_OF_REJECTION = ("reason", "claimed-key", keeper.ORIGIN, "cut", "sha256")
-_PACE = re.compile(r"([1-9]\d{0,5})/([smh])")
-_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
-
-
-def pace(text: str) -> timedelta:
-    """Return the time between two replays at the rate *text*; raises ValueError.
-
-    >>> pace("10/s"), pace("6/m")
-    (datetime.timedelta(microseconds=100000), datetime.timedelta(seconds=10))
-    """
-    found = _PACE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a rate: write 10/s, 60/m or 5/h")
-    return _UNITS[found[2]] / int(found[1])
+_OF_THE_FIRST_TIME = ("reason", "claimed-key", keeper.ORIGIN, "cut", "sha256", PUBLISHED_AT)
 
 
 def check(store: Store, letter_ids: Sequence[str]) -> list[str]:
@@ -106,7 +90,7 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
             nonce = f"{FOLDED}-{nonce}"
         headers |= {"subscription": letter.subscription, "topic": letter.topic, "replay": nonce, "attempt": 1}
         return Message(RETURN, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
-    headers = {name: value for name, value in clean(letter.headers).items() if name not in _OF_REJECTION}
+    headers = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
     headers["replayed-by"] = bounded(by)
     if letter.kind == "record" or letter.exchange == INGRESS:
         headers[keeper.ORIGIN] = str(letter.headers.get(keeper.ORIGIN) or "")

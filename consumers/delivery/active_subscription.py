@@ -17,6 +17,7 @@ from router.model.events import Event
 from ..deliveries import Delivery, is_own
 from ..expressions.facts_cache import ClusterFacts
 from ..expressions.filters import Filter
+from ..policies.enrichment import enriched
 from ..policies.group_keys import key_of
 from ..subscriptions.fact_use import reads_facts
 from ..subscriptions.models import Subscription
@@ -50,20 +51,25 @@ _REASONS = 100
 class Counts:
     """What became of the arrivals of one subscription since the consumer started.
 
-    *repeated* arrived when their outcome was already recorded.  *unmatched* did not pass the filter; *unevaluated* says
-    for how many of them it could not be evaluated, by reason.
+    *repeated* arrived when their outcome was already recorded, and count nowhere else.  *skipped* are by their words.
+    *unmatched* did not pass the filter; *unevaluated* says for how many of them it could not be evaluated, by reason.
     """
 
     done: int = 0
     retried: int = 0
     dead: int = 0
-    skipped: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
     waited: int = 0
     repeated: int = 0
     duplicates: int = 0
     unreadable: int = 0
     unmatched: int = 0
     unevaluated: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def handled(self) -> int:
+        """How many attempts have an outcome that is not to wait."""
+        return self.done + self.retried + self.dead + self.skipped.total()
 
     def no_match(self, reason: str) -> None:
         """Count an event that the filter did not let pass; *reason* says why it could not be evaluated, if so."""
@@ -123,8 +129,8 @@ class ActiveSubscription:
     """One subscription that is served; *digest* is the hash of the subscriptions that it was read with.
 
     *asks_people* says that a person has to approve its deliveries, *is_planned* that gates ask what its handler
-    would do.  *is_counted* says that the store keeps the lane of its deliveries, because gates ask which of them are
-    unfinished.
+    would do.  *is_ordered* says that the store keeps the lane of its deliveries, *takes_places* that they have places
+    while they run.
     """
 
     def __init__(self, definition: Subscription, way: Logged | Called, facts: ClusterFacts | None = None) -> None:
@@ -132,10 +138,11 @@ class ActiveSubscription:
         self.definition, self.way = definition, way
         self.gates = Pipeline(gates_of(definition, way.handler) if isinstance(way, Called) else ())
         guard = definition.guard
-        self._at_most = guard.at_most if guard else None
-        self.is_counted = bool(definition.order_by or self._at_most)
+        self.is_ordered = bool(definition.order_by)
+        self.takes_places = isinstance(way, Called) and guard is not None and guard.takes_places
         self.asks_people = definition.approval is not None
-        self.is_planned = isinstance(way, Called) and (self.asks_people or has_targets(way.handler))
+        asks_handler = self.asks_people or (guard is not None and guard.asks_for_nodes)
+        self.is_planned = isinstance(way, Called) and (asks_handler or has_targets(way.handler))
         self.digest = ""
         self.is_leaving = False
         self.name = definition.name
@@ -154,13 +161,13 @@ class ActiveSubscription:
             return delivery
         return replace(delivery, known=self._call_facts.of(delivery.event.cluster))
 
+    def enriched(self, delivery: Delivery) -> Delivery:
+        """Return *delivery* as its handler gets it: with the present facts, and with what the subscription adds."""
+        return enriched(self.with_facts(delivery), self.definition.facts, self.definition.meta)
+
     def lane_of(self, event: Event) -> str:
         """Return what *event* has in common with those that it keeps an order with; empty where there is no order."""
         return key_of(event, self.definition.order_by) if self.definition.order_by else ""
-
-    def place_of(self, event: Event) -> str | None:
-        """Return what *event* has in common with those that are counted with it while they run; None: none are."""
-        return key_of(event, self._at_most.by) if self._at_most else None
 
     def lets_pass(self, event: Event) -> bool:
         """Say whether *event* is for the handler; count it where it is not."""

@@ -7,7 +7,7 @@ worked on again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,9 +19,13 @@ from ..processes import cleanup
 from ..store import attempts as table
 from ..store import audit, fast_writes, rates_and_folds
 from ..store.database import Store
+from ..store.limits import taken_places
 from .active_subscription import ActiveSubscription, Called, Logged
 from .gates import open_breaker
+from .gates.limits import leases, stopping
 from .in_flight import InFlight
+from .metrics.latencies import Latencies
+from .outcome_events import OutcomeEvents
 from .states import Admitted, Arrived, Ended, Recorded
 
 Due = Mapping[InFlight, Admitted]
@@ -32,14 +36,16 @@ Due = Mapping[InFlight, Admitted]
 class Decisions:
     """What becomes of deliveries: they are *admitted*, or *recorded*, or another consumer has them.
 
-    *ended* are those whose attempt failed because its consumer died; that is not written yet.
-    *elsewhere* are those that another consumer of this machine is working on.
+    *ended* are those whose consumer died, or that were cancelled while they waited; that is not written yet.
+    *elsewhere* are those that another consumer of this machine is working on.  *stopped* are subscriptions that failed
+    too often: nothing more of them begins.
     """
 
     admitted: dict[InFlight, Admitted] = field(default_factory=dict)
     ended: dict[InFlight, Ended] = field(default_factory=dict)
     recorded: dict[InFlight, Recorded] = field(default_factory=dict)
     elsewhere: list[InFlight] = field(default_factory=list)
+    stopped: list[ActiveSubscription] = field(default_factory=list)
 
 
 class _AlreadyKnown(Exception):
@@ -49,9 +55,9 @@ class _AlreadyKnown(Exception):
 class Admission:
     """Says which deliveries are due, and writes what begins and what has ended."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
-        """Write to *store* in the name of this process."""
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, events: OutcomeEvents, latencies: Latencies | None = None) -> None:
+        """Write to *store* in the name of this process, also what *events* report; add durations to *latencies*."""
+        self._store, self._events, self._latencies, self._clock = store, events, latencies, events.clock
         self._owner = cleanup.owner()
 
     def look_up(self, arrived: Mapping[InFlight, Arrived]) -> Decisions:
@@ -75,7 +81,7 @@ class Admission:
             given_up = {
                 each: _result_of_dead_letter(transaction, state.delivery)
                 for each, state in arrived.items()
-                if _is_replayed(state.delivery)
+                if state.delivery.attempt == 1 and state.delivery.replay not in ("", FOLDED)
             }
             folds = _folds(transaction, arrived)
         found = Decisions()
@@ -83,7 +89,11 @@ class Admission:
             state = Arrived(replace(arrival.delivery, folded=folds[each])) if each in folds else arrival
             begun = known.get(each.key, {})
             number = state.delivery.attempt
-            outcome = judge(number, {attempt: row.outcome for attempt, row in begun.items()})
+            if number in begun and (cancelled := begun[number].cancelled):
+                found.ended[each] = state.fail(cancelled, self._clock())
+                continue
+            # The message of a cancelled attempt may be missing yet: the one before it has to publish it.
+            outcome = judge(number, {attempt: row.outcome for attempt, row in begun.items() if not row.cancelled})
             if outcome:
                 is_old = number not in begun or begun[number].outcome != outcome
                 found.recorded[each] = state.repeat(outcome, is_old=is_old)
@@ -120,7 +130,7 @@ class Admission:
             seen |= {each: state.with_plan_of(due[each]) for each, state in found.admitted.items()}
             written = self._write(seen, {**ended, **found.ended})
             elsewhere = written.elsewhere + found.elsewhere
-            return Decisions(written.admitted, {}, found.recorded | written.recorded, elsewhere)
+            return Decisions(written.admitted, {}, found.recorded | written.recorded, elsewhere, written.stopped)
 
     def _died(self, in_flight: InFlight, delivery: Delivery, deaths: int, earlier: Mapping[str, object]) -> Ended:
         """Return the end of an attempt during which its consumer died."""
@@ -144,15 +154,25 @@ class Admission:
         with self._store.writing() as transaction:
             # First: what has just failed may hold up what is due.
             _take_back(transaction, ended)
-            open_breaker.learn(transaction, [*ended.values()], now)
+            ended = dict(zip(ended, open_breaker.learn(transaction, [*ended.values()], now), strict=True))
+            stopped = [
+                each.subscription
+                for each, state in ended.items()
+                if stopping.learn(transaction, each.subscription.definition, state, now)
+            ]
             self._finish(transaction, ended)
             won, elsewhere = self._begin(transaction, due, now)
             # Only now: gates would refuse, or gather, a second time what another consumer has.
-            admitted, refused = _ask_gates(transaction, won, now)
+            admitted, refused = self._ask_gates(transaction, won, now)
             rows = [self._row(each, state.delivery, now, now, state.outcome) for each, state in refused.items()]
             table.record(transaction, rows)
+            outcomes: list[tuple[InFlight, Ended | Recorded]] = [*ended.items(), *refused.items()]
+            if reports := self._events.audited(outcomes):
+                audit.append(transaction, reports)
+        if self._latencies is not None:
+            self._latencies.add(ended, self._clock())
         recorded = {each: state.record() for each, state in ended.items()}
-        return Decisions(admitted, {}, recorded | refused, elsewhere)
+        return Decisions(admitted, {}, recorded | refused, elsewhere, stopped)
 
     def _finish(self, transaction: Connection, ended: Mapping[InFlight, Ended]) -> None:
         without_row: list[table.Attempt] = []
@@ -170,6 +190,8 @@ class Admission:
                 called.append(row)
         if audited:
             audit.append(transaction, audited)
+        with_places = (state for each, state in ended.items() if each.subscription.takes_places)
+        leases.give_up(transaction, with_places, self._clock())
         table.record(transaction, without_row)
         if called:
             fast_writes.finish(transaction, called)
@@ -197,6 +219,32 @@ class Admission:
                 lost.append(each)
         return won, lost
 
+    def _ask_gates(
+        self, transaction: Connection, due: Due, now: datetime
+    ) -> tuple[dict[InFlight, Admitted], dict[InFlight, Recorded]]:
+        """Return what passes the gates of its subscription, and what they refuse."""
+        admitted = dict(due)
+        refused: dict[InFlight, Recorded] = {}
+        asking: dict[ActiveSubscription, list[InFlight]] = defaultdict(list)
+        for each, state in due.items():
+            if each.subscription.gates.asks(state.delivery):
+                asking[each.subscription].append(each)
+        for subscription, theirs in asking.items():
+            answers = subscription.gates.ask(transaction, [due[each] for each in theirs], now)
+            for each in theirs:
+                match answers.get(each.key):
+                    case None:
+                        pass
+                    case Admitted() as changed:
+                        admitted[each] = changed
+                    case outcome:
+                        refused[each] = admitted.pop(each).refuse(outcome)
+            # Before the next subscription is asked, which may limit the same.
+            passing = (admitted[each] for each in theirs if each in admitted)
+            taken = [(state.key, place) for state in passing for place in state.places]
+            taken_places.take(transaction, taken, self._owner, now)
+        return admitted, refused
+
     def _row(
         self,
         in_flight: InFlight,
@@ -206,9 +254,8 @@ class Admission:
         outcome: Outcome | None = None,
     ) -> table.Attempt:
         subscription = in_flight.subscription
-        lane = in_flight.lane if subscription.is_counted else None
-        place = subscription.place_of(delivery.event)
-        return table.Attempt(delivery, self._owner, subscription.digest, started, ended, outcome, lane, place)
+        lane = in_flight.lane if subscription.is_ordered else None
+        return table.Attempt(delivery, self._owner, subscription.digest, started, ended, outcome, lane)
 
 
 def _comes_first(in_flight: InFlight, delivery: Delivery) -> bool:
@@ -222,10 +269,6 @@ def _is_suspect(in_flight: InFlight) -> bool:
     """Say whether its handler may be what a consumer died of."""
     way = in_flight.subscription.way
     return isinstance(way, Called) and not way.handler.is_contained
-
-
-def _is_replayed(delivery: Delivery) -> bool:
-    return delivery.attempt == 1 and delivery.replay not in ("", FOLDED)
 
 
 def _folds(transaction: Connection, arrived: Mapping[InFlight, Arrived]) -> dict[InFlight, Fold]:
@@ -246,29 +289,6 @@ def _result_of_dead_letter(transaction: Connection, delivery: Delivery) -> Mappi
         transaction, event_id=delivery.event.id, subscription=delivery.subscription, outcome="dead", limit=1
     )
     return found[0].result if found else {}
-
-
-def _ask_gates(
-    transaction: Connection, due: Due, now: datetime
-) -> tuple[dict[InFlight, Admitted], dict[InFlight, Recorded]]:
-    """Return what passes the gates of its subscription, and what they refuse."""
-    admitted = dict(due)
-    refused: dict[InFlight, Recorded] = {}
-    asking: dict[ActiveSubscription, list[InFlight]] = defaultdict(list)
-    for each, state in due.items():
-        if each.subscription.gates.asks(state.delivery):
-            asking[each.subscription].append(each)
-    for subscription, theirs in asking.items():
-        answers = subscription.gates.ask(transaction, [due[each] for each in theirs], now)
-        for each in theirs:
-            match answers.get(each.key):
-                case None:
-                    pass
-                case Admitted() as changed:
-                    admitted[each] = changed
-                case outcome:
-                    refused[each] = admitted.pop(each).refuse(outcome)
-    return admitted, refused
 
 
 def _take_back(transaction: Connection, ended: Mapping[InFlight, Ended]) -> None:

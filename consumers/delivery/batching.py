@@ -7,8 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from sqlalchemy.exc import DataError, IntegrityError
-
+from router import database
 from router.broker.interface import Broker
 
 from ..errors import StoreError
@@ -17,15 +16,16 @@ Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = timedelta(milliseconds=250)
-_LONGEST_PAUSE = timedelta(seconds=15)
+_LONGEST_PAUSE = timedelta(seconds=5)
 
 
 class BatchQueue(Generic[Item]):
     """Collects items until the broker has no more at hand, then calls *work* with all of them at once.
 
     Where *work* raises StoreError it is called again, with the same items and those added since, after a pause that
-    grows to 15 s.  Where it raises anything else it is called for each item by itself, and each that fails alone is
-    blamed.  So *work* must change nothing unless its transaction was written.
+    grows to 5 s, and with half as many if the store did not answer in time.  The store logs that.  Where it raises
+    anything else it is called for each item by itself, and each that fails alone is blamed.  So *work* must change
+    nothing unless its transaction was written.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class BatchQueue(Generic[Item]):
         self._items: list[Item] = []
         self._waiting = False
         self._failures = 0
+        self._most: int | None = None
 
     def add(self, item: Item) -> None:
         """Put *item* into the next batch."""
@@ -60,41 +61,47 @@ class BatchQueue(Generic[Item]):
         items = self.take()
         if not items:
             return
+        now, self._items = items[: self._most], items[self._most :] if self._most else []
         try:
-            self._do(items)
+            with database.within(database.LIMIT):
+                self._do(now)
         except StoreError as error:
-            self._items = items + self._items
+            self._items = now + self._items
             self._waiting = True
+            if isinstance(error.__cause__, database.TooSlow):
+                self._most = max(1, len(now) // 2)
             pause = _pause(self._failures)
             self._failures += 1
-            log.error(  # noqa: TRY400 - a full disk has no traceback worth reading
-                "cannot use the store, will try again",
-                extra={"reason": str(error), "items": len(items), "pause": str(pause)},
-            )
             self._broker.later(pause, self._turn)
         else:
-            if self._failures:
-                log.warning("store works again", extra={"failures": self._failures})
             self._failures = 0
+            if self._items and not self._waiting:
+                self._waiting = True
+                self._broker.later(timedelta(), self._turn)
+            self._most = None if self._most is None or self._most >= len(items) else 2 * self._most
 
     def _do(self, items: list[Item]) -> None:
-        """Work on *items* at once, or where that fails on each by itself."""
+        """Work on *items* at once, or where that fails on each by itself; those that are done are removed."""
         try:
-            self._work(items)
+            self._work([*items])
         except Exception as error:
             if self._blame is None or (isinstance(error, StoreError) and not is_of_the_data(error)):
                 raise
             if len(items) == 1:
                 self._blame(items[0], error)
+                items.clear()
                 return
             log.exception("a batch failed, working on each of its items by itself", extra={"items": len(items)})
-            for each in items:
-                self._do([each])
+            while items:
+                self._do(items[:1])
+                del items[0]
+        else:
+            items.clear()
 
 
 def is_of_the_data(error: StoreError) -> bool:
     """Say whether the database refused a value, which it would refuse again, rather than the work."""
-    return isinstance(error.__cause__, DataError | IntegrityError)
+    return database.is_of_the_data(error.__cause__)
 
 
 def _pause(failures: int) -> timedelta:

@@ -14,23 +14,26 @@ from functools import partial
 
 from router.broker.interface import Broker
 from router.broker.topology import Topology
-from router.model.catalogue import Catalogues
+from router.programs.health import Activity
 from router.settings.models import Settings
-from router.settings.site_catalogue import catalogues
 
 from ..config.python_files import error_text
-from ..deliveries import Waiting, bounded
+from ..deliveries import bounded
 from ..errors import StoreError
 from ..policies.retry import raised
 from ..store.database import Store
 from ..subscriptions.diff import Change
 from ..subscriptions.models import Subscriptions
 from . import settlement
-from .active_subscription import ActiveSubscription, Counts, Logged, serve
+from .active_subscription import ActiveSubscription, Counts, serve
 from .admission import Admission, Decisions
 from .arrivals import Arrivals
 from .batching import BatchQueue
+from .gates.limits.leases import Leases
+from .gates.limits.stop_reports import StopReports
 from .in_flight import AllInFlight, InFlight
+from .metrics.latencies import Latencies
+from .outcome_events import OutcomeEvents
 from .registry import Registry, Serve
 from .states import Admitted, Arrived, Ended, Planning, Recorded, Running
 from .threads.log_writer import LogWriter
@@ -49,7 +52,7 @@ _LAST = timedelta(seconds=20)
 class Engine:
     """Serves subscriptions over one connection to the broker, until `stop`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one collaborator
         self,
         broker: Broker,
         store: Store,
@@ -59,19 +62,16 @@ class Engine:
         settings: Settings | None = None,
         foundation: Topology | None = None,
         serve: Serve = serve,
+        latencies: Latencies | None = None,
     ) -> None:
-        """Serve *subscriptions*; *foundation* is what else the broker has to have, by default `topology.base()`.
-
-        One that this machine cannot serve is logged and left out.
-        """
-        self._broker, self._clock = broker, clock
-        self._breaking_off = threading.Event()
+        """Serve *subscriptions*; *foundation* is what else the broker has to have, by default `topology.base()`."""
+        self._broker, self._store, self._clock, self._breaking_off = broker, store, clock, threading.Event()
         self._registry = Registry(
             subscriptions, store, foundation=foundation, settings=settings, stopping=self._breaking_off, serve=serve
         )
-        self._catalogues = catalogues(settings) if settings else Catalogues.shipped()
+        self._events = OutcomeEvents(settings, clock)
         self._batch = BatchQueue(broker, self._work, self._blame)
-        self._admission = Admission(store, clock)
+        self._admission = Admission(store, self._events, latencies)
         self._workers = Workers(
             broker,
             clock,
@@ -82,8 +82,8 @@ class Engine:
         )
         self._planner = Planner(broker, clock, self._batch.add, self._end)
         self._log_writer = LogWriter(broker, clock, self._end, self._write_again)
-        self._in_flight = AllInFlight()
-        self._arrivals = Arrivals(broker, clock, self._in_flight, self._batch, self._leave_if_done)
+        self.in_flight = AllInFlight()
+        self._arrivals = Arrivals(broker, clock, self.in_flight, self._batch, self._leave_if_done)
         self._is_stopping = False
 
     @property
@@ -91,12 +91,27 @@ class Engine:
         """What became of the arrivals of each subscription."""
         return {each.name: each.counts for each in self._registry}
 
+    @property
+    def activity(self) -> Activity:
+        """What the engine does now."""
+        handled = sum(each.handled for each in self.counts.values())
+        store, unserved = self._store.outage.reason, ", ".join(sorted(self._registry.unserved))
+        problems = (store and f"the store cannot be used: {store}", unserved and f"not served: {unserved}")
+        doing = f"serving {len(self.counts)} subscriptions"
+        return Activity(doing, handled, len(self.in_flight), "deliveries", "; ".join(filter(None, problems)))
+
     def start(self) -> None:
         """Declare queues and bindings, and begin to consume, as soon as the broker runs.  Raises StoreError."""
+        self._store.serve()
         self._broker.declare(self._registry.topology())
         for each in self._registry:
             self._consume(each)
         self._arrivals.defer_regularly(self._end_unstarted)
+        Leases(self._broker, self._store, self._clock, self._registry).renew_regularly()
+        events = self._events
+        StopReports(
+            self._broker, self._store, self._clock, self._registry, events.catalogues, events.wire
+        ).publish_regularly()
 
     def _consume(self, subscription: ActiveSubscription) -> None:
         queue, prefetch = subscription.queue, subscription.way.prefetch
@@ -119,17 +134,14 @@ class Engine:
         return replaced.change
 
     def stop(self, limit: timedelta = timedelta(seconds=30)) -> None:
-        """Begin nothing new, let handlers run for at most *limit*, write their outcomes, and stop the broker.
-
-        To be called in the broker's thread.  What has no outcome by then is given back.
-        """
+        """Begin nothing new, let handlers run for at most *limit*, write their outcomes, and stop the broker."""
         if self._is_stopping:
             return
         self._is_stopping = self._arrivals.is_stopping = True
-        log.info("consumer is stopping", extra={"deliveries": len(self._in_flight), "limit": str(limit)})
+        log.info("consumer is stopping", extra={"deliveries": len(self.in_flight), "limit": str(limit)})
         for subscription in self._registry:
             self._broker.cancel(subscription.queue)
-        for each in self._in_flight:
+        for each in self.in_flight:
             match each.state:
                 case Arrived() | Admitted() | Planning():
                     self._give_back(each)
@@ -139,21 +151,22 @@ class Engine:
         self._leave_if_done()
 
     def _break_off(self) -> None:
-        log.warning("time to stop is over, interrupting running handlers", extra={"deliveries": len(self._in_flight)})
+        log.warning("time to stop is over, interrupting running handlers", extra={"deliveries": len(self.in_flight)})
         self._breaking_off.set()
-        for each in self._in_flight:
+        for each in self.in_flight:
             if not isinstance(each.state, Running):
                 self._give_back(each)
         self._broker.later(_LAST, self._abandon)
 
     def _abandon(self) -> None:
         """Stop the broker although handlers still run; the next consumer must not take that for a death."""
-        self._release([each for each in self._in_flight if isinstance(each.state, Running)])
+        self._release([each for each in self.in_flight if isinstance(each.state, Running)])
         self._broker.stop()
 
     def _broken_off(self, in_flight: InFlight) -> None:
-        """Give *in_flight* back, whose handler a stop interrupted."""
-        self._release([in_flight])
+        """Give *in_flight* back: a stop interrupted its handler, or it may have been called elsewhere."""
+        if self._breaking_off.is_set():
+            self._release([in_flight])
         self._give_back(in_flight)
 
     def _release(self, interrupted: list[InFlight]) -> None:
@@ -163,28 +176,27 @@ class Engine:
             log.warning("cannot record that attempts were interrupted", extra={"reason": str(error)})
 
     def _leave_if_done(self) -> None:
-        if self._is_stopping and not self._in_flight and not self._arrivals.parking:
+        if self._is_stopping and not self.in_flight and not self._arrivals.parking:
             for each in self._registry:
                 each.close()
             self._broker.stop()
 
     def _close_if_left(self, subscription: ActiveSubscription) -> None:
-        if subscription.is_leaving and not any(self._in_flight.of(subscription)):
+        if subscription.is_leaving and not any(self.in_flight.of(subscription)):
             subscription.close()
 
     # A batch
 
     def _work(self, batch: list[InFlight]) -> None:
         # What was given back since it was put into the batch is not ours any more.
-        ours = [each for each in batch if each in self._in_flight and self._in_flight.is_ahead(each)]
+        ours = [each for each in batch if each in self.in_flight and self.in_flight.is_ahead(each)]
         found = self._admission.look_up({each: each.state for each in ours if isinstance(each.state, Arrived)})
-        for each, died in found.ended.items():
-            each.state = died
-        for each, recorded in found.recorded.items():
-            each.state = recorded
-        self._log_writer.submit({each: state for each, state in found.admitted.items() if _is_logged(each)})
+        known: dict[InFlight, Ended | Recorded] = {**found.ended, **found.recorded}
+        for each, state in known.items():
+            each.state = state
+        self._log_writer.submit({each: state for each, state in found.admitted.items() if each.is_logged})
         planned = {each: each.state for each in ours if isinstance(each.state, Admitted)}
-        called = planned | {each: state for each, state in found.admitted.items() if not _is_logged(each)}
+        called = planned | {each: state for each, state in found.admitted.items() if not each.is_logged}
         unplanned = {each: state for each, state in called.items() if self._planner.needs(each, state)}
         self._planner.submit(unplanned)
         calls = {each: state for each, state in called.items() if each not in unplanned}
@@ -197,6 +209,8 @@ class Engine:
             self._broker.later(_ELSEWHERE, partial(self._batch.add, each))
         for each, admitted in written.admitted.items():
             each.state = self._workers.submit(each, admitted)
+        for subscription in written.stopped:
+            self._end_queued(subscription)
         for each in ours:
             if isinstance(each.state, Recorded):
                 self._act(each, each.state)
@@ -211,13 +225,13 @@ class Engine:
 
     def _act(self, in_flight: InFlight, recorded: Recorded) -> None:
         try:
-            settlement.act(self._broker, in_flight, recorded, self._finish, self._catalogues, self._clock())
+            settlement.act(self._broker, in_flight, recorded, self._finish, self._events)
         except Exception as error:  # noqa: BLE001 - whatever it is, only this delivery is at fault
             self._blame(in_flight, error)
 
     def _blame(self, in_flight: InFlight, error: Exception) -> None:
         """Count *error* as a failed attempt of *in_flight*; make it a dead letter if that cannot be written."""
-        if in_flight not in self._in_flight:
+        if in_flight not in self.in_flight:
             return
         log.error("delivery failed in the consumer", exc_info=error, extra={"id": in_flight.key.event_id})
         match in_flight.state:
@@ -226,7 +240,7 @@ class Engine:
                 self._end(in_flight, Arrived(delivery).fail(outcome, self._clock()))
             case Ended(outcome=outcome) | Recorded(outcome=outcome):
                 reason = bounded(f"{type(outcome).__name__.lower()}, but that cannot be recorded: {error_text(error)}")
-                settlement.set_aside(self._broker, in_flight, reason, partial(self._finish, in_flight))
+                settlement.set_aside(self._broker, in_flight, reason, self._events, partial(self._finish, in_flight))
             case Planning() | Running():
                 pass  # its thread brings the outcome
 
@@ -241,8 +255,8 @@ class Engine:
         """Return *in_flight* to the broker, unless its handler has been called: it comes back as the same attempt."""
         if not running.ticket.cancel():
             return False
-        now, name = self._clock(), in_flight.subscription.name
-        self._end(in_flight, running.end(Waiting(timedelta(), f"all handlers of {name} are busy"), now, now))
+        now, reason = self._clock(), f"all handlers of {in_flight.subscription.name} are busy"
+        self._end(in_flight, running.end(running.admitted.wait(timedelta(), reason), now, now))
         return True
 
     def _consume_again(self, subscription: ActiveSubscription) -> None:
@@ -251,14 +265,16 @@ class Engine:
             return
         self._broker.cancel(subscription.queue)
         self._consume(subscription)
-        theirs = self._in_flight.of(subscription)
-        running = [(each, each.state) for each in theirs if isinstance(each.state, Running)]
-        for each, state in running[subscription.way.prefetch :]:
+        self._end_queued(subscription, subscription.way.prefetch)
+
+    def _end_queued(self, subscription: ActiveSubscription, kept: int = 0) -> None:
+        running = [(each, each.state) for each in self.in_flight.of(subscription) if isinstance(each.state, Running)]
+        for each, state in running[kept:]:
             self._end_unstarted(each, state)
 
     def _give_back(self, in_flight: InFlight) -> None:
         """Give all messages of *in_flight* back, unless that was done when the limit of a stop was reached."""
-        if in_flight not in self._in_flight:
+        if in_flight not in self.in_flight:
             return
         self._forget(in_flight)
         for arrival in in_flight.messages.arrivals + in_flight.messages.others:
@@ -267,7 +283,7 @@ class Engine:
 
     def _finish(self, in_flight: InFlight) -> None:
         """Acknowledge *in_flight*, unless it was given back: whoever gets it then finds its outcome."""
-        if in_flight not in self._in_flight:
+        if in_flight not in self.in_flight:
             return
         self._forget(in_flight)
         self._arrivals.ack_all(in_flight.messages.arrivals)
@@ -279,10 +295,6 @@ class Engine:
         self._leave_if_done()
 
     def _forget(self, in_flight: InFlight) -> None:
-        if following := self._in_flight.remove(in_flight):
+        if following := self.in_flight.remove(in_flight):
             self._batch.add(following)
         self._close_if_left(in_flight.subscription)
-
-
-def _is_logged(each: InFlight) -> bool:
-    return isinstance(each.subscription.way, Logged)

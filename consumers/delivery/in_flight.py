@@ -10,7 +10,7 @@ from datetime import datetime
 from router.broker.interface import Arrival
 
 from ..deliveries import Delivery, Key
-from .active_subscription import ActiveSubscription
+from .active_subscription import ActiveSubscription, Logged
 from .states import Admitted, Arrived, Ended, Planning, Recorded, Running
 
 
@@ -58,6 +58,11 @@ class InFlight:
     def delivery(self) -> Delivery:
         """Return the delivery, with what is known of it by now."""
         return self.state.delivery
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether it is for the verb `log`."""
+        return isinstance(self.subscription.way, Logged)
 
 
 class AllInFlight:

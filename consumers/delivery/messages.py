@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from router.broker.interface import Arrival, HeaderValue, Message
+from router.broker.interface import Arrival, HeaderValue, Message, clean
 from router.broker.topology import DEAD, DELIVERIES, RETRY, RETURN
 from router.errors import InvalidEvent
 from router.model.events import Event
@@ -146,16 +145,3 @@ def _headers(delivery: Delivery) -> dict[str, HeaderValue]:
         "topic": delivery.topic,
     }
     return headers | {"replay": delivery.replay} if delivery.replay else headers
-
-
-def clean(headers: Mapping[str, object]) -> dict[str, HeaderValue]:
-    """Return those of *headers* that may be published again: not the broker's own, nor those that would route copies.
-
-    >>> clean({"traceparent": "00-a-b-01", "x-death": [], "x-delivery-count": 2, "CC": ["a"], "at": 1.5})
-    {'traceparent': '00-a-b-01'}
-    """
-    return {
-        name: value
-        for name, value in headers.items()
-        if isinstance(value, str | int | bool) and name not in {"CC", "BCC"} and not name.lower().startswith("x-")
-    }

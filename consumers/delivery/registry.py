@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Event as Flag
 
 from router.broker import topology
@@ -15,6 +16,7 @@ from ..config.python_files import error_text
 from ..errors import Mistake, SubscriptionsError
 from ..store import bindings
 from ..store.database import Store
+from ..subscriptions.actions.action_use import unguarded
 from ..subscriptions.diff import Change, compare
 from ..subscriptions.models import Subscription, Subscriptions
 from ..verbs.interface import Surroundings
@@ -57,21 +59,37 @@ class Registry:
         self._subscriptions, self._store = subscriptions, store
         self._foundation = foundation or topology.base()
         self._settings, self._stopping, self._serve = settings or Settings(), stopping, serve
+        self.unserved: dict[str, str] = {}
+        """The subscriptions that this machine cannot serve, and why."""
+
         self._active = self._activate(subscriptions.subscriptions, subscriptions.digest)
 
     def __iter__(self) -> Iterator[ActiveSubscription]:
         """Yield the subscriptions that are served."""
         return iter(self._active.values())
 
+    @property
+    def takes_places(self) -> bool:
+        """Whether any of them has limits over all consumers."""
+        return any(each.takes_places for each in self)
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether any of them stops when failures rise."""
+        return any(each.definition.guard and each.definition.guard.stop_after for each in self)
+
     def _activate(self, subscriptions: Iterable[Subscription], digest: str) -> dict[str, ActiveSubscription]:
         active = {}
         for each in subscriptions:
+            self.unserved.pop(each.name, None)
             if each.mode != "off":
-                surroundings = Surroundings(each.name, self._stopping, self._settings, each.file, each.line)
+                action = partial(unguarded, self._settings)
+                surroundings = Surroundings(each.name, self._stopping, self._settings, each.file, each.line, action)
                 try:
                     active[each.name] = self._serve(each, surroundings)
                 except Exception as error:  # noqa: BLE001 - verbs of others may raise anything, and the rest is served
                     reason = str(error) if isinstance(error, SubscriptionsError) else error_text(error)
+                    self.unserved[each.name] = reason
                     log.error(_NOT_SERVED, extra={"subscription": each.name, "reason": reason})  # noqa: TRY400 - the reason is complete
                 else:
                     active[each.name].digest = digest
@@ -111,8 +129,12 @@ class Registry:
                 each.close()
             raise
         gone = {*change.removed, *(each.name for each in touched)}
+        self.unserved = {name: why for name, why in self.unserved.items() if name not in change.removed}
         leaving = [each for each in self if each.name in gone]
         kept = {each.name: each for each in self if each.name not in gone}
+        for each in coming.values():
+            if before := self._active.get(each.name):
+                each.counts = before.counts  # also what is still under way counts there
         for each in kept.values():
             each.digest = subscriptions.digest
         self._subscriptions, self._active = subscriptions, kept | coming

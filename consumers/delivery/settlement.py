@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import assert_never
 
 from router.broker.interface import Arrival, Broker, Message, Settlement
-from router.model.catalogue import Catalogues
 
 from ..deliveries import FOLDED, DeadLetter, Delivery, Done, Retry, Skipped, Waiting
 from .active_subscription import Counts
@@ -23,7 +22,7 @@ from .messages import (
     unreadable_message,
     wait_message,
 )
-from .outcome_events import outcome_message
+from .outcome_events import OutcomeEvents
 from .states import Recorded
 
 log = logging.getLogger(__name__)
@@ -37,12 +36,11 @@ def act(
     in_flight: InFlight,
     recorded: Recorded,
     finish: Callable[[InFlight], None],
-    catalogues: Catalogues,
-    moment: datetime,
+    events: OutcomeEvents,
 ) -> None:
     """Do what the outcome of *in_flight* asks for; call *finish* when nothing can be lost any more."""
     _count(recorded, in_flight.subscription.counts)
-    messages = list(_messages(in_flight, recorded, catalogues, moment))
+    messages = list(_messages(in_flight, recorded, events))
     left = len(messages)
 
     def one_has_it() -> None:
@@ -57,13 +55,12 @@ def act(
         finish(in_flight)
 
 
-def _messages(in_flight: InFlight, recorded: Recorded, catalogues: Catalogues, moment: datetime) -> Iterator[Message]:
+def _messages(in_flight: InFlight, recorded: Recorded, events: OutcomeEvents) -> Iterator[Message]:
     """Yield all messages that take the place of *in_flight*."""
     delivery, outcome = recorded.delivery, recorded.outcome
     origin, subscription = in_flight.messages.origin, in_flight.subscription.definition
-    if (names := subscription.verb.reports) and not recorded.is_old:
-        event = outcome_message(delivery, outcome, names, catalogues, moment)
-        yield from [event] if event else []
+    if not recorded.is_old:
+        yield from events.messages(delivery, outcome, subscription)
     match outcome:
         case Skipped(word, _, result) if word == FOLDED and result.get("head") == delivery.event.id:
             # The first event of its fold: the message that comes back later stands for all of them.
@@ -85,19 +82,20 @@ def _messages(in_flight: InFlight, recorded: Recorded, catalogues: Catalogues, m
 
 
 def _count(recorded: Recorded, counts: Counts) -> None:
+    is_new = not recorded.is_repeated
     counts.repeated += recorded.is_repeated
     match recorded.outcome:
         case Done():
-            counts.done += 1
-        case Skipped():
-            counts.skipped += 1
+            counts.done += is_new
+        case Skipped(word):
+            counts.skipped[word] += is_new
         case Waiting():
-            counts.waited += 1
+            counts.waited += is_new
         case Retry(delay, reason):
-            counts.retried += 1
+            counts.retried += is_new
             log.warning("delivery failed, will retry", extra=_facts(recorded.delivery, reason) | {"delay": str(delay)})
         case DeadLetter(reason):
-            counts.dead += 1
+            counts.dead += is_new
             log.error("delivery dead-lettered", extra=_facts(recorded.delivery, reason))
         case _:
             assert_never(recorded.outcome)
@@ -122,12 +120,16 @@ def park(broker: Broker, arrival: Arrival, subscription: str, reason: str, parke
     _hand_over(broker, unreadable_message(arrival, subscription, reason), parked)
 
 
-def set_aside(broker: Broker, in_flight: InFlight, reason: str, then: Callable[[], None]) -> None:
+def set_aside(
+    broker: Broker, in_flight: InFlight, reason: str, events: OutcomeEvents, then: Callable[[], None]
+) -> None:
     """Move the message of *in_flight*, which cannot be recorded or acted on, to the dead letters; call *then* after."""
     origin, name = in_flight.messages.origin, in_flight.subscription.name
     facts = {"subscription": name, "id": origin.id, "reason": reason}
     log.error("outcome cannot be recorded, moving the delivery to the dead letters", extra=facts)
     in_flight.subscription.counts.dead += 1
+    for each in events.messages(in_flight.delivery, DeadLetter(reason), in_flight.subscription.definition):
+        _hand_over(broker, each, lambda: None)
     _hand_over(broker, unreadable_message(origin, name, reason), then)
 
 

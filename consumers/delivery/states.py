@@ -12,11 +12,12 @@ know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from ..deliveries import Delivery, Done, Fold, Key, Outcome, is_fold, is_replay
+from ..deliveries import LEFT, NOT_BEFORE, Delivery, Done, Fold, Key, Outcome, Waiting, has_job, is_fold, is_replay
+from ..policies.places import Place
 from .thread_pool import Ticket
 
 
@@ -32,7 +33,7 @@ class Arrived:
         """Admit the delivery, of which the store says this; the arguments are those of `Admitted`."""
         delivery = self.delivery
         if owner or earlier:
-            delivery = replace(delivery, repeated=bool(owner), earlier=earlier)
+            delivery = replace(delivery, repeated=bool(owner), begun_by=owner, earlier=earlier)
         return Admitted(delivery, owner, is_begun, lane, has_waited=has_waited)
 
     def admit_as_new(self, lane: str) -> Admitted:
@@ -56,8 +57,9 @@ class Admitted:
     since the delivery comes for the first time, as nearly all do: whether that is so shows when its row is written.
     *is_begun* says that the handler was called for this very attempt before, so that no gate holds it up again,
     *has_waited* that a gate has made this attempt wait.  *lane* names the deliveries that it keeps an order with,
-    *targets* what its handler depends on, *plan* what it would do, as JSON, or the outcome where saying that failed.
-    The last two are known once *is_planned*.
+    *targets* what its handler depends on, *nodes* those on which it acts, *plan* what it would do, as JSON, or the
+    outcome where saying that failed.  The last three are known once *is_planned*.  *places* are those that it takes
+    when it begins.
     """
 
     delivery: Delivery
@@ -65,9 +67,11 @@ class Admitted:
     is_begun: bool = False
     lane: str = ""
     targets: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     plan: str | Outcome = ""
     is_planned: bool = False
     has_waited: bool = False
+    places: tuple[Place, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -84,6 +88,30 @@ class Admitted:
         """Whether it is new and nothing has had it wait so far, neither a gate nor the wait of a fold."""
         return self.is_new and not self.has_waited and not is_fold(self.delivery.replay)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a job that it began goes on: it has not come back for more of its nodes."""
+        return self.is_begun and has_job(self.delivery.earlier)
+
+    @property
+    def succeeded(self) -> str:
+        """The nodes on which it has been done, folded."""
+        found = self.delivery.earlier.get("nodes")
+        return str(found.get("succeeded") or "") if isinstance(found, Mapping) else ""
+
+    def wait(self, delay: timedelta, reason: str) -> Waiting:
+        """Return the outcome that it waits; of one that has begun, it keeps what was done."""
+        return Waiting(delay, reason, self.delivery.earlier if self.is_begun else {})
+
+    def due(self) -> datetime | None:
+        """Return when it may go on with the nodes that are left; None if nothing holds it up."""
+        moment = self.delivery.earlier.get(NOT_BEFORE)
+        return datetime.fromisoformat(moment) if isinstance(moment, str) and LEFT in self.delivery.earlier else None
+
+    def with_portion(self, portion: tuple[str, ...], wait: timedelta) -> Admitted:
+        """Return it as one that acts on *portion* of its nodes only, and on the others after *wait* at the earliest."""
+        return replace(self, delivery=replace(self.delivery, portion=portion, portion_wait=wait))
+
     def with_fold(self, fold: Fold) -> Admitted:
         """Return it as the delivery that stands for all events of *fold*."""
         return replace(self, delivery=replace(self.delivery, folded=fold))
@@ -94,7 +122,11 @@ class Admitted:
 
     def with_plan_of(self, other: Admitted) -> Admitted:
         """Return it with what the handler said about *other*, the same delivery as it was seen before."""
-        return replace(self, targets=other.targets, plan=other.plan, is_planned=other.is_planned)
+        return replace(self, targets=other.targets, nodes=other.nodes, plan=other.plan, is_planned=other.is_planned)
+
+    def with_places(self, places: Sequence[Place]) -> Admitted:
+        """Return it as one that takes *places* too when it begins."""
+        return replace(self, places=(*self.places, *places))
 
     def again(self) -> Arrived:
         """Return it as it was before the store was asked."""
@@ -163,6 +195,11 @@ class Ended:
     called: datetime
     targets: tuple[str, ...] = ()
     has_row: bool = True
+
+    def without(self, name: str) -> Ended:
+        """Return it with a result that lacks *name*."""
+        result = {key: value for key, value in self.outcome.result.items() if key != name}
+        return replace(self, outcome=replace(self.outcome, result=result))
 
     def record(self) -> Recorded:
         """Return it as the store has it; to be called when it is written."""

@@ -61,7 +61,7 @@ class FactsCache:
         """Start empty until `begin`.  With *at*, use the facts known at that time.  *find* queries the cluster."""
         self._settings, self._clock, self._at, self._find = settings, clock, at, find
         self._facts: Mapping[str, Facts] = {}
-        self._why = ""
+        self._why, self._is_unread = "", False
         self._newest = ""
         self._wanted, self._ended = threading.Event(), threading.Event()
         self._begun = threading.Event()
@@ -98,7 +98,11 @@ class FactsCache:
                 return
             with store:
                 self._read(store)
+            if self._is_unread:
+                log.info("facts can be read again")
+                self._is_unread, self._why = False, ""
         except RouterError as error:
+            self._is_unread = True
             self._failed("facts cannot be read", error)
 
     def _read(self, store: FactStore) -> None:
@@ -205,6 +209,16 @@ def sample(event: Event, names: Iterable[str] = ()) -> Known:
             f"filesets/{each}": {key: {**fileset, "afm_target": "", "afm_state": ""} for key in texts} for each in texts
         },
     }
+    content |= _sample_of_usage(texts)
     moment = event.moment
     readings = (Reading(part, each, moment, moment) for part, each in content.items())
     return assemble(event.cluster, readings, timedelta(minutes=5)).at(moment)
+
+
+def _sample_of_usage(names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+    names = tuple(names)
+    pool = {"size": 1000, "free": 500, "used": 50.0}
+    numbers = {"block_usage": 1, "block_quota": 2, "block_limit": 3, "files_usage": 1, "files_quota": 2}
+    quota = {**numbers, "files_limit": 3, "block_grace": "none", "files_grace": "none"}
+    found = {f"pools/{each}": dict.fromkeys(names, pool) for each in names}
+    return {**found, **{f"quotas/{each}": dict.fromkeys(names, quota) for each in names}}

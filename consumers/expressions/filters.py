@@ -113,6 +113,16 @@ class Filter:
     def matches(self, event: Event, known: Known | None = None) -> Verdict:
         """Return whether *event* matches, given the *known* facts of its cluster; never raises."""
         try:
+            result = self.value_of(event, known)
+        except FilterError as error:
+            return Verdict(matched=False, reason=str(error))
+        if not isinstance(result, bool):
+            return Verdict(matched=False, reason=f"the result is {_cel_type(result)}, not true or false")
+        return Verdict(matched=result)
+
+    def value_of(self, event: Event, known: Known | None = None) -> object:
+        """Return the value of the expression for *event*, given the *known* facts.  Raises FilterError."""
+        try:
             # An absent attribute is null, so that `subject == null` works.
             names = {name: getattr(event, name) for name in self._attributes}
             if self._walks:
@@ -122,17 +132,15 @@ class Filter:
                 names[FACTS] = given = None if values is None else fact_paths.narrowed(self.facts, values, event)
                 if given is not None:
                     fact_paths.bound(self._looks, given, event)
-            result = self._program.execute(_cel().Context(names, self._functions) if self._functions else names)
-        except Exception as error:  # noqa: BLE001 - the library raises a dozen classes, depending on the event
-            return Verdict(matched=False, reason=self._reason(error, event, known))
+            return self._program.execute(_cel().Context(names, self._functions) if self._functions else names)
+        except Exception as error:
+            # The library raises a dozen classes, depending on the event.
+            raise FilterError(self._reason(error, event, known)) from error
         except BaseException as error:
             # A panic in the library is not an Exception, and its class cannot be imported.  Survive it.
             if type(error).__name__ != "PanicException":
                 raise
-            return Verdict(matched=False, reason=f"CEL failed: {error}")
-        if not isinstance(result, bool):
-            return Verdict(matched=False, reason=f"the result is {_cel_type(result)}, not true or false")
-        return Verdict(matched=result)
+            raise FilterError(f"CEL failed: {error}") from error
 
     def _reason(self, error: Exception, event: Event, known: Known | None) -> str:
         if self.facts and (known is None or known.values is None):

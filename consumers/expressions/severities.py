@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import operator
-from typing import Final, TypeGuard, get_args
+from typing import TypeGuard
 
 from router.errors import did_you_mean
-from router.model.events import Severity
+from router.model.events import SEVERITIES
 
 from ..errors import FilterError
 from .cel_syntax.parser import parse
 from .cel_syntax.tree import MIRRORED, Binary, Bindings, Constant, Name, Node, binding, source, walk
-
-SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
-"""All severities, the mildest first."""
 
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 

@@ -50,7 +50,14 @@ _ALLOWED = (
     *(nodes.Filter, nodes.Test, nodes.Keyword, nodes.Concat, nodes.Compare, nodes.Operand),
     *(nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod),
 )
-_NAMES = frozenset((*Event.model_fields, "fold", FACTS))
+_PARAMETERS = "parameters"
+"""The values of an action, which only its own templates have."""
+
+STEPS = "steps"
+OF_STEP = frozenset(("output", "exit", "state", "succeeded", "failed"))
+"""What a template can read of an earlier step, as `steps.NAME.output`."""
+
+_NAMES = frozenset((*Event.model_fields, "fold", "meta", FACTS, _PARAMETERS, STEPS))
 _OF_FOLD = frozenset(("count", "nodes", "first", "last", "values"))
 
 
@@ -64,12 +71,15 @@ class About(Protocol):
 class Template:
     """One word, parsed once; any thread may render it.
 
-    `variables` lists the variables of the event's `data` that it reads, `facts` the paths of the facts that it reads.
-    `is_plain` means that it is the same for every event.
+    `variables` lists the variables of the event's `data` that it reads, `parameters` those of an action, `facts` the
+    paths of the facts that it reads, `steps` the values of earlier steps, such as `("snapshot", "output")`.  `is_plain`
+    means that it is the same for every event.
     """
 
     variables: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     facts: tuple[Path, ...] = ()
+    steps: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, text: str) -> None:
         """Parse *text*; raises TemplateError with the line of the mistake."""
@@ -89,7 +99,9 @@ class Template:
             # Before it is compiled, which may take as long as what is refused here.
             _check(tree, text)
             _check_lists(tree)
-            self.variables = tuple(dict.fromkeys(_reads(tree)))
+            self.variables = tuple(dict.fromkeys(_reads(tree, "data")))
+            self.parameters = tuple(dict.fromkeys(_reads(tree, _PARAMETERS)))
+            self.steps = tuple(dict.fromkeys(_step_values(tree)))
             self.facts = tuple(
                 dict.fromkeys(Path(steps) for each in _walk(tree) if (steps := _steps(each)) is not None)
             )
@@ -226,8 +238,23 @@ def _begins_as_written(node: nodes.Expr) -> bool:
     return False
 
 
-def _reads(node: nodes.Node) -> Iterable[str]:
-    return (name for each in _walk(node) if (name := _part(each, "data")))
+def _step_values(tree: nodes.Template) -> Iterator[tuple[str, str]]:
+    """Yield each value of a step that *tree* reads.  Raises TemplateError if it reads `steps` in any other way."""
+    named = 0
+    for each in _walk(tree):
+        if not isinstance(each, nodes.Getattr | nodes.Getitem) or (name := _part(each.node, STEPS)) is None:
+            continue
+        part = each.attr if isinstance(each, nodes.Getattr) else getattr(each.arg, "value", None)
+        if part not in OF_STEP:
+            raise TemplateError(f"steps.{name} has no {part}{did_you_mean(str(part), OF_STEP)}")
+        named += 1
+        yield name, part
+    if named != sum(1 for each in _walk(tree) if each == nodes.Name(STEPS, "load")):
+        raise TemplateError("steps must be read as steps.NAME.output, with the name of an earlier step")
+
+
+def _reads(node: nodes.Node, of: str) -> Iterable[str]:
+    return (name for each in _walk(node) if (name := _part(each, of)))
 
 
 def _part(node: nodes.Node, of: str) -> str | None:

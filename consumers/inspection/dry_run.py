@@ -16,6 +16,8 @@ from router.model.topics import matches
 from ..deliveries import Delivery, is_own
 from ..errors import ConsumerError, Rejected
 from ..expressions.filters import Filter, shown_values
+from ..policies.enrichment import enriched
+from ..policies.guards import Guard
 from ..policies.retry import RetryPolicy
 from ..subscriptions.models import Subscription
 
@@ -85,7 +87,8 @@ def rehearse(subscription: Subscription, event: Event, plan: Plan, known: Known 
     effect: Mapping[str, object] = {}
     refused = unknown = ""
     try:
-        effect = plan(Delivery(event, subscription.name, event.topic, event.to_json(), known=known))
+        delivery = Delivery(event, subscription.name, event.topic, event.to_json(), known=known)
+        effect = plan(enriched(delivery, subscription.facts, subscription.meta))
     except Rejected as error:
         refused = str(error)
     except ConsumerError as error:
@@ -130,11 +133,13 @@ def _filtered(subscription: Subscription, event: Event | None, pattern: str, kno
 def does(kind: str) -> str:
     """Return the verb *kind* in the third person: what its subscription does.
 
-    >>> does("run"), does("notify"), does("scripts")
-    ('runs', 'notifies', 'scripts')
+    >>> does("run"), does("notify"), does("scripts"), does("action")
+    ('runs', 'notifies', 'scripts', 'acts')
     """
     if kind.endswith("s"):
         return kind
+    if kind == "action":
+        return "acts"
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
@@ -160,20 +165,37 @@ def rules(subscription: Subscription) -> Iterator[str]:
     if limit := subscription.limit:
         rest = "the others wait in the broker" if limit.rest == "wait" else "the others are skipped"
         yield f"at most {limit.most} per {durations.text(limit.per)}{_by(limit.by)}; {rest}"
-    if guard := subscription.guard:
-        if at_most := guard.at_most:
-            rest = "the others wait in the broker" if at_most.rest == "wait" else "the others are skipped"
-            yield f"at most {at_most.count} at once{_by(at_most.by)}, over all consumers; {rest}"
-        if guard.only_when:
-            yield f"only when this is true right before each attempt: {guard.only_when}"
-        if guard.only_if:
-            yield f"only if this succeeds right before each attempt: {' '.join(guard.only_if)}"
-        if guard.ask:
-            yield f"only if approved within {durations.text(guard.ask.within)}"
+    if subscription.guard:
+        yield from _of_guard(subscription.guard)
     if subscription.order_by:
         yield f"one after another{_by(subscription.order_by)}"
     if then := subscription.retry.then:
         yield f"then: {then} receives the event after the last failed attempt"
+
+
+def _of_guard(guard: Guard) -> Iterator[str]:
+    for each in guard.at_most or ():
+        rest = "the others wait in the broker" if each.rest == "wait" else "the others are skipped"
+        per = "" if each.per == "subscription" else f" per {each.per}"
+        yield f"at most {each.count} at once{per}{_by(each.by)}, over all consumers; {rest}"
+    if radius := guard.blast_radius:
+        count = f"{radius.nodes} nodes" if radius.nodes else f"{radius.percent} % of {radius.of or 'the cluster'}"
+        rest = "the others wait in the broker" if radius.rest == "wait" else "the others are skipped"
+        within = f"{durations.text(radius.within)}, and never on too many quorum nodes"
+        yield f"acts on at most {count} within {within}; {rest}"
+    if stop := guard.stop_after:
+        rest = "then the others wait" if stop.rest == "wait" else "then the others are skipped"
+        within = durations.text(stop.within)
+        yield f"stops after {stop.failures} failures within {within}; {rest} until a person lets it go on"
+    if first := guard.first:
+        after = f", after {durations.text(first.wait)}" if first.wait else ""
+        yield f"on {first.nodes} of its nodes first; on the others{after}, if it went well there"
+    if guard.only_when:
+        yield f"only when this is true right before each attempt: {guard.only_when}"
+    if guard.only_if:
+        yield f"only if this succeeds right before each attempt: {' '.join(guard.only_if)}"
+    if guard.ask:
+        yield f"only if approved within {durations.text(guard.ask.within)}"
 
 
 def _by(places: Sequence[str]) -> str:

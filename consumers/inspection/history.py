@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from router.broker.client import Rabbit
-from router.broker.interface import Arrival
+from router.broker.interface import Arrival, history_offset
 from router.broker.stream_end import StreamEnd
 from router.broker.topology import HISTORY
 from router.errors import InvalidEvent
@@ -39,6 +39,6 @@ def look_up(broker: Rabbit, event_id: str, now: datetime, limit: timedelta = tim
             broker.stop()
 
     broker.later(limit, broker.stop)
-    broker.consume(HISTORY, receive, prefetch=1000, offset=f"{int(back.total_seconds())}s")
+    broker.consume(HISTORY, receive, prefetch=1000, offset=history_offset(back))
     broker.run()
     return found[0] if found else None

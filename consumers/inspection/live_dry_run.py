@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from router.broker.interface import Arrival, Broker
-from router.broker.running import run_until_stopped
+from router.broker.interface import Arrival, Broker, history_offset
 from router.broker.topology import HISTORY
 from router.cli.output import Styled, say, show
 from router.errors import InvalidEvent
 from router.model.events import Event
+from router.programs.running import run_until_stopped
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
@@ -85,8 +85,7 @@ def dry_run(
                 facts = {"id": arrival.id, "topic": arrival.key, "refused": str(error)}
                 say(facts, as_json=as_json, text=f"{arrival.key}  invalid event, becomes a dead letter: {error}")
 
-        # AMQP takes whole seconds.
-        offset = "next" if back is None else f"{int((back + _MARGIN).total_seconds())}s"
+        offset = "next" if back is None else history_offset(back + _MARGIN)
         broker.consume(HISTORY, receive, prefetch=_AT_HAND, offset=offset)
         run_until_stopped(broker)
 

@@ -17,9 +17,9 @@ from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.model.topics import matches
 from router.settings.models import Settings
+from router.sources.event_selectors import select
 
 from ..config.event_samples import Kinds, Samples
-from ..config.event_selectors import select
 from ..config.registrations import Registrations
 from ..errors import FilterError
 from ..expressions.filters import Filter

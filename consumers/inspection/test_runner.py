@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 
 from router.cluster.facts.views import Known
 from router.errors import UnknownEvent, UnknownVariable
@@ -26,8 +26,10 @@ from ..config.synthetic_events import synthetic_event
 from ..deliveries import Delivery, Waiting
 from ..errors import ConsumerError, Rejected, SubscriptionsError, SyntheticEventError
 from ..expressions.filters import Filter
+from ..policies.enrichment import enriched
 from ..policies.group_keys import key_of
 from ..policies.throttling import Gathered, rates
+from ..subscriptions.actions.action_use import unguarded
 from ..subscriptions.models import Subscription
 from ..subscriptions.test_cases import Expectation, Given
 from ..verbs.interface import Handler, Surroundings
@@ -70,7 +72,10 @@ def planner(subscription: Subscription, settings: Settings) -> Iterator[Plan]:
 
     @cache
     def handler() -> Handler:
-        where = Surroundings(subscription.name, settings=settings, file=subscription.file, line=subscription.line)
+        action = partial(unguarded, settings)
+        where = Surroundings(
+            subscription.name, settings=settings, file=subscription.file, line=subscription.line, action=action
+        )
         try:
             return subscription.verb.handler(where)
         except SubscriptionsError as error:
@@ -151,7 +156,8 @@ class Simulation:
 
     def arrive(self, event: Event, moment: datetime) -> None:
         """Let *event* arrive at *moment*."""
-        self._put(moment, Delivery(event, self._subscription.name, event.topic, b"", known=self._known))
+        delivery = Delivery(event, self._subscription.name, event.topic, b"", known=self._known)
+        self._put(moment, enriched(delivery, self._subscription.facts, self._subscription.meta))
 
     def run(self) -> None:
         """Run the clock until no step is left."""

@@ -18,13 +18,19 @@ _ATTRIBUTES = frozenset(Event.model_fields) - {"data", "id", "specversion"}
 _PLACE = r"data\.[A-Za-z_][A-Za-z0-9_]*|" + "|".join(sorted(_ATTRIBUTES))
 
 
-def _places(places: tuple[str, ...]) -> tuple[str, ...]:
-    for each in places:
-        if not re.fullmatch(_PLACE, each):
-            known = did_you_mean(each, _ATTRIBUTES) or "; write data.NAME for a variable, or an attribute such as node"
-            raise ValueError(f"{each!r} is not an attribute or a variable of an event{known}")
-    return places
+def _place(place: str) -> str:
+    if not re.fullmatch(_PLACE, place):
+        known = did_you_mean(place, _ATTRIBUTES) or "; write data.NAME for a variable, or an attribute such as node"
+        raise ValueError(f"{place!r} is not an attribute or a variable of an event{known}")
+    return place
 
+
+def _places(places: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_place(each) for each in places)
+
+
+Place = Annotated[str, Checked(_place, whole(_PLACE))]
+"""A place in an event: an attribute, or `data.NAME`."""
 
 Places = Annotated[Words, Checked(_places, {"items": {"type": "string", **whole(_PLACE)}}), ONE_OR_SEVERAL]
 """Places in an event; if empty, all events belong together."""
@@ -44,11 +50,13 @@ def key_of(event: Event, places: tuple[str, ...]) -> str:
 
     The key is short even if the values are long, because databases refuse long keys.
     """
-    values = [
-        event.data.get(each.removeprefix("data.")) if each.startswith("data.") else getattr(event, each)
-        for each in places
-    ]
+    values = [value_at(event, each) for each in places]
     key = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     if len(key) <= _LONGEST:
         return key
     return f"{key[:_LONGEST]}...{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def value_at(event: Event, place: str) -> object:
+    """Return the value at *place* of *event*; an absent variable is None."""
+    return event.data.get(place.removeprefix("data.")) if place.startswith("data.") else getattr(event, place)

@@ -29,7 +29,7 @@ LONGEST = max(RETRY_STEPS.values())
 
 _FAILURE = re.compile(
     r"exit(:(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[0-9][0-9]?))?|signal(:[0-9][0-9]?)?|timeout|http(:[1-5][0-9][0-9])?"
-    r"|connect|notify|unreachable|nodes|several|lost|[A-Z][A-Za-z0-9_]*"
+    r"|connect|notify|unreachable|login|nodes|several|lost|[A-Z][A-Za-z0-9_]*"
 )
 
 
@@ -39,7 +39,7 @@ def _not_too_long(value: timedelta) -> timedelta:
     return value
 
 
-_WORDS = "exit:64, exit, signal:9, signal, timeout, http:503, http, connect, notify, unreachable, nodes, several"
+_WORDS = "exit:64, exit, signal:9, signal, timeout, http:503, http, connect, notify, unreachable, login, nodes, several"
 Failure = Annotated[
     str,
     matching(_FAILURE.pattern, f"is not a failure: write {_WORDS}, lost or the name of an exception such as OSError"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import selectors
 import signal
 import subprocess
 import time
@@ -12,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from threading import Event as Flag
-from typing import IO, Self
+from typing import Protocol
 
 from . import cleanup
+from .child_pipes import Pipes
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
@@ -24,7 +25,6 @@ ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
 GRACE = timedelta(seconds=5)
 """Time between SIGTERM and SIGKILL."""
 
-_CHUNK = 65536
 _TICK = 0.05
 """Longest pause in seconds between two checks for the end of the command; closed output is noticed at once."""
 
@@ -57,7 +57,8 @@ def search_path(environment: Mapping[str, str]) -> str:
 class Command:
     """The words to run, the *timeout*, how many octets of *output* to keep, and the *grace* from SIGTERM to SIGKILL.
 
-    *keep* lists file descriptors that the command inherits in addition to the standard three.
+    *keep* lists file descriptors that the command inherits in addition to the standard three.  With *apart*, what it
+    prints on stderr is kept by itself, otherwise in the order of its output.
     """
 
     words: Sequence[str]
@@ -68,22 +69,36 @@ class Command:
     output: int
     user: User | None = None
     keep: Sequence[int] = ()
+    apart: bool = False
 
 
 @dataclass(slots=True)
 class Ended:
     """How a command ended: *code* as in `subprocess`, or None if the command could not be killed.
 
-    *output* is the beginning of its output, *octets* the size of all output, *left* how many processes it left behind.
+    *output* is the beginning of its output, *octets* the size of all output; *errors* and *error_octets* those of its
+    stderr, if that is apart.  *left* is how many processes it left behind.  *cancelled_by* names who ended it.
     """
 
     code: int | None = None
+    cancelled_by: str = ""
     timed_out: bool = False
     stopped: bool = False
     output: bytearray = field(default_factory=bytearray)
     octets: int = 0
+    errors: bytearray = field(default_factory=bytearray)
+    error_octets: int = 0
     seconds: float = 0.0
     left: int = 0
+
+    def keep(self, chunk: bytes, *, is_error: bool, limit: int) -> None:
+        """Count *chunk* of its output, or of its stderr if that is apart, and keep up to *limit* octets of each."""
+        kept = self.errors if is_error else self.output
+        kept += chunk[: max(0, limit - len(kept))]
+        if is_error:
+            self.error_octets += len(chunk)
+        else:
+            self.octets += len(chunk)
 
     @property
     def facts(self) -> dict[str, object]:
@@ -103,7 +118,7 @@ class Ended:
     def failure(self, limit: str, longest: int = 500) -> tuple[str, str] | None:
         """Return the word and the reason of the failure, or None if the command succeeded; *limit* names its timeout.
 
-        The reason ends with the last line of the kept output, cut to *longest* characters.
+        The reason ends with the last line of what it printed, on stderr if it did, cut to *longest* characters.
 
         >>> Ended(code=3, output=bytearray(b"no such disk")).failure("10m")
         ('exit:3', 'exit code 3: no such disk')
@@ -117,15 +132,27 @@ class Ended:
         return (f"exit:{self.code}", f"exit code {self.code}{self.tail(longest)}") if self.code else None
 
     def tail(self, longest: int = 500) -> str:
-        """Return the last line of the kept output, formatted as the end of a reason."""
-        lines = self.output.decode("utf-8", "replace").strip().splitlines()
+        """Return the last line of stderr, or else of the output, formatted as the end of a reason."""
+        said = self.errors.strip() or self.output.strip()
+        lines = said.decode("utf-8", "replace").splitlines()
         return f": {lines[-1][:longest]}" if lines else ""
 
 
-def run(command: Command, feed: bytes, stopping: Flag) -> Ended:
+class Observer(Protocol):
+    """Sees what a command prints while it runs, and can end it."""
+
+    def keep(self, chunk: bytes, *, is_error: bool) -> None:
+        """Take *chunk* of its output, or of its stderr."""
+
+    def cancelled_by(self) -> str:
+        """Return who wants the command to end; empty if nobody does.  Called many times a second."""
+
+
+def run(command: Command, feed: bytes, stopping: Flag, observer: Observer | None = None) -> Ended:
     """Run *command* with *feed* as its standard input until it ends, its timeout passes, or *stopping* is set.
 
-    Every process that the command started is ended too.  Raises OSError if the command cannot start.
+    Or until *observer* ends it.  Every process that the command started is ended too.  Raises OSError if the command
+    cannot start.
     """
     began = time.monotonic()
     user = command.user
@@ -133,7 +160,7 @@ def run(command: Command, feed: bytes, stopping: Flag) -> Ended:
         list(command.words),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE if command.apart else subprocess.STDOUT,
         cwd="/",
         env={**command.environment, cleanup.VARIABLE: command.mark},
         start_new_session=True,
@@ -145,8 +172,15 @@ def run(command: Command, feed: bytes, stopping: Flag) -> Ended:
         extra_groups=user.groups if user else None,
     )
     ended = Ended()
-    with _Pipes(process, feed, ended, command.output) as pipes:
-        _watch(process, command, pipes, ended, stopping)
+    keep = partial(ended.keep, limit=command.output)
+
+    def both(chunk: bytes, *, is_error: bool) -> None:
+        keep(chunk, is_error=is_error)
+        if observer:
+            observer.keep(chunk, is_error=is_error)
+
+    with Pipes(process, feed, both if observer else keep) as pipes:
+        _watch(process, command, pipes, ended, stopping, observer)
         # Call this before `wait`: until then no other process can get this process id or group id.
         ended.left = cleanup.end(command.mark, process.pid)
         pipes.drain()
@@ -156,7 +190,14 @@ def run(command: Command, feed: bytes, stopping: Flag) -> Ended:
     return ended
 
 
-def _watch(process: subprocess.Popen[bytes], command: Command, pipes: _Pipes, ended: Ended, stopping: Flag) -> None:
+def _watch(
+    process: subprocess.Popen[bytes],
+    command: Command,
+    pipes: Pipes,
+    ended: Ended,
+    stopping: Flag,
+    observer: Observer | None,
+) -> None:
     """Return when *process* has ended or cannot be killed; send signals once its time is over."""
     deadline = time.monotonic() + command.timeout.total_seconds()
     signals = iter(((signal.SIGTERM, command.grace.total_seconds()), (signal.SIGKILL, _UNKILLABLE)))
@@ -165,10 +206,11 @@ def _watch(process: subprocess.Popen[bytes], command: Command, pipes: _Pipes, en
         tick = 0.001 if pipes.serve(tick) else min(tick * 2, _TICK)
         now = time.monotonic()
         is_first = False
-        if not (ended.stopped or ended.timed_out):
-            ended.stopped = stopping.is_set()
-            ended.timed_out = not ended.stopped and now >= deadline
-            is_first = ended.stopped or ended.timed_out
+        if not (ended.stopped or ended.timed_out or ended.cancelled_by):
+            ended.cancelled_by = observer.cancelled_by() if observer else ""
+            ended.stopped = not ended.cancelled_by and stopping.is_set()
+            ended.timed_out = not (ended.stopped or ended.cancelled_by) and now >= deadline
+            is_first = bool(ended.stopped or ended.timed_out or ended.cancelled_by)
         if is_first or now >= deadline:
             following = next(signals, None)
             if following is None:
@@ -181,72 +223,3 @@ def _watch(process: subprocess.Popen[bytes], command: Command, pipes: _Pipes, en
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.returncode is not None or cleanup.has_ended(process.pid)
-
-
-class _Pipes:
-    """The command's input and output, written and read without blocking; output is kept up to the limit."""
-
-    def __init__(self, process: subprocess.Popen[bytes], feed: bytes, ended: Ended, limit: int) -> None:
-        assert process.stdin is not None  # noqa: S101 - for mypy: PIPE was passed
-        assert process.stdout is not None  # noqa: S101 - as above
-        self._input, self._output = process.stdin, process.stdout
-        self._feed, self._ended, self._limit = memoryview(feed), ended, limit
-        self._selector = selectors.DefaultSelector()
-
-    def __enter__(self) -> Self:
-        for pipe, direction in ((self._input, selectors.EVENT_WRITE), (self._output, selectors.EVENT_READ)):
-            os.set_blocking(pipe.fileno(), False)
-            self._selector.register(pipe, direction)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._selector.close()
-        for pipe in (self._input, self._output):
-            with suppress(OSError):
-                pipe.close()
-
-    def serve(self, patience: float) -> bool:
-        """Move available input and output, waiting up to *patience* seconds; return whether there was any."""
-        ready = self._selector.select(patience)
-        for key, _ in ready:
-            if key.fileobj is self._input:
-                self._write()
-            else:
-                self._read()
-        return bool(ready)
-
-    def drain(self) -> None:
-        """Read the rest of the pipe, for one second at most: no writer should be left."""
-        deadline = time.monotonic() + 1
-        while not self._output.closed and time.monotonic() < deadline and self._read():
-            pass
-
-    def _write(self) -> None:
-        try:
-            written = os.write(self._input.fileno(), self._feed[:_CHUNK])
-        except BlockingIOError:
-            return
-        except OSError:
-            # The command does not read all of its input, which is allowed.
-            self._close(self._input)
-            return
-        self._feed = self._feed[written:]
-        if not self._feed:
-            self._close(self._input)
-
-    def _read(self) -> bool:
-        try:
-            chunk = os.read(self._output.fileno(), _CHUNK)
-        except BlockingIOError:
-            return False
-        if not chunk:
-            self._close(self._output)
-            return False
-        self._ended.octets += len(chunk)
-        self._ended.output += chunk[: max(0, self._limit - len(self._ended.output))]
-        return True
-
-    def _close(self, pipe: IO[bytes]) -> None:
-        self._selector.unregister(pipe)
-        with suppress(OSError):
-            pipe.close()

@@ -80,10 +80,15 @@ def owner() -> str:
     return f"{_machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
+def is_of_here(name: str) -> bool:
+    """Return whether the process *name* is or was one of this machine or container since it booted."""
+    return name.rpartition(":")[0].rpartition(":")[0] == _machine()
+
+
 def is_alive(name: str) -> bool:
     """Return whether the process *name* runs; False for a process of another machine or container, which is unknown."""
-    machine, _, process = name.rpartition(":")[0].rpartition(":")
-    if machine != _machine() or not process.isdigit():
+    process = name.rpartition(":")[0].rpartition(":")[2]
+    if not is_of_here(name) or not process.isdigit():
         return False
     try:
         return name.rpartition(":")[2] == _started(int(process)) and not _is_dead(int(process))

@@ -5,6 +5,7 @@
 | `request.json`, `input` | before the job's folder appears | the command and its standard input |
 | `state.json` | before the command starts | the wrapper that runs the job, later also the command's process |
 | `out`, `err` | while the command runs | the beginning of the command's output |
+| `nodes` | while a command runs on nodes | states and output of nodes, see `router.cluster.fleet.node_watch` |
 | `cancel.json` | when somebody cancels the job | who, and when |
 | `result.json` | last | how the job ended |
 """
@@ -16,7 +17,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,13 +25,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..errors import ConsumerError
+from ..errors import ConsumerError, JobsUnusable
 from . import cleanup
 
 REQUEST, INPUT, STATE, CANCEL, RESULT = "request.json", "input", "state.json", "cancel.json", "result.json"
-OUT, ERR, LOCK, LOG = "out", "err", "lock", "wrapper.log"
+OUT, ERR, LOCK, LOG, NODES = "out", "err", "lock", "wrapper.log", "nodes"
 
-_NEW = ".new-"
+NEW = ".new-"
+"""How the names of folders begin that are not complete yet."""
+
 _LEFTOVER = timedelta(hours=1)
 _STARTING = timedelta(minutes=10)
 """How long consumers try to start a job; after that, a job that was not started is lost."""
@@ -62,8 +65,11 @@ class Job:
         return values if isinstance(values, dict) else {}
 
     def write(self, name: str, values: Mapping[str, object]) -> None:
-        """Write *values* to the file *name* atomically: readers see all of them or none, even after a power failure."""
-        write_whole(self.path / name, json.dumps(values).encode())
+        """Write *values* to the file *name* atomically: readers see all of them or none, even after a power failure.
+
+        What root writes belongs to the owner of the folder: the consumer must be able to read who cancelled its job.
+        """
+        write_whole(self.path / name, json.dumps(values).encode(), as_owner_of_folder=True)
 
     def head(self, name: str, limit: int) -> bytes:
         """Return the first *limit* octets of the file *name*, empty if it does not exist."""
@@ -97,6 +103,7 @@ class Job:
         """Lock the job, which allows to start or end it; yield False if another process holds the lock."""
         file = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            _give_to_owner_of(self.path, file)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -144,7 +151,7 @@ class Jobs:
         job = Job(self.path / job_id)
         if job.path.exists():
             return job, False
-        fresh = self.path / f"{_NEW}{uuid4().hex}"
+        fresh = self.path / f"{NEW}{uuid4().hex}"
         fresh.mkdir(mode=0o700)
         write_whole(fresh / INPUT, feed)
         write_whole(fresh / REQUEST, json.dumps(request).encode())
@@ -159,37 +166,49 @@ class Jobs:
         sync_folder(self.path)
         return job, True
 
-    def find(self, job_id: str) -> Job:
-        """Return the job *job_id*, or the only one whose id begins so.  Raises JobError if none or several match."""
-        found = [each for each in self.all() if each.id == job_id] or [
-            each for each in self.all() if each.id.startswith(job_id)
-        ]
-        if len(found) != 1:
-            several = f"{', '.join(each.id for each in found[:5])}; write the whole id"
-            raise JobError(f"{job_id} matches several jobs: {several}" if found else f"there is no job {job_id}")
-        return found[0]
+    def of(self, job_id: str) -> Job | None:
+        """Return the job whose whole id is *job_id*, or None if this machine has none."""
+        job = Job(self.path / job_id)
+        return job if job.path.exists() else None
 
     def all(self) -> list[Job]:
-        """Return all jobs, newest first."""
+        """Return all jobs, newest first.  Raises JobsUnusable."""
         try:
             found = [each for each in self.path.iterdir() if not each.name.startswith(".") and each.is_dir()]
         except FileNotFoundError:
             return []
         except PermissionError as error:
-            raise JobError(f"jobs folder {self.path} cannot be read: run this command as its owner") from error
+            raise JobsUnusable(f"jobs folder {self.path} cannot be read: run this command as its owner") from error
+        except OSError as error:
+            raise JobsUnusable(f"jobs folder {self.path} cannot be read: {error.strerror}") from error
         return [Job(each) for each in sorted(found, key=_begun, reverse=True)]
 
-    def tidy(self, keep: timedelta, *, most: int = 100) -> int:
-        """Remove jobs that ended or were lost longer than *keep* ago, up to *most* per call; return how many."""
+    def tidy(self, keep: timedelta, *, lost: timedelta | None = None, most: int = 100) -> int:
+        """Remove jobs that ended longer than *keep* ago, up to *most* per call; return how many.
+
+        Those that began longer ago than *lost*, by default also *keep*, are removed if they are lost.
+        """
         removed = 0
         with suppress(OSError), os.scandir(self.path) as entries:
             for entry in entries:
                 if removed >= most:
                     break
-                if _is_old(Path(entry.path), keep):
+                if _is_old(Path(entry.path), keep, keep if lost is None else lost):
                     shutil.rmtree(entry.path, ignore_errors=True)
                     removed += 1
         return removed
+
+
+def find(jobs: Sequence[Job], job_id: str) -> Job:
+    """Return that of *jobs* with the id *job_id*, or the only one whose id begins so.
+
+    Raises JobError if none or several match.
+    """
+    found = [each for each in jobs if each.id == job_id] or [each for each in jobs if each.id.startswith(job_id)]
+    if len(found) != 1:
+        several = f"{', '.join(each.id for each in found[:5])}; write the whole id"
+        raise JobError(f"{job_id} matches several jobs: {several}" if found else f"there is no job {job_id}")
+    return found[0]
 
 
 def _not_private(path: Path, mode: int, owner: int) -> str:
@@ -206,16 +225,18 @@ def ended(result: Mapping[str, Any]) -> str:
     return "finished" if how == "through" else how if isinstance(how, str) else "lost"
 
 
-def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+def write_whole(path: Path, content: bytes, mode: int | None = None, *, as_owner_of_folder: bool = False) -> None:
     """Write *content* to *path* atomically: write and sync a temporary file, rename it, and sync its folder.
 
-    Without *mode*, the umask decides who may read the file.
+    Without *mode*, the umask decides who may read the file.  With *as_owner_of_folder*, what root writes is theirs.
     """
     aside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with aside.open("xb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
+            if as_owner_of_folder:
+                _give_to_owner_of(path.parent, file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -224,6 +245,12 @@ def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
         aside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _give_to_owner_of(folder: Path, file: int) -> None:
+    if os.geteuid() == 0:
+        found = folder.stat()
+        os.fchown(file, found.st_uid, found.st_gid)
 
 
 def now() -> datetime:
@@ -252,9 +279,9 @@ def _age(path: Path) -> timedelta:
     return timedelta()
 
 
-def _is_old(path: Path, keep: timedelta) -> bool:
-    if path.name.startswith(_NEW):
+def _is_old(path: Path, keep: timedelta, lost: timedelta) -> bool:
+    if path.name.startswith(NEW):
         return _age(path) > _LEFTOVER
     if (path / RESULT).exists():
         return _age(path / RESULT) > keep
-    return _age(path / REQUEST) > keep and Job(path).state() == "lost"
+    return _age(path / REQUEST) > lost and Job(path).state() == "lost"

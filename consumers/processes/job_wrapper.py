@@ -55,7 +55,7 @@ class Wrapper:
         began = time.monotonic()
         result = self._result(facts)
         result |= {"seconds": round(time.monotonic() - began, 3), "at": now().isoformat()}
-        _persist(self._job, result)
+        persist(self._job, result)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a signal handler
         self._asked = True
@@ -74,6 +74,7 @@ class Wrapper:
             left = self._wait_for_end(process)
         code = process.returncode
         result: dict[str, object] = {"ended": self._why or "finished", "octets": sum(self._octets.values())}
+        result["error_octets"] = self._octets[ERR]
         if code is not None:
             result |= {"exit": code} if code >= 0 else {"signal": -code}
         if left:
@@ -168,7 +169,8 @@ class Wrapper:
             kept.write(chunk[:room])
 
 
-def _persist(job: Job, result: Mapping[str, object]) -> None:
+def persist(job: Job, result: Mapping[str, object]) -> None:
+    """Write the *result* of *job*; a full disk is waited for."""
     deadline = time.monotonic() + _PERSISTENCE.total_seconds()
     while True:
         try:

@@ -3,76 +3,159 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from watchfiles import watch
 
-from router.broker.interface import Broker
-from router.broker.running import run_until_stopped
+from router.broker.client import Rabbit
 from router.broker.topology import Topology
-from router.errors import SettingsError
-from router.settings.models import Settings
+from router.errors import SettingsError, did_you_mean
+from router.programs.health import Activity, Health
+from router.programs.running import run_until_stopped
+from router.programs.systemd_notify import Notifier
+from router.settings import bounded_files
+from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
-from ..config import python_files, subscription_files
+from ..config import python_files
 from ..dead_letters.keeper import Keeper
+from ..deliveries import Key
 from ..delivery.active_subscription import serve
 from ..delivery.engine import Engine
-from ..errors import StoreError, SubscriptionsError
+from ..delivery.metrics.latencies import Latencies
+from ..errors import Mistake, StoreError, SubscriptionsError
 from ..expressions.facts_cache import FactsCache
+from ..processes import lost_jobs
+from ..processes.job_files import Jobs
+from ..store import attempts
 from ..store.database import Store
 from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
+from . import job_progress
+from .draining import Drain, Draining
 
 log = logging.getLogger(__name__)
 
 
-def consume(broker: Broker, settings: Settings, paths: Sequence[Path], foundation: Topology) -> None:
-    """Serve the subscriptions in *paths* over *broker* until a signal stops it.
+def consume(
+    broker: Rabbit,
+    settings: Settings,
+    paths: Sequence[Path],
+    foundation: Topology,
+    *,
+    only: Sequence[str] = (),
+    draining: Draining | None = None,
+) -> Drain | None:
+    """Serve the subscriptions in *paths*, or *only* some, over *broker* until a signal stops it.
 
-    Raises SubscriptionsError, StoreError and what `broker.run` raises.
+    With *draining* it ends by itself; return how that went.  Raises SubscriptionsError, StoreError and what
+    `broker.run` raises.
     """
-    subscriptions = load(paths, settings)
+    subscriptions = load(paths, settings, only)
     with Store(settings.consumers.store) as store:
         facts_cache = FactsCache(settings)
-        served = partial(serve, facts=facts_cache)
-        engine = Engine(
-            broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, serve=served
-        )
+        latencies = Latencies() if settings.consumers.metrics else None
+        how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
+        engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
 
         def stop() -> None:
             keeper.stop()
             engine.stop()
 
-        engine.start()
-        keeper.start()
-        Retention(store, settings.consumers, _now).start()
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)))
-        with reader.reading(), facts_cache.kept():
-            run_until_stopped(broker, stop)
+        health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
+        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+        drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
+        with (
+            _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
+            reader.reading(),
+            facts_cache.kept(),
+            lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
+            job_progress.reporting(broker, settings, _now),
+        ):
+            engine.start()
+            keeper.start()
+            Retention(store, settings.consumers, _now).start()
+            if drain:
+                drain.begin()
+            run_until_stopped(broker, stop, health=health)
+        return drain
+
+
+def taken_over(store: Store, about: Mapping[str, Any]) -> str:
+    """Return the other machine that has begun the attempt of the job *about* anew, by *store*; empty if none has.
+
+    Raises StoreError.
+    """
+    key = Key(about["event"], about["subscription"], about.get("replay", ""))
+    with store.reading() as transaction:
+        begun = attempts.look_up(transaction, [key]).get(key, {}).get(about["attempt"])
+    host = str(begun.result.get("host") or "") if begun else ""
+    return "" if host == os.uname().nodename else host
+
+
+def _answering(
+    settings: ConsumersSettings,
+    broker: Rabbit,
+    store: Store,
+    engine: Engine,
+    keeper: Keeper,
+    latencies: Latencies | None,
+    health: Health,
+) -> AbstractContextManager[None]:
+    if latencies is None:
+        return nullcontext()
+    # Importing prometheus-client takes as long as a quick command.
+    from .consumer_metrics import monitoring  # noqa: PLC0415
+
+    found = monitoring(
+        settings,
+        broker,
+        store,
+        engine=engine,
+        keeper=keeper,
+        latencies=latencies,
+        clock=_now,
+        problem=lambda: health.state.problem,
+    )
+    return found.answering()
+
+
+def _activity(engine: Engine, reader: Reader) -> Activity:
+    found = engine.activity
+    return replace(found, problem="; ".join(filter(None, (found.problem, reader.problem))))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def load(paths: Sequence[Path], settings: Settings) -> Subscriptions:
-    """Return the subscriptions in *paths*, and log what this machine cannot do for them.
+def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) -> Subscriptions:
+    """Return the subscriptions in *paths*, or *only* some, and log what this machine cannot do for them.
 
-    Raises SubscriptionsError with all mistakes in the files.
+    Raises SubscriptionsError with all mistakes in the files, and for a name that they do not have.
     """
     report = validation.check(paths, catalogues(settings), settings)
     for each in report.faults:
         log.error("a subscription cannot act here as its file says", extra={"reason": str(each)})
-    return report.valid()
+    found = report.valid()
+    if not only:
+        return found
+    for name in only:
+        if name not in found.by_name:
+            wrong = f"there is no subscription of this name{did_you_mean(name, found.by_name)}"
+            raise SubscriptionsError([Mistake("--only", 0, name, "", wrong)])
+    return Subscriptions(subscriptions=tuple(each for each in found.subscriptions if each.name in only))
 
 
 def follow(engine: Engine, subscriptions: Subscriptions) -> None:
@@ -94,22 +177,37 @@ def follow(engine: Engine, subscriptions: Subscriptions) -> None:
 class Reader:
     """Reloads subscriptions on SIGHUP and when their files change; logs invalid ones, and does not use them."""
 
-    def __init__(self, paths: Sequence[Path], settings: Settings, found: Callable[[Subscriptions], None]) -> None:
-        """Call *found* with the subscriptions in *paths*, from a separate thread, because checks may take long."""
-        self._paths, self._settings, self._found = paths, settings, found
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        settings: Settings,
+        found: Callable[[Subscriptions], None],
+        health: Health,
+        only: Sequence[str] = (),
+    ) -> None:
+        """Call *found* with (*only* these) subscriptions in *paths*, from a thread, because checks may take long.
+
+        *health* learns when that begins and ends.
+        """
+        self._paths, self._settings, self._found, self._health, self._only = paths, settings, found, health, only
+        self.problem = ""
+        """Why the files that are there now are not used; empty if they are."""
+
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
     def read(self) -> None:
         """Load and check the files now."""
-        with self._lock:
+        with self._lock, self._health.reloading():
             try:
-                subscriptions = load(self._paths, self._settings)
+                subscriptions = load(self._paths, self._settings, self._only)
             except (SettingsError, SubscriptionsError) as error:
                 # The catalogue of the site is read again, too.
+                self.problem = f"the subscription files are invalid: {str(error).partition(chr(10))[0]}"
                 facts = {"mistakes": str(error).splitlines()}
                 log.error("invalid subscriptions; keeping the previous ones", extra=facts)  # noqa: TRY400 - the mistakes are complete
                 return
+            self.problem = ""
             self._found(subscriptions)
 
     @contextmanager
@@ -138,20 +236,22 @@ class Reader:
                     break
 
     def _folders(self) -> set[Path]:
-        everywhere = (*self._paths, self._settings.consumers.callbacks)
+        wanted = self._settings.consumers
+        everywhere = (*self._paths, wanted.callbacks, *wanted.actions)
         return {each.resolve() for each in everywhere if each.is_dir()}
 
     def _changes(self, folders: set[Path]) -> Iterator[object]:
         """Yield the changes in *folders*, and an empty set once a second without changes, until the program ends."""
         # Watch folders, not files: editors replace the file by a new one.
-        files = {path for each in self._paths if not each.is_dir() for path in (each.absolute(), each.resolve())}
+        named = [*self._paths, *(each for each in self._settings.consumers.actions if each.is_file())]
+        files = {path for each in named if not each.is_dir() for path in (each.absolute(), each.resolve())}
         watched = folders | {each.parent for each in files}
 
         def is_ours(_change: object, name: str) -> bool:
             path = Path(name)
             # Kubernetes replaces the link `..data` to change all files of a folder at once.
             is_file = path in files or (path.name == "..data" and path.parent in watched)
-            return is_file or (path.parent in folders and subscription_files.is_read(path, (python_files.SUFFIX,)))
+            return is_file or (path.parent in folders and bounded_files.is_read(path, (python_files.SUFFIX,)))
 
         return watch(
             *watched,

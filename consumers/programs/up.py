@@ -20,6 +20,7 @@ from router.model.topics import word
 from router.settings.loading import Loaded
 from router.settings.site_catalogue import catalogues
 
+from ..new_site.site_files import FIRST_SUBSCRIPTIONS
 from ..processes.job_files import write_whole
 from ..subscriptions import validation
 from .readiness import wait_served
@@ -30,15 +31,6 @@ log = logging.getLogger(__name__)
 _LOOK = 0.5
 _SPOOL = ("tmp", "new", "bad", "kept")
 _ENVIRONMENT = "environment"
-_SUBSCRIPTIONS = """\
-# The subscriptions: which events you want, and what to do with them.  See consumers/README.md.
-# Check changes with `clusterbus check`.
-version: 1
-subscriptions:
-  - name: audit
-    on: "#"
-    log: {}
-"""
 
 
 def default_folder() -> Path:
@@ -67,7 +59,7 @@ def run(
     spool = settings.shim.spool.absolute() if "shim.spool" in loaded.origins else folder / "spool"
     _make_spool(spool)
     urls = settings.broker.urls() if "broker.url" in loaded.origins else ()
-    broker = choose.find(urls[0] if urls else None, folder=folder / "broker")
+    broker = choose.find(urls[0] if urls else None, folder=folder / "broker", plugins=["rabbitmq_prometheus"])
     if isinstance(broker, PrivateBroker):
         broker.start()
     urls = urls or (broker.url,)
@@ -77,7 +69,7 @@ def run(
             supervisor.start("consume", command(*options, "consume", *map(str, files)), variables)
             wait_served(urls, names, tend=supervisor.tend)
             supervisor.start("router", command(*options, "router"), variables)
-            _start_relay(supervisor, folder, spool, urls, environment)
+            _start_relay(supervisor, folder, spool, urls, environment, settings.facts.cluster)
             file = _write_environment(folder, variables, files, spool)
             _show_example(spool, broker, file)
             while not leave.wait(_LOOK):
@@ -105,7 +97,7 @@ def _first_subscriptions(folder: Path) -> Path:
     """Return the subscription file in *folder*; create one that logs everything if it does not exist."""
     file = folder / "subscriptions.yaml"
     if not file.exists():
-        file.write_text(_SUBSCRIPTIONS)
+        file.write_text(FIRST_SUBSCRIPTIONS)
     return file
 
 
@@ -146,8 +138,10 @@ def _start_relay(
     spool: Path,
     urls: Sequence[str],
     environment: Mapping[str, str],
+    cluster: str,
 ) -> None:
-    cluster = environment.get("CLUSTERBUS_RELAY_CLUSTER") or word(socket.gethostname().partition(".")[0])
+    host = word(socket.gethostname().partition(".")[0])
+    cluster = environment.get("CLUSTERBUS_RELAY_CLUSTER") or cluster or host
     options = ["--spool", str(spool), "--cluster", cluster, "--run", str(folder)]
     root = ["--allow-root"] if os.geteuid() == 0 else []
     words = interpreter.module("shim.relay", *options, *root)
@@ -163,6 +157,8 @@ def _restart(broker: PrivateBroker | GivenBroker) -> None:
 def _show_example(spool: Path, broker: PrivateBroker | GivenBroker, environment: Path) -> None:
     host = urllib.parse.urlsplit(broker.url)
     capture = SHIM / "capture.py"
+    if isinstance(broker, PrivateBroker):
+        show(f"the broker's metrics are at {broker.metrics_url}")
     show(f"everything runs; the broker is at {host.hostname}:{host.port}. In another terminal, let commands find it:")
     show()
     show(f"    . {shlex.quote(str(environment))}")

@@ -53,6 +53,11 @@ def ask(transaction: Connection, approval: Approval) -> None:
     transaction.execute(insert(table), asdict(approval))
 
 
+def ask_again(transaction: Connection, approval: Approval) -> None:
+    """Write the request in place of an earlier one for the same delivery, whose answer no longer counts."""
+    transaction.execute(update(table).where(table.c.id == approval.id).values(**asdict(approval)))
+
+
 def answer(transaction: Connection, approval_id: str, state: State, by: str, at: datetime) -> bool:
     """Write the answer; return False if the request does not exist, is already answered, or has expired."""
     here = (table.c.id == approval_id) & (table.c.state == "pending") & (table.c.until > at)

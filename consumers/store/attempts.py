@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, case, exists, literal_column, or_, select, update
+from sqlalchemy import bindparam, case, exists, literal, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
 
 from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
 from ..processes import cleanup
-from .queries import Row, again, find
+from .queries import CANCELLED, Row, again, find
 from .schema import deliveries as table
 
 __all__ = ["Row", "find"]
@@ -47,12 +47,18 @@ class Begun:
     outcome: Outcome | None
     result: Mapping[str, object] = field(default_factory=dict, compare=False)
 
+    @property
+    def cancelled(self) -> DeadLetter | None:
+        """The outcome that it gets when its message comes back, if somebody cancelled it while it waited."""
+        is_cancelled = self.owner == CANCELLED and isinstance(self.outcome, Waiting)
+        return DeadLetter(self.outcome.reason, self.result) if is_cancelled and self.outcome else None
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt; its outcome is None if a consumer is about to begin it.
 
-    *lane* and *place* are the keys by which an order is kept, and by which those that run are counted.
+    *lane* is the key by which an order is kept.
     """
 
     delivery: Delivery
@@ -62,7 +68,6 @@ class Attempt:
     ended: datetime | None = None
     outcome: Outcome | None = None
     lane: str | None = None
-    place: str | None = None
 
 
 Known = dict[Key, dict[int, Begun]]
@@ -83,15 +88,7 @@ def look_up(transaction: Connection, keys: Iterable[Key]) -> Known:
 
 
 _LOOK_UP = select(
-    table.c.event_id,
-    table.c.subscription,
-    table.c.replay,
-    table.c.attempt,
-    table.c.owner,
-    table.c.outcome,
-    table.c.delay,
-    table.c.reason,
-    table.c.result,
+    *(table.c[each] for each in (*Key._fields, "attempt", "owner", "outcome", "delay", "reason", "result"))
 ).where(
     table.c.event_id.in_(bindparam("ids", expanding=True)), table.c.subscription.in_(bindparam("names", expanding=True))
 )
@@ -107,8 +104,7 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
         statement = inserting(transaction.dialect.name, table)
         taken_over = statement.on_conflict_do_update(
             index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome", "place")}
-            | _started(statement),
+            set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome")} | _started(statement),
             where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
         )
         transaction.execute(taken_over, rows)
@@ -145,12 +141,26 @@ def give_up(transaction: Connection, key: Key, attempt: int, reason: str, at: da
     transaction.execute(update(table).where(*own, is_open).values(outcome=DEAD, ended=at, reason=reason))
 
 
+def cancel(transaction: Connection, row: Row, reason: str, result: Mapping[str, object], now: datetime) -> bool:
+    """Write that nobody may begin the next attempt of the waiting delivery of *row*; return False if somebody has."""
+    seen = [table.c[name] == getattr(row, name) for name in (*Key._fields, "attempt", "ended", "outcome")]
+    written: dict[str, object] = {"owner": CANCELLED, "reason": reason, "result": _json(result)}
+    if row.outcome == WAIT:
+        return transaction.execute(update(table).where(*seen, table.c.owner == "").values(written)).rowcount == 1
+    delay = _seconds(max(timedelta(), (row.again or now) - now))
+    written |= {"attempt": row.attempt + 1, "outcome": WAIT, "ended": now, "delay": delay}
+    values = [literal(written[each.name], each.type) if each.name in written else each for each in table.c]
+    new = inserting(transaction.dialect.name, table).from_select([*table.c], select(*values).where(*seen))
+    return (
+        transaction.execute(new.on_conflict_do_nothing(), execution_options={"preserve_rowcount": True}).rowcount == 1
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """A delivery that *owner* is attempting, or whose next attempt is due at the time *again*.
 
     *started* is when its latest attempt began, or when it came, if its handler was never called (*has_begun*).
-    *place* is None if a release began it that wrote none.
     """
 
     event_id: str
@@ -159,7 +169,6 @@ class Unfinished:
     again: datetime | None
     replay: str = ""
     has_begun: bool = True
-    place: str | None = None
 
     def precedes(self, other: Unfinished) -> bool:
         """Say whether it is before *other* in their lane: its handler was called, or it came to the queue first."""
@@ -203,29 +212,16 @@ def unfinished(transaction: Connection, subscription: str, lanes: Collection[str
     return found
 
 
-def running(transaction: Connection, subscription: str) -> dict[Key, Unfinished]:
-    """Return the deliveries of *subscription* that have begun and not ended, including jobs that are polled."""
-    query = (
-        select(table.c.subscription, *_UNFINISHED)
-        .where(table.c.subscription == subscription)
-        .where(_IS_UNFINISHED)
-        # A delivery that waits at a gate has no result; one whose handler asked to be called again has.
-        .where(table.c.outcome.is_(None) | ((table.c.outcome == WAIT) & table.c.result.is_not(None)))
-    )
-    rows = transaction.execute(query)
-    return {Key(row.event_id, row.subscription, row.replay): _unfinished(row) for row in rows}
-
-
 _UNFINISHED = tuple(
     table.c[each]
-    for each in ("event_id", "replay", "attempt", "started", "owner", "outcome", "ended", "delay", "result", "place")
+    for each in ("event_id", "replay", "attempt", "started", "owner", "outcome", "ended", "delay", "result")
 )
 
 
 def _unfinished(row: Any) -> Unfinished:  # noqa: ANN401 - a row of any query
     after = again(row.outcome, row.ended, timedelta(seconds=row.delay or 0)) if row.ended else None
     has_begun = row.attempt > 1 or row.outcome != WAIT or bool(row.result)
-    return Unfinished(row.event_id, row.started, row.owner, after, row.replay, has_begun, row.place)
+    return Unfinished(row.event_id, row.started, row.owner, after, row.replay, has_begun)
 
 
 WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")
@@ -251,7 +247,6 @@ def row_of(attempt: Attempt) -> dict[str, object]:
         "digest": attempt.digest,
         "owner": attempt.owner,
         "lane": attempt.lane,
-        "place": attempt.place,
     }
     match attempt.outcome:
         case Done(result, reason):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import plain_text
 
-from ..policies.circuit_breaker import Breaker
+from ..policies.circuit_breaker import FOR_GOOD, Breaker
 from .database import lock
 from .schema import breakers as table
 
@@ -28,6 +29,20 @@ def find(transaction: Connection, targets: Collection[str] | None = None) -> dic
     query = select(table).where(table.c.target.in_([*names]))
     found = (Breaker(**row) for row in transaction.execute(query).mappings())
     return {name: replace(each, target=name) for each in found for name in [names[each.target]]}
+
+
+def open_now(transaction: Connection, now: datetime, limit: int) -> tuple[int, list[str]]:
+    """Return how many breakers are open at *now*, and the targets of the first *limit* of them, in their order."""
+    is_open = table.c.until > now
+    count = transaction.execute(select(func.count()).select_from(table).where(is_open)).scalar_one()
+    names = select(table.c.target).where(is_open).order_by(table.c.target).limit(limit)
+    return count, [*transaction.scalars(names)]
+
+
+def gone(transaction: Connection, limit: int) -> list[Breaker]:
+    """Return the first *limit* breakers that only a person closes, by target."""
+    query = select(table).where(table.c.until == FOR_GOOD).order_by(table.c.target).limit(limit)
+    return [Breaker(**row) for row in transaction.execute(query).mappings()]
 
 
 def find_to_change(transaction: Connection, targets: Collection[str]) -> dict[str, Breaker]:

@@ -36,7 +36,7 @@ class Store(database.Opened):
         """
         try:
             parsed = database.parsed(url, self.setting)
-            engine = database.engine(parsed, pragmas=("foreign_keys=ON",))
+            engine = database.engine(parsed, setting=self.setting, pragmas=("foreign_keys=ON",))
         except SettingsError as error:
             raise StoreError(str(error)) from error
         super().__init__(engine, parsed, REVISIONS, upgrade=upgrade)

@@ -66,7 +66,7 @@ def _parameter(column: str, name: str = "") -> BindParameter[Any]:
 
 _STATEMENTS: Mapping[str, Callable[[str], Any]] = {"begin": _begin, "finish": _finish}
 _KEY = ("event_id", "subscription", "replay", "attempt")
-_OPENED = (*_KEY, "event", "topic", "node", "started", "digest", "owner", "lane", "place")
+_OPENED = (*_KEY, "event", "topic", "node", "started", "digest", "owner", "lane")
 
 
 def _statement(transaction: Connection, what: str) -> _Statement:
@@ -94,7 +94,6 @@ def _opened(attempt: Attempt) -> dict[str, object]:
         "digest": attempt.digest,
         "owner": attempt.owner,
         "lane": plain_text(attempt.lane) if attempt.lane else attempt.lane,
-        "place": plain_text(attempt.place) if attempt.place else attempt.place,
     }
 
 

@@ -148,6 +148,13 @@ def count_kept(transaction: Connection) -> tuple[int, datetime | None]:
     return number, oldest
 
 
+def newest_failures(transaction: Connection, limit: int) -> list[tuple[Kind, str]]:
+    """Return kind and reason of the latest *limit* letters that wait for a decision, without reading bodies."""
+    newest = table.c.kept_at.desc()
+    query = select(table.c.kind, table.c.reason).where(table.c.state == "kept").order_by(newest).limit(limit)
+    return [(kind, reason) for kind, reason in transaction.execute(query)]
+
+
 def _rows(
     transaction: Connection, query: Select[Any], column: ColumnElement[str], ids: Collection[str]
 ) -> Iterator[RowMapping]:

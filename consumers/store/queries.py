@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, distinct, func, select
+from sqlalchemy import ColumnElement, and_, distinct, exists, func, select
 from sqlalchemy.engine import Connection, RowMapping
 
 from router.broker.topology import RETRY_STEPS
@@ -17,11 +17,16 @@ from router.broker.topology import RETRY_STEPS
 from ..policies.failure_fingerprints import fingerprint
 from ..policies.retry import step_for
 from .schema import deliveries as table
-from .schema import is_event
+from .schema import folds, is_event
+
+CANCELLED = "cancelled"
+"""The owner of an attempt that somebody cancelled while it waited: no consumer may begin it."""
 
 OPEN = "open"
 """The word shown for an attempt without an outcome yet."""
 
+_GONE = timedelta(days=1)
+_KEY = ("event_id", "subscription", "replay")
 _PAGE = 1000
 """The number of rows fetched at once if the filter runs in Python."""
 
@@ -63,6 +68,18 @@ class Row:
         facts = asdict(self)
         del facts["delay"]
         return facts | {"again": self.again}
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow(Row):
+    """The latest attempt of a delivery that waits; *owner* is empty, or says that it was cancelled."""
+
+    owner: str = ""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it ends when its message comes back."""
+        return self.owner == CANCELLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,46 @@ def count(transaction: Connection, *, failure: str | None = None, **filters: Any
     return sorted(found.values(), key=lambda each: (each.subscription, each.outcome != OPEN, each.outcome))
 
 
+def is_any_left(transaction: Connection, subscriptions: Collection[str], now: datetime) -> bool:
+    """Return whether a delivery of *subscriptions* waits in the broker: for a retry, at a gate, for its group.
+
+    One that is overdue by a day will not come back.  It reads all rows: do not ask often.
+    """
+    later = table.alias()
+    same = [later.c[name] == table.c[name] for name in _KEY]
+    retries = (
+        select(table.c.outcome, table.c.ended, table.c.delay)
+        .where(table.c.subscription.in_([*subscriptions]), table.c.outcome.in_(["retry", "wait"]))
+        .where(~exists().where(*same, later.c.attempt > table.c.attempt))
+    )
+    for outcome, ended, delay in transaction.execute(retries):
+        if again(outcome, ended, timedelta(seconds=delay or 0)) > now - _GONE:
+            return True
+    groups = select(folds.c.head).where(
+        folds.c.subscription.in_([*subscriptions]), folds.c.told.is_(None), folds.c.due > now - _GONE
+    )
+    return transaction.execute(groups.limit(1)).first() is not None
+
+
+def waiting(transaction: Connection, since: datetime, limit: int) -> list[WaitingRow]:
+    """Return the latest *limit* deliveries that wait, after their handler reported nodes, for it to be called again.
+
+    Each is its latest attempt, begun after *since*, with the last result.
+    """
+    before, later = table.alias(), table.alias()
+    same = [[other.c[name] == table.c[name] for name in _KEY] for other in (before, later)]
+    result = func.coalesce(table.c.result, before.c.result)
+    columns = (result.label(name) if name == "result" else table.c[name] for name in (*Row.__slots__, "owner"))
+    query = (
+        select(*columns)
+        .outerjoin_from(table, before, and_(*same[0], before.c.attempt == table.c.attempt - 1))
+        .where(table.c.started >= since, table.c.outcome.in_(["retry", "wait"]), result.contains('"nodes"'))
+        .where(~exists().where(*same[1], later.c.attempt > table.c.attempt))
+        .order_by(table.c.started.desc(), table.c.event_id, table.c.subscription, table.c.replay)
+    )
+    return [WaitingRow(**_values(row)) for row in transaction.execute(query.limit(limit)).mappings()]
+
+
 def _sum(one: Count, other: Count) -> Count:
     # An event with two failures of the same fingerprint counts twice.
     latest = max(one.latest, other.latest)
@@ -148,5 +205,9 @@ def _conditions(
 
 
 def _shown(row: RowMapping) -> Row:
+    return Row(**_values(row))
+
+
+def _values(row: RowMapping) -> dict[str, Any]:
     delay = None if row["delay"] is None else timedelta(seconds=row["delay"])
-    return Row(**{**row, "result": json.loads(row["result"]) if row["result"] else {}, "delay": delay})
+    return {**row, "result": json.loads(row["result"]) if row["result"] else {}, "delay": delay}

@@ -16,7 +16,7 @@ LOCK = 0x636C7573746572
 
 REVISIONS = Revisions(
     folder=Path(__file__).parent / "migrations" / "versions",
-    latest="4",
+    latest="6",
     table="alembic_version",
     first_sign="store_version",
     lock_number=LOCK,
@@ -73,6 +73,7 @@ deliveries = Table(
     Column("digest", Word(64), nullable=False),
     Column("owner", Plain, nullable=False),
     Column("lane", Plain),
+    # No longer written: see the revision `leases`.
     Column("place", Plain),
     Index("deliveries_by_start", "started"),
     # The revision that makes it has its condition: with one here, all commands would import the dialect of PostgreSQL.
@@ -91,6 +92,52 @@ passes = Table(
     Index("passes_by_key", "subscription", "rule", "key", "at"),
     Index("passes_by_time", "at"),
     sqlite_with_rowid=False,
+)
+
+places = Table(
+    "places",
+    metadata,
+    Column("rule", Plain, primary_key=True),
+    Column("key", Plain, primary_key=True),
+    Column("event_id", Word(26), primary_key=True),
+    Column("subscription", Word(100), primary_key=True),
+    Column("replay", Word(64), primary_key=True),
+    Column("owner", Plain, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("ended", Moment),
+    Index("places_by_delivery", "event_id", "subscription", "replay"),
+    Index("places_by_owner", "owner"),
+    Index("places_by_lease", "until"),
+    sqlite_with_rowid=False,
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("subscription", Word(100), primary_key=True),
+    Column("at", Moment, primary_key=True),
+    Column("mark", Plain, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Word(26), primary_key=True),
+    Column("subscription", Word(100), nullable=False),
+    Column("cluster", Plain, nullable=False),
+    Column("node", Plain, nullable=False),
+    Column("event", Plain, nullable=False),
+    Column("event_id", Word(26), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("reason", Plain, nullable=False),
+    Column("reported", Moment),
+    Column("resumed", Moment),
+    Column("by", Plain, nullable=False),
+    Column("comment", Plain, nullable=False),
+    Column("resume_reported", Moment),
+    Index("stops_by_subscription", "subscription", "at"),
 )
 
 folds = Table(

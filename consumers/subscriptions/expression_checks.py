@@ -12,9 +12,9 @@ from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
 from router.model.events import Event
 from router.settings.yaml_documents import Place
+from router.sources.event_selectors import limits
 
 from ..config.event_samples import Kinds, Remark
-from ..config.event_selectors import limits
 from ..errors import FilterError
 from ..expressions import fact_paths, facts_cache
 from ..expressions.fact_paths import Path

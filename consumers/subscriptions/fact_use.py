@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,11 +19,18 @@ _WORD = re.compile(rf"\b{FACTS}\b")
 
 
 def reads_facts(subscription: Subscription) -> bool:
-    """Return whether *subscription* may read facts when its handler is called: in templates or in a guard."""
+    """Return whether *subscription* may read facts when its handler is called, in templates, a guard or its verb."""
     guard, verb = subscription.guard, subscription.verb
-    fields = verb.model_dump(mode="json", include=set(verb.templates))
-    texts = [json.dumps(fields), *(guard.only_if or () if guard else ())]
-    return bool(guard and guard.only_when) or any(_WORD.search(each) for each in texts)
+    limits = guard.at_most or () if guard else ()
+    texts = [each.text for each in verb.template_texts(verb.model_dump(mode="json"))]
+    texts += [*(guard.only_if or () if guard else ()), *(each.per for each in limits)]
+    texts += [guard.acts_on] if guard and guard.acts_on else []
+    return (
+        bool(subscription.facts)
+        or verb.reads_facts
+        or bool(guard and (guard.only_when or guard.blast_radius))
+        or any(_WORD.search(each) for each in texts)
+    )
 
 
 def asks_for_facts(subscription: Subscription) -> bool:

@@ -32,7 +32,45 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
         entry["properties"][kind].pop("default", None)
     entry["oneOf"] = [{"required": [kind]} for kind in installed()]
     entry |= {"if": {"required": ["log"]}, "then": {"properties": _with_log(entry["properties"])}}
+    entry["allOf"] = [
+        {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
+        {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
+    ]
     return schema
+
+
+def _given(name: str) -> dict[str, Any]:
+    """Return the schema of an object that has *name*, not null."""
+    return {"type": "object", "required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def _with_guard(guard: Mapping[str, Any]) -> dict[str, Any]:
+    return {"required": ["guard"], "properties": {"guard": guard}}
+
+
+def _steps_on_nodes(name: str) -> dict[str, Any]:
+    steps = {"type": "array", "contains": _given("nodes")}
+    return {"type": "object", "required": [name], "properties": {name: steps}}
+
+
+_PER_NODE = {"type": "object", "required": ["per"], "properties": {"per": {"const": "node"}}}
+_AT_MOST = {"anyOf": [_PER_NODE, {"type": "array", "contains": _PER_NODE}]}
+_ABOUT_NODES = {
+    "anyOf": [
+        _given("blast_radius"),
+        _given("first"),
+        {"type": "object", "required": ["at_most"], "properties": {"at_most": _AT_MOST}},
+    ]
+}
+"""A guard whose limits are about nodes."""
+
+_RUN = {"anyOf": [_given("nodes"), _steps_on_nodes("steps"), _steps_on_nodes("always")]}
+_ACTING_ON_NODES = [
+    {"required": ["action"]},
+    {"required": ["run"], "properties": {"run": _RUN}},
+    _with_guard({**_given("acts_on"), "not": _given("first")}),
+]
+"""Subscriptions that such limits can apply to."""
 
 
 def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mapping[str, Any]]:

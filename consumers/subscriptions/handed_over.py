@@ -86,9 +86,9 @@ def _templates(entry: Entry, giver: str, passes: Passing, both: Kinds) -> Iterat
 
     A variable that none of *both* has, its own events and these, is a mistake in any case.
     """
-    for place, text, misread in templates(entry.raw, entry.kind):
+    for (place, text, *_), misread in templates(entry.raw, entry.kind):
         try:
-            filling = Filling(Template(text), misread)
+            filling = Filling(Template(text), misread, entry.raw.get("meta"))
         except TemplateError:
             continue
         if filling.template.is_plain or any(map(both.unknown, filling.template.variables)):

@@ -86,18 +86,33 @@ def meant_as_verb(name: str) -> bool:
 
 def placed(document: Document, place: Place, message: str, *, line: int | None = None) -> Mistake:
     """Return the mistake at *place*, with the name of its entry."""
+    place = _as_written(document.value, place)
     line = document.line(place) if line is None else line
     message = redaction.redact(message)
     match place:
-        case ("subscriptions", int(at), *rest):
-            return Mistake(document.file, line, _entry_name(document, at), _dotted(rest), message)
+        case ("subscriptions" | "actions" as section, int(at), *rest):
+            return Mistake(document.file, line, _entry_name(document, section, at), _dotted(rest), message)
         case _:
             return Mistake(document.file, line, "", _dotted(place), message)
 
 
-def _entry_name(document: Document, at: int) -> str:
+def _as_written(value: Any, place: Place) -> Place:  # noqa: ANN401 - of a file
+    """Return *place* in *value* without the numbers of items that are written without their list."""
+    written: list[str | int] = []
+    for each in place:
+        if isinstance(each, int) and isinstance(value, dict):
+            continue
+        written.append(each)
+        if isinstance(value, dict):
+            value = value.get(each)
+        else:
+            value = value[each] if isinstance(value, list) and isinstance(each, int) and each < len(value) else None
+    return tuple(written)
+
+
+def _entry_name(document: Document, section: str, at: int) -> str:
     value = document.value
-    entries = value.get("subscriptions") if isinstance(value, dict) else None
+    entries = value.get(section) if isinstance(value, dict) else None
     entry = entries[at] if isinstance(entries, list) and at < len(entries) else None
     name = entry.get("name") if isinstance(entry, dict) else None
     return name[:63] if isinstance(name, str) and name else f"entry {at + 1}"

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model
 from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
 
 from ..config.field_types import Closed, Words
+from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
@@ -51,6 +52,10 @@ class Entry(Closed):
     once_per: OncePer | None = None
     limit: Limit | None = None
     guard: Guard | None = None
+    facts: FactValues = Field(default={})
+    """Values from the facts of the cluster that handlers get with the event, as expressions by name."""
+    meta: Meta = Field(default={})
+    """Words of its own, which go to outcomes and notifications."""
     mode: Mode = "live"
     """`shadow` records what would be done; `off` leaves events in the queue."""
     tests: Annotated[tuple[Expectation, ...], Field(strict=False, max_length=1000)] = ()
@@ -115,7 +120,7 @@ class Subscription(Entry):
     def _verb_by_kind(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic's
         """Restore the verb's own model when a subscription is read from JSON."""
         if isinstance(values, dict) and isinstance(verb := values.get("verb"), dict):
-            return values | {"verb": installed()[values["kind"]].model_validate(verb)}
+            return values | {"verb": installed()[values["kind"]].restored(verb)}
         return values
 
 

@@ -7,6 +7,7 @@ the optional ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from router.settings.yaml_documents import Place
@@ -18,7 +19,8 @@ from ..expressions.fact_paths import FACTS, Path, written
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
-from ..verbs.interface import installed
+from ..policies.guards import PER
+from ..verbs.interface import TemplateText, installed, texts_in
 from .expression_checks import Passing, Stages, callback_variables, known, template_remarks, type_remarks
 from .trials import Filling, Trial, partly, tried
 
@@ -40,21 +42,30 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
             message = "is never true for an event that matches `where`, so this subscription never acts: change either"
             yield Remark(("guard", "only_when"), message)
     yield from _places(raw, events.handled.reached)
-    for place, text, misread in templates(raw, kind):
-        yield from _template(place, text, events.handled, misread, receives=events.receives)
+    yield from _facts(raw, events.handled.reached)
+    yield from _limits(raw, kind)
+    for template, misread in templates(raw, kind):
+        yield from _template(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
 
 
-def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[Place, str, Callable[[str], str]]]:
-    """Yield each template in the entry *raw*: its place, its text, and what returns why its result cannot be used."""
+def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[TemplateText, Callable[[str], str]]]:
+    """Yield each template in the entry *raw*, and what returns why its result cannot be used."""
     guard = raw.get("guard")
-    for place, text in _texts(guard.get("only_if") if isinstance(guard, dict) else None, ("guard", "only_if")):
-        yield place, text, lambda _: ""
+    guard = guard if isinstance(guard, dict) else {}
+    misreads: dict[str, Callable[[str], str]] = {
+        "only_if": lambda _: "",
+        "acts_on": partial(installed()["run"].misread, "nodes"),
+    }
+    for name, misread in misreads.items():
+        for place, text in texts_in(guard.get(name), ("guard", name)):
+            # What reads the parameters of an action is checked with the action.
+            if kind != "action" or "parameters" not in text:
+                yield TemplateText(place, text), misread
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
         verb = installed()[kind]
-        for name in verb.templates:
-            for place, text in _texts(below.get(name), (kind, name)):
-                yield place, text, partial(verb.misread, name)
+        for each in verb.template_texts(below):
+            yield each._replace(place=(kind, *each.place)), partial(verb.misread, each.field)
 
 
 def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
@@ -72,8 +83,13 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
     fields: list[tuple[Place, object]] = [
         ((name,), raw.get(name)) for name in ("order_by", "fold", "once_per", "limit")
     ]
-    fields.append((("guard", "at_most"), guard.get("at_most") if isinstance(guard, dict) else None))
+    limits = guard.get("at_most") if isinstance(guard, dict) else None
+    if isinstance(limits, list):
+        fields += [(("guard", "at_most", at), each) for at, each in enumerate(limits)]
+    else:
+        fields.append((("guard", "at_most"), limits))
     for where, below in fields:
+        yield from _expression(where, below, kinds)
         by, place = (below.get("by"), (*where, "by")) if isinstance(below, dict) else (below, where)
         places = by if isinstance(by, list) else [by]
         for variable in variables(tuple(each for each in places if isinstance(each, str))):
@@ -87,6 +103,57 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
             elif lacking:
                 message = f"{named(lacking)} cannot have data.{variable}: all such events form one group"
                 yield Remark(place, message, warning=True)
+
+
+def _facts(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
+    """Yield a remark for each variable that an expression of `facts` reads and no event has."""
+    wanted = raw.get("facts")
+    for name, text in wanted.items() if isinstance(wanted, dict) else ():
+        yield from _unknown(("facts", name), text, kinds)
+
+
+def _unknown(place: Place, text: object, kinds: Kinds) -> Iterator[Remark]:
+    if isinstance(text, str):
+        with suppress(FilterError):
+            yield from (Remark(place, wrong) for name in Filter(text).variables if (wrong := kinds.unknown(name)))
+
+
+def _limits(raw: Mapping[str, object], kind: str | None) -> Iterator[Remark]:
+    """Yield a remark for each limit of the entry *raw* that counts what its verb *kind* does not have."""
+    guard = raw.get("guard")
+    below = raw.get(kind) if kind else None
+    if not isinstance(guard, dict) or kind is None:
+        return
+    runs_on_nodes = kind == "action" or (kind == "run" and _names_nodes(below))
+    at_most = guard.get("at_most")
+    limits = at_most if isinstance(at_most, list) else [at_most]
+    per = [each.get("per") if isinstance(each, dict) else None for each in limits]
+    about_nodes = [name for name in ("blast_radius", "first") if guard.get(name) is not None]
+    about_nodes += ["at_most"] if "node" in per else []
+    if not runs_on_nodes and (guard.get("acts_on") is None or "first" in about_nodes):
+        for name in about_nodes:
+            message = f"is about nodes, and {kind} runs on none: set run.nodes"
+            yield Remark(("guard", name), message + ("" if name == "first" else ", or guard.acts_on"))
+    if "first" in about_nodes and kind == "run" and isinstance(below, dict) and below.get("steps") is not None:
+        yield Remark(("guard", "first"), "cannot be used with steps, which act on all their nodes: remove it")
+    if kind != "action" and (wrong := {"action", "class"}.intersection(each for each in per if isinstance(each, str))):
+        message = f"per: {min(wrong)} is for subscriptions with an action, and this one has {kind}"
+        yield Remark(("guard", "at_most"), message)
+
+
+def _names_nodes(run: object) -> bool:
+    """Return whether the command *run*, or one of its steps, runs on nodes."""
+    if not isinstance(run, dict):
+        return False
+    steps = [each for name in ("steps", "always") if isinstance(run.get(name), list) for each in run[name]]
+    return any(isinstance(each, dict) and each.get("nodes") is not None for each in (run, *steps))
+
+
+def _expression(where: Place, limit: object, kinds: Kinds) -> Iterator[Remark]:
+    """Yield a remark for each variable that the expression `per` of *limit* reads and no event has."""
+    per = limit.get("per") if isinstance(limit, dict) else None
+    if per not in PER:
+        yield from _unknown((*where, "per"), per, kinds)
 
 
 def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
@@ -146,24 +213,24 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
 
 
 def _template(
-    place: Place, text: str, passes: Passing, misread: Callable[[str], str], *, receives: bool
+    found: TemplateText, passes: Passing, misread: Callable[[str], str], *, receives: bool, meta: object
 ) -> Iterator[Remark]:
-    """Yield remarks on the template *text*; *misread* returns what is wrong with what it becomes."""
-    kinds = passes.reached
+    """Yield remarks on the template *found*; *misread* returns what is wrong with what it becomes."""
+    kinds, place, text = passes.reached, found.place, found.text
     try:
         template = Template(text)
     except TemplateError as error:
         yield Remark(place, str(error))
         return
-    if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
-        yield from (Remark(place, each) for each in unknown)
+    if wrong := _not_there(found, template, kinds):
+        yield from (Remark(place, each) for each in wrong)
         return
     yield from (Remark(place, each, warning=True) for each in callback_variables(text, kinds))
     if template.is_plain:
         return
     if not receives:
         yield from template_remarks(place, text, passes.reached_events)
-    filling = Filling(template, misread)
+    filling = Filling(template, misread, meta)
     trials = filling.trials(passes)
     yield from _unpassed(place, template, kinds, trials)
     unexplained = {
@@ -182,6 +249,17 @@ def _template(
     if template.facts:
         sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
         yield from _with_unknown_facts(place, filling, sound, passes)
+
+
+def _not_there(found: TemplateText, template: Template, kinds: Kinds) -> list[str]:
+    """Return what is wrong with the names that *template* reads: of variables, of earlier steps, of parameters."""
+    if later := found.unknown_step(template.steps):
+        return [later]
+    if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
+        return unknown
+    if template.parameters:
+        return [f"parameters are those of an action: write data.{template.parameters[0]} for a variable"]
+    return []
 
 
 def _unpassed(place: Place, template: Template, kinds: Kinds, trials: Mapping[str, Trial]) -> Iterator[Remark]:
@@ -217,15 +295,3 @@ def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) 
     do = "does" if len(types) == 1 else "do"
     passing = f"{registrations} of {named(types)} {do} not pass %{variable}, so data.{variable} is absent and {effect}"
     return f"{passing}: {kinds.remedy(types, variable)}"
-
-
-def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
-    """Yield all texts in *value*, at any depth, each with its place."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, list):
-        for at, each in enumerate(value):
-            yield from _texts(each, (*place, at))
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            yield from _texts(each, (*place, name))

@@ -12,6 +12,7 @@ from ..deliveries import Delivery
 from ..errors import TemplateError
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
+from ..verbs.interface import OF_A_STEP
 from .expression_checks import Passing, known, seen, varying
 
 
@@ -21,9 +22,10 @@ class Filling:
     *wrong* has the reasons of *misread* for texts, *empty* those for an empty text: other values may fill it.
     """
 
-    def __init__(self, template: Template, misread: Callable[[str], str]) -> None:
-        """Fill in *template*, and ask *misread* about the result."""
+    def __init__(self, template: Template, misread: Callable[[str], str], meta: object = None) -> None:
+        """Fill in *template*, with the words *meta* of its subscription, and ask *misread* about the result."""
         self.template, self._misread = template, misread
+        self._meta = meta if isinstance(meta, dict) else {}
         self.wrong: set[str] = set()
         self.empty: set[str] = set()
 
@@ -34,7 +36,9 @@ class Filling:
     def failure(self, event: Event, facts: Known | None) -> str:
         """Return why the template cannot be filled in for *event*, or the text not be used; empty if they can."""
         try:
-            text = self.template.render_text(Delivery(event, "sample", event.topic, b"", known=facts))
+            steps = {name: OF_A_STEP for name, _ in self.template.steps}
+            sample = Delivery(event, "sample", event.topic, b"", known=facts, steps=steps, meta=self._meta)
+            text = self.template.render_text(sample)
         except TemplateError as error:
             return str(error)
         if reason := self._misread(text):

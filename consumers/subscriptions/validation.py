@@ -13,14 +13,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from router import trust
 from router.model.catalogue import Catalogues
-from router.settings import model_parts
+from router.settings import bounded_files, model_parts
 from router.settings.models import Settings
 from router.settings.yaml_documents import Document, Place
+from router.sources.event_selectors import Selection, narrow, select
 
-from ..config import local_folders, python_files, subscription_files
+from ..config import local_folders, program_logins, python_files, subscription_files
 from ..config.event_samples import Kinds, Remark, Samples
-from ..config.event_selectors import Selection, narrow, select
 from ..config.field_types import ON_THIS_MACHINE
 from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
@@ -28,6 +29,7 @@ from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
+from .actions.action_use import ActionUse
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
@@ -82,7 +84,9 @@ def check(
     machine is looked at, such as programs, users, secrets and modules: only the files.
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
-    checking = _Checking(catalogues, settings or Settings(), Samples(registrations), try_tests, here)
+    wanted = settings or Settings()
+    actions = ActionUse(wanted)
+    checking = _Checking(catalogues, wanted, Samples(registrations), actions, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
@@ -92,13 +96,15 @@ def check(
         checking.document(document)
     if here and settings:
         checking.warnings += (Mistake("settings", 0, "", *each) for each in local_folders.warnings(settings))
-        checking.faults += (Mistake("settings", 0, "", *each) for each in local_folders.mistakes(settings))
-    for each, reason in subscription_files.left_out(paths, (python_files.SUFFIX,)):
+        closed = (each for section in ("router", "consumers") for each in program_logins.unreadable(settings, section))
+        checking.faults += (Mistake("settings", 0, "", *each) for each in (*local_folders.mistakes(settings), *closed))
+    for each, reason in bounded_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
-    if settings and subscription_files.is_writable_by_all(folder := settings.consumers.callbacks):
-        problem = f"is writable by all users, and clusterbus runs the code in it: run chmod o-w {folder}"
-        checking.mistakes.append(Mistake(str(folder), 0, "", "", problem))
+    if settings and (problem := trust.problem(folder := settings.consumers.callbacks)):
+        checking.mistakes.append(Mistake(str(folder), 0, "", "", f"is not read: {problem}"))
     checking.hand_over()
+    checking.mistakes += checking.actions.mistakes(always=here)
+    checking.warnings += checking.actions.warnings(always=here)
     for section, text in registrations.mistakes.items():
         for line in text.splitlines():
             problem = f"what is registered is not known, because `{section}` is invalid: {line}"
@@ -115,6 +121,7 @@ class _Checking:
     catalogues: Catalogues
     settings: Settings
     samples: Samples
+    actions: ActionUse
     try_tests: TryTests | None = None
     here: bool = True
     mistakes: list[Mistake] = field(default_factory=list)
@@ -135,9 +142,6 @@ class _Checking:
             self._content(document)
         # Sort by line: the checks find mistakes kind by kind.
         self.mistakes[first:] = sorted(self.mistakes[first:], key=lambda each: each.line)
-        if subscription_files.is_writable_by_all(document.file):
-            problem = f"is writable by all users, who can make clusterbus run commands: run chmod o-w {document.file}"
-            self.warnings.append(Mistake(document.file, 0, "", "", problem))
 
     def hand_over(self) -> None:
         """Check what subscriptions hand over to each other, once all files are known."""
@@ -177,8 +181,9 @@ class _Checking:
         kind = self._verb(document, place, raw)
         # `log:` without a value means `log: {}`.
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
-        if isinstance(raw.get("retry", {}), dict):
-            completed["retry"] = {**base, **raw.get("retry", {})}
+        completed = self.actions.with_defaults(completed)
+        if isinstance(completed.get("retry", {}), dict):
+            completed["retry"] = {**base, **completed.get("retry", {})}
         context = ON_THIS_MACHINE if self.here else None
         entry, wrong = model_parts.validated(EntryWithVerb, completed, _NAMELESS, context)
         for part, error in wrong.items():
@@ -186,16 +191,11 @@ class _Checking:
         self._unique(document, place, raw.get("name"))
         self._follow(document, place, completed)
         selected = self._on(document, place, raw.get("on"))
-        events = self._stages(completed, selected)
-        self._add(document, place, semantic_checks.check(completed, kind, events))
-        verb: Verb | None = getattr(entry, kind, None) if kind else None
+        events, told = self._stages(completed, selected), self.actions.with_implied(completed)
+        self._add(document, place, semantic_checks.check(told, kind, events))
+        verb = self.actions.bound(getattr(entry, kind, None) if kind else None)
         if verb is not None:
-            reached = events.handled.reached
-            self._add(document, (*place, str(kind)), verb.remarks(reached, self.settings))
-            if self.here:
-                self._add(document, (*place, str(kind)), verb.remarks_here(reached, self.settings))
-            self._add(document, place, retry_checks.failures(raw, str(kind), verb))
-            self._receiver(handed_over.Entry(document, place, completed, str(kind), verb, events))
+            self._about_verb(handed_over.Entry(document, place, told, str(kind), verb, events), raw)
         if entry and entry.guard:
             self._guard(document, (*place, "guard", "only_if"), entry.guard.only_if or ())
         if entry is None or verb is None or len(self.mistakes) > before:
@@ -217,7 +217,14 @@ class _Checking:
         kinds = Kinds.of(selected.types, self.samples)
         return expression_checks.Stages.of(raw, kinds, receives=str(raw.get("name")) in self.receivers)
 
-    def _receiver(self, entry: handed_over.Entry) -> None:
+    def _about_verb(self, entry: handed_over.Entry, raw: Mapping[str, Any]) -> None:
+        document, place, verb, reached = entry.document, entry.place, entry.verb, entry.events.handled.reached
+        self._add(document, place, self.actions.remarks(raw, verb))
+        self._add(document, (*place, entry.kind), verb.remarks(reached, self.settings))
+        if self.here:
+            self._add(document, (*place, entry.kind), verb.remarks_here(reached, self.settings))
+            self._add(document, place, self.actions.remarks_here(verb, reached))
+        self._add(document, place, retry_checks.failures(raw, entry.kind, verb))
         self.entries.setdefault(str(entry.raw.get("name")), entry)
 
     def _guard(self, document: Document, place: Place, command: Sequence[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from .. import redaction
 from ..errors import SettingsError, hint
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _OPTIONS = ("cacertfile", "certfile", "keyfile", "server_name_indication", "auth_mechanism")
 """The options that may follow the `?`, with RabbitMQ's names."""
+
+READABLE = (
+    "sends the password and all events without encryption over the network, where others can read them: write amqps://,"
+    " and ?cacertfile=/PATH at the end of the URL"
+)
+"""What to say of one that is `readable`."""
 
 _ESCAPE = "write / ? # @ : in a user, password or virtual host as %2F %3F %23 %40 %3A"
 
@@ -79,6 +87,39 @@ def parse(url: str) -> Address:
         raise SettingsError(f"broker {redaction.url(url)!r} {error}") from None
 
 
+def with_user(url: str, user: str, password: str | None) -> str:
+    """Return *url* with *user*, as URLs write it, and *password* instead of those that it has; None: without one.
+
+    >>> with_user("amqps://a:b@mq1/bus", "router", "s/cret"), with_user("amqps://mq1/bus", "router", None)
+    ('amqps://router:s%2Fcret@mq1/bus', 'amqps://router@mq1/bus')
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    name = user.partition(":")[0]
+    login = name if password is None else f"{name}:{quote(password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{login}@{host}" if login else host))
+
+
+def readable(urls: Iterable[str]) -> Iterator[Address]:
+    """Yield the brokers of *urls* to which the network can read what is sent; a URL that is a mistake is none.
+
+    >>> [str(each) for each in readable(["amqp://u@mq1/", "amqps://u@mq1/", "amqp://u@127.0.0.1/", "amqp://u@[::1]/"])]
+    ['amqp://u@mq1:5672']
+    """
+    for url in urls:
+        with suppress(SettingsError):
+            address = parse(url)
+            if not address.tls and not _is_local(address.host):
+                yield address
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _address(url: str) -> Address:
     try:
         parts = urlsplit(url)
@@ -86,7 +127,7 @@ def _address(url: str) -> Address:
         vhost, user, password = (_unquoted(each) for each in (parts.path[1:], parts.username, parts.password))
     except ValueError:
         # The library's message may contain a part of the password.
-        raise ValueError(f"is not a URL: {_ESCAPE}") from None
+        raise ValueError(f"is not a URL: use ports from 1 to 65535, and {_ESCAPE}") from None
     if parts.scheme not in _PORTS or not parts.hostname or not port:
         raise ValueError("is not amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://")
     if "@" in parts.path + parts.query + parts.fragment:

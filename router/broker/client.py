@@ -8,90 +8,41 @@ from __future__ import annotations
 
 import logging
 import random
-import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import pika
-from pika.adapters.select_connection import IOLoop
-from pika.credentials import ExternalCredentials
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    AuthenticationError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
-
 from ..errors import SettingsError, Unreachable
-from .addresses import Address, Pauses, parse, tls_context, turns
+from .addresses import Address, Pauses, parse, turns
 from .amqp.connections import Line, end_all
-from .amqp.consumer import Consumer, Receive
+from .amqp.consumer import Consumer
+from .amqp.consumption import Receive
 from .amqp.declarations import Denials, steps
 from .amqp.event_loop import Loop
+from .amqp.pika_connection import UNSENDABLE, Connection, IOLoop, Services, is_denial, parameters, properties
+from .amqp.pika_types import Properties
 from .amqp.publisher import Publisher
 from .amqp.requests import Questions
 from .foreign_queues import ForeignQueues
-from .interface import Arrival, Message
+from .interface import Arrival, ConnectionState, Message
 from .outbox import Outbox, Settled
 from .topology import Topology
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT = 15
-_UNSENT = timedelta(seconds=20)
-"""If the peer's kernel does not acknowledge sent data for this long, the connection breaks."""
-
-_CONNECT_LIMIT = 10
 _GOODBYE = timedelta(seconds=1)
 """How long we wait for the broker to answer when we close a connection; then we drop it."""
 
 _FIRST_PAUSE = timedelta(milliseconds=500)
 _LONGEST_PAUSE = timedelta(seconds=10)
-_DENIED = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
-_UNSENDABLE = (AMQPError, struct.error, ValueError, TypeError, AttributeError)
-"""What pika raises for a message that it cannot encode: a key over 255 octets, a header of an unknown type."""
-
-
-class _Connection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """A connection that survives properties that pika cannot decode.
-
-    Examples are a timestamp after the year 9999, or tables nested a thousand deep.  Without this class, anyone who may
-    publish could disconnect all consumers for as long as the message exists.  With it, the message arrives without
-    properties, so without a user, and is rejected for that.
-    """
-
-    _dropped = False
-
-    def _read_frame(self) -> tuple[int, Any]:
-        try:
-            taken: tuple[int, Any] = super()._read_frame()
-        except (ValueError, OverflowError, OSError, ArithmeticError, RecursionError, struct.error, AMQPError) as error:
-            kind, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
-            if kind != pika.spec.FRAME_HEADER:
-                raise
-            body = struct.unpack_from(">Q", self._frame_buffer, 11)[0]
-            facts = {"undecodable": f"{type(error).__name__}: {error}"[:200]}
-            properties = pika.BasicProperties(headers=facts)
-            return 7 + size + 1, pika.frame.Header(channel, body, properties)
-        return taken
-
-    def drop(self, reason: str) -> None:
-        """Break the connection without a handshake: the broker may never answer one."""
-        if not self.is_closed and not self._dropped:
-            # pika has no public way to close a connection whose peer is silent.  Its own exception for that,
-            # ConnectionOpenAborted, fails an assertion in pika while the connection is not open yet.
-            self._dropped = True
-            self._terminate_stream(AMQPConnectionError(reason))
 
 
 class Rabbit:
     """A `Broker` that uses RabbitMQ.  It runs once: calls after `run` has returned have no effect."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one setting
         self,
         urls: str | Sequence[str],
         *,
@@ -101,24 +52,26 @@ class Rabbit:
         longest_pause: timedelta = _LONGEST_PAUSE,
         give_up: timedelta | None = None,
         flush_limit: timedelta = timedelta(seconds=5),
+        facts: Mapping[str, str] | None = None,
     ) -> None:
-        """Use one of the brokers at *urls*, whichever answers, as the program *name*.
+        """Use one of the brokers at *urls*, whichever answers, as the program *name*; the broker is told its *facts*.
 
         With *give_up*, `run` raises Unreachable if there is no connection for that long from the start, and Refused
         for problems that only an operator can fix; without it, `run` tries forever.  *flush_limit* limits `stop`.
 
         `questions` asks about queues, `questions_of_consumer` does so over the connection that consumes.  `denials` has
-        what our user may not declare.
+        what our user may not declare, `outbox` the messages that are not confirmed.
 
         Raises SettingsError for a URL that cannot be used.
         """
         addresses = [parse(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not addresses:
             raise SettingsError("no broker is configured: set at least one URL, such as amqp://USER@HOST/")
-        self._parameters = {address: _parameters(address, name) for address in addresses}
+        shown = {"connection_name": name, "product": "clusterbus"} | dict(facts or {})
+        self._parameters = {address: parameters(address, shown) for address in addresses}
         self._give_up, self._flush_limit = give_up, flush_limit
-        self._ioloop = IOLoop()
-        self._loop = Loop(self._ioloop)
+        ioloop = IOLoop()
+        self._loop, self._services = Loop(ioloop), Services(ioloop)
         self._stopping = self._started = False
         self.questions, self.questions_of_consumer = Questions(self._loop.fail), Questions(self._loop.fail)
         chance = random.Random()  # noqa: S311 - spreads load, protects no secret
@@ -129,16 +82,15 @@ class Rabbit:
             "impatient": give_up is not None,
         }
         self.denials = Denials()
-        self._publisher, self._consumer = self._make_work(
-            Outbox(window, ForeignQueues(lambda: timedelta(seconds=time.monotonic()))), progress_limit
-        )
+        self.outbox = Outbox(window, ForeignQueues(lambda: timedelta(seconds=time.monotonic())))
+        self._publisher, self._consumer = self._make_work(progress_limit)
         self._publishing, self._consuming = self._make_lines(turns(addresses, chance), progress_limit)
 
-    def _make_work(self, outbox: Outbox, progress_limit: timedelta) -> tuple[Publisher, Consumer]:
+    def _make_work(self, progress_limit: timedelta) -> tuple[Publisher, Consumer]:
         publisher = Publisher(
-            outbox,
+            self.outbox,
             properties=self._properties,
-            unsendable=_UNSENDABLE,
+            unsendable=UNSENDABLE,
             pauses=self._pauses(),
             # The lines do not exist yet, so these cannot be their methods.
             redeclare=lambda: self._publishing.redeclare(),  # noqa: PLW0108 - see above
@@ -159,7 +111,7 @@ class Rabbit:
             Line,
             turns=brokers,
             connect=self._connect,
-            is_denial=_is_denial,
+            is_denial=is_denial,
             denied=self.denials,
             limit=progress_limit,
             **self._shared,
@@ -168,9 +120,13 @@ class Rabbit:
         return publishing, line("consume", self._consumer, then=self.questions_of_consumer.over, pauses=self._pauses())
 
     @property
-    def blocked(self) -> str:
-        """Why the broker blocks publishing, in its own words; empty if it does not."""
-        return self._publisher.blocked
+    def connection(self) -> ConnectionState:
+        """The state of the connection: of the worse one, because both are needed."""
+        lines = (self._publishing, self._consuming) if len(self._consumer) else (self._publishing,)
+        line = next((each for each in lines if each.problem), self._publishing)
+        unread = () if line.problem else self._consumer.unread
+        is_settled = line.was_tried if line.problem else not self._consumer.is_opening
+        return ConnectionState(str(line.address or ""), line.problem, self._publisher.blocked, unread, is_settled)
 
     @property
     def refusals(self) -> int:
@@ -241,31 +197,19 @@ class Rabbit:
             if self._publisher.unsettled and time.monotonic() < deadline:
                 self.later(timedelta(milliseconds=5), look)
                 return
-            if self._publisher.unsettled:
-                log.warning(
-                    "stopped before all messages were confirmed", extra={"unsettled": self._publisher.unsettled}
-                )
+            if left := self._publisher.unsettled:
+                log.warning("stopped before all messages were confirmed", extra={"unsettled": left})
             self._consumer.flush()
             self._end(at_once=False)
 
         self.when_idle(look)
 
-    # Private methods.
+    def _connect(self, address: Address, callbacks: dict[str, Callable[..., None]]) -> Connection:
+        return Connection(self._parameters[address], custom_ioloop=self._services, **callbacks)
 
-    def _connect(self, address: Address, callbacks: dict[str, Callable[..., None]]) -> _Connection:
-        return _Connection(self._parameters[address], custom_ioloop=self._ioloop, **callbacks)
-
-    def _properties(self, message: Message) -> pika.BasicProperties:
+    def _properties(self, message: Message) -> Properties:
         address = self._publishing.address
-        return pika.BasicProperties(
-            content_type=message.content_type,
-            headers=dict(message.headers) or None,
-            delivery_mode=2,
-            message_id=message.id,
-            timestamp=int(time.time()),
-            type=message.type or None,
-            user_id=address.user if address else None,
-        )
+        return properties(message, address.user if address else None)
 
     def _end(self, *, at_once: bool) -> None:
         end_all((self._publishing, self._consuming), self._loop.stop, at_once=at_once)
@@ -274,25 +218,3 @@ class Rabbit:
     def _check_reached(self) -> None:
         if not self._publishing.was_ready:
             self._loop.fail(Unreachable(f"no connection to {self._publishing.address}: {self._publishing.reason}"))
-
-
-def _is_denial(error: BaseException) -> bool:
-    # pika reports any connection that is lost at this moment as a denial; only the broker's answer is one.
-    return isinstance(error, _DENIED) and "StreamLostError" not in str(error)
-
-
-def _parameters(address: Address, name: str) -> pika.ConnectionParameters:
-    credentials = ExternalCredentials() if address.external else pika.PlainCredentials(address.user, address.password)
-    tls = pika.SSLOptions(tls_context(address), address.server_name or address.host) if address.tls else None
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=credentials,
-        heartbeat=_HEARTBEAT,
-        socket_timeout=_CONNECT_LIMIT,
-        stack_timeout=_CONNECT_LIMIT,
-        ssl_options=tls,
-        tcp_options={"TCP_USER_TIMEOUT": int(_UNSENT.total_seconds() * 1000)},
-        client_properties={"connection_name": name, "product": "clusterbus"},
-    )

@@ -9,6 +9,7 @@ All methods are called, and call back, in the thread that runs `run()`; only `ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,8 +63,28 @@ class Settlement(Enum):
     REFUSED = "the broker will never take it, or a queue refuses what is not sent again"
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """Whether a program works over a connection to *broker*, the one that was tried last, and if not, why.
+
+    *problem* says why there is none, *blocked* why the broker accepts no messages, in its own words, and *unread* names
+    the queues that it does not let us consume; all are empty where all is well.  *is_settled* is False while the first
+    attempt to connect, or to consume, has not ended.
+    """
+
+    broker: str
+    problem: str = ""
+    blocked: str = ""
+    unread: tuple[str, ...] = ()
+    is_settled: bool = True
+
+
 class Broker(Protocol):
     """One program's client for a broker."""
+
+    @property
+    def connection(self) -> ConnectionState:
+        """The state of the connection now."""
 
     @property
     def refusals(self) -> int:
@@ -110,3 +131,25 @@ class Broker(Protocol):
 
     def stop(self) -> None:
         """Leave `run` when all messages are confirmed, or after a limit; may be called more than once."""
+
+
+def clean(headers: Mapping[str, object]) -> dict[str, HeaderValue]:
+    """Return those of *headers* that may be published again: not the broker's own, nor those that would route copies.
+
+    >>> clean({"traceparent": "00-a-b-01", "x-death": [], "x-delivery-count": 2, "CC": ["a"], "at": 1.5})
+    {'traceparent': '00-a-b-01'}
+    """
+    return {
+        name: value
+        for name, value in headers.items()
+        if isinstance(value, str | int | bool) and name not in {"CC", "BCC"} and not name.lower().startswith("x-")
+    }
+
+
+def history_offset(back: timedelta) -> str:
+    """Return where a reader of a stream begins that wants what arrived in the time *back*; AMQP takes whole seconds.
+
+    >>> history_offset(timedelta(hours=2)), history_offset(timedelta(seconds=0.2)), history_offset(timedelta())
+    ('7200s', '1s', '1s')
+    """
+    return f"{max(1, math.ceil(back.total_seconds()))}s"

@@ -82,6 +82,8 @@ class Outbox:
         self._events_allowed = _FIRST
         self._idle_since = foreign.clock()
         self.progress = 0
+        self.nacks = 0
+        """How often the broker has refused a message for now."""
 
     def __len__(self) -> int:
         """Return the number of unsettled messages."""
@@ -166,6 +168,7 @@ class Outbox:
         """
         settled = []
         for entry in self._take(number, multiple=multiple):
+            self.nacks += 1
             if not entry.message.again:
                 entry.refused = True
                 settled.append(entry)

@@ -132,7 +132,7 @@ class Session:
 
     def _unsettled(self, limit: timedelta) -> str:
         within = f"within {limit.total_seconds():g} s"
-        if reason := self._rabbit.blocked:
+        if reason := self._rabbit.connection.blocked:
             return f"the broker blocks publishing ({reason}): it confirmed nothing {within}, and may still do so later"
         return f"the broker confirmed nothing {within}, and may still do so later"
 
@@ -157,6 +157,10 @@ class Session:
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
+
+    def delete_exchange(self, exchange: str) -> None:
+        """Delete *exchange* with its bindings, if it exists."""
+        self._ask(lambda answered: self._rabbit.questions.delete_exchange(exchange, answered))  # type: ignore[arg-type]  # errors are raised
 
     def delete(self, queue: str) -> int | None:
         """Delete *queue* with its messages; return how many messages it had, 0 if the queue does not exist."""

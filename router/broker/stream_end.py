@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 from ..errors import BrokerError, Unreachable
-from .amqp.requests import Facts
-from .client import Rabbit
+from .amqp.pika_types import Later
+from .amqp.requests import Facts, Questions
 
 _QUIET = timedelta(seconds=1)
 """How long nothing arrives before a question is asked."""
@@ -20,10 +21,20 @@ _ANSWERS = 2
 """How many questions must be answered while nothing arrives: a consumer takes more steps to begin than one question."""
 
 
+class Reader(Protocol):
+    """What consumes the stream: it calls functions later, and asks about queues over the same connection."""
+
+    questions_of_consumer: Questions
+
+    @property
+    def later(self) -> Later:
+        """Calls a function after a delay; returns a function that cancels the call."""
+
+
 class StreamEnd:
     """Calls a function when the newest message of a stream was read."""
 
-    def __init__(self, broker: Rabbit, queue: str, ended: Callable[[], None], *, limit: timedelta) -> None:
+    def __init__(self, broker: Reader, queue: str, ended: Callable[[], None], *, limit: timedelta) -> None:
         """Call *ended* when the newest message of *queue*, which *broker* consumes, was read.
 
         `run` of *broker* raises Unreachable if nothing arrives and no question is answered for *limit*.

@@ -20,6 +20,12 @@ FILTER = "clusterbus.events.filter"
 FOR_OTHERS: Mapping[str, str] = {"only-for": "others"}
 """The header of an event at `clusterbus.events` that our own queues have already."""
 
+PUBLISHED_AT = "published-at"
+"""The header of an event that says when the router sent it: microseconds since 1970, in decimal digits.
+
+Only a router whose metrics are on writes it.  It is a text because pika takes long for numbers beyond 32 bits.
+"""
+
 HISTORY = "clusterbus.history"
 SHARDS = "clusterbus.ingress.shards"
 """The exchange that gives each node's records to the one queue that its node is bound to."""

@@ -5,12 +5,16 @@ Exit codes: 0 done, 1 found a problem, 2 wrong usage, 3 cannot reach the broker 
 
 from __future__ import annotations
 
+import getpass
 import io
+import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from ..model.moments import Reading
     from ..settings.loading import Loaded
     from ..settings.models import Settings
+
+log = getLogger(__name__)
 
 # The base class of typer's errors for a wrong command line; typer does not export it.
 _WRONG_USE: Any = typer.BadParameter.__base__
@@ -203,16 +209,35 @@ def past(option: str, text: str, now: datetime) -> datetime:
     return found.moment
 
 
-def connect(context: typer.Context, name: str, *, impatient: bool = False) -> Rabbit:
-    """Return a client for program *name* to the broker in the settings.
+def connect(
+    context: typer.Context,
+    name: str,
+    *,
+    section: str = "",
+    impatient: bool = False,
+    facts: Mapping[str, str] | None = None,
+) -> Rabbit:
+    """Return a client for program *name* to the broker in the settings; it logs in as *section* says, such as "router".
+
+    The broker is told *facts* of the program, beside its machine and process.
 
     An *impatient* client gives up after `broker.patience`; any other tries forever.
     """
+    from ..broker import addresses  # noqa: PLC0415 - idem
     from ..broker.client import Rabbit  # noqa: PLC0415 - only commands that use the broker import pika
 
-    wanted = current(context).broker
+    settings = current(context)
+    wanted, urls = settings.broker, settings.urls(section)
+    for each in () if impatient else addresses.readable(urls):
+        log.warning(
+            "the network can read what is sent to this broker", extra={"reason": f"{each} {addresses.READABLE}"}
+        )
     return Rabbit(
-        wanted.urls(), name=name, progress_limit=wanted.progress_limit, give_up=wanted.patience if impatient else None
+        urls,
+        name=name,
+        progress_limit=wanted.progress_limit,
+        give_up=wanted.patience if impatient else None,
+        facts={"host": socket.gethostname(), "process": str(os.getpid())} | dict(facts or {}),
     )
 
 
@@ -230,3 +255,12 @@ def topology(context: typer.Context) -> Topology:
 
     history = current(context).history
     return base(history_age=history.age, history_bytes=history.size)
+
+
+def who() -> str:
+    """Return the name of the person who runs the command, with sudo too; the user's number if it has no name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return os.environ.get("SUDO_USER") or name

@@ -172,7 +172,7 @@ def _run(
         output.confirm(f"Run {counted(len(wanted.steps), 'step')}?")
     applied = act(wanted, lambda step: None if as_json else output.show(f"> {step.describe().partition(chr(10))[0]}"))
     for each in applied.problems:
-        say({"problem": each}, as_json=as_json, text=each)
+        say({"problem": each}, as_json=as_json, text=each.split("\n"))
     for note in applied.notes:
         say({"note": note}, as_json=as_json, text=f"note: {note}")
     say({"done": len(applied.done), "ok": applied.good}, as_json=as_json, text=f"{len(applied.done)} done")

@@ -1,25 +1,27 @@
 """The commands on events: `clusterbus emit` and `clusterbus tail`."""
 
 import json
-import math
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
-from ..broker.interface import Arrival, Message, Settlement
-from ..broker.running import run_until_stopped
-from ..broker.topology import HISTORY, INGRESS
-from ..errors import InvalidEvent, InvalidTopic, Refused, UnknownEvent, UnknownVariable
-from ..model import event_words, events, ids, records, topics
+from ..broker.interface import Arrival, Settlement, history_offset
+from ..broker.topology import HISTORY
+from ..errors import InvalidEvent, InvalidTopic, Refused, UnknownEvent, UnknownVariable, Unreachable
+from ..model import event_words, events, records, topics
 from ..pipeline.mapping import event_of
+from ..programs.running import run_until_stopped
+from ..services import producer
 from ..settings import site_catalogue
+from ..settings.models import Settings
 from .app import Json, connect, current, open_session, past
 from .catalogue import event_names
 from .output import SEVERITIES, Styled, fail, note, say, show
 
 
-def emit(
+def emit(  # noqa: PLR0913 - each is an option
     context: typer.Context,
     event: Annotated[
         str,
@@ -32,42 +34,50 @@ def emit(
         list[str] | None, typer.Argument(help="Variables as NAME=VALUE, such as fsName=gpfs1.")
     ] = None,
     *,
-    node: Annotated[str, typer.Option(help="The node where the event happened.")] = "operator",
+    node: Annotated[
+        str, typer.Option(help="The node where it happened; by default a service's own user, else `operator`.")
+    ] = "",
     cluster: Annotated[str, typer.Option(help="The cluster where the event happened.")] = "local",
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Accept event types, as SOURCE.EVENT, and variables of no catalogue.")
     ] = False,
+    id_: Annotated[str, typer.Option("--id", help="Its id, to repeat a call that failed: then it is one event.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Publish an event by hand, as a node would; your broker user must be in `router.trusted_users`."""
-    catalogues = site_catalogue.catalogues(current(context))
+    """Publish an event by hand, as a node would, or as a service that publishes a source of its own.
+
+    Your broker user must be in `router.trusted_users`, or that of a service with `publishes`.  Exit code 0 says that
+    the broker has the event on disk.  With 3 it was not reached: nothing is kept here, so run the command again.
+    """
+    settings = current(context)
+    catalogues = site_catalogue.catalogues(settings)
     try:
         written = event_words.read([event, *(variables or [])], catalogues, unknown_too=unknown)
     except (UnknownEvent, UnknownVariable) as error:
         fail(f"{error}{'' if unknown else ' (to publish what no catalogue has, add --unknown)'}", 2)
-    record = _record(written, node, cluster)
+    kind, given, node = written.event_type, written.variables, node or _node(settings)
+    record = producer.record(kind.source, kind.name, given, cluster=cluster, node=node, id_=id_)
     key = _key(record)
-    body = records.encode(record)
-    with open_session(context, "clusterbus-emit") as session:
-        (settlement,) = session.publish([Message(INGRESS, key, body, record.id, record.event, "application/json")])
-    if settlement is not Settlement.CONFIRMED:
-        raise Refused(f"the broker did not accept the record: {settlement.value}")
+    _publish(context, record)
     say({"id": record.id, "key": key}, as_json=as_json, text=f"{record.id} {key}")
     if malformed := event_of(record, written.event_type, catalogues.of(record.source)).malformed:
         note(f"these values do not fit their types and stay text: {malformed}")
 
 
-def _record(written: event_words.Written, node: str, cluster: str) -> records.Record:
-    return records.Record(
-        id=ids.new_id(),
-        source=topics.word(written.event_type.source),
-        event=topics.word(written.event_type.name),
-        cluster=topics.word(cluster),
-        node=topics.word(node),
-        captured_at=records.written(datetime.now(UTC)),
-        boot="",
-        arguments=tuple(word for name, value in written.variables.items() for word in (f"--{name}", value)),
-    )
+def _publish(context: typer.Context, record: records.Record) -> None:
+    try:
+        with open_session(context, "clusterbus-emit") as session:
+            (settlement,) = session.publish([producer.message(record)])
+    except Unreachable as error:
+        raise Unreachable(f"{error}; to repeat this very event, add --id {record.id}") from error
+    if settlement is not Settlement.CONFIRMED:
+        raise Refused(f"the broker did not accept the record: {settlement.value}")
+
+
+def _node(settings: Settings) -> str:
+    """Return what stands for the node: the broker user of these settings if it is a service's."""
+    user = unquote(urlsplit(settings.broker.url[0]).username or "")
+    return user if "-svc-" in user else "operator"
 
 
 def _key(record: records.Record) -> str:
@@ -114,8 +124,8 @@ def tail(
             _show(arrival, as_json=as_json)
 
     # By the time of arrival in the stream, which the broker knows: an event's own time may be hours older, if its node
-    # was without a connection.  RabbitMQ takes whole seconds, and begins with the chunk of that moment.
-    offset = "next" if back is None else f"{max(1, math.ceil(back.total_seconds()))}s"
+    # was without a connection.  RabbitMQ begins with the chunk of that moment.
+    offset = "next" if back is None else history_offset(back)
     broker.consume(HISTORY, show, prefetch=1000, offset=offset)
     run_until_stopped(broker)
 

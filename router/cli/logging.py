@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from .. import redaction
 from ..terminal_text import encoded, visible
-from .output import block, has_styles
+from . import journal
+from .output import fault, has_styles
 
 if TYPE_CHECKING:
     import structlog
@@ -54,15 +55,17 @@ class _OnDemand(logging.Formatter):
     """Creates the real formatter for the first record: importing structlog takes longer than most commands run."""
 
     def __init__(self, form: Format) -> None:
-        """Format as *form*."""
+        """Format as *form*; for the journal, with priorities."""
         super().__init__()
         self._form, self._real = form, None
+        self._is_journal = journal.is_journal(sys.stderr)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as text."""
         if self._real is None:
             self._real = _formatter(self._form)
-        return self._real.format(record)
+        text = self._real.format(record)
+        return journal.marked(text, journal.priority(record.levelno)) if self._is_journal else text
 
     _real: logging.Formatter | None
 
@@ -130,4 +133,4 @@ def _end_thread(ended: threading.ExceptHookArgs) -> None:
 
 
 def _end_with_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    block(redaction.redact("".join(traceback.format_exception(kind, error, trace))), err=True)
+    fault("".join(traceback.format_exception(kind, error, trace)))

@@ -1,4 +1,4 @@
-"""The commands `clusterbus nodes deploy | status | remove`: the shim on the nodes of the cluster."""
+"""The commands `clusterbus nodes`: the shim on the nodes of the cluster, and records of nodes that are missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,13 +20,16 @@ from ..cluster.gpfs.cluster_nodes import covered, members
 from ..cluster.gpfs.commands import of_settings
 from ..cluster.gpfs.errors import CommandMissing, GpfsError
 from ..cluster.nodes.deployment import Deployed, Deployment
-from ..cluster.nodes.node_status import Finding, by_reason, by_warning
+from ..cluster.nodes.node_status import Finding, by_reason, by_trouble, by_warning
+from ..settings import site_catalogue
 from ..settings.models import Settings
 from ..terminal_text import counted
-from .app import Json, current
-from .output import Live, fail, note, say, show, verdicts
+from .app import Json, current, who
+from .output import Live, fail, note, rows, say, show, verdicts
 
-nodes_app = typer.Typer(help="Deploy, check or remove the shim on the cluster's nodes.", no_args_is_help=True)
+nodes_app = typer.Typer(
+    help="Deploy, check or remove the shim on nodes; list records that are missing.", no_args_is_help=True
+)
 Nodes = Annotated[
     str,
     typer.Argument(
@@ -50,20 +56,21 @@ def deploy(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False
 
 @nodes_app.command("status")
 def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) -> None:
-    """Check the shim on nodes: what is missing or different, and whether the relay runs."""
+    """Check the shim on nodes: what is missing or different, and whether the relay is connected to the broker."""
     settings = current(context)
     names = _names(settings, nodes)
     with _progress(len(names), as_json=as_json) as progress:
         found = Deployment(settings.nodes, progress).survey(names)
-    good = [each for each in found.values() if each.good]
-    bad = by_reason(each for each in found.values() if not each.good)
+    good = [each for each in found.values() if each.good and not each.trouble]
+    bad = by_reason(each for each in found.values() if not each.good) + by_trouble(found.values())
     warned = by_warning(found.values())
     if as_json:
         say({"ok": fold(each.node for each in good), "error": bad, "warning": warned}, as_json=True)
     else:
         alike: dict[str, list[str]] = {}
         for each in good:
-            alike.setdefault(f"release {each.version}, Python {each.python}, relay {each.relay}", []).append(each.node)
+            relay = f"relay {each.relay}{', connected' if each.connection else ''}"
+            alike.setdefault(f"release {each.version}, Python {each.python}, {relay}", []).append(each.node)
         verdicts(
             [("ok", fold(those), words, "") for words, those in alike.items()]
             + [("error", each["nodes"], each["reason"], "") for each in bad]
@@ -107,6 +114,50 @@ def remove(
                 kept.setdefault(what, []).append(each.node)
         for what, those in kept.items():
             show(f"{fold(those)}: kept {what}")
+        _name_secrets(settings.nodes.secrets, result.done)
+
+
+@nodes_app.command("gaps")
+def gaps(
+    context: typer.Context,
+    nodes: Annotated[str, typer.Argument(metavar="[NODES]", help="A node set; by default all nodes.")] = "",
+    *,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="These records will not arrive: report them no longer.")
+    ] = False,
+    comment: Annotated[str, typer.Option("--comment", help="With --accept: why.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List records that never arrived; those that are accepted are no error for doctor any more."""
+    settings = current(context)
+    if accept and not (nodes and comment.strip()):
+        fail("--accept needs a node set and --comment, as in `nodes gaps nsd01 --accept --comment 'disk replaced'`", 2)
+    wanted = {*_names(settings, nodes)} if nodes else None
+    # Only this command needs the state, and with it SQLAlchemy.
+    from ..pipeline.reports import gap_acceptance  # noqa: PLC0415
+    from ..pipeline.state import State  # noqa: PLC0415
+
+    with State(settings.router.state, upgrade=False) as state:
+        if accept:
+            catalogues, _ = site_catalogue.read(settings.router.catalogue)
+            moment = datetime.now(UTC)
+            found = gap_acceptance.accept(state, wanted or (), catalogues, moment, by=who(), comment=comment.strip())
+        else:
+            found = gap_acceptance.missing(state, wanted)
+    if accept and not as_json:
+        note(f"accepted: {counted(sum(each.count for each in found), 'record')} will not arrive")
+    columns = {name: attrgetter(name) for name in ("cluster", "node", "count", "first", "last", "since", "epoch")}
+    rows(found, columns, as_json=as_json, empty="no records are missing")
+
+
+def _name_secrets(folder: Path, removed: Iterable[str]) -> None:
+    """Name the nodes of *removed* whose secrets are still in *folder* on this machine."""
+    if those := [each for each in removed if (folder / each).is_dir()]:
+        names = fold(those)
+        show(
+            f"secrets of {names} are still in {folder}: `clusterbus broker users --remove '{names}' --apply` removes"
+            " users and passwords; delete certificates and keys by hand"
+        )
 
 
 def _called(settings: Settings, names: Iterable[str]) -> list[str]:
@@ -169,8 +220,10 @@ def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
                 show(f"{fold(found)}: {words}")
         for each in by_reason(result.failed.values()):
             show(f"{each['nodes']}: FAILED, left untouched: {each['reason']}")
+        for each in result.unconnected():
+            show(f"{each['nodes']}: NOT CONNECTED: {each['reason']}")
         _warn(result.warnings())
-    if result.failed:
+    if result.failed or result.unconnected():
         raise typer.Exit(1)
 
 
@@ -202,4 +255,5 @@ def _progress(count: int, *, as_json: bool) -> Iterator[Callable[[Finding], None
 def _one_line(each: Finding) -> str:
     if each.failed or each.differs:
         return each.reason
-    return counted(len(each.did), "change") if each.did else "ok"
+    done = counted(len(each.did), "change") if each.did else ""
+    return "; ".join(filter(None, (done, each.trouble))) or "ok"

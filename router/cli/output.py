@@ -14,15 +14,18 @@ from typing import NoReturn, TextIO, TypeVar
 
 from .. import redaction
 from ..terminal_text import Part, Styled, aligned, cell, clipped, encoded, line, visible
+from . import journal
 
 __all__ = [
     "SEVERITIES",
     "Live",
     "Part",
     "Styled",
+    "ask",
     "block",
     "confirm",
     "fail",
+    "fault",
     "fields",
     "has_styles",
     "note",
@@ -65,8 +68,15 @@ def note(text: str) -> None:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print *message* on stderr and exit with *code*; secrets that this process knows are removed from the message."""
-    block(redaction.redact(message), err=True)
+    fault(message)
     raise SystemExit(code)
+
+
+def fault(text: str) -> None:
+    """Print *text*, an error of the program, on stderr without the secrets that this process knows."""
+    shown = visible(redaction.redact(text), keep="\n\t").rstrip("\n")
+    is_logged = journal.is_journal(sys.stderr)
+    _write(sys.stderr, f"{journal.marked(shown, journal.ERROR) if is_logged else shown}\n")
 
 
 def confirm(question: str) -> None:
@@ -74,6 +84,19 @@ def confirm(question: str) -> None:
     _write(sys.stderr, f"{visible(question)} [y/N]: ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         fail("aborted")
+
+
+def ask(question: str, default: str | None = None) -> str:
+    """Ask *question* on stderr; return the answer without blanks around it, or *default* if there is none.
+
+    Without a default, an empty answer is asked for again.  Exits with code 1 at the end of the input.
+    """
+    while True:
+        _write(sys.stderr, f"{visible(question)}{f' [{visible(default)}]' if default else ''}: ")
+        if not (given := sys.stdin.readline()):
+            fail("aborted")
+        if (answer := given.strip()) or default is not None:
+            return answer or default or ""
 
 
 def rows(

@@ -2,25 +2,34 @@
 
 from .column_types import Plain, Word, inserting, plain_text
 from .engines import PATIENCE, READS, engine, lock
-from .opened import Opened
+from .opened import Opened, is_of_the_data
 from .revisions import Revisions, bring_up
-from .urls import exists, files, parsed, reason, shown
+from .server_logins import advice
+from .time_limits import LIMIT, LIMIT_OF_COMMANDS, TooSlow, within
+from .urls import exists, files, parsed, place, reason, shown
 
 __all__ = [
+    "LIMIT",
+    "LIMIT_OF_COMMANDS",
     "PATIENCE",
     "READS",
     "Opened",
     "Plain",
     "Revisions",
+    "TooSlow",
     "Word",
+    "advice",
     "bring_up",
     "engine",
     "exists",
     "files",
     "inserting",
+    "is_of_the_data",
     "lock",
     "parsed",
+    "place",
     "plain_text",
     "reason",
     "shown",
+    "within",
 ]

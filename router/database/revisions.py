@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import NotUpgraded, VersionError
 from .engines import READS, for_upgrade, lock
+from .time_limits import LIMIT, connected
 from .urls import reason
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,8 @@ def bring_up(engine: Engine, revisions: Revisions, name: str, *, upgrade: bool =
     are of a later release, NotUpgraded if they are older and *upgrade* is False or fails, and SQLAlchemyError if the
     database cannot be used.  The database is unchanged then.
     """
-    with engine.connect().execution_options(**{READS: True}) as transaction:
-        found, _ = revisions.found(transaction)
+    with connected(engine, LIMIT) as connection:
+        found, _ = revisions.found(connection.execution_options(**{READS: True}))
     if found == revisions.latest:
         return
     _refuse_later(found, revisions, name)

@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL, make_url
 
 from .. import database_urls, redaction
 from ..errors import SettingsError
+from .server_logins import is_refused
 
 
 def parsed(url: str, setting: str) -> URL:
@@ -28,7 +29,8 @@ def shown(url: URL) -> str:
 def reason(error: Exception, url: URL) -> str:
     """Return the driver's message about the database at *url*, without the secrets that drivers repeat."""
     secrets = [each for _, each in redaction.secrets_of(url.render_as_string(hide_password=False))]
-    return redaction.redact(redaction.scrubbed(str(error), secrets))
+    text = redaction.redact(redaction.scrubbed(str(error), secrets))
+    return f"the database refuses the login: {text}" if is_refused(error) else text
 
 
 def files(url: URL) -> tuple[Path, ...]:
@@ -41,6 +43,19 @@ def files(url: URL) -> tuple[Path, ...]:
     """
     name = database_urls.file(url.render_as_string(hide_password=False))
     return tuple(Path(f"{name}{end}") for end in ("", "-wal", "-shm")) if name else ()
+
+
+def place(url: URL, host: str) -> str:
+    """Return where the database at *url* is, for a comparison between machines; *host* is this one.
+
+    >>> place(parsed("sqlite:////var/lib/router.db", "state"), "hub1")
+    'hub1:/var/lib/router.db'
+    >>> place(parsed("postgresql://me:secret@db.example:5433/bus", "state"), "hub1")
+    'db.example:5433/bus'
+    """
+    if name := database_urls.file(url.render_as_string(hide_password=False)):
+        return f"{host}:{Path(name).absolute()}"
+    return f"{url.host or host}:{url.port or 5432}/{url.database}"
 
 
 def exists(url: URL) -> bool:

@@ -5,7 +5,7 @@ The address that was given; else a container, if a Docker engine answers and has
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -80,11 +80,13 @@ def find(
     url: str | None,
     *,
     folder: Path | None = None,
+    plugins: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
     machine: Machine | None = None,
 ) -> PrivateBroker | GivenBroker:
     """Return the broker to use: the one at *url*, or a private one, not yet started, with its data in *folder*.
 
+    A private one has *plugins*.
     A folder with data keeps the kind of broker that wrote them, unless *environment* forces another.  Pulling an image
     may take minutes.  Raises Unreachable with what to install or to set.
     """
@@ -92,7 +94,7 @@ def find(
     if choice == "given" and url:
         return GivenBroker(url)
     private = PrivateContainer if choice == "container" else PrivateNode
-    return private(folder, config=[SETTING])
+    return private(folder, config=[SETTING], plugins=plugins)
 
 
 def _kind_of(folder: Path | None) -> str:

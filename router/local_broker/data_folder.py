@@ -16,7 +16,7 @@ from .ports import free_ports, is_free
 
 USER: Final = "clusterbus"
 _IDENTITY: Final = "identity.json"
-_PORTS: Final = ("amqp", "http", "distribution", "epmd")
+_PORTS: Final = ("amqp", "http", "prometheus", "distribution", "epmd")
 _WORD: Final = r"^[a-z0-9-]{1,60}$"
 
 # Small limits, because a private broker shares its machine; short intervals, to detect lost connections early.
@@ -80,7 +80,7 @@ class DataFolder:
         return self._identity.cookie
 
     def port(self, use: str) -> int:
-        """Return the port for *use*: amqp, http, distribution or epmd."""
+        """Return the port for *use*: amqp, http, prometheus, distribution or epmd."""
         return self._identity.ports[use]
 
     def move(self) -> None:

@@ -65,6 +65,11 @@ class PrivateBroker(ABC):
         """The URL of the plugin `rabbitmq_management`, if it is enabled, with user and password."""
         return f"http://{USER}:{self.home.password}@{LOOPBACK}:{self.home.port('http')}"
 
+    @property
+    def metrics_url(self) -> str:
+        """The URL of the plugin `rabbitmq_prometheus`, if it is enabled."""
+        return f"http://{LOOPBACK}:{self.home.port('prometheus')}/metrics"
+
     def start(self) -> Self:
         """Start it, and return once it answers; does nothing if it runs already.
 

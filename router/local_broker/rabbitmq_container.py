@@ -101,6 +101,7 @@ class PrivateContainer(PrivateBroker):
             *("--name", home.name, "--hostname", home.name, "--label", f"{LABEL}={home.path}"),
             *("--publish", f"{LOOPBACK}:{home.port('amqp')}:5672"),
             *("--publish", f"{LOOPBACK}:{home.port('http')}:15672"),
+            *("--publish", f"{LOOPBACK}:{home.port('prometheus')}:15692"),
             *data,
             self.image,
         )

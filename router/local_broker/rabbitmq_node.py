@@ -13,6 +13,8 @@ from .private_broker import STOP_LIMIT, PrivateBroker, command, first_errors
 # The original scripts: those in /usr/sbin are wrappers that change the user and the folder.
 _INSTALLED: Final = "lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 _LOG: Final = "log/node.log"
+_LISTENERS: Final = {"rabbitmq_management": ("management", "http"), "rabbitmq_prometheus": ("prometheus", "prometheus")}
+"""For each plugin that listens, the name of its settings, and of its port in the data folder."""
 
 
 def installed_server(prefix: Path = Path("/usr")) -> Path | None:
@@ -74,12 +76,13 @@ class PrivateNode(PrivateBroker):
         if epmd is None:
             raise Unreachable("rabbitmq-server is installed, but Erlang's epmd is not on the PATH")
         home = self.home
-        home.configure(
-            self._plugins,
-            [f"management.tcp.ip = {LOOPBACK}", f"management.tcp.port = {home.port('http')}", *self._config]
-            if "rabbitmq_management" in self._plugins
-            else self._config,
-        )
+        listeners = [
+            line
+            for plugin, (name, use) in _LISTENERS.items()
+            if plugin in self._plugins
+            for line in (f"{name}.tcp.ip = {LOOPBACK}", f"{name}.tcp.port = {home.port(use)}")
+        ]
+        home.configure(self._plugins, [*listeners, *self._config])
         home.write(".erlang.cookie", home.cookie, 0o400)
         home.write("env.conf", "")
         log = home.path / _LOG

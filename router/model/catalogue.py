@@ -148,11 +148,13 @@ class Catalogue:
     """The event types and variables of one source.
 
     *common* variables may come with any event; those in *optional* may not apply to a single event.  *reporting*
-    variables describe the reporting node, so they differ between the copies of one occurrence.
+    variables describe the reporting node, so they differ between the copies of one occurrence.  *schemas* is the URL
+    below which this site serves the schemas of events, empty if it does not.
     """
 
     source: str
     version: int = 1
+    schemas: str = ""
     categories: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
     common: tuple[str, ...] = ()
@@ -197,6 +199,12 @@ class Catalogue:
         names = dict.fromkeys((*event_type.variables, *self.common))
         return tuple(self.variables[name] for name in names)
 
+    def schema_of(self, event_type: EventType) -> str:
+        """Return the address of the schema of the data of this type: a URL where this site serves it, else a URN."""
+        if self.schemas:
+            return f"{self.schemas}/{event_type.type}/{self.version}.json"
+        return f"urn:clusterbus:{event_type.source}:{event_type.name}:{self.version}"
+
     def optional_of(self, event_type: EventType) -> tuple[str, ...]:
         """Return the variables of this type that may not apply to a single event: its own, then the common ones."""
         common = (name for name in self.optional if name not in event_type.variables)
@@ -206,6 +214,11 @@ class Catalogue:
 def load(source: str) -> Catalogue:
     """Return the shipped catalogue of *source*; raises FileNotFoundError if there is none."""
     return read(SOURCES / source / FILE)
+
+
+def is_shipped(source: str) -> bool:
+    """Say whether the program has a catalogue of *source*, so that no site can have a source of this name."""
+    return (SOURCES / source / FILE).is_file()
 
 
 def read(path: Path) -> Catalogue:

@@ -9,6 +9,7 @@ _PART = re.compile(f"({_NUMBER})({_UNIT})")
 PATTERN = f"(?:{_NUMBER}(?:{_UNIT}))+"
 """The texts that `parse` reads, as a regular expression for JSON Schemas."""
 
+_PACE = re.compile(r"([1-9]\d{0,5})/([smh])")
 _HOW = "write a number and a unit (ms, s, m, h, d), such as 30s or 1h30m"
 
 
@@ -45,3 +46,15 @@ def text(duration: timedelta) -> str:
     if rest or not written:
         written.append(f"{rest.total_seconds():g}s")
     return "".join(written)
+
+
+def pace(text: str) -> timedelta:
+    """Return the time between two things at the rate *text*; raises ValueError.
+
+    >>> pace("10/s"), pace("6/m")
+    (datetime.timedelta(microseconds=100000), datetime.timedelta(seconds=10))
+    """
+    found = _PACE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a rate: write 10/s, 60/m or 5/h")
+    return _UNITS[found[2]] / int(found[1])

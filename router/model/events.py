@@ -1,7 +1,8 @@
 """Events: one thing that happened, as CloudEvents 1.0 in structured JSON."""
 
+import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,39 +18,79 @@ OWN = "clusterbus"
 Scalar = str | int | float | bool | None
 Value = Scalar | list[str]
 Severity = Literal["info", "notice", "warning", "error", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+"""All severities, the mildest first."""
 Scope = Literal["local", "global"]
+Wire = Literal["structured", "binary"]
+"""The content mode of messages: all of an event in the body, or its data there and each other attribute in a header."""
+
+SEQUENCES = 10**12
+"""The number from which on a sequence has more than its twelve digits, and would no longer sort as text."""
+
+PER_EPOCH = "PerEpoch"
+"""The `sequencetype` of our sequences: texts that sort within one epoch.
+
+`Integer`, which CloudEvents defines, would promise that no number is left out, and 32 bits.
+"""
 
 _WORD = r"^[A-Za-z0-9_-]{1,100}$"
+_LAST_TWO = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+_NOT_IN_ATTRIBUTES = re.compile(f"[\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_LAST_TWO}]")
+
+
+def attribute(text: str) -> str:
+    r"""Return *text* as the value of an attribute, where CloudEvents allows no control characters and noncharacters.
+
+    >>> attribute("gpfs1/a b"), attribute("gpfs1/a\nb") == "gpfs1/a\ufffdb"
+    ('gpfs1/a b', True)
+    """
+    return text if text.isascii() and text.isprintable() else _NOT_IN_ATTRIBUTES.sub("\ufffd", text)
 
 
 class Event(BaseModel):
-    """One thing that happened; it never changes.
+    """One thing that happened; it never changes.  Attributes of newer releases are kept as they are."""
 
-    `time` is RFC 3339 in UTC with nanoseconds; it is text, because `datetime` has no nanoseconds.  `sequence` is the
-    number of the record within its node and epoch, padded to twelve digits so that it sorts as text; None if the
-    event did not come through a relay.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, str | int | bool | None] = Field(init=False)
 
     specversion: Literal["1.0"] = "1.0"
+    """The version of CloudEvents."""
     id: str = Field(pattern=f"^{ids.PATTERN}$")
+    """The same in each copy of this event; no other event has it.  A ULID, which begins with the time."""
     type: str
-    source: str
+    """The source and the kind of the event, such as `gpfs.softQuotaExceeded`."""
+    source: str = Field(json_schema_extra={"format": "uri-reference"})
+    """Where it happened: `/<source>/<cluster>/<node>`."""
     subject: str | None = None
-    time: str
+    """What it is about, such as a file system and a fileset, with slashes between; absent if about nothing else."""
+    time: str = Field(json_schema_extra={"format": "date-time"})
+    """When it was captured on its node, in UTC, usually with nanoseconds."""
     datacontenttype: Literal["application/json"] = "application/json"
-    dataschema: str | None = None
+    """The media type of the data."""
+    dataschema: str | None = Field(None, json_schema_extra={"format": "uri"})
+    """The schema that the data adheres to; absent if it adheres to none."""
     cluster: str = Field(pattern=_WORD)
+    """The cluster that it happened in."""
     node: str = Field(pattern=_WORD)
+    """The node that captured it."""
     category: str = Field(pattern=_WORD)
+    """The family of its type, such as `quota`; `unknown` if no catalogue has the type."""
     severity: Severity
+    """How bad it is."""
     scope: Scope
+    """Whether it happened on one node, or once for the cluster, whichever nodes reported it."""
     sequence: str | None = None
+    """The number of the record within its node and epoch, in twelve digits; absent if no relay sent it."""
+    sequencetype: str | None = None
+    """`PerEpoch`: the numbers sort as text, within one epoch of one node."""
     epoch: str | None = None
+    """The life of the spool that the sequence counts in."""
     traceparent: str | None = None
+    """The W3C trace context that begins with this event; not sampled."""
     malformed: str | None = None
+    """The variables and attributes that were cut, replaced, or stayed text, separated by blanks."""
     data: dict[str, Value]
+    """The variables of the event; null where one does not apply."""
 
     @property
     def origin(self) -> str:
@@ -93,4 +134,4 @@ class Event(BaseModel):
         return self.model_dump()
 
 
-_OPTIONAL = ("subject", "dataschema", "sequence", "epoch", "traceparent", "malformed")
+_OPTIONAL = ("subject", "dataschema", "sequence", "sequencetype", "epoch", "traceparent", "malformed")

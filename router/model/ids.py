@@ -79,11 +79,13 @@ def moment_of(id_: str) -> datetime:
 def traceparent(event_id: str) -> str:
     """Return the W3C trace context that begins with this event; the id is the trace id.
 
-    >>> traceparent("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")[:3]
-    '00-'
+    It says *not sampled*, because nobody exports a span for the event.
+
+    >>> traceparent("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")
+    '00-019aa02d8283f23fa35c9d9178971f0b-a35c9d9178971f0b-00'
     """
     trace = f"{_number(event_id):032x}"
-    return f"00-{trace}-{trace[16:]}-01"
+    return f"00-{trace}-{trace[16:]}-00"
 
 
 def _number(id_: str) -> int:

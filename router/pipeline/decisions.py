@@ -43,7 +43,7 @@ class Rules:
 class Decisions:
     """What to do once *changes* are committed: publish and then ack, reject and then ack, or only ack.
 
-    *findings* are not among the changes yet.
+    *findings* are not among the changes yet.  *heartbeats* are how many of *ack* are heartbeats.
     """
 
     changes: Changes = field(default_factory=Changes)
@@ -51,6 +51,7 @@ class Decisions:
     publish: list[tuple[Event, Arrival]] = field(default_factory=list)
     reject: list[tuple[Rejected, Arrival]] = field(default_factory=list)
     ack: list[Arrival] = field(default_factory=list)
+    heartbeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ class _Batch:
     def _heartbeat(self, decoded: _Decoded) -> None:
         self._continue(decoded, is_beat=True)
         self._decisions.ack.append(decoded.arrival)
+        self._decisions.heartbeats += 1
 
     def _repeat(self, decoded: _Decoded, fate: Fate) -> None:
         reason = None

@@ -84,6 +84,17 @@ class GapClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class GapAccepted:
+    """A person, *by*, has said that the records of a reported gap will not arrive, and why."""
+
+    epoch: str
+    first: int
+    last: int
+    by: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
 class EpochStarted:
     """The node has a new spool; *previous* is its earlier epoch, or None for a new node."""
 
@@ -105,7 +116,7 @@ class NodeBack:
     heard: datetime
 
 
-Finding = GapOpened | GapClosed | EpochStarted | NodeSilent | NodeBack
+Finding = GapOpened | GapClosed | GapAccepted | EpochStarted | NodeSilent | NodeBack
 Seen = tuple[NodeState, list[Finding]]
 
 
@@ -185,6 +196,18 @@ def overdue(state: NodeState, moment: datetime, patience: timedelta) -> Seen:
             findings += [GapOpened(epoch.id, gap.first, gap.last)] if due else []
         epochs.append(replace(epoch, gaps=tuple(gaps)))
     return replace(state, epochs=tuple(epochs)), findings
+
+
+def accepted(state: NodeState, by: str, comment: str) -> Seen:
+    """Return the state without its reported gaps, which the person *by* accepts; their records may still arrive."""
+    findings = [
+        GapAccepted(epoch.id, gap.first, gap.last, by, comment)
+        for epoch in state.epochs
+        for gap in epoch.gaps
+        if gap.reported
+    ]
+    left = [replace(each, gaps=tuple(gap for gap in each.gaps if not gap.reported)) for each in state.epochs]
+    return replace(state, epochs=tuple(left)), [*findings]
 
 
 def silent(state: NodeState, moment: datetime, silence: timedelta, since: datetime) -> Seen:

@@ -6,13 +6,14 @@ from datetime import datetime
 from ..errors import Rejection
 from ..model.bounds import FIRST_YEAR, REASON, SKEW, SUBJECT
 from ..model.catalogue import EVENT_NAME, Catalogue, Catalogues, EventType, unknown
-from ..model.events import OWN, Event, Value
+from ..model.events import OWN, PER_EPOCH, SEQUENCES, Event, Value, attribute
 from ..model.ids import traceparent
 from ..model.records import Record, written
 from ..model.topics import ABSENT
 from ..sources.arguments import ARGUMENTS, Decoded, fitted
 from ..sources.decoders import decode
 from ..sources.event_limits import limited
+from ..sources.event_schemas import adheres
 
 HEARTBEAT = "clusterbus.heartbeat"
 OF_RELAYS = ("relay", "unknown")
@@ -41,21 +42,25 @@ def event_of(record: Record, event_type: EventType, catalogue: Catalogue) -> Eve
         # The last kept argument may be an incomplete value, and must not pass for a complete one.
         malformed = (*malformed, ARGUMENTS)
     subject = _subject(event_type, decoded.data)
-    if subject is not None and len(subject) > SUBJECT:
-        subject, malformed = subject[:SUBJECT], (*malformed, "subject")
+    if subject is not None and (fitting := attribute(subject[:SUBJECT])) != subject:
+        subject, malformed = fitting, (*malformed, "subject")
+    # A longer one would no longer sort as text.
+    in_order = record.sequence is not None and record.sequence < SEQUENCES
+    is_typed = not malformed or adheres(decoded.data, decoded.malformed, catalogue)
     return Event(
         id=record.id,
         type=event_type.type,
         source=f"/{record.source}/{record.cluster}/{record.node}",
         subject=subject,
         time=record.captured_at,
-        dataschema=_schema(event_type, catalogue),
+        dataschema=_schema(event_type, catalogue) if is_typed else None,
         cluster=record.cluster,
         node=record.node,
         category=event_type.category,
         severity=event_type.severity,
         scope=event_type.scope,
-        sequence=None if record.sequence is None else f"{record.sequence:012d}",
+        sequence=f"{record.sequence:012d}" if in_order else None,
+        sequencetype=PER_EPOCH if in_order else None,
         epoch=record.epoch,
         traceparent=traceparent(record.id),
         malformed=" ".join(malformed) or None,
@@ -85,9 +90,7 @@ def _with_name(decoded: Decoded, event_type: EventType, catalogue: Catalogue) ->
 
 
 def _schema(event_type: EventType, catalogue: Catalogue) -> str | None:
-    if event_type.name not in catalogue.events:
-        return None
-    return f"urn:clusterbus:{event_type.source}:{event_type.name}:{catalogue.version}"
+    return catalogue.schema_of(event_type) if event_type.name in catalogue.events else None
 
 
 def _subject(event_type: EventType, data: Mapping[str, Value]) -> str | None:
@@ -110,11 +113,12 @@ def own_event(
     catalogue = catalogues.of(OWN)
     event_type = catalogue.event(name)
     clean = {key: fitted(value, REASON) if isinstance(value, str) else value for key, value in data.items()}
+    subject = _subject(event_type, clean)
     return Event(
         id=id_,
         type=event_type.type,
         source=f"/{OWN}/{cluster}/{node}",
-        subject=_subject(event_type, clean),
+        subject=subject and attribute(subject),
         time=written(moment),
         dataschema=_schema(event_type, catalogue),
         cluster=cluster,

@@ -5,26 +5,35 @@ as `model.bounds` says.
 """
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
+from ..broker import content_modes
 from ..broker.interface import Arrival, HeaderValue, Message
 from ..broker.topology import EVENTS, REJECTED
 from ..model.bounds import KEY, REASON, REJECTED_BODY
-from ..model.events import Event
+from ..model.events import Event, Wire
 from ..model.ids import derived_id, is_id
 from ..sources.arguments import fitted
 from .reports.rejection_reports import Rejected
 
+_NONE: Mapping[str, HeaderValue] = MappingProxyType({})
 _TRACE = 55
 """Octets of a `traceparent` of W3C's first version."""
 
 
-def message_of(event: Event) -> Message:
-    """Return the message that publishes *event*."""
+def message_of(event: Event, more: Mapping[str, HeaderValue] = _NONE, *, wire: Wire = "structured") -> Message:
+    """Return the message that publishes *event* in the content mode *wire*; *more* are headers.
+
+    An event whose attributes are too long for headers is published in structured mode all the same.
+    """
     trace = event.traceparent
-    headers = {"traceparent": fitted(trace, _TRACE)} if trace else {}
-    return Message(
-        EVENTS, fitted(event.topic, KEY), event.to_json(), event.id, fitted(event.type, KEY), headers=headers
-    )
+    headers = {"traceparent": fitted(trace, _TRACE), **more} if trace else more
+    topic, kind = fitted(event.topic, KEY), fitted(event.type, KEY)
+    if wire == "binary" and (found := content_modes.binary(event)):
+        body, attributes = found
+        return Message(EVENTS, topic, body, event.id, kind, content_modes.JSON, {**attributes, **headers})
+    return Message(EVENTS, topic, event.to_json(), event.id, kind, headers=headers)
 
 
 def rejection_of(rejected: Rejected, arrival: Arrival) -> Message:

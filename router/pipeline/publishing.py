@@ -7,8 +7,9 @@ from functools import partial
 
 from ..broker.interface import Arrival, Broker, Settlement
 from ..broker.topology import REJECTED
-from ..model.events import Event
+from ..model.events import Event, Wire
 from .messages import message_of, rejection_of, stand_in_of
+from .metrics.measures import Measures
 from .reports.rejection_reports import Rejected
 
 __all__ = ["PAUSE", "Publisher", "message_of"]
@@ -22,13 +23,23 @@ PAUSE = timedelta(seconds=5)
 class Publisher:
     """Publishes events and rejected records, and acknowledges their records once the broker confirms."""
 
-    def __init__(self, broker: Broker, refused: Callable[[str, Arrival], None], *, settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        refused: Callable[[str, Arrival], None],
+        *,
+        settled: Callable[[], None],
+        measures: Measures | None = None,
+        wire: Wire = "structured",
+    ) -> None:
         """Publish over *broker*; calls *refused* for each record whose event the broker will never accept.
 
         It gets the id of the event and the record, which is not settled yet.  *settled* is called after each event of
-        records that is settled.
+        records that is settled.  *measures* counts what is confirmed.  Events are published in the
+        content mode *wire*.
         """
-        self._broker, self._refused, self._settled = broker, refused, settled
+        self._broker, self._refused, self._settled, self._measures = broker, refused, settled, measures
+        self._message_of = partial(message_of, wire=wire)
         self._unacked: dict[str, list[Arrival]] = {}
         self._own: dict[str, bool] = {}
         self.taken = 0
@@ -49,22 +60,28 @@ class Publisher:
         for each in sent:
             self._own.pop(each, None)
 
-    def event(self, event: Event, arrival: Arrival) -> None:
-        """Publish *event*, then acknowledge *arrival*; an event that is not yet confirmed is not sent twice."""
+    def event(self, event: Event, arrival: Arrival, received: float) -> None:
+        """Publish *event*, then acknowledge *arrival*; an event that is not yet confirmed is not sent twice.
+
+        *received* is when the router took the record, as its measures say.
+        """
         unacked = self._unacked.setdefault(event.id, [])
         unacked.append(arrival)
         if len(unacked) == 1:
-            self._publish(event)
+            self._publish(event, received)
 
-    def _publish(self, event: Event) -> None:
-        self._broker.publish(message_of(event), partial(self._event_settled, event))
+    def _publish(self, event: Event, received: float) -> None:
+        message = self._message_of(event, self._measures.stamp) if self._measures else self._message_of(event)
+        self._broker.publish(message, partial(self._event_settled, event, received))
 
-    def _event_settled(self, event: Event, settlement: Settlement) -> None:
+    def _event_settled(self, event: Event, received: float, settlement: Settlement) -> None:
         if settlement is Settlement.UNROUTED:
             # The alternate exchange has no queue either: no queue holds the event, so the router keeps it.
-            self._not_taken(event.topic, partial(self._publish, event))
+            self._not_taken(event.topic, partial(self._publish, event, received))
             return
         self.taken += settlement is Settlement.CONFIRMED
+        if self._measures and settlement is Settlement.CONFIRMED:
+            self._measures.published(received)
         for arrival in self._unacked.pop(event.id):
             if settlement is Settlement.CONFIRMED:
                 self._broker.ack(arrival)
@@ -73,7 +90,10 @@ class Publisher:
         self._settled()
 
     def reject(self, rejected: Rejected, arrival: Arrival) -> None:
-        """Publish *arrival* to `clusterbus.rejected` with the reason, then acknowledge it."""
+        """Publish *arrival* to `clusterbus.rejected` with the reason, if it is to be kept, then acknowledge it."""
+        if not rejected.is_kept:
+            self._broker.ack(arrival)
+            return
         self._broker.publish(rejection_of(rejected, arrival), partial(self._reject_settled, rejected, arrival))
 
     def _reject_settled(self, rejected: Rejected, arrival: Arrival, settlement: Settlement) -> None:
@@ -107,7 +127,7 @@ class Publisher:
                 self._publish_own(event)
 
     def _publish_own(self, event: Event) -> None:
-        self._broker.publish(message_of(event), partial(self._own_settled, event))
+        self._broker.publish(self._message_of(event), partial(self._own_settled, event))
 
     def _own_settled(self, event: Event, settlement: Settlement) -> None:
         if settlement is Settlement.CONFIRMED:

@@ -6,21 +6,24 @@ While the state cannot be written, the batch waits and is retried; the broker ho
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from .. import database
 from ..broker.interface import Arrival, Broker
 from ..errors import StateError
 from ..model.catalogue import Catalogues
-from ..model.events import Event
+from ..model.events import Event, Wire
 from ..model.topics import ABSENT
+from ..programs.health import Activity
 from .decisions import Decisions, Rules, decide, rejected
 from .foreign_refusals import Watch
 from .gap_detection import NodeState, Place, Seen, overdue, silent
 from .ingress.fair_reader import Ingress
 from .ingress.turns import RECORDS
+from .metrics.measures import Measures
 from .publishing import Publisher
 from .reports import finding_reports
 from .reports.finding_events import finding_event
@@ -61,20 +64,25 @@ class Router:
         patience: timedelta = timedelta(minutes=1),
         keep: timedelta = timedelta(days=30),
         clock: Callable[[], datetime] = _now,
+        measures: Measures | None = None,
+        wire: Wire = "structured",
     ) -> None:
         """Route over *broker*, whose topology exists or is being declared, and remember everything in *state*.
 
         Records of a global event are copies if captured within *window* of the first.  *trusted* broker users may send
         records of any node.  A node that sends heartbeats is silent once nothing arrived from it for *silence*.  A gap
-        is reported after *patience* without progress.  The state remembers received records for *keep*.
+        is reported after *patience* without progress.  The state remembers received records for *keep*.  What is done
+        is counted in *measures*, if there are any.  Events are published in the content mode *wire*.
         """
         self._broker, self._state, self._catalogues, self._clock = broker, state, catalogues, clock
         self._rules = Rules(catalogues, window, frozenset(trusted))
         self._silence, self._patience, self._keep = silence, patience, keep
         self._late: list[Rejected] = []
-        self._publisher = Publisher(broker, self._refused, settled=self._settled)
-        self._ingress = Ingress(broker, clock, arrived=self._arrived)
+        self._measures = measures
+        self._publisher = Publisher(broker, self._refused, settled=self._settled, measures=measures, wire=wire)
+        self.ingress = Ingress(broker, clock, arrived=self._arrived)
         self._batch: list[Arrival] = []
+        self._most: int | None = None
         self._is_awake = self._is_ahead = False
         self._pause: timedelta | None = None
         self._tallies: Tallies = {}
@@ -88,12 +96,20 @@ class Router:
 
         Raises StateError if the state cannot be read.
         """
+        self._state.serve()
         with self._state.transaction() as transaction:
             waiting = transaction.waiting()
             self._refusals = Watch(transaction.refusals()[0], self._clock())
         self._publisher.own(waiting)
-        self._ingress.start()
+        self.ingress.start()
         self._broker.later(self._tick_delay, self._tick)
+
+    @property
+    def activity(self) -> Activity:
+        """What the router does now."""
+        unfinished = len(self._batch) + len(self.ingress) + self._publisher.unsettled
+        problem = self._state.outage.reason and f"the state cannot be written: {self._state.outage.reason}"
+        return Activity("routing", self._publisher.taken, unfinished, problem=problem)
 
     @property
     def _tick_delay(self) -> timedelta:
@@ -117,22 +133,25 @@ class Router:
         if not self._batch and self._publisher.unsettled >= _AHEAD:
             self._is_ahead = True
             return
-        batch = self._batch = self._batch or self._ingress.take()
-        if batch:
+        self._batch = self._batch or self.ingress.take()
+        if batch := self._batch[: self._most]:
             try:
-                self._route(batch)
+                with database.within(database.LIMIT):
+                    self._route(batch)
             except StateError as error:
                 self._pause = min(self._pause * 2, _LONGEST_PAUSE) if self._pause else _FIRST_PAUSE
-                waiting = len(batch) + len(self._ingress)
-                facts = {"reason": str(error), "waiting": waiting, "pause": self._pause.total_seconds()}
-                log.error("cannot write the state, records wait", extra=facts)  # noqa: TRY400 - the reason says it all
+                if isinstance(error.__cause__, database.TooSlow):
+                    self._most = max(1, len(batch) // 2)
                 self._broker.later(self._pause, self._work)
                 return
-            self._batch = []
-            self._ingress.done()
+            del self._batch[: len(batch)]
+            if self._batch:
+                self._broker.later(timedelta(), self._work)
+                return
+            self._most = None
+            self.ingress.done()
             if self._pause is not None:
                 self._pause = None
-                log.info("state is writable again", extra={"waiting": len(self._ingress)})
                 # A commit that raised an error may have succeeded: publish its own events now, not after a restart.
                 self._broker.later(timedelta(), self._check)
         self._continue()
@@ -143,7 +162,7 @@ class Router:
             self._continue()
 
     def _continue(self) -> None:
-        due = self._ingress.due()
+        due = self.ingress.due()
         if due is None or self._is_awake:
             return
         if due:
@@ -172,16 +191,14 @@ class Router:
         self._finding_tallies, self._kept_bodies = finding_tallies, kept_bodies
         self._log(reports)
         self._publisher.forget(sent)
-        self._act(decisions, judged)
+        received = self._measures.decided(decisions, moment) if self._measures else 0.0
+        self._act(decisions, judged, received)
 
-    def _act(self, decisions: Decisions, judged: Iterable[Rejected]) -> None:
+    def _act(self, decisions: Decisions, judged: Iterable[Rejected], received: float) -> None:
         for event, arrival in decisions.publish:
-            self._publisher.event(event, arrival)
+            self._publisher.event(event, arrival, received)
         for each, (_, arrival) in zip(judged, decisions.reject, strict=True):
-            if each.is_kept:
-                self._publisher.reject(each, arrival)
-            else:
-                self._broker.ack(arrival)
+            self._publisher.reject(each, arrival)
         for arrival in decisions.ack:
             self._broker.ack(arrival)
         self._publisher.own(decisions.changes.outbox)
@@ -190,10 +207,7 @@ class Router:
         found = rejected(arrival, "the broker refuses its event", self._rules.trusted)
         self._kept_bodies, (judged,) = keep(self._kept_bodies, [replace(found, record=event_id)], self._clock())
         self._late.append(judged)
-        if judged.is_kept:
-            self._publisher.reject(judged, arrival)
-        else:
-            self._broker.ack(arrival)
+        self._publisher.reject(judged, arrival)
 
     def _finding_events(self, findings: Iterable[Placed], moment: datetime) -> list[Event]:
         return [finding_event(each, *place, self._catalogues, moment) for place, each in findings]
@@ -210,10 +224,13 @@ class Router:
 
     def _check(self) -> None:
         """Publish what depends on time: gaps, silence, reports held back, events still in the outbox."""
-        self._ingress.check()
-        moment, sent, floods = self._clock(), self._publisher.sent, list(self._ingress.findings)
+        self.ingress.check()
+        if self._pause is not None:
+            return  # a batch waits for the state, and another check follows it
+        moment, sent, floods = self._clock(), self._publisher.sent, list(self.ingress.findings)
         changes = Changes(sent=sent)
-        with self._logging_state_errors():
+        # Where the state fails, the next check tries again.
+        with suppress(StateError), database.within(database.LIMIT):
             with self._state.transaction() as transaction:
                 found = self._check_nodes(transaction, changes, moment) + floods
                 refusals, refused = self._check_refusals(transaction, changes, moment)
@@ -228,26 +245,20 @@ class Router:
                     transaction.write(changes, moment)
                 waiting = transaction.waiting()
             self._tallies, self._late, self._finding_tallies = tallies, [], finding_tallies
+            if self._measures:
+                self._measures.found(found)
             self._refusals = refusals
-            del self._ingress.findings[: len(floods)]
+            del self.ingress.findings[: len(floods)]
             self._log(reports + held)
             self._publisher.forget(sent)
             self._publisher.own(waiting)
-        self._forget()
+            self._forget()
 
     def _forget(self) -> None:
         """Delete records that are too old from the state, some at a time."""
-        with self._logging_state_errors(), self._state.transaction() as transaction:
+        with suppress(StateError), self._state.transaction() as transaction:
             if transaction.forget(self._clock() - self._keep):
                 self._broker.later(timedelta(), self._forget)
-
-    @contextmanager
-    def _logging_state_errors(self) -> Iterator[None]:
-        """Log a StateError; the next check tries again."""
-        try:
-            yield
-        except StateError as error:
-            log.error("cannot write the state, will try again", extra={"reason": str(error)})  # noqa: TRY400
 
     def _check_nodes(self, transaction: Transaction, changes: Changes, moment: datetime) -> list[tuple[Place, Found]]:
         """Return what is found on nodes now; *changes* get their states."""
@@ -283,6 +294,4 @@ class Router:
 
     def _log(self, reports: Iterable[Report]) -> None:
         for each in reports:
-            example = each.example
-            facts = {"key": example.key, "user": example.user, "reason": example.reason, "count": each.count}
-            log.warning("records rejected", extra=facts)
+            log.warning("records rejected", extra=each.facts)

@@ -7,7 +7,7 @@ changes of one batch of records.  Each failure raises StateError, and nothing of
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,14 @@ from .. import database
 from ..broker.topology import EVENTS
 from ..errors import StateError
 from ..model.events import Event
+from ..services.misses import Misses
 from .deduplication import Occurrence, spans
 from .gap_detection import NodeState, Place
 from .state_rows import Fate, epochs_of, fate_row, node_row, occurrence_row
 from .state_schema import (
     REVISIONS,
     microseconds,
+    misses,
     moment,
     nodes,
     observers,
@@ -35,7 +37,7 @@ from .state_schema import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["Changes", "Facts", "Fate", "Place", "State", "Transaction"]
+__all__ = ["Changes", "Condition", "Facts", "Fate", "Place", "State", "Transaction"]
 
 _PORTION = 2000
 """The most rows that one call deletes, or reads from the outbox."""
@@ -47,7 +49,7 @@ class Changes:
 
     *observers* are further records of known occurrences.  *outbox* holds own events to publish, and *sent* the ids of
     those that the broker has confirmed.  *refusals* is how many events queues of others have refused, 0 if they refuse
-    none; None changes nothing.
+    none; None changes nothing.  *misses* is what services have missed.
     """
 
     fates: list[Fate] = field(default_factory=list)
@@ -57,26 +59,33 @@ class Changes:
     outbox: list[Event] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     refusals: int | None = None
+    misses: dict[str, Misses] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Say whether there is anything to write."""
-        several = (self.fates, self.occurrences, self.observers, self.nodes, self.outbox, self.sent)
+        several = (self.fates, self.occurrences, self.observers, self.nodes, self.outbox, self.sent, self.misses)
         return any(several) or self.refusals is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The state in numbers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records."""
 
-    records: int
-    copies: int
-    events: int
     nodes: int
     silent: int
     missing: int
     outbox: int
     refusals: int
     refused_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(Condition):
+    """The state in numbers; reads all of it."""
+
+    records: int
+    copies: int
+    events: int
 
 
 class Transaction:
@@ -131,6 +140,10 @@ class Transaction:
         """Return the nodes with a gap that began by *before* and is not yet reported."""
         return self._nodes(nodes.c.untold <= microseconds(before))
 
+    def nodes_with_gaps(self) -> dict[Place, NodeState]:
+        """Return the nodes with a reported gap."""
+        return self._nodes(nodes.c.missing > 0)
+
     def _nodes(self, *wanted: Any) -> dict[Place, NodeState]:  # noqa: ANN401 - SQLAlchemy's expressions
         table = nodes.c
         columns = (table.cluster, table.node, table.heard, table.beating, table.silent, table.epochs)
@@ -152,6 +165,10 @@ class Transaction:
             self._connection.execute(delete(outbox).where(outbox.c.id.in_(changes.sent)))
         if changes.refusals is not None:
             self._replace_refusals(changes.refusals, now)
+        for name, each in changes.misses.items():
+            self._connection.execute(delete(misses).where(misses.c.service == name))
+            row = {"missed": each.missed, "count": each.count, "grown": microseconds(each.grown)}
+            self._insert(misses, [{"service": name, **row}])
 
     def _replace_refusals(self, count: int, now: int) -> None:
         if not count:
@@ -185,6 +202,12 @@ class Transaction:
         found = self._connection.execute(select(refusals.c["count"], refusals.c.since)).first()
         return (found[0], moment(found[1])) if found else (0, None)
 
+    def misses(self) -> dict[str, Misses]:
+        """Return what services have missed, by name."""
+        columns = (misses.c.service, misses.c.missed, misses.c["count"], misses.c.grown)
+        rows = self._connection.execute(select(*columns))
+        return {name: Misses(missed, count, moment(grown)) for name, missed, count, grown in rows}
+
     def forget(self, before: datetime) -> bool:
         """Delete a limited number of rows received *before*; return whether there are more."""
         full = False
@@ -201,24 +224,24 @@ class Transaction:
 
     def facts(self) -> Facts:
         """Return the state in numbers."""
+        all_records, copies = self._count(records), self._count(records, records.c.is_copy)
+        return Facts(records=all_records, copies=copies, events=all_records - copies, **asdict(self.condition()))
 
-        def count(table: Table, *wanted: Any) -> int:  # noqa: ANN401 - SQLAlchemy's expressions
-            return self._connection.execute(select(func.count()).select_from(table).where(*wanted)).scalar_one()
-
-        all_records, copies = count(records), count(records, records.c.is_copy)
+    def condition(self) -> Condition:
+        """Return what is wrong, in numbers."""
         refused, refused_since = self.refusals()
         missing = self._connection.execute(select(func.coalesce(func.sum(nodes.c.missing), 0))).scalar_one()
-        return Facts(
-            records=all_records,
-            copies=copies,
-            events=all_records - copies,
-            nodes=count(nodes),
-            silent=count(nodes, nodes.c.silent),
+        return Condition(
+            nodes=self._count(nodes),
+            silent=self._count(nodes, nodes.c.silent),
             missing=int(missing),
-            outbox=count(outbox),
+            outbox=self._count(outbox),
             refusals=refused,
             refused_since=refused_since,
         )
+
+    def _count(self, table: Table, *wanted: Any) -> int:  # noqa: ANN401 - SQLAlchemy's expressions
+        return self._connection.execute(select(func.count()).select_from(table).where(*wanted)).scalar_one()
 
 
 class State(database.Opened):
@@ -235,7 +258,9 @@ class State(database.Opened):
         """
         parsed = database.parsed(url, self.setting)
         # Two routers may overlap for a moment while one takes over.  Of two conflicting batches, the later is repeated.
-        super().__init__(database.engine(parsed, isolation="SERIALIZABLE"), parsed, REVISIONS, upgrade=upgrade)
+        super().__init__(
+            database.engine(parsed, setting=self.setting, isolation="SERIALIZABLE"), parsed, REVISIONS, upgrade=upgrade
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -247,6 +272,17 @@ class State(database.Opened):
         """Return the state in numbers."""
         with self.reading() as connection:
             return Transaction(connection).facts()
+
+    def condition(self) -> Condition:
+        """Return what is wrong, in numbers."""
+        with self.reading() as connection:
+            return Transaction(connection).condition()
+
+    def newest(self, count: int) -> list[tuple[str, datetime]]:
+        """Return the ids of the *count* records that arrived last, each with its time of arrival."""
+        wanted = select(records.c.id, records.c.received).order_by(records.c.received.desc()).limit(count)
+        with self.reading() as connection:
+            return [(id_, moment(received)) for id_, received in connection.execute(wanted)]
 
     def _message(self, done: str, cause: Exception) -> str:
         return f"{self.name} cannot be {done}: {type(cause).__name__}: {database.reason(cause, self._url)}"

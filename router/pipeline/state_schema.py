@@ -13,7 +13,7 @@ from ..database.revisions import Revisions
 
 REVISIONS = Revisions(
     folder=Path(__file__).parent / "migrations" / "versions",
-    latest="3",
+    latest="4",
     table="state_alembic_version",
     first_sign="occurrences",
     lock_number=0x737461746573,
@@ -93,6 +93,16 @@ refusals = Table(
     Column("count", BigInteger, nullable=False),
 )
 """The exchange where queues that are not ours refuse messages now, how many, and since when."""
+
+misses = Table(
+    "misses",
+    metadata,
+    Column("service", String(63), primary_key=True),
+    Column("missed", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("grown", BigInteger, nullable=False),
+)
+"""What each service has missed: see `services.misses.Misses`."""
 
 
 def microseconds(moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""The file `router.catalogue`: events and variables of newer releases, and changes of known events.
+"""The file `router.catalogue`: events and variables of newer releases, changes of known events, and other sources.
 
 ```yaml
 version: 1
@@ -9,6 +9,12 @@ gpfs:
     tierMoved: {category: space, severity: info, variables: [fsName, tierName], meaning: Files moved to another tier.}
   changes:
     lowDiskSpace: {severity: error, variables: [tierName]}
+sources:
+  slurm:
+    categories: {job: Jobs}
+    variables: {jobId: {type: integer, example: "42"}}
+    events:
+      jobFailed: {category: job, severity: error, variables: [jobId], subject: [jobId], meaning: A job failed.}
 ```
 """
 
@@ -36,6 +42,7 @@ _VARIABLE = "(?!arguments$)[A-Za-z_][A-Za-z0-9_]{0,99}"
 """`arguments` is where the router puts what belongs to no variable."""
 Name = Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]{0,99}", "is not a name: write letters, digits, _ and -")]
 VariableName = Annotated[str, matching(_VARIABLE, "cannot name a variable: write letters, digits and _")]
+SourceName = Annotated[str, matching("[a-z][a-z0-9-]{0,39}", "is not a source: write small letters, digits and -")]
 CategoryName = Annotated[str, matching("[a-z][a-z0-9-]{0,39}", "is not a category: write small letters, digits and -")]
 
 
@@ -123,8 +130,8 @@ class ChangedEvent(_Part):
     """Variables that it has in addition."""
 
 
-class Additions(_Part):
-    """What is added to the catalogue of one source."""
+class SiteSource(_Part):
+    """A source of this site, whose events a service publishes."""
 
     categories: Mapping[CategoryName, str] = {}
     """New categories, each with its meaning."""
@@ -135,18 +142,25 @@ class Additions(_Part):
     events: Mapping[Name, AddedEvent] = {}
     """New events, by name."""
 
+
+class Additions(SiteSource):
+    """What is added to the catalogue of one source."""
+
     changes: Mapping[Name, ChangedEvent] = {}
     """Changes of known events, by name."""
 
 
 class CatalogueFile(_Part):
-    """Events and variables of newer releases, and changes of known events, for each source."""
+    """Events and variables of newer releases, changes of known events, and sources of this site."""
 
     version: Literal[1]
     """The version of the format."""
 
     gpfs: Additions = Additions()
     qube: Additions = Additions()
+
+    sources: Mapping[SourceName, SiteSource] = {}
+    """Sources of this site, by name: services publish their events (`publishes`)."""
 
 
 def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]:
@@ -162,6 +176,14 @@ def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]
     for source, catalogue in shipped.items():
         raw = _below(document.value, source)
         mistakes += [((source, *place), message) for place, message in _mistakes(catalogue, raw)]
+    sources = _below(document.value, "sources")
+    for source in sources:
+        if source in shipped:
+            mistakes.append(
+                (("sources", source), f"this release knows {source}: write what it lacks below `{source}:`")
+            )
+        own = _mistakes(Catalogue(source), _below(sources, source))
+        mistakes += [(("sources", source, *place), message) for place, message in own]
     if file is None or mistakes:
         mistakes.sort(key=lambda each: document.line(each[0]))
         raise SettingsError("\n".join(_line(document, place, message) for place, message in mistakes))
@@ -171,7 +193,12 @@ def added(path: Path, shipped: Catalogues) -> tuple[Catalogues, tuple[str, ...]]
         for source, catalogue in shipped.items()
         for each in _known(catalogue, additions[source])
     ]
-    return Catalogues(_merged(each, additions[source]) for source, each in shipped.items()), tuple(known)
+    merged = [_merged(each, additions[source]) for source, each in shipped.items()]
+    schemas = next(iter(shipped.values())).schemas
+    merged += [
+        _merged(Catalogue(source, schemas=schemas), Additions(**dict(each))) for source, each in file.sources.items()
+    ]
+    return Catalogues(merged), tuple(known)
 
 
 def _known(catalogue: Catalogue, additions: Additions) -> Iterator[Place]:

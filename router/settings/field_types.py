@@ -98,6 +98,11 @@ def _duration(value: object) -> timedelta:
     return value if isinstance(value, timedelta) else durations.parse(str(value))
 
 
+def _octets(value: object) -> object:
+    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
+    return int(found[1]) * _UNITS[found[2]] if found else value
+
+
 def _words(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
@@ -136,6 +141,32 @@ Duration = Annotated[
 ]
 Weeks = Annotated[Duration, Checked(_a_week_at_least)]
 """A duration of a week or longer."""
+
+_UNITS: Mapping[str, int] = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = f"([1-9][0-9]{{0,5}}) ?({'|'.join(_UNITS)})"
+
+Size = Annotated[int, ShortForm(_octets, {"type": "string", **whole(_SIZE), "examples": ["512MiB", "1GiB"]})]
+"""A number of octets, or a text with a unit such as `1GiB`.  Bounds stand before it: `Annotated[int, ..., *]`."""
+
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+
+ListenAddress = Annotated[
+    str,
+    matching(
+        rf"(?:(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?:{_PORT}))?",
+        "is not an address to listen at, such as 127.0.0.1:9464 or [::1]:9464",
+    ),
+]
+"""`HOST:PORT`, or nothing."""
+
+SchemaAddress = Annotated[
+    str,
+    matching(
+        r"(?:https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+)*/?)?",
+        "is not a URL to serve schemas at, such as https://hub.example.com/schemas",
+    ),
+]
+"""An absolute URL without user, query and fragment, as it begins each event's `dataschema`; or nothing."""
 
 Folders = Annotated[tuple[Path, ...], _SEPARATED]
 Words = Annotated[tuple[str, ...], _SEPARATED]

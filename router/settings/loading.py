@@ -2,11 +2,13 @@
 
 Later layers win: defaults, `/etc/clusterbus/clusterbus.yaml`, the file of `--settings`, `CLUSTERBUS_*`, options.
 `CLUSTERBUS_BROKER` is `broker.url`; any other variable is `CLUSTERBUS_<SECTION>_<FIELD>`, such as
-`CLUSTERBUS_ROUTER_STATE`.  Give secrets by reference, such as `broker.password_file`.
+`CLUSTERBUS_ROUTER_STATE`.  Give secrets by reference, such as `broker.password_file`.  Where `broker.url` comes from a
+variable or an option and has a password, that user logs in: the logins in files are for the URLs in files.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from ..errors import SettingsError, hint
 from ..model import durations
 from . import type_mistakes
 from .models import Settings
+from .sections.section import Section
 
 if TYPE_CHECKING:
     from .yaml_documents import Document, Place
@@ -29,7 +32,7 @@ SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
 
 
 class Loaded:
-    """Settings, and where each `section.field` was set; a default has no origin."""
+    """Settings, and where each was set, by names such as `router.broker.user`; a default has no origin."""
 
     def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
         """Keep both."""
@@ -37,20 +40,16 @@ class Loaded:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (name, value, origin) for each setting, without secrets."""
-        rows = []
-        for section in Settings.model_fields:
-            for field, value in getattr(self.settings, section):
-                name = f"{section}.{field}"
-                rows.append((name, _shown(name, value), self.origins.get(name, "default")))
-        return rows
+        return [
+            (name, _shown(name, value), self.origins.get(name, "default")) for name, value in _values(self.settings)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """One value that somebody set: at *place* in *document*, or by the variable or option *origin*."""
 
-    section: str
-    field: str
+    name: Place
     value: Any
     origin: str
     document: Document | None = None
@@ -78,13 +77,15 @@ def load(
     entries += _from_environment(environment)
     for name, value in (options or {}).items():
         if value is not None:
-            section, _, field = name.partition(".")
-            entries.append(_Entry(section, field, value, "option"))
+            entries.append(_Entry(tuple(name.split(".")), value, "option"))
     # The last entry for a field wins.
-    winners = {(each.section, each.field): each for each in entries}
-    values: dict[str, dict[str, Any]] = {}
+    winners = _of_one_login({each.name: each for each in entries})
+    values: dict[Any, Any] = {}
     for each in winners.values():
-        values.setdefault(each.section, {})[each.field] = each.value
+        below = values
+        for part in each.name[:-1]:
+            below = below.setdefault(part, {})
+        below[each.name[-1]] = each.value
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -97,7 +98,19 @@ def load(
         raise SettingsError("\n".join(mistakes)) from None
     for address in _addresses(settings):
         redaction.remember_url(address)
-    return Loaded(settings, {f"{section}.{field}": each.origin for (section, field), each in winners.items()})
+    return Loaded(settings, {_dotted(name): each.origin for name, each in winners.items()})
+
+
+def _of_one_login(winners: dict[Place, _Entry]) -> dict[Place, _Entry]:
+    """Return *winners* without the logins of files if the URL of the broker is not of a file, and has a password."""
+    url = winners.get(("broker", "url"))
+    if url is None or url.document or not any(redaction.secrets_of(each) for each in str(url.value).split()):
+        return winners
+    return {
+        name: each
+        for name, each in winners.items()
+        if each.document is None or (name != ("broker", "password_file") and name[1:2] != ("broker",))
+    }
 
 
 def _from_file(path: Path) -> list[_Entry]:
@@ -116,27 +129,53 @@ def _from_file(path: Path) -> list[_Entry]:
             raise SettingsError(f"{where}: must hold fields, as in broker: {{url: ...}}")
         if not fields and section not in Settings.model_fields:
             raise SettingsError(f"{where}: unknown setting; {hint(section, list(Settings.model_fields))}")
-        entries += [_Entry(section, field, value, str(path), document) for field, value in fields.items()]
+        for field, value in fields.items():
+            name = (section, field)
+            if not (parts := _parts(*name)):
+                entries.append(_Entry(name, value, str(path), document))
+            elif isinstance(value, dict):
+                entries += [_Entry((*name, part), each, str(path), document) for part, each in value.items()]
+            else:
+                place = f"{path}:{document.line(name)}: {section}.{field}"
+                raise SettingsError(f"{place}: must hold fields, as in {field}: {{{parts[0]}: ...}}")
     return entries
 
 
 def _from_environment(environment: Mapping[str, str]) -> list[_Entry]:
     found = []
-    for section, model in Settings.model_fields.items():
-        for field in model.annotation.model_fields:  # type: ignore[union-attr]  # each section is a model
-            variable = f"CLUSTERBUS_{section}_{field}".upper()
-            if (section, field) == ("broker", "url"):
-                variable = "CLUSTERBUS_BROKER"
-            if value := environment.get(variable):
-                listed = value.split() if field == "trusted_users" else value
-                found.append(_Entry(section, field, listed, variable))
+    for name in _fields():
+        variable = "CLUSTERBUS_BROKER" if name == ("broker", "url") else f"CLUSTERBUS_{'_'.join(name)}".upper()
+        if value := environment.get(variable):
+            listed = value.split() if name[-1] == "trusted_users" else value
+            found.append(_Entry(name, listed, variable))
     return found
 
 
-def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _fields() -> Iterator[tuple[str, ...]]:
+    """Yield the name of each setting, such as ("router", "broker", "user")."""
+    for section, model in Settings.model_fields.items():
+        for field in model.annotation.model_fields:  # type: ignore[union-attr]  # each section is a model
+            parts = _parts(section, field)
+            yield from ((section, field, part) for part in parts) if parts else ((section, field),)
+
+
+def _parts(section: object, field: object) -> tuple[str, ...]:
+    """Return the names of the settings that the setting *field* consists of, if it does."""
+    model = Settings.model_fields.get(str(section))
+    found = model.annotation.model_fields.get(str(field)) if model else None  # type: ignore[union-attr]  # as above
+    kind = found.annotation if found else None
+    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else ()
+
+
+def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for name in _fields():
+        yield _dotted(name), functools.reduce(getattr, name, settings)
+
+
+def _mistake(error: Any, winners: Mapping[Place, _Entry]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     place: Place = error["loc"]
     # An unknown section is at fault with all of its fields, any of which knows where it is.
-    entry = next(each for name, each in winners.items() if name[: len(place)] == place[:2])
+    entry = next(each for name, each in winners.items() if name[: len(place)] == place[: len(name)])
     name = _dotted(place)
     if error["type"] == "extra_forbidden":
         message = f"{name}: unknown setting; {hint(str(place[-1]), _fields_at(place[:-1]))}"
@@ -150,7 +189,9 @@ def _mistake(error: Any, winners: Mapping[tuple[str, str], _Entry]) -> str:  # n
 def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     # What stands in the place of a whole section or contact may be anything, also a secret.  For what is missing, the
     # error has the mapping around it.
-    of_many = error["type"] in {"model_type", "dict_type", "mapping_type", "missing"}
+    of_many = error["type"] in {"model_type", "dict_type", "mapping_type", "missing"} or (
+        error["type"] == "value_error" and isinstance(error["input"], Mapping)
+    )
     is_hidden = of_many or error["input"] is None or _holds_secrets(_dotted(error["loc"][:2]))
     return "" if is_hidden else f" (value {redaction.value(error['input'])})"
 
@@ -177,10 +218,9 @@ def _holds_secrets(name: str) -> bool:
 
 
 def _addresses(settings: Settings) -> Iterator[str]:
-    for section in Settings.model_fields:
-        for field, value in getattr(settings, section):
-            if _holds_secrets(f"{section}.{field}"):
-                yield from value if isinstance(value, tuple) else [value] if isinstance(value, str) else ()
+    for name, value in _values(settings):
+        if _holds_secrets(name):
+            yield from value if isinstance(value, tuple) else [value] if isinstance(value, str) else ()
 
 
 def _shown(name: str, value: object) -> str:

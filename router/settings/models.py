@@ -6,73 +6,29 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
-from ..broker import addresses
-from ..broker.users.password_files import given
-from .field_types import DEFAULTS, ONE_OR_SEVERAL, SECRET, AtLeastOneWord, Duration, Folders, Names, Weeks, Words
+from .field_types import (
+    DEFAULTS,
+    ONE_OR_SEVERAL,
+    SECRET,
+    Duration,
+    Folders,
+    ListenAddress,
+    Names,
+    Weeks,
+    Words,
+)
 from .secret_references import Address
+from .sections import default_places
+from .sections.default_places import CONSUMER
+from .sections.logins import BrokerSettings, ProgramLogin
+from .sections.router_section import RouterSettings
+from .sections.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
-
-
-class BrokerSettings(_Section):
-    """How to reach RabbitMQ.  Several URLs, separated by blanks, are the nodes of one cluster.
-
-    For TLS write `amqps://HOST/VHOST?cacertfile=...&certfile=...&keyfile=...`, with RabbitMQ's own option names.
-    """
-
-    url: Annotated[AtLeastOneWord, SECRET] = ("amqp://guest:guest@127.0.0.1:5672/%2F",)
-    """`amqp://USER@HOST:PORT/VHOST`; several, separated by blanks, are the nodes of one cluster."""
-    password_file: Path | None = None
-    """A file that holds the password of the user in *url*."""
-    progress_limit: Duration = timedelta(seconds=30)
-    """How long the broker may make no progress before a program connects again."""
-    patience: Duration = timedelta(seconds=15)
-    """How long a command tries to reach the broker; services try for ever."""
-
-    control: AtLeastOneWord = ("rabbitmqctl",)
-    """The command by which `broker users` grants rights where *management* is not set."""
-
-    management: Annotated[str | None, SECRET] = None
-    """The management API, `https://ADMINISTRATOR@HOST:15671`; `?cacertfile=...` names the CA certificates to trust."""
-
-    management_password_file: Path | None = None
-    """A file that holds the password of the user in *management*."""
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "clusterbus"
-    """The names of our programs' broker users: *prefix*`-router`, `-consumer`, `-operator`."""
-
-    secrets: Path = Path("/etc/clusterbus/secrets/users")
-    """The passwords of our programs' users, each in a folder of its name; those of nodes are in `nodes.secrets`."""
-
-    @field_validator("control")
-    @classmethod
-    def _ends_with_rabbitmqctl(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if "rabbitmqctl" in [Path(word).name for word in words[:-1]]:
-            raise ValueError(
-                "nothing may follow rabbitmqctl, because with options it does not read its standard input; name the"
-                " broker's node in the environment: env RABBITMQ_NODENAME=rabbit@mq1 rabbitmqctl"
-            )
-        return words
-
-    def urls(self) -> tuple[str, ...]:
-        """Return the URLs, with the password of `password_file` put in.
-
-        Raises SettingsError where that file cannot be read, or a URL is not a broker's.
-        """
-        if self.password_file is None:
-            return self.url
-        password = given(self.password_file, "broker.password_file")
-        for each in self.url:
-            addresses.parse(each)
-        return tuple(_with_password(each, password) for each in self.url)
-
-
-class HistorySettings(_Section):
+class HistorySettings(Section):
     """How much history, the stream of all events, keeps."""
 
     age: Duration = timedelta(days=30)
@@ -81,24 +37,7 @@ class HistorySettings(_Section):
     """The largest size in octets."""
 
 
-class RouterSettings(_Section):
-    """How records become events."""
-
-    state: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/router.db"
-    """The router's database, as a URL of SQLite or PostgreSQL."""
-    catalogue: Path = Path("/etc/clusterbus/catalogue.yaml")
-    """Events and variables that this site adds to the catalogue; the file may be absent."""
-    window: Duration = timedelta(seconds=120)
-    """How long after the first capture copies of an event are recognised."""
-    trusted_users: Names = frozenset()
-    """Broker users that may publish records of any node."""
-    silence: Duration = timedelta(minutes=3)
-    """After how long without a heartbeat a node counts as silent."""
-    keep: Duration = timedelta(days=30)
-    """How long to keep what was decided about records."""
-
-
-class Contact(_Section):
+class Contact(Section):
     """People to notify: the URLs of their services in apprise's format, by reference."""
 
     urls: Annotated[tuple[Address, ...], Field(min_length=1, max_length=10), ONE_OR_SEVERAL]
@@ -110,16 +49,22 @@ class Contact(_Section):
     """A text for people."""
 
 
-class ConsumersSettings(_Section):
+class ConsumersSettings(Section):
     """The subscriptions, their handlers and contacts, and what consumers keep."""
 
+    broker: ProgramLogin = DEFAULTS
+    """Who consumers log in as at the broker; by default the user in `broker.url`."""
     subscriptions: Path = Path("/etc/clusterbus/subscriptions.yaml")
     """The file or folder of subscriptions."""
-    store: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/store.db"
+    store: Annotated[str, SECRET] = default_places.database(CONSUMER, "store.db")
     """The database of deliveries, letters and the audit, as a URL of SQLite or PostgreSQL."""
     handlers: Folders = (Path("/etc/clusterbus/handlers"),)
     """Folders of the modules that `call` names, in addition to installed ones."""
-    jobs: Path = Path("/var/lib/clusterbus/jobs")
+    actions: Folders = (Path("/etc/clusterbus/actions"),)
+    """Files and folders of actions, in addition to those that are shipped; the default folder may be absent."""
+    destroy: Names = frozenset()
+    """The actions of class destroy that may run here."""
+    jobs: Path = default_places.path(CONSUMER, "jobs")
     """Folder of commands that run detached; only the consumer's user may read it."""
     keep_jobs: Duration = timedelta(days=30)
     """How long to keep the folders of jobs that have ended."""
@@ -138,28 +83,51 @@ class ConsumersSettings(_Section):
     callbacks: Path = Path("/var/lib/clusterbus/callbacks")
     """Where `consumers.gpfs.Callback` keeps Python functions, and the subscriptions that call them."""
 
-    transport: Literal["ssh", "local", "record"] = "ssh"
-    """How to reach nodes: `local` runs each node's command here, `record` only writes it to the file *recorded*."""
-    recorded: Path = Path("/var/lib/clusterbus/recorded.jsonl")
+    transport: Literal["ssh", "pdsh", "local", "record"] = "ssh"
+    """How to reach nodes: by ssh, or by pdsh where that is installed.
+
+    `local` runs each node's command here, `record` only writes it to the file *recorded*.
+    """
+    recorded: Path = default_places.path(CONSUMER, "recorded.jsonl")
     """The file of commands that `transport: record` did not run."""
     ssh: str = "ssh"
     """The program that runs commands on nodes."""
     ssh_options: Words = ()
     """Additional options of that program."""
+    pdsh: str = "pdsh"
+    """The program of `transport: pdsh`."""
+    pdsh_options: Words = ("-R", "ssh")
+    """Its options: by default, it reaches nodes by ssh."""
     contacts: Annotated[
         Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
     ] = {}
     """The people and services that `notify` may name."""
 
+    job_progress: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
+    """How often to publish the event `jobProgress` for a command whose nodes begin or end; by default, never."""
+    done_events: bool = False
+    """Whether to publish the event `deliveryDone` for deliveries of all verbs but `log`."""
+    metrics: ListenAddress = ""
+    """Where to answer `/metrics`, `/healthz` and `/readyz`, such as 127.0.0.1:9465; nothing means nowhere."""
 
-class ShimSettings(_Section):
+
+class ServicesSettings(Section):
+    """Services: programs of other teams, each with a queue and a broker user of its own."""
+
+    folder: Path = Path("/etc/clusterbus/services")
+    """The folder of the files that say which services are wanted; it may be absent."""
+    secrets: Path = Path("/etc/clusterbus/secrets/services")
+    """The passwords of their broker users, each in a folder of its name."""
+
+
+class ShimSettings(Section):
     """The shim of this node, for `up` and `doctor`."""
 
     spool: Path = Path("/var/spool/clusterbus")
     """The folder of this node's spool."""
 
 
-class CallbackOptions(_Section):
+class CallbackOptions(Section):
     """Options of mmaddcallback for one family."""
 
     priority: float | None = None
@@ -174,7 +142,7 @@ class CallbackOptions(_Section):
     """Nodes or node classes to register on."""
 
 
-class GpfsSettings(_Section):
+class GpfsSettings(Section):
     """Which callbacks to register with GPFS, and where its commands are."""
 
     commands: Path = Path("/usr/lpp/mmfs/bin")
@@ -206,7 +174,7 @@ class GpfsSettings(_Section):
     """What GPFS refused before, and what Python callbacks need in addition to `events`."""
 
 
-class QubeSettings(_Section):
+class QubeSettings(Section):
     """Where to write the callbacks of a Qube supervisor."""
 
     callbacks: Path = Path("/usr/local/pfx/qube/callback")
@@ -226,7 +194,7 @@ class QubeSettings(_Section):
     """Where callbacks log errors when syslog is not available."""
 
 
-class NodesSettings(_Section):
+class NodesSettings(Section):
     """How to reach the nodes of the cluster to deploy the shim: as root, or with *become*."""
 
     transport: Literal["ssh", "local"] = "ssh"
@@ -258,16 +226,19 @@ class NodesSettings(_Section):
     """Each node's own secrets, in a folder named after the node; only root may read them."""
 
 
-class FactsSettings(_Section):
+class FactsSettings(Section):
     """Facts of the cluster, for filters, guards and templates."""
 
-    store: Annotated[str, SECRET] = "sqlite:////var/lib/clusterbus/facts.db"
+    store: Annotated[str, SECRET] = default_places.database(CONSUMER, "facts.db")
     """The database of facts, as a URL of SQLite or PostgreSQL."""
     age: Duration = timedelta(minutes=5)
     """The age at which facts are gathered again and count as stale."""
 
     keep: Duration = timedelta(days=90)
     """How long to keep facts that no longer hold."""
+
+    usage: bool = False
+    """Whether to read how full pools are, and the usage of quotas: mmdf and mmrepquota cost more than the others."""
 
     cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,100}$")] = ""
     """The name of the cluster in events, as in `relay.conf`; by default the first label of its own name."""
@@ -279,21 +250,22 @@ class FactsSettings(_Section):
     """The limit for all commands together."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings."""
 
     broker: BrokerSettings = DEFAULTS
     history: HistorySettings = DEFAULTS
     router: RouterSettings = DEFAULTS
     consumers: ConsumersSettings = DEFAULTS
+    services: ServicesSettings = DEFAULTS
     shim: ShimSettings = DEFAULTS
     gpfs: GpfsSettings = DEFAULTS
     qube: QubeSettings = DEFAULTS
     nodes: NodesSettings = DEFAULTS
     facts: FactsSettings = DEFAULTS
 
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{host}"))
+    def urls(self, section: str = "") -> tuple[str, ...]:
+        """Return the broker's URLs as *section*, such as "router", logs in; raises SettingsError as `broker.urls`."""
+        if not section:
+            return self.broker.urls()
+        return self.broker.urls(getattr(self, section).broker, f"{section}.broker")

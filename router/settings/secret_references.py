@@ -4,34 +4,15 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from ..references import REFERENCE, is_reference, looks_like_one
 from .field_types import Checked, in_any_case, whole
 
-FILE, ENVIRONMENT = "file:", "env:"
-
-REFERENCE = r"file:/[^\0\n]*[^\0\n/]|env:[A-Za-z_][A-Za-z0-9_]*"
-"""What `is_reference` accepts, as a regular expression."""
-
-_REFERENCE = re.compile(REFERENCE)
 _BARE = frozenset(("mailto", "mailtos", "syslog"))
 """Services whose address may hold no secret, such as a mail server that accepts mail without a password."""
 
 _SECRET = "pass|pw|token|key|secret|user|pgp"  # noqa: S105 - names only
 _BARE_ONLY = rf"(?!//[^/?#]*[^/?#:@][^/?#]*@)(?![\s\S]*[?&;]\+?(?:{in_any_case(_SECRET)}))"
 _ADDRESS = rf"{REFERENCE}|(?:{in_any_case('|'.join(sorted(_BARE)))}):{_BARE_ONLY}[\s\S]*"
-
-
-def is_reference(text: str) -> bool:
-    """Say whether *text* is a reference: `file:/path`, absolute, or `env:NAME`.
-
-    >>> is_reference("file:/etc/clusterbus/secrets/mail"), is_reference("env:MAIL"), is_reference("file:mail")
-    (True, True, False)
-    """
-    return _REFERENCE.fullmatch(text) is not None
-
-
-def looks_like_one(text: str) -> bool:
-    """Say whether *text* is meant as a reference, correct or not."""
-    return text.startswith((FILE, ENVIRONMENT))
 
 
 def _reference(value: str) -> str:

@@ -6,24 +6,28 @@ there, and from then on they are registered, decoded with types, checked and com
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..model.catalogue import Catalogues
-from .models import RouterSettings, Settings
+from .models import Settings
+from .sections.router_section import RouterSettings
 
 
 def catalogues(settings: Settings) -> Catalogues:
     """Return the catalogues of this site; raises SettingsError with a line for each mistake in its file."""
-    return read(settings.router.catalogue)[0]
+    return read(settings.router.catalogue, settings.router.schemas)[0]
 
 
-def read(path: Path) -> tuple[Catalogues, tuple[str, ...]]:
+def read(path: Path, schemas: str = "") -> tuple[Catalogues, tuple[str, ...]]:
     """Return the catalogues with what *path* adds, and the places of what this release knows and so ignores there.
+
+    *schemas* is the URL below which the site serves the schemas of events.
 
     After an update the program knows more: the file must not stop it, nor change what the release says.  The default
     file may be absent.  Raises SettingsError as `catalogues`.
     """
-    shipped = Catalogues.shipped()
+    shipped = Catalogues(replace(each, schemas=schemas.rstrip("/")) for each in Catalogues.shipped().values())
     if path == RouterSettings().catalogue and not path.exists():
         return shipped, ()
     from . import catalogue_file  # noqa: PLC0415 - its models take longer to make than the catalogues to read

@@ -2,7 +2,8 @@
 
     python -m router.simulator [--state FOLDER] COMMAND ...
 
-    create [--nodes N] [--name NAME] [--file-systems A,B] [--down]   create a cluster
+    create [--nodes N] [--servers N] [--name NAME] [--file-systems A,B] [--down]
+                                                create a cluster
     capture [--everywhere]                      install capture on every node and register it
     commands FOLDER                             write the mm commands as programs into FOLDER
     raise EVENT [NAME=VALUE ...] [--node N] [--times N] [--json]     raise an event
@@ -80,7 +81,8 @@ def _own(state: Path, argv: list[str]) -> int:
     match wanted.command:
         case "create":
             systems = [each for each in wanted.file_systems.split(",") if each]
-            Cluster.create(state, wanted.nodes, wanted.name, file_systems=systems, up=not wanted.down)
+            size, name, up = wanted.nodes, wanted.name, not wanted.down
+            Cluster.create(state, size, name, file_systems=systems, up=up, servers=wanted.servers)
         case "capture":
             cluster = Cluster(state)
             install_capture(cluster)
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create")
     create.add_argument("--nodes", type=int, default=12)
+    create.add_argument("--servers", type=int)
     create.add_argument("--name", default="prod")
     create.add_argument("--file-systems", default="gpfs1,gpfs2")
     create.add_argument("--down", action="store_true")

@@ -53,13 +53,14 @@ class Cluster:
         file_systems: Sequence[str] = ("gpfs1", "gpfs2"),
         up: bool = True,
         behaviour: Behaviour | None = None,
+        servers: int | None = None,
     ) -> "Cluster":
-        """Create a cluster of *nodes* in *folder*: servers `nsd01`, ... and clients `cl01`, ...
+        """Create a cluster of *nodes* in *folder*: *servers* `nsd01`, ... and clients `cl01`, ...
 
         If *up* is false, GPFS is down on all of them, and nodeJoin brings them up one by one.
         """
-        moment = datetime.now(UTC)
-        state = new_cluster(name, nodes, file_systems, up=up, behaviour=behaviour or Behaviour(), moment=moment)
+        now, how = datetime.now(UTC), behaviour or Behaviour()
+        state = new_cluster(name, nodes, file_systems, up=up, behaviour=how, moment=now, servers=servers)
         Store(Path(folder).absolute()).create(state)
         cluster = cls(folder)
         cluster._make_places()

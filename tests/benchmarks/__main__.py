@@ -12,7 +12,7 @@ from router.local_broker.choose import GivenBroker
 from router.local_broker.private_broker import PrivateBroker
 from tests.benchmarks.table import Row, print_table
 
-PARTS = ("capture", "relay", "router", "delivery", "latency", "commands")
+PARTS = ("capture", "relay", "router", "delivery", "client", "latency", "commands", "metrics")
 
 
 def main() -> None:

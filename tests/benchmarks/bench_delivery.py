@@ -5,8 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 
 import pika
 from pika.adapters.select_connection import SelectConnection
@@ -32,7 +34,7 @@ PEER_COUNT = 5_000
 
 ROUNDS = 3
 PREFETCH = 500
-_TICK = timedelta(milliseconds=5)
+TICK = timedelta(milliseconds=5)
 
 
 def run(url: str) -> list[Row]:
@@ -40,10 +42,10 @@ def run(url: str) -> list[Row]:
     rates: dict[str, list[float]] = {name: [] for name in (*COUNTS, "called", *PEERS)}
     for _ in range(ROUNDS):
         for name, count in COUNTS.items():
-            _fill(url, name, count)
-            seconds = _bare_loop(url, queue_of(name), count) if name == "peer" else _engine(url, name, count)
+            fill(url, name, count)
+            seconds = bare_loop(url, queue_of(name), count) if name == "peer" else _engine(url, name, count)
             rates[name].append(count / seconds)
-        _fill(url, "called", CALLED)
+        fill(url, "called", CALLED)
         rates["called"].append(CALLED / _engine(url, "called", CALLED))
         for name in PEERS:
             rates[name].append(PEER_COUNT / _peer(url, name, PEER_COUNT))
@@ -78,14 +80,15 @@ def _peer(url: str, name: str, count: int) -> float:
     return float(said[-1].split()[1])
 
 
-class _Timed(Rabbit):
+class Timed(Rabbit):
     """A line to the broker that notes when its first message came."""
 
-    began = 0.0
+    began = began_cpu = 0.0
 
     def consume(self, queue, receive, *, prefetch, offset=None):
         def received(arrival):
-            self.began = self.began or time.perf_counter()
+            if not self.began:
+                self.began, self.began_cpu = time.perf_counter(), time.process_time()
             receive(arrival)
 
         super().consume(queue, received, prefetch=prefetch, offset=offset)
@@ -95,7 +98,7 @@ def noop(fsName):  # noqa: N803 - the variable's own name
     """Do nothing, with one variable of the event."""
 
 
-def _serve(subscription, surroundings):
+def serve_one(subscription, surroundings):
     if subscription.name == "called":
         return serve(subscription, surroundings)
     # What has no effect writes nothing but that the event was delivered.
@@ -103,8 +106,8 @@ def _serve(subscription, surroundings):
     return ActiveSubscription(subscription, Logged(LogHandler(verb)))
 
 
-def _fill(url: str, name: str, count: int) -> None:
-    """Put *count* events into the queue of subscription *name*, which is bound to nothing."""
+def fill(url: str, name: str, count: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Put *count* events with *headers* into the queue of subscription *name*, which is bound to nothing."""
     broker = Rabbit(url, name="bench")
     broker.declare(base() + subscription(name, ()))
     unsettled = set(range(count))
@@ -116,11 +119,12 @@ def _fill(url: str, name: str, count: int) -> None:
 
     for number in range(count):
         event = make_event(blockUsage=number, filesetName="projects", note="x" * 300)
-        broker.publish(Message("", queue_of(name), event.to_json(), event.id, event.type), partial(settled, number))
+        message = Message("", queue_of(name), event.to_json(), event.id, event.type, headers=headers)
+        broker.publish(message, partial(settled, number))
     broker.run()
 
 
-def _bare_loop(url: str, queue: str, count: int) -> float:
+def bare_loop(url: str, queue: str, count: int) -> float:
     """Return the seconds from the first to the last of *count* events, in the plainest loop that pika can be."""
     began = ended = 0.0
     seen = 0
@@ -147,7 +151,7 @@ def _bare_loop(url: str, queue: str, count: int) -> float:
     return ended - began
 
 
-def _subscription(name: str) -> Subscription:
+def make(name: str) -> Subscription:
     verb = CallVerb(function="tests.benchmarks.bench_delivery:noop") if name == "called" else None
     return make_subscription(name, verb, patterns=())
 
@@ -155,9 +159,9 @@ def _subscription(name: str) -> Subscription:
 def _engine(url: str, name: str, count: int) -> float:
     """Return the seconds from the first event to the last one's outcome on disk, in the engine."""
     with tempfile.TemporaryDirectory() as folder:
-        broker, store = _Timed(url, name="bench"), Store(f"sqlite:///{folder}/store.db")
-        subscriptions = Subscriptions(subscriptions=(_subscription(name),))
-        engine = Engine(broker, store, subscriptions, clock=now, serve=_serve)
+        broker, store = Timed(url, name="bench"), Store(f"sqlite:///{folder}/store.db")
+        subscriptions = Subscriptions(subscriptions=(make(name),))
+        engine = Engine(broker, store, subscriptions, clock=now, serve=serve_one)
         ended = 0.0
 
         def look():
@@ -166,7 +170,7 @@ def _engine(url: str, name: str, count: int) -> float:
                 ended = time.perf_counter()
                 engine.stop()
             else:
-                broker.later(_TICK, look)
+                broker.later(TICK, look)
 
         engine.start()
         look()

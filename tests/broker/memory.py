@@ -15,9 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 
-from router.broker.interface import Arrival, Message, Settlement
-from router.broker.topology import Topology
+from router.broker import content_modes
+from router.broker.interface import Arrival, ConnectionState, Message, Settlement
+from router.broker.topology import EVENTS, Topology
 from router.errors import BrokerError
+from router.model.events import OWN, Event
+from tests import adherence
 from tests.broker.clock import Clock, Work
 from tests.broker.model import Model, Stored, Subscriber
 
@@ -56,6 +59,11 @@ class Memory:
     def another(self, *, user: str) -> Memory:
         """Return another program's line to the same broker; running one runs all."""
         return Memory(user=user, clock=self._clock)
+
+    @property
+    def connection(self) -> ConnectionState:
+        """The state of the connection: `blocked` is all that can be wrong."""
+        return ConnectionState("memory", blocked="low on memory" if self._blocked else "")
 
     @property
     def now(self) -> timedelta:
@@ -148,8 +156,19 @@ class Memory:
             self._clock.work.append(lambda: settled(Settlement.REFUSED))
             return
         self.published.append(message)
+        if message.exchange == EVENTS and message.type.startswith(f"{OWN}."):
+            # A service relies on it, whichever part of us publishes it.
+            body, _ = content_modes.structured(message.content_type, message.headers, message.body)
+            adherence.check(Event.from_json(body))
         stored = Stored(
-            message.exchange, message.key, message.body, message.id, self._user, dict(message.headers), self._model.now
+            message.exchange,
+            message.key,
+            message.body,
+            message.id,
+            self._user,
+            dict(message.headers),
+            self._model.now,
+            content_type=message.content_type,
         )
         try:
             routed = self._model.publish(stored)
@@ -212,6 +231,10 @@ class Memory:
         self._model.now = end
         self.run()
 
+    def freeze(self, duration: timedelta) -> None:
+        """Let *duration* pass as on a machine that is frozen: what falls due is late, and nothing is lost."""
+        self._model.now += duration
+
     def stop(self) -> None:
         """Leave `run` once what was published is settled; what arrived and was not settled goes back."""
         if self._stopping:
@@ -269,14 +292,15 @@ def _of(arrival: Arrival) -> tuple[Subscriber, int]:
 
 
 def _arrival(queue: str, message: Stored, tag: object) -> Arrival:
+    body, headers = content_modes.structured(message.content_type, message.headers, message.body)
     return Arrival(
         queue=queue,
         exchange=message.exchange,
         key=message.key,
-        body=message.body,
+        body=body,
         id=message.id,
         user=message.user,
-        headers=message.headers,
+        headers=headers,
         redelivered=message.returned > 0,
         tag=tag,
     )

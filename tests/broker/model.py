@@ -30,6 +30,7 @@ class Stored:
     headers: dict[str, object]
     since: timedelta = timedelta()
     returned: int = 0
+    content_type: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -13,7 +14,10 @@ from router.broker.client import Rabbit
 from router.broker.interface import Arrival, Broker, Message, Settlement
 from router.broker.topology import Binding, Exchange, Queue, Topology
 from router.errors import Refused
+from router.model.events import Event
+from router.pipeline.messages import message_of
 from tests.broker.memory import Memory
+from tests.consuming import make_event
 from tests.proxy import Proxy
 from tests.waiting import wait_for
 
@@ -167,6 +171,21 @@ def test_messages_arrive_and_are_confirmed_in_the_order_of_publishing(driven):
 
     assert listener.keys == [f"k{number}" for number in range(300)]
     assert order == list(range(300))
+
+
+def test_events_of_both_content_modes_arrive_alike(driven):
+    listener = Listener(driven)
+    events = [make_event(subject="gpfs1/é") for _ in range(4)]
+    driven.do(lambda: driven.broker.declare(bus("q")))
+    driven.do(lambda: driven.broker.consume("q", listener.receive, prefetch=50))
+
+    for event, wire in zip(events, ("structured", "binary", "binary", "structured"), strict=True):
+        sent = replace(message_of(event, {"topic": "a.b"}, wire=wire), exchange="bus")
+        driven.do(lambda sent=sent: driven.broker.publish(sent, listener.settlements.append))
+    driven.until(lambda: len(listener.arrivals) == 4, "all of 4")
+
+    assert [Event.from_json(each.body) for each in listener.arrivals] == events
+    assert {tuple(each.headers) for each in listener.arrivals} == {("topic",)}
 
 
 def test_what_is_asked_for_before_run_is_done_when_it_runs(driven):

@@ -71,7 +71,7 @@ def test_programs_take_the_catalogue_from_one_place_which_knows_that_of_the_site
     assert taking == {
         "router/settings/site_catalogue.py",
         "router/cli/catalogue.py",  # completion, where the site's cannot be read
-        "consumers/delivery/engine.py",  # without settings, as in tests
+        "consumers/delivery/outcome_events.py",  # without settings, as in tests
         "consumers/programs/demo/demo_run.py",  # its subscriptions are its own
         "consumers/programs/demo/installation.py",
     }

@@ -1,5 +1,6 @@
 """What every handler owes: it reports, it stops when told, it bears any event, and none of it leaks."""
 
+import os
 import threading
 import time
 from datetime import timedelta
@@ -13,7 +14,7 @@ from consumers.verbs.interface import Surroundings
 from consumers.verbs.log.lines import LinesFile
 from consumers.verbs.run.local import CommandHandler
 from consumers.verbs.run.verb import RunVerb
-from tests.consuming import QUICK, make_delivery, make_event, python
+from tests.consuming import QUICK, make_delivery, make_event, python, text_of
 
 HOSTILE = {
     "quotes": "a'b\"c; rm -rf / $(id) `id` | cat > /x & \\",
@@ -120,8 +121,8 @@ def test_a_command_that_ends_well_is_done_with_what_it_said():
     outcome = attempt(make_delivery(make_event()), CommandHandler(verb, Surroundings("a")), QUICK)
 
     assert isinstance(outcome, Done)
-    assert outcome.result["output"] == "gpfs1\n"
-    assert outcome.result["exit"] == 0
+    assert text_of(outcome) == "gpfs1\n"
+    assert outcome.result["exit"] == {"0": os.uname().nodename}
 
 
 def test_a_command_is_a_list_of_words_and_no_event_makes_it_two():
@@ -131,4 +132,4 @@ def test_a_command_is_a_list_of_words_and_no_event_makes_it_two():
 
     report = CommandHandler(verb, Surroundings("a"))(make_delivery(event))
 
-    assert report.result["output"] == f"<{HOSTILE['quotes']}>\n"
+    assert text_of(report) == f"<{HOSTILE['quotes']}>\n"

@@ -24,10 +24,12 @@ from sqlalchemy import MetaData, inspect, select, text
 
 from consumers.deliveries import Key, Retry
 from consumers.errors import StoreError
-from consumers.inspection import doctor
+from consumers.inspection.doctor import databases as doctor
+from consumers.policies.places import Place
 from consumers.store import approvals, attempts, audit, bindings, breakers, letters, queries, silences
 from consumers.store import schema as store_schema
 from consumers.store.database import Store
+from consumers.store.limits import taken_places
 from router import database as databases
 from router.cluster.facts import schema as facts_schema
 from router.cluster.facts.errors import FactsError
@@ -177,7 +179,7 @@ def upgraded(url, owner, revision):
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", [None, "1", "2"])
+@pytest.mark.parametrize("revision", [None, "1", "2", "3"])
 def test_an_old_state_keeps_all_its_rows_and_the_router_goes_on_with_it(old, revision):
     url = old("state")
     if revision:
@@ -190,7 +192,7 @@ def test_an_old_state_keeps_all_its_rows_and_the_router_goes_on_with_it(old, rev
         assert all("'digest': None" in each for each in after["records"])
         for each in (before, after):
             each["records"] = [row.replace(", 'digest': None", "") for row in each["records"]]
-        assert after == before | {"state_alembic_version": ["{'version_num': '3'}"], "refusals": []}
+        assert after == before | {"state_alembic_version": ["{'version_num': '4'}"], "refusals": [], "misses": []}
         with state.transaction() as transaction:
             assert transaction.fates([ID("B"), ID("D")]) == {ID("B"): Fate(ID("B"), ID("A"), "n2", received=NOON)}
             assert transaction.observers([ID("A"), ID("C")]) == {ID("A"): 2}
@@ -234,9 +236,21 @@ def test_a_store_of_the_first_release_keeps_all_its_rows_and_consumers_go_on_wit
 
     with Store(url) as store:
         after = rows(url)
-        assert after.pop("alembic_version") == ["{'version_num': '4'}"]
+        assert after.pop("alembic_version") == ["{'version_num': '6'}"]
         assert {name: len(after[name]) for name in after.keys() - before.keys()} == dict.fromkeys(
-            ("passes", "folds", "silences", "breakers", "approvals", "amendments", "audit_cuts"), 0
+            (
+                "passes",
+                "places",
+                "failures",
+                "stops",
+                "folds",
+                "silences",
+                "breakers",
+                "approvals",
+                "amendments",
+                "audit_cuts",
+            ),
+            0,
         )
         kept = [each.replace(", 'lane': None, 'place': None", "") for each in after["deliveries"]]
         assert kept == before["deliveries"]
@@ -253,8 +267,11 @@ def test_a_store_of_revision_2_keeps_all_its_rows_and_consumers_go_on_with_it(ol
     with Store(url) as store:
         kept = [f"{each[:-1]}, 'place': None}}" for each in before.pop("deliveries")]
         assert rows(url) == before | {
-            "alembic_version": ["{'version_num': '4'}"],
+            "alembic_version": ["{'version_num': '6'}"],
             "audit_cuts": [],
+            "places": [],
+            "failures": [],
+            "stops": [],
             "deliveries": kept,
         }
         with store.reading() as transaction:
@@ -263,6 +280,27 @@ def test_a_store_of_revision_2_keeps_all_its_rows_and_consumers_go_on_with_it(ol
             assert breakers.find(transaction)["post hub:443"].failed == 6
             assert letters.amended(transaction, ["0" * 16, "0123456789abcdef"]).keys() == {"0123456789abcdef"}
         _read_and_write(store)
+
+
+def test_what_ran_under_at_most_at_the_upgrade_keeps_its_place(old):
+    url = old("store_of_first_release")
+    upgraded(url, STORE, "4")
+    columns = "event_id, subscription, replay, attempt, event, topic, node, started, digest, owner, lane, place"
+    rest = f"'', 1, 'e', 't', 'n', '{NOON.isoformat(timespec='microseconds')}', 'd', 'o', '', '[\"gpfs1\"]'"
+    engine = databases.engine(databases.parsed(url, "test"))
+    with engine.begin() as transaction:
+        for number, more in (("A", ""), ("B", "done"), ("C", "wait")):
+            values = f"'{ID(number)}', 'act', {rest}"
+            transaction.execute(text(f"INSERT INTO deliveries ({columns}) VALUES ({values})".replace(":", r"\:")))
+            if more:
+                ended = f"UPDATE deliveries SET outcome = '{more}', result = '{{}}' WHERE event_id = '{ID(number)}'"
+                transaction.execute(text(ended))
+    engine.dispose()
+
+    with Store(url) as store, store.reading() as transaction:
+        place = Place("subscription", 'act ["gpfs1"]')
+        found = taken_places.holders(transaction, [place], datetime.now(UTC))[place]
+    assert {each.event_id for each in found.now} == {ID("A"), ID("C")}
 
 
 def _read_and_write(store):

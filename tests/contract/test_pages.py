@@ -15,8 +15,10 @@ from consumers.cli import options
 from consumers.cli.main import app
 from consumers.deliveries import FOLDED
 from consumers.delivery.gates.approval import ApprovalGate
-from consumers.delivery.gates.at_most import AtMostGate
 from consumers.delivery.gates.fold import FoldGate
+from consumers.delivery.gates.limits.at_most import AtMostGate
+from consumers.delivery.gates.limits.node_limits import BlastRadiusGate
+from consumers.delivery.gates.limits.stopping import StopGate
 from consumers.delivery.gates.open_breaker import OpenBreakerGate
 from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.gates.pipeline import gates_of
@@ -204,8 +206,12 @@ def shown_settings(blocks, handlers):
         named = re.match(r"# /etc/clusterbus/handlers/(\w+\.py)\n", text)
         if kind == "python" and named:
             (handlers / named[1]).write_text(text)
+    actions = [text for kind, text in blocks if kind == "yaml" and text.startswith("# /etc/clusterbus/actions/")]
+    for at, text in enumerate(actions):
+        (handlers / f"actions-{at}.yaml").write_text(text)
     shown = next((yaml.safe_load(text) for kind, text in blocks if not kind and text.startswith("consumers:")), {})
-    return Settings.model_validate({"consumers": {**shown.get("consumers", {}), "handlers": [str(handlers)]}})
+    wanted = {"handlers": [str(handlers)], "actions": [str(handlers)] if actions else []}
+    return Settings.model_validate({"consumers": {**shown.get("consumers", {}), **wanted}})
 
 
 def words(line):
@@ -256,7 +262,7 @@ GATED = make_subscription(
     once_per=OncePer(interval=timedelta(hours=1)),
     limit=Limit(most=1, per=timedelta(hours=1)),
     order_by=("node",),
-    guard=Guard(at_most=1, ask=Ask()),
+    guard=Guard(at_most=1, first=1, stop_after=5, ask=Ask()),
 )
 
 
@@ -267,9 +273,11 @@ def gate_name(gate):
     return {
         SilenceGate: "silence",
         FoldGate: "fold",
+        StopGate: "`stop_after`",
         OrderGate: "`order_by`",
         ApprovalGate: "`ask`",
         AtMostGate: "`at_most`",
+        BlastRadiusGate: "`blast_radius`, `first`",
         OpenBreakerGate: "breaker",
     }[type(gate)]
 

@@ -16,7 +16,8 @@ from consumers.processes import cleanup
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.run.node_targets import fold, names_of
 from consumers.verbs.run.verb import RunVerb
-from router.cluster.fleet import fanout_program
+from router import interpreter
+from router.cluster.fleet.runner import PROGRAM
 from router.settings.models import Settings
 from tests.consuming import is_gone, make_delivery, make_event
 from tests.waiting import wait_for
@@ -256,7 +257,7 @@ def _request(**fields):
 
 @pytest.mark.parametrize("nodes", [[], ["-oProxyCommand=x"], ["@all"], ["n1", "a b"]])
 def test_the_fan_out_itself_refuses_what_is_no_node(tmp_path, nodes):
-    command = [sys.executable, "-I", fanout_program.__file__]
+    command = interpreter.module(PROGRAM)
     request = _request(nodes=nodes, command=["touch", str(tmp_path / "bait")])
 
     ended = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=120)
@@ -329,7 +330,7 @@ def _process_of(mark):
         if each.name.isdigit():
             try:
                 words = (each / "cmdline").read_bytes().split(b"\0")
-                if fanout_program.__file__.encode() in words and mark.encode() in (each / "environ").read_bytes():
+                if PROGRAM.encode() in words and mark.encode() in (each / "environ").read_bytes():
                     return int(each.name)
             except OSError:
                 continue

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from consumers.errors import Mistake
 from consumers.subscriptions import validation
+from consumers.subscriptions.actions import action_files
 from consumers.subscriptions.file_schema import of_subscriptions
+from consumers.verbs.action.definitions import ActionFile
 from consumers.verbs.interface import installed
 from router.errors import SettingsError
 from router.model.catalogue import Catalogues
@@ -160,8 +162,15 @@ def with_(entry, **keys):
     return {"version": 1, "subscriptions": [{**entry, **keys}]}
 
 
+STEPS = {"steps": [{"name": "a", "command": ["/bin/true"], "nodes": "nsd01"}]}
+
+
 def run_with(**keys):
     return with_(RUN, run={"command": ["/bin/true"], **keys})
+
+
+def guarded(guard, **run):
+    return with_(RUN, run={"command": ["/bin/true"], **run}, guard=guard)
 
 
 def post_with(**keys):
@@ -181,6 +190,9 @@ def post_with(**keys):
         {"version": 1, "subscriptions": [], "defaults": {}},
         run_with(timeout="1h30m", environment={"A": "b"}),
         run_with(nodes="nsd01", fanout=3, deadline="1h"),
+        guarded({"blast_radius": {"nodes": 2, "within": "1h"}, "first": 1}, nodes="nsd[01-04]"),
+        guarded({"at_most": {"count": 1, "per": "node"}, "acts_on": "{{ node }}"}),
+        with_(RUN, run=STEPS, guard={"at_most": [{"count": 1}, {"count": 1, "per": "node"}]}),
         post_with(secret="file:/etc/secret", retry_on=[503, "5xx"], verify="/etc/ca.pem"),
         post_with(body="{{ data.fsName }}", headers={"X-Key-Of": "a b"}, retry_on=500),
         post_with(headers={"Authorization": "env:TOKEN"}, body={"a": [1, None]}),
@@ -228,6 +240,10 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
         with_(RUN, run={"command": ["{{ data.fsName }}"]}),
         with_(RUN, run={"command": ["-x"]}),
         with_(RUN, run={"command": ["a=b"], "nodes": "n1"}),
+        guarded({"first": 1}),
+        guarded({"first": 1, "acts_on": "{{ node }}"}),
+        guarded({"at_most": [{"count": 1, "per": "node"}]}),
+        with_(RUN, run=STEPS, guard={"first": 1}),
         run_with(timeout="10"),
         run_with(fanout=3),
         run_with(nodes=""),
@@ -309,7 +325,30 @@ PARTS = {
     "limit.by": PLACES,
     "limit.rest": st.sampled_from(["wait", "skip", "x", None]),
     "guard.at_most": NUMBER
-    | st.sampled_from([{"count": 1}, {"count": 1, "rest": "skip", "by": "node"}, {}, {"count": 0}]),
+    | st.sampled_from(
+        [
+            {"count": 1},
+            {"count": 1, "rest": "skip", "by": "node"},
+            {},
+            {"count": 0},
+            [],
+            [2],
+            [{"count": 1, "per": "node"}],
+        ]
+    ),
+    "guard.blast_radius": st.sampled_from(
+        [
+            {"nodes": 2, "within": "1h"},
+            {"percent": 10, "of": "storage", "within": "1h", "rest": "skip"},
+            {"nodes": 2, "percent": 10, "within": "1h"},
+            {"nodes": 2, "of": "storage", "within": "1h"},
+            {"within": "1h"},
+            {"nodes": 0, "within": "1h"},
+            None,
+        ]
+    ),
+    "guard.stop_after": NUMBER | st.sampled_from([{"failures": 1, "within": "10m", "rest": "skip"}, {"within": "1h"}]),
+    "guard.first": NUMBER | st.sampled_from([{"nodes": 1, "wait": "10m"}, {"wait": "10m"}, {}]),
     "guard.only_if": COMMAND,
     "guard.timeout": DURATION,
     "guard.ask": st.sampled_from([None, {}, {"within": "1h"}, {"within": 1}, True]),
@@ -474,7 +513,9 @@ def test_the_schema_and_the_settings_agree(value, tmp_path):
 
 
 def test_the_schema_of_the_catalogue_file_refuses_what_only_the_rest_of_the_catalogue_does_not_decide():
-    decided_by_the_rest = re.compile(r"no (category|variable|event) |also a name|is not an integer|trigger|separator")
+    decided_by_the_rest = re.compile(
+        r"no (category|variable|event) |also a name|is not an integer|trigger|separator|this release knows"
+    )
 
     for text, _, said in WRONG:
         value = yaml_documents.parse(text.encode(), "file").value
@@ -509,3 +550,37 @@ def test_the_schemas_are_schemas_and_name_themselves(schema):
 
     assert schema["$id"].startswith("urn:clusterbus:schema:")
     assert set(installed()) <= set(SUBSCRIPTIONS["$defs"]["Subscription"]["properties"])
+
+
+OF_ACTIONS = json_schemas.document(ActionFile, "actions")
+SHIPPED_ACTIONS = sorted(action_files.SHIPPED.glob("*.yaml"))
+ACTIONS_OF_PAGES = [text for _, text in OF_PAGES if "\nactions:" in text]
+
+
+def test_the_schema_of_actions_accepts_what_is_shipped_and_shown(tmp_path):
+    texts = [(str(each), each.read_text()) for each in SHIPPED_ACTIONS] + [("page", each) for each in ACTIONS_OF_PAGES]
+
+    assert len(texts) > len(SHIPPED_ACTIONS)
+    done = run_check_jsonschema(OF_ACTIONS, texts, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("class: change", "class: chnage"),
+        ("purpose: ", "purpsoe: "),
+        ("type: names", "type: nmes"),
+        ("from: data.fsName", "from: fsName"),
+        ("name: start-disk", "name: Start"),
+        ("version: 1", "version: 2"),
+        ("timeout: 2h", "timeout: 2"),
+    ],
+)
+def test_the_schema_of_actions_refuses_what_check_does(change, tmp_path):
+    text = next(each for each in SHIPPED_ACTIONS if each.name == "storage_scale.yaml").read_text().replace(*change)
+    (tmp_path / "site.yaml").write_text(text)
+    wanted = Settings.model_validate({"consumers": {"actions": [str(tmp_path)]}})
+
+    assert [*Validator(OF_ACTIONS).iter_errors(yaml_documents.parse(text.encode(), "file").value)]
+    assert action_files.read(wanted).mistakes

@@ -1,5 +1,6 @@
 """What every database under the store has to do alike: take whatever comes, and keep consumers apart."""
 
+import json
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from consumers.cli.main import app
 from consumers.dead_letters.keeper import Keeper
 from consumers.deliveries import Delivery, Done, Report, Retry, Skipped, Waiting
+from consumers.inspection.doctor import databases as doctor
 from consumers.policies.circuit_breaker import PATIENCE, Breaker
 from consumers.policies.guards import AtMost, Guard
 from consumers.policies.retry import RetryPolicy
@@ -183,6 +187,30 @@ def test_a_target_of_any_length_has_a_breaker_that_can_be_closed_as_it_is_listed
     with store.writing() as transaction:
         (listed,) = breakers.find(transaction)
         assert breakers.close(transaction, [listed]) == 1
+
+
+def test_a_target_that_is_gone_is_listed_and_an_error_of_doctor_until_its_breaker_is_closed(store, url, tmp_path):
+    hook = "post https://tickets.example.com/hook"
+    with store.writing() as transaction:
+        breakers.write(transaction, [Breaker(hook).gone(MOMENT, "answered 410 Gone"), Breaker("other", 2)])
+
+    (tmp_path / "settings.yaml").write_text(f"consumers: {{store: '{url}'}}\n")
+    settings = ["--settings", str(tmp_path / "settings.yaml"), "breakers"]
+    (gone,) = (
+        each for each in map(json.loads, _output(*settings, "list", "--json").splitlines()) if each["target"] == hook
+    )
+    (found,) = (each for each in doctor.store(url) if each.part == "breakers")
+    assert (gone["state"], gone["until"]) == ("gone", None)
+    assert (found.verdict, hook in found.seen, f"breakers close '{hook}'" in found.advice) == ("error", True, True)
+
+    _output(*settings, "close", hook)
+    assert [each for each in doctor.store(url) if each.part == "breakers"] == []
+
+
+def _output(*words):
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 0, (ended.output, ended.exception)
+    return ended.output
 
 
 # what is found

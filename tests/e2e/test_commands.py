@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.flow import AUDIT, Flow
 from tests.operating import json_lines
+from tests.rabbit import SharedBroker
 from tests.waiting import wait_for
 
 TICKETS = AUDIT + (
@@ -35,12 +37,19 @@ def clusterbus(flow: Flow, *words: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def flow(tmp_path: Path, vhost_url: str) -> Iterator[Flow]:
+def flow(tmp_path: Path, vhost_url: str, broker: SharedBroker) -> Iterator[Flow]:
     """The whole way, running, with a command that fails until the file `mended` is there."""
+    password, parts = tmp_path / "management", urlsplit(broker.http_url)
+    password.write_text(f"{parts.password}\n")
+    password.chmod(0o600)
     ticket = tmp_path / "ticket"
     ticket.write_text(f'#!/bin/sh\n[ -e "{tmp_path}/mended" ] || exit 3\necho "$1" >>"{tmp_path}/tickets"\n')
     ticket.chmod(0o755)
     with Flow(tmp_path, vhost_url, subscriptions=TICKETS.replace("@FOLDER@", str(tmp_path))) as flow:
+        flow.environment |= {
+            "CLUSTERBUS_BROKER_MANAGEMENT": f"{parts.scheme}://{parts.username}@{parts.hostname}:{parts.port}",
+            "CLUSTERBUS_BROKER_MANAGEMENT_PASSWORD_FILE": str(password),
+        }
         yield flow
 
 
@@ -120,7 +129,14 @@ def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
     found = json_lines(clusterbus(flow, "doctor", "--json"))
     # The broker of the tests has RabbitMQ's own limit for messages, and the doctor says so.
     assert [each for each in found if each["verdict"] != "ok" and "max_message_size" not in each["advice"]] == []
-    assert {"spool", "relay", "broker", "router", "audit", "tickets", "store"} <= {each["part"] for each in found}
+    parts = {"machine", "spool", "relay", "broker", "router", "audit", "tickets", "store", "hand-overs"}
+    assert parts <= {each["part"] for each in found}
+    hand_overs = [each["seen"].partition(":")[0] for each in found if each["part"] == "hand-overs"]
+    assert hand_overs == ["captured → routed", "captured → begun", "begun → done"]
+    (seen,) = json_lines(clusterbus(flow, "status", "--json"))
+    assert (seen["errors"], seen["unreachable"]) == (0, False)
+    # The management of a busy broker knows a new connection some seconds later.
+    wait_for(lambda: "one router runs, on " in clusterbus(flow, "status"), 30, "the router is counted")
 
     flow.router.stop()
     flow.relays["nsd01"].stop()
@@ -130,11 +146,16 @@ def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
         return {each["part"] for each in found if each["verdict"] == "error" and each["advice"]}
 
     assert wait_for(lambda: {"relay", "router"} == wrong(), 20, "the doctor names both")
+    (seen,) = json_lines(clusterbus(flow, "status", "--json", code=1))
+    assert seen["verdict"] == "error"
+    assert "no router reads clusterbus.ingress" in clusterbus(flow, "status", code=1)
 
 
 def test_commands_that_cannot_reach_the_broker_say_so_and_end_with_3(flow: Flow) -> None:
     flow.environment |= {"CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/", "CLUSTERBUS_BROKER_PATIENCE": "1s"}
 
+    clusterbus(flow, "status", code=3)
+    clusterbus(flow, "doctor", code=3)
     for words in (["emit", "gpfs", "mount"], ["broker", "setup"], ["tail", "--since", "1h"]):
         assert "127.0.0.1:1" in clusterbus(flow, *words, code=3)
 

@@ -105,6 +105,27 @@ def test_a_program_is_no_root_and_sees_no_secret_but_its_own(composed: Composed,
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("http://router:9464/metrics", 'clusterbus_router_records_total{outcome="event"}'),
+        ("http://router:9464/readyz", "ok queues"),
+        ("http://consumers:9465/metrics", 'clusterbus_consumer_deliveries_total{outcome="done",subscription="audit"}'),
+        ("http://consumers:9465/readyz", "ok queues"),
+        ("http://broker:15692/metrics", "rabbitmq_alarms_free_disk_space_watermark"),
+    ],
+)
+def test_prometheus_finds_its_targets(composed: Composed, url: str, part: str):
+    # The addresses are those of docker/prometheus/prometheus.yaml.
+    jobs = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    assert url.split("/")[2] in {target for job in jobs for each in job["static_configs"] for target in each["targets"]}
+
+    code = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"
+
+    assert part in composed.run("exec", "-T", "consumers", "python3", "-c", code)
+
+
+@pytest.mark.timeout(900)
 def test_there_is_no_guest_and_no_administrator(composed: Composed):
     said = composed.run("exec", "-T", "broker", "rabbitmqctl", "--quiet", "list_users", "--formatter", "json")
 
@@ -135,7 +156,7 @@ def test_health_says_when_nobody_reads_records_and_users_made_again_are_the_same
 
 
 def test_what_each_health_check_asks_can_be_asked():
-    from consumers.inspection.check_results import PARTS  # noqa: PLC0415 - the others need no consumers here
+    from consumers.inspection.doctor.check_results import PARTS  # noqa: PLC0415 - the others need no consumers here
 
     services = yaml.safe_load(FILE.read_text())["services"]
     asked = {
@@ -145,8 +166,9 @@ def test_what_each_health_check_asks_can_be_asked():
     }
 
     assert set(asked) == PROGRAMS
-    # What is asked of a cluster is for its own nodes, and a probe at every check would be a load of its own.
-    assert set().union(*asked.values()) == PARTS - {"callbacks", "nodes", "publishing"}
+    # What is asked of a cluster is for its own nodes, services are systemd's, queues of other teams are no reason to
+    # restart a program of ours, and a probe at every check would be a load of its own.
+    assert set().union(*asked.values()) == PARTS - {"callbacks", "nodes", "publishing", "service-queues", "services"}
 
 
 def test_the_file_is_one_that_compose_takes():

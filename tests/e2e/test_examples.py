@@ -5,6 +5,7 @@ system of a machine.
 """
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -81,7 +82,7 @@ class Example:
         self.name, self.root, self.world = name, root, world
         self.etc = root / "etc/clusterbus"
         shutil.copytree(ROOT / "examples" / name, self.etc)
-        for folder in ("var/lib/clusterbus", "var/log/clusterbus", "etc/clusterbus/secrets", "var/adm"):
+        for folder in ("var/lib/clusterbus/consumer", "var/log/clusterbus", "etc/clusterbus/secrets", "var/adm"):
             (root / folder).mkdir(parents=True)
         self._replace()
         self._write_secrets()
@@ -90,7 +91,7 @@ class Example:
         variables = {
             "BROKER": world.url,
             "CONSUMERS_STORE": f"sqlite:///{root}/store.db",
-            "CONSUMERS_JOBS": f"{root}/var/lib/clusterbus/jobs",
+            "CONSUMERS_JOBS": f"{root}/var/lib/clusterbus/consumer/jobs",
             "CONSUMERS_HANDLERS": f"{self.etc}/handlers",
             "CONSUMERS_CALLBACKS": f"{root}/var/lib/clusterbus/callbacks",
             "CONSUMERS_SUBSCRIPTIONS": str(self.files),
@@ -286,7 +287,7 @@ def qube_failures_to_database(site: Example) -> None:
     site.world.farm.set(events=site.settings.qube.events)
     site.world.farm.apply()
     site.world.farm.fire("one:normal:failed-job-self")
-    database = site.root / "var/lib/clusterbus/render.db"
+    database = site.root / "var/lib/clusterbus/consumer/render.db"
 
     def stored() -> list[tuple[str, ...]]:
         if not database.exists():
@@ -312,7 +313,7 @@ def python_function(site: Example) -> None:
     site.raises("unmount", NODE, fsName="gpfs1", reason="normal")
     site.raises("unmount", NODE, fsName="gpfs1", reason="forced")
 
-    assert json.loads(site.text("var/lib/clusterbus/forced-unmounts.json", "}\n}")) == {"gpfs1": {NODE: 1}}
+    assert json.loads(site.text("var/lib/clusterbus/consumer/forced-unmounts.json", "}\n}")) == {"gpfs1": {NODE: 1}}
 
 
 @pytest.mark.timeout(240)
@@ -328,8 +329,9 @@ def test_the_page_of_examples_names_each_and_no_other() -> None:
     page = (ROOT / "examples" / "README.md").read_text()
 
     assert len(EXAMPLES) == 12
-    assert [each.name for each in EXAMPLES if f"]({each.name}/README.md)" not in page] == []
-    assert page.count("/README.md)") == len(EXAMPLES)
+    services = sorted((ROOT / "examples" / "services").glob("*/README.md"))
+    wanted = [*(each.name for each in EXAMPLES), *(f"services/{each.parent.name}" for each in services)]
+    assert sorted(re.findall(r"]\(([a-z/-]+)/README\.md\)", page)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)

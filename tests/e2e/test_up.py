@@ -14,6 +14,7 @@ import pytest
 
 from tests.flow import CLUSTERBUS, audited, up
 from tests.rabbit import SharedBroker
+from tests.scraping import reached
 from tests.waiting import wait_for
 
 _TRY = re.compile(r"^ +(/usr/bin/python3 .*)\n", re.MULTILINE)
@@ -42,6 +43,10 @@ def test_everything_runs_keeps_what_it_has_and_leaves_no_process(tmp_path: Path,
         words = shlex.split(line)
         assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0
         (first,) = wait_for(lambda: topics(folder), 60, "the event is in the audit")
+        (address,) = re.findall(
+            r"the broker's metrics are at http://(127\.0\.0\.1:\d+)/metrics\n", running.log.read_text()
+        )
+        assert "rabbitmq_build_info" in reached(address, "/metrics", 200)
     assert first.split(".")[2:5] == ["quota", "softQuotaExceeded", "gpfs1"]
 
     assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0

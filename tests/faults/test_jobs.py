@@ -7,24 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.processes import cleanup
-from consumers.processes.job_files import STATE, Jobs
+from consumers.processes.job_files import STATE
 from consumers.verbs.run.verb import RunVerb
-from tests.consuming import is_gone, make_event, make_subscription, making, publish
+from tests.consuming import is_gone, make_event, make_subscription, making, publish, text_of
 from tests.waiting import wait_for
-
-
-@pytest.fixture
-def jobs(tmp_path, monkeypatch):
-    """The folder of jobs that consumers of the test are set to; what is left in it is ended."""
-    found = Jobs(tmp_path / "jobs")
-    monkeypatch.setenv("CLUSTERBUS_CONSUMERS_JOBS", str(found.path))
-    monkeypatch.setenv("CLUSTERBUS_CONSUMERS_TRANSPORT", "local")
-    yield found
-    for job in found.all():
-        if (begun := job.read(STATE)) and cleanup.is_alive(begun["owner"]):
-            os.kill(begun["pid"], signal.SIGKILL)
-        cleanup.end(job.read("request.json")["mark"])
 
 
 @pytest.fixture
@@ -76,7 +62,7 @@ def test_an_outcome_that_a_job_came_to_while_no_consumer_was_there_is_collected(
     consumer.start().wait_ready()
     (row,) = consumer.wait_outcomes(1, outcome="done", timeout=60)
 
-    assert row.result["output"] == "said\n"
+    assert text_of(row) == "said\n"
     assert ran.read_text() == "x\n"
 
 

@@ -1,47 +1,15 @@
 """The relay over TLS: it logs in with its certificate, and talks to nobody that it cannot trust."""
 
-import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from router.local_broker.rabbitmq_node import PrivateNode, installed_server
-from tests.conftest import missing
-from tests.shim_relay import RelayProcess, drained, ingress, make_spool, put, waiting
+from router.local_broker.rabbitmq_node import PrivateNode
+from tests.secure_broker import Authority, secure_broker
+from tests.shim_relay import RelayProcess, drained, ingress, make_spool, put, reported, waiting
 
 NODE = "nsd01"
-
-
-class Authority:
-    """A certificate authority of the test's own."""
-
-    def __init__(self, folder: Path, openssl: str) -> None:
-        """Make it in *folder*."""
-        folder.mkdir()
-        self.folder, self._openssl = folder, openssl
-        self._run("req", "-x509", "-subj", "/CN=Test CA", "-out", "ca.pem", "-keyout", "ca.key", *self._NEW)
-
-    _NEW = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-    def issue(self, name: str) -> None:
-        """Make `<name>.pem` and `<name>.key`, for a client of this name and a server on 127.0.0.1."""
-        (self.folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
-        self._run("req", "-subj", f"/CN={name}", "-out", f"{name}.csr", "-keyout", f"{name}.key", *self._NEW)
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions")
-        self._run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
-
-    def path(self, name: str) -> str:
-        """Return where the file *name* is."""
-        return str(self.folder / name)
-
-    def _run(self, *arguments: str) -> None:
-        environment = {"PATH": os.defpath, "HOME": str(self.folder)}
-        subprocess.run(
-            [self._openssl, *arguments], cwd=self.folder, env=environment, capture_output=True, check=True, timeout=240
-        )
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +24,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str],
 @pytest.fixture(scope="module")
 def secure(authority: Authority) -> Iterator[tuple[PrivateNode, str]]:
     """A broker that takes certificates only, and its address for the node."""
-    if installed_server() is None:
-        missing("rabbitmq-server is not installed: the broker with TLS is a node on this machine")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = [
-        f"listeners.ssl.1 = 127.0.0.1:{port}",
-        f"ssl_options.cacertfile = {authority.path('ca.pem')}",
-        f"ssl_options.certfile = {authority.path('broker.pem')}",
-        f"ssl_options.keyfile = {authority.path('broker.key')}",
-        "ssl_options.verify = verify_peer",
-        "ssl_options.fail_if_no_peer_cert = true",
-        "ssl_cert_login_from = common_name",
-        "auth_mechanisms.1 = PLAIN",
-        "auth_mechanisms.2 = EXTERNAL",
-    ]
-    with PrivateNode(config=config, plugins=("rabbitmq_management", "rabbitmq_auth_mechanism_ssl")) as node:
+    with secure_broker(authority) as (node, port):
         node.ctl("add_user", NODE, "to be cleared")
         node.ctl("clear_password", NODE)
         node.ctl("set_permissions", NODE, "^$", r"^clusterbus\.ingress$", "^$")
@@ -105,8 +58,11 @@ def test_a_broker_of_another_authority_gets_nothing(
 
     with RelayProcess(spool, secure[1], options=options) as relay:
         relay.wait_until_said("broker connection cannot be secured", times=2)
+        told = reported(spool)["problem"]
 
     assert len(waiting(spool)) == 1
+    assert told.startswith("broker connection cannot be secured: ")
+    assert "certificate verify failed" in told
 
 
 def test_a_broker_under_another_name_gets_nothing(

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from consumers.config.event_selectors import narrow, select
 from router.broker.topology import EVENTS
 from router.model.catalogue import UNKNOWN, Catalogues
 from router.model.topics import matches, topic
+from router.sources.event_selectors import narrow, select
 from tests.rabbit import Tap
 
 SHIPPED = Catalogues.shipped()

@@ -23,13 +23,14 @@ from typer.testing import CliRunner
 from consumers.programs.readiness import wait_served
 from router.broker import topology as names
 from router.broker.session import Session
-from router.broker.users.admin_clients import Control, Management, Observer
+from router.broker.users.admin_clients import Control, Observer
 from router.broker.users.drift import Definitions, Grants, commands
+from router.broker.users.management_api import Management
 from router.broker.users.password_files import Passwords
 from router.broker.users.permissions import Role, User
 from router.broker.users.provisioning import Granting, Wanted, programs
 from router.broker.users.refusing_queues import RefusingQueue, refusing
-from router.cli import broker_users
+from router.cli.broker.users import users
 from router.errors import BrokerError, Refused, SettingsError, Unreachable
 from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 from router.settings.loading import load
@@ -40,7 +41,7 @@ from tests.waiting import wait_for
 LIMIT = 60
 
 app = typer.Typer()
-app.command("users")(broker_users.users)
+app.command("users")(users)
 
 
 @app.callback()
@@ -615,3 +616,7 @@ def test_the_real_programs_run_with_their_users_and_nothing_more(set_up: Site, t
     finally:
         for each in running:
             each.kill()
+    for each in running:
+        text = each.log.read_text()
+        assert text.count("\n") <= 5, text
+        assert not re.search(r'level(=|": ")(warning|error|critical)', text), text

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from router.cli import callbacks, nodes
 from router.cluster.gpfs.commands import Commands
+from router.cluster.gpfs.errors import CommandFailed
 from router.settings import loading
 from router.simulator.install import install, install_capture
 from router.simulator.simulated_cluster import Cluster
@@ -159,6 +160,22 @@ def test_killed_between_two_commands_the_next_apply_finishes(site):
     assert "diskFailure" in between
     assert site.run("callbacks", "plan", **changed) == "nothing to do\n"
     assert site.registered().count("clusterbus-") == 2
+
+
+def test_what_gpfs_says_in_several_lines_is_shown_in_several_lines(site):
+    site.run("nodes", "deploy")
+    answer = site.answer
+
+    def refusing(words):
+        if words[0] == "mmaddcallback":
+            raise CommandFailed(words, 1, "mmaddcallback: Incorrect option\nUsage:\n  mmaddcallback identifier")
+        return answer(words)
+
+    site.answer = refusing
+
+    said = site.run("callbacks", "apply", "--yes", code=1)
+
+    assert "mmaddcallback: Incorrect option\nUsage:\n  mmaddcallback identifier\n" in said
 
 
 def test_what_a_site_adds_to_the_catalogue_is_registered(site, tmp_path):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from consumers.inspection.broker_probe import probe
+from consumers.inspection.doctor.broker_probe import probe
 from router.broker.session import Session
 from router.broker.topology import DEAD, HISTORY, INGRESS, UNROUTED, base, subscription
 from router.broker.users.permissions import Role, User, definitions
@@ -81,3 +81,39 @@ def test_a_broker_that_is_low_on_memory_is_named_at_once_by_doctor_and_emit(own_
     with pytest.raises(Unreachable, match=r"the broker blocks publishing \(low on memory\): it confirmed nothing"):
         invoke(settings | {"CLUSTERBUS_BROKER_PATIENCE": "3s"}, "emit", "gpfs", "mount", "fsName=gpfs1")
     assert time.monotonic() - begun < 7 * SLACK
+
+
+def test_doctor_says_of_each_program_whether_it_can_log_in_as_its_own_user(
+    vhost, vhost_url, set_up, rabbit_admin, tmp_path
+):
+    router = f"{vhost}-router"
+    granted = definitions([User(router, Role.ROUTER, "secret")], vhost=vhost)
+    rabbit_admin.call("POST", "definitions", body=granted)
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("secret\n")
+    wrong.write_text("another\n")
+
+    def said(router_file, consumer_file):
+        settings = {
+            "CLUSTERBUS_BROKER": vhost_url,
+            "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(tmp_path / "none.yaml"),
+            "CLUSTERBUS_ROUTER_BROKER_USER": router,
+            "CLUSTERBUS_ROUTER_BROKER_PASSWORD_FILE": str(router_file),
+            "CLUSTERBUS_CONSUMERS_BROKER_USER": router,
+            "CLUSTERBUS_CONSUMERS_BROKER_PASSWORD_FILE": str(consumer_file),
+        }
+        _, output = invoke(settings, "doctor", "--part", "broker", "--json")
+        return [(each["verdict"], each["seen"]) for each in json_lines(output) if ".broker" in each["seen"]]
+
+    good, refused = said(right, wrong)
+    (absent, _) = said(tmp_path / "none", right)
+
+    assert good == ("ok", f"router.broker: {router} can log in")
+    assert refused[0] == "error"
+    assert refused[1].startswith("consumers.broker: ")
+    assert router in refused[1]
+    assert absent[0] == "warning"
+    assert absent[1].startswith(
+        f"router.broker.password_file: {tmp_path / 'none'}: No such file or directory on this machine"
+    )
+    rabbit_admin.delete_user(router)

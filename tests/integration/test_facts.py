@@ -21,7 +21,7 @@ from router.model.catalogue import Catalogues
 from router.settings.loading import Loaded
 from router.settings.models import FactsSettings, GpfsSettings, Settings
 from router.simulator.simulated_cluster import Cluster
-from tests.consuming import make_event, publish
+from tests.consuming import make_event, publish, text_of
 from tests.mm_commands import answering
 from tests.operating import Program
 from tests.waiting import wait_for
@@ -82,6 +82,21 @@ def test_the_simulated_cluster_is_known_and_its_changes_are_history(tmp_path):
     assert known.file_systems["gpfs1"].manager in known.nodes
     assert {each.state for each in known.nodes.values()} == {"active"}
     assert (change.moment, f"{disk}.availability") == (later, differences(change.before, change.content)[0].place)
+
+
+def test_the_usage_of_the_simulated_cluster_is_known_if_the_settings_ask_for_it(tmp_path):
+    cluster = Cluster.create(tmp_path / "state", nodes=12, name="prod")
+    settings = Settings(facts=FactsSettings(store=f"sqlite:///{tmp_path / 'facts.db'}", usage=True))
+
+    with FactStore(settings.facts.store) as store:
+        found = gather.find(store, settings, NOW, lambda _: Commands(answering(cluster)))
+        known = assemble("prod", store.known("prod"), settings.facts.age).file_systems["gpfs1"]
+
+    assert found.failed == {}
+    assert {each.used for each in known.pools.values()} == {75.0}
+    assert {each.pool for each in known.disks.values()} == known.pools.keys()
+    assert all(each.block_quota or each.files_quota for each in known.quotas.values())
+    assert known.quotas.keys() <= known.filesets.keys()
 
 
 def test_commands_tell_what_is_known_what_was_and_what_changed(tmp_path, printed):
@@ -185,7 +200,7 @@ def test_a_consumer_filters_and_guards_by_facts_that_it_finds_out_beside(vhost_u
         guarded = consumer.wait_rows(1, subscription="refused")
 
     assert done[0].outcome == "done"
-    assert done[0].result["output"].strip() == "/gpfs/gpfs1"
+    assert text_of(done[0]).strip() == "/gpfs/gpfs1"
     assert guarded[0].outcome == "guarded"
     assert "only_when is false" in guarded[0].reason
     assert '"reached": true' in guarded[0].reason

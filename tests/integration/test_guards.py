@@ -21,6 +21,16 @@ subscriptions:
     run: {command: [touch, "FOLDER/{{ data.fsName }}"], timeout: 20s}
     guard: {ask: {within: 1s}}
 """
+STOPPING = """\
+version: 1
+subscriptions:
+  - name: act
+    on: quota
+    run: {command: [ls, "FOLDER/repaired"], timeout: 20s}
+    guard: {stop_after: 1}
+    retry: {attempts: 1}
+  - {name: stopped, on: actionStopped, log: {}}
+"""
 TOLD = """\
 version: 1
 subscriptions:
@@ -137,6 +147,30 @@ def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, database, tap):
 
     assert row.event_id == event.id
     assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.timeout(120)
+def test_what_failed_too_often_stops_is_told_and_goes_on_by_a_command(vhost_url, tmp_path, database):
+    text = STOPPING.replace("FOLDER", str(tmp_path))
+    with Program(vhost_url, tmp_path, text, store=database("store")).start("act", "stopped") as program:
+        publish(vhost_url, [make_event()])
+        program.wait_rows(1, outcome="dead", subscription="act")
+        publish(vhost_url, [event := make_event()])
+        (waiting,) = program.wait_rows(1, event_id=event.id, outcome="wait")
+        (told,) = program.wait_rows(1, subscription="stopped", outcome="done")
+        listed = {each["name"]: each for each in program.command("subscriptions", "list", "--json")}
+        why = program.command("why", event.id, "--json")
+        (tmp_path / "repaired").touch()
+        resume = ("subscriptions", "resume", "act", "--comment", "repaired")
+        program.command(*resume)
+        program.command(*resume, code=1)
+        program.wait_rows(1, outcome="done", subscription="act")
+
+    assert waiting.reason.endswith("; to go on: clusterbus subscriptions resume act")
+    assert told.event == "clusterbus.actionStopped"
+    assert "1 failures within 1h" in listed["act"]["stopped"]
+    assert listed["stopped"]["stopped"] == ""
+    assert waiting.reason in str(why)
 
 
 def test_a_silence_takes_hold_at_once_keeps_the_record_and_ends_when_it_is_expired(vhost_url, tmp_path, database):

@@ -16,12 +16,12 @@ from consumers.cli.main import app
 from consumers.deliveries import DeadLetter, Done, Retry, Waiting
 from consumers.policies.retry import attempt
 from consumers.processes import cleanup
-from consumers.processes.job_files import RESULT, STATE, Jobs
+from consumers.processes.job_files import RESULT, STATE, Job, Jobs
 from consumers.processes.job_runner import id_of
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.run.verb import RunVerb
 from router.settings.models import Settings
-from tests.consuming import QUICK, is_gone, make_delivery, make_event
+from tests.consuming import QUICK, is_gone, make_delivery, make_event, text_of
 from tests.waiting import wait_for
 
 
@@ -59,8 +59,8 @@ def test_a_quick_job_is_done_at_the_first_call(at):
     outcome = attempt(make_delivery(), handler(at, "cat; echo oops >&2"), QUICK)
 
     assert isinstance(outcome, Done)
-    assert json.loads(outcome.result["output"])["type"] == "gpfs.softQuotaExceeded"
-    assert outcome.result["errors"] == "oops\n"
+    assert json.loads(text_of(outcome))["type"] == "gpfs.softQuotaExceeded"
+    assert text_of(outcome, "errors") == "oops\n"
     assert outcome.result["job"] == at.all()[0].id
 
 
@@ -115,7 +115,7 @@ def test_what_a_job_says_is_bounded(at):
     )
 
     (job,) = at.all()
-    assert outcome.result["octets"] == 50_009_000
+    assert [outcome.result[each][0]["octets"] for each in ("output", "errors")] == [50_000_000, 9_000]
     assert [(job.path / name).stat().st_size for name in ("out", "err")] == [1024, 1024]
 
 
@@ -141,11 +141,11 @@ def test_a_job_whose_consumer_died_before_its_wrapper_was_there_is_begun_by_the_
 
     owed = make_delivery()
     with monkeypatch.context() as patch:
-        patch.setattr("consumers.processes.job_runner._start", dies)
+        patch.setattr("consumers.processes.job_runner.start", dies)
         attempt(owed, handler(at, "echo hi"), QUICK)
     assert at.all()[0].state() == "starting"
 
-    assert through(handler(at, "echo hi"), owed).result["output"] == "hi\n"
+    assert text_of(through(handler(at, "echo hi"), owed)) == "hi\n"
 
 
 def test_a_stop_leaves_the_job_and_has_no_outcome(at, tmp_path):
@@ -255,3 +255,32 @@ def test_the_wrapper_is_nobodys_child_and_holds_nothing_of_the_consumers(at):
     assert parent != os.getpid()
     assert os.getsid(pid) not in (os.getsid(0), pid)
     assert len(list(Path(f"/proc/{pid}/fd").iterdir())) <= 10
+
+
+def test_a_job_of_an_earlier_release_is_read_as_it_was_written(at):
+    owed = make_delivery()
+    job = Job(at.path / id_of(owed.mark))
+    job.path.mkdir(parents=True, mode=0o700)
+    at.path.chmod(0o700)
+    about = {"subscription": "a", "event": owed.event.id, "type": owed.event.type, "attempt": 1, "command": ["x"]}
+    request = {"words": ["x"], "environment": {}, "mark": owed.mark, "timeout": 20.0, "grace": 5.0, "output": 1024}
+    job.write("request.json", {**request, "user": None, "about": about, "asked": "2026-11-20T15:22:07+00:00"})
+    job.write(STATE, {"owner": "x:1:1", "host": "hub9", "pid": 1, "begun": "2026-11-20T15:22:07+00:00"})
+    (job.path / "out").write_text("said\n")
+    (job.path / "err").write_text("oops\n")
+    job.write(RESULT, {"ended": "through", "exit": 3, "octets": 10, "seconds": 1.5, "at": "2026-11-20T15:22:09+00:00"})
+
+    outcome = attempt(owed, handler(at, "echo not again"), QUICK)
+    shown = [clusterbus(at, *words).stdout for words in (("list",), ("show", job.id), ("show", job.id, "--follow"))]
+
+    assert isinstance(outcome, Retry)
+    assert outcome.result == {
+        "nodes": {"succeeded": "", "failed": "hub9"},
+        "exit": {"3": "hub9"},
+        "output": [{"nodes": "hub9", "text": "said\n", "octets": 5}],
+        "errors": [{"nodes": "hub9", "text": "oops\n", "octets": 5}],
+        "seconds": 1.5,
+        "job": job.id,
+    }
+    assert all("exit code 3" in each for each in (shown[0], shown[2]))
+    assert all("said" in each and "oops" in each for each in shown[1:])

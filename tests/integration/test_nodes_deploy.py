@@ -21,7 +21,7 @@ from router.cli import nodes as deploying
 from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.gpfs.commands import Commands
 from router.cluster.gpfs.errors import NotReady
-from router.cluster.nodes import deployment, zipapps
+from router.cluster.nodes import capture_script, deployment, zipapps
 from router.cluster.nodes.release import SHIM, release
 from router.cluster.nodes.survey import survey
 from router.model.catalogue import load
@@ -32,6 +32,7 @@ from tests.processes import bound
 from tests.shim_relay import PATIENCE, drained, ingress, waiting
 from tests.waiting import wait_for
 
+EMPTY = {"done": "", "unchanged": "", "failed": [], "unconnected": [], "warnings": []}
 RELAY_UNIT = SHIM / "units" / "clusterbus-relay.service"
 UNITS = [
     RELAY_UNIT,
@@ -186,7 +187,7 @@ def test_of_64_nodes_five_fail_in_their_own_ways_and_the_next_run_does_only_thos
 
     after = cluster.written()
     touched = {path.relative_to(cluster.folder / "nodes").parts[0] for path in after if after[path] != before.get(path)}
-    assert second == {"done": "n[05,17,29,41,53]", "unchanged": first["done"], "failed": [], "warnings": []}
+    assert second == {**EMPTY, "done": "n[05,17,29,41,53]", "unchanged": first["done"]}
     assert touched == set(FAULTS)
 
 
@@ -249,17 +250,39 @@ def test_a_status_tells_of_each_difference_and_ends_with_1(cluster):
     assert "secret of" not in said
 
 
+def test_a_node_with_the_package_is_good_beside_deployed_ones_and_left_alone(cluster):
+    cluster.run("deploy", "n[01-02]")
+    root, capture = cluster.root("n02"), "usr/libexec/clusterbus/capture-gpfs"
+    (root / "var/lib/dpkg/info").mkdir(parents=True)
+    (root / "var/lib/dpkg/info/clusterbus-node.list").write_text("/usr/libexec/clusterbus/capture.py\n")
+    (root / "usr/lib/clusterbus/installed.json").unlink()
+    (root / "etc/clusterbus/relay.conf").write_text("[relay]\nof = the site\n")
+    (root / capture).write_text(capture_script.written(release().script, str(cluster.python), []))
+
+    good = cluster.run("status", "n[01-02]")
+    unchanged = cluster.answer("deploy", "n[01-02]")
+    (root / "usr/libexec/clusterbus/capture.py").write_text("older")
+    failed = cluster.answer("deploy", "n[01-02]", code=1)
+
+    assert good.startswith("ok\tn[01-02]\t")
+    assert unchanged["unchanged"] == "n[01-02]"
+    assert failed["unchanged"] == "n01"
+    assert "the deb clusterbus-node installed the shim on this node" in failed["failed"][0]["reason"]
+    assert (root / "usr/libexec/clusterbus/capture.py").read_text() == "older"
+
+
 def test_a_removal_leaves_what_is_not_ours_and_says_what_it_kept(cluster):
     cluster.run("deploy", "n[01-02]")
     (cluster.root("n02") / "var/spool/clusterbus/new/x").touch()
 
     said = cluster.run("remove", "n[01-02]")
 
+    assert f"secrets of n[01-02] are still in {cluster.secrets}: `clusterbus broker users --remove" in said
     left = [path.name for path in cluster.root("n01").rglob("*") if path.is_file()]
     assert left == ["group"]
     assert "n[01-02]: removed" in said
     assert "n02: kept /var/spool/clusterbus: it holds 1 files that were not delivered" in said
-    assert cluster.answer("remove", "n01") == {"done": "", "unchanged": "n01", "failed": [], "warnings": []}
+    assert cluster.answer("remove", "n01") == {**EMPTY, "unchanged": "n01"}
 
 
 def test_a_spool_on_gpfs_is_warned_of_and_the_deployment_goes_on(cluster, monkeypatch):

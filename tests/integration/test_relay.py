@@ -4,16 +4,29 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from router.broker.topology import INGRESS
-from tests.proxy import Proxy
+from tests.proxy import Mode, Proxy
 from tests.rabbit import RabbitAdmin, Taken
-from tests.shim_relay import ROOT, RelayProcess, drained, ingress, make_spool, put, put_many, waiting
+from tests.shim_relay import (
+    PATIENCE,
+    ROOT,
+    RelayProcess,
+    drained,
+    ingress,
+    make_spool,
+    put,
+    put_many,
+    reported,
+    waiting,
+)
 from tests.waiting import SLACK, wait_for
 
 
@@ -161,7 +174,8 @@ def test_metrics_tell_what_happened(spool: Path, vhost_url: str, tmp_path: Path)
         assert relay.terminate() == 0
 
     text = (tmp_path / "relay.prom").read_text()
-    for line in ("confirmed_total 6", "published_total 6", "bad_total 1", "spooled_files 0", "nacked_total 0"):
+    latency = "captured_to_confirmed_seconds_count 6"
+    for line in ("confirmed_total 6", "published_total 6", "bad_total 1", "spooled_files 0", "nacked_total 0", latency):
         assert f"clusterbus_relay_{line}\n" in text
 
 
@@ -263,3 +277,50 @@ def _switches(pid: int) -> int:
     """Return how often the process went to sleep of its own accord: how often it was woken."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
+
+
+def test_the_state_of_its_connection_is_in_the_spool_as_long_as_it_runs(spool: Path, vhost_url: str) -> None:
+    with ingress(vhost_url), Proxy(vhost_url) as proxy, RelayProcess(spool, proxy.url) as relay:
+        good = wait_for(lambda: told_of(spool, ""), PATIENCE, "the relay is connected")
+        assert good["broker"].startswith(f"amqp://{urlsplit(vhost_url).username}@127.0.0.1:{proxy.port}/")
+        assert f":{urlsplit(vhost_url).password}@" not in (spool / "connection").read_text()
+        assert abs(good["since"] - time.time()) < 600
+        assert good["until"] > time.time()
+
+        proxy.mode = Mode.REFUSE
+        proxy.reset()
+
+        bad = wait_for(lambda: told_of(spool, "broker unreachable: "), PATIENCE, "the relay says why not")
+        assert bad["since"] >= good["since"]
+        proxy.mode = Mode.PASS
+        wait_for(lambda: told_of(spool, ""), PATIENCE, "the relay is connected again")
+        assert relay.terminate() == 0
+
+    assert not (spool / "connection").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda url: url.replace(f":{urlsplit(url).password}@", ":wrong@"), "broker denied the connection: "),
+        (lambda url: f"{url}-absent", "broker denied the connection: "),
+    ],
+    ids=["password", "virtual host"],
+)
+def test_each_reason_has_words_of_its_own(spool: Path, vhost_url: str, spoil: Callable[[str], str], words: str) -> None:
+    with RelayProcess(spool, spoil(vhost_url)):
+        wait_for(lambda: told_of(spool, words), PATIENCE, words)
+
+
+def test_a_broker_that_has_no_exchange_for_records_is_not_called_good(spool: Path, vhost_url: str) -> None:
+    put(spool)
+
+    with RelayProcess(spool, vhost_url):
+        wait_for(lambda: told_of(spool, "broker has no exchange for records: "), PATIENCE, "it says so")
+
+
+def told_of(spool: Path, words: str) -> dict[str, Any] | None:
+    """Return what the relay tells if its problem begins with *words*, or if both are empty."""
+    found = reported(spool)
+    problem = found.get("problem")
+    return found if problem is not None and (problem.startswith(words) if words else not problem) else None

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pika
+from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_rabbitmq_event
 
 from router.broker.topology import HISTORY
 from tests.rabbit import RabbitAdmin
-from tests.routing import PATIENCE, Site
+from tests.routing import PATIENCE, SEEN, Site
 from tests.waiting import wait_for
 
 
@@ -60,6 +61,24 @@ def test_records_become_events_on_the_exchange_and_in_history(site: Site, vhost_
         (f"gpfs.prod.unknown.brandNew.-.{node.name}", sent[1].id),
     } <= set(history(vhost_url, 3))
     assert site.left() == 0
+
+
+def test_a_router_in_binary_mode_publishes_what_the_official_binding_reads(
+    tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin
+) -> None:
+    served = "https://hub.example.com/schemas"
+    environment = {"CLUSTERBUS_ROUTER_WIRE": "binary", "CLUSTERBUS_ROUTER_SCHEMAS": f"{served}/"}
+    with Site(tmp_path, vhost_url, rabbit_admin, environment=environment, watched=("gpfs.#",)) as site:
+        sent = site.node("nsd01").record("mount", "--fsName", "gpfs1")
+        site.send(sent)
+        (taken,) = wait_for(lambda: site.tap.drain(SEEN), PATIENCE, "the event")
+
+    found = from_rabbitmq_event(RabbitMQMessage(taken.headers, taken.properties.content_type, taken.body))
+    attributes = found.get_attributes()
+    assert taken.properties.content_type == "application/json"
+    assert (attributes["id"], attributes["type"]) == (sent.id, "gpfs.mount")
+    assert attributes["dataschema"] == f"{served}/gpfs.mount/1.json"
+    assert found.get_data() == {"eventName": "mount", "fsName": "gpfs1"}
 
 
 def test_a_global_event_that_every_node_reports_is_one_event(site: Site) -> None:

@@ -15,8 +15,10 @@ from consumers.processes import cleanup
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.run.local import CommandHandler
 from consumers.verbs.run.verb import RunVerb
-from tests.consuming import QUICK, is_gone, make_delivery, make_event, python
+from tests.consuming import QUICK, is_gone, make_delivery, make_event, python, text_of
 from tests.waiting import wait_for
+
+HOST = os.uname().nodename
 
 
 def run(command, event=None, *, delivery=None, timeout=60, **fields):
@@ -34,7 +36,7 @@ def test_the_environment_is_ours_alone(monkeypatch):
         python("import os,json; print(json.dumps(dict(os.environ)))"), event, environment={"MINE": "{{ data.fsName }}"}
     )
 
-    environment = json.loads(outcome.result["output"])
+    environment = json.loads(text_of(outcome))
     environment.pop("LC_CTYPE", None)  # Python's own
     assert environment.pop("CLUSTERBUS_DELIVERY").startswith(f"{event.id}.a.-.1")
     assert environment == {
@@ -66,7 +68,7 @@ def test_variables_that_are_too_large_are_cut_and_named():
         make_event(**data),
     )
 
-    length, *names = outcome.result["output"].split()
+    length, *names = text_of(outcome).split()
     assert length == "32768"
     assert names == [f"v{number}" for number in range(40)]
 
@@ -77,7 +79,7 @@ def test_a_command_runs_in_a_session_and_a_place_of_its_own():
 
     outcome = run(python(code))
 
-    cwd, mask, leads, *descriptors = outcome.result["output"].split()
+    cwd, mask, leads, *descriptors = text_of(outcome).split()
     assert (cwd, mask, leads) == ("/", "0o22", "True")
     assert len(descriptors) == 4  # the three, and the listing's own
 
@@ -97,16 +99,33 @@ def test_a_command_that_reads_late_gets_all_of_it():
 
     outcome = run(python("import sys,time; time.sleep(0.3); print(len(sys.stdin.read()))"), event)
 
-    assert int(outcome.result["output"]) == len(event.to_json())
+    assert int(text_of(outcome)) == len(event.to_json())
+
+
+def test_row_106_a_command_here_is_told_as_one_on_a_node_of_this_name():
+    outcome = run(python("import sys; print('out'); print('err', file=sys.stderr)"))
+
+    seconds = outcome.result.pop("seconds")
+    assert outcome.result == {
+        "nodes": {"succeeded": HOST, "failed": ""},
+        "exit": {"0": HOST},
+        "output": [{"nodes": HOST, "text": "out\n", "octets": 4}],
+        "errors": [{"nodes": HOST, "text": "err\n", "octets": 4}],
+    }
+    assert 0 < seconds < 60
 
 
 @pytest.mark.parametrize(
     ("code", "reason", "facts"),
     [
-        ("raise SystemExit(3)", "exit code 3", {"exit": 3}),
-        ("print('first'); print('disk is gone'); raise SystemExit(1)", "exit code 1: disk is gone", {"exit": 1}),
-        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9", {"signal": 9}),
-        ("import os; os._exit(0o144)", "exit code 100", {"exit": 100}),
+        ("raise SystemExit(3)", "exit code 3", {"exit": {"3": HOST}}),
+        (
+            "print('first'); print('disk is gone'); raise SystemExit(1)",
+            "exit code 1: disk is gone",
+            {"exit": {"1": HOST}},
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9", {"signal": {"9": HOST}}),
+        ("import os; os._exit(0o144)", "exit code 100", {"exit": {"100": HOST}}),
     ],
 )
 def test_how_a_command_fails_is_told_and_retried(code, reason, facts):
@@ -152,7 +171,8 @@ def test_a_command_that_ignores_the_gentle_signal_is_killed(monkeypatch):
 
     outcome = run(python(code), timeout=3)
 
-    assert outcome.result["signal"] == signal.SIGKILL
+    assert outcome.result["signal"] == {"9": HOST}
+    assert outcome.result["timed_out"] == HOST
     assert time.monotonic() - began < 30  # half of what the command takes
 
 
@@ -162,8 +182,8 @@ def test_a_gigabyte_of_output_costs_no_memory():
 
     outcome = run(python(code), timeout=60)
 
-    assert outcome.result["octets"] == 1 << 30
-    assert outcome.result["output"] == "x" * 65536
+    assert outcome.result["output"][0]["octets"] == 1 << 30
+    assert text_of(outcome) == "x" * 65536
     assert _peak() - before < 64 * 1024
 
 
@@ -228,7 +248,7 @@ def test_a_command_runs_as_its_user_with_that_users_groups_only():
 
     outcome = run(["/bin/sh", "-c", "id -ru; id -u; id -g; id -G"], user="nobody")
 
-    real, effective, group, *groups = map(int, outcome.result["output"].split())
+    real, effective, group, *groups = map(int, text_of(outcome).split())
     assert (real, effective, group) == (nobody.pw_uid, nobody.pw_uid, nobody.pw_gid)
     assert 0 not in groups
 

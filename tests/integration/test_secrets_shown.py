@@ -163,6 +163,54 @@ def test_settings_that_are_broken_are_told_without_their_secrets(folder: Path, t
         assert MARK not in shown
 
 
+@pytest.fixture
+def keyring(folder: Path) -> dict[str, str]:
+    """Variables that refer to the passwords of a site as `clusterbus init` and `broker users` keep them, in files."""
+    secrets = folder / "secrets"
+    for kind, name in (("users", "clusterbus-router"), ("users", "clusterbus-consumer"), ("nodes", "nsd01")):
+        (secrets / kind / name).mkdir(parents=True)
+        secret(secrets / kind / name, "password", f"{MARK}{name[-6:]}0123\n")
+    database = secret(folder, "database", f"{MARK}database0123\n")
+    return {
+        "CLUSTERBUS_BROKER": "amqp://127.0.0.1:1/v",
+        "CLUSTERBUS_BROKER_PATIENCE": "1s",
+        "CLUSTERBUS_ROUTER_BROKER_USER": "clusterbus-router",
+        "CLUSTERBUS_ROUTER_BROKER_PASSWORD_FILE": str(secrets / "users" / "clusterbus-router" / "password"),
+        "CLUSTERBUS_CONSUMERS_BROKER_USER": "clusterbus-consumer",
+        "CLUSTERBUS_CONSUMERS_BROKER_PASSWORD_FILE": str(secrets / "users" / "clusterbus-consumer" / "password"),
+        "CLUSTERBUS_CONSUMERS_STORE": f"postgresql://bus@127.0.0.1:1/bus?password={database}",
+        "CLUSTERBUS_NODES_SECRETS": str(secrets / "nodes"),
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "settings",
+        "check",
+        "doctor",
+        "doctor --json",
+        "router",
+        "consume",
+        "deliveries",
+        "nodes status nsd01",
+        "nodes deploy --dry-run nsd01",
+        "broker users nsd01",
+        "broker users nsd01 --json",
+        "why 01KAG2V0M3Y8ZT6Q4XJ5W9E7RB",
+    ],
+)
+def test_no_command_shows_a_password_of_a_file(folder: Path, keyring: dict[str, str], words: str) -> None:
+    state = f"sqlite:///{folder / 'router.db'}"
+
+    text = said(
+        folder, "--log-level", "DEBUG", *words.split(), until="unreachable", **keyring, CLUSTERBUS_ROUTER_STATE=state
+    )
+
+    assert text
+    assert MARK not in text
+
+
 def test_a_router_that_reaches_no_broker_does_not_show_its_password(folder: Path) -> None:
     state = f"sqlite:///{folder / 'router.db'}"
 
@@ -301,9 +349,13 @@ def descendants(pid: int) -> set[int]:
 def test_no_command_line_of_what_up_starts_holds_a_secret(folder: Path, broker_user: str) -> None:
     (folder / "subscriptions.yaml").write_text("version: 1\nsubscriptions: [{name: audit, on: '#', log: {}}]\n")
     lines: set[str] = set()
+    limits: dict[str, str] = {}
 
     def look(pid: int) -> bool:
-        lines.update(seen(Path(f"/proc/{each}/cmdline")) for each in descendants(pid))
+        for each in descendants(pid):
+            lines.add(line := seen(Path(f"/proc/{each}/cmdline")))
+            if "clusterbus" in line or "shim.relay" in line:
+                limits[line] = seen(Path(f"/proc/{each}/limits"))
         return all(word in str(lines) for word in ("consume", "router", "relay"))
 
     more = settings_of(folder) | {"CLUSTERBUS_BROKER": broker_user}
@@ -313,3 +365,28 @@ def test_no_command_line_of_what_up_starts_holds_a_secret(folder: Path, broker_u
 
     assert MARK not in str(lines)
     assert MARK not in seen(running.log)
+    for line, text in limits.items():
+        assert "Max core file size        0 " in text, line
+
+
+def test_a_password_that_goes_over_the_network_in_the_clear_is_said_by_check_and_at_each_start(folder: Path) -> None:
+    word = secret(folder, "word", f"{MARK}word").removeprefix("file:")
+    # No machine has this name.
+    far = {"CLUSTERBUS_BROKER": f"amqp://u:{MARK}@mq.invalid/v", "CLUSTERBUS_BROKER_PATIENCE": "1s"}
+    near = {"CLUSTERBUS_BROKER": f"amqp://u:{MARK}@127.0.0.1:1/v"}
+    own = {"CLUSTERBUS_ROUTER_STATE": f"sqlite:///{folder / 'r.db'}"}
+    relay = ["relay", "--spool", "spool", "--cluster", "prod", "--allow-root", "--password-file", word]
+    said_of = {
+        "check": said(folder, "check", **far),
+        "doctor": said(folder, "doctor", "--part", "subscriptions", **far),
+        "router": said(folder, "router", until="unreachable", **far, **own),
+        "relay": said(folder, *relay, "--broker", "amqp://u@mq.invalid/v", until="delay="),
+    }
+
+    for program, text in said_of.items():
+        assert text.count("without encryption") == 1, (program, text)
+        assert "amqp://u@mq.invalid:5672/v" in text
+        assert MARK not in text
+    assert "without encryption" not in said(folder, "check", **near)
+    assert "without encryption" not in said(folder, "router", until="unreachable", **near, **own)
+    assert "without encryption" not in said(folder, *relay, "--broker", "amqp://u@127.0.0.1:1/v", until="delay=")

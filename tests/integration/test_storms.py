@@ -17,7 +17,7 @@ from consumers.store.database import Store
 from consumers.subscriptions.models import Subscriptions
 from consumers.verbs.post.verb import PostVerb
 from router.broker.client import Rabbit
-from router.broker.topology import queue_of
+from router.broker.topology import EVENTS, queue_of
 from router.model.ids import new_id
 from tests.consuming import make_event, make_subscription, making, now, publish, python, stop_for_good
 from tests.operating import Consumer, Program
@@ -128,7 +128,7 @@ def test_a_webhook_that_was_down_gets_everything_when_it_is_back_in_a_bounded_nu
 
     calls = Counter(each.headers["webhook-id"] for each in hook.received)
     outcomes = Counter(row.outcome for row in rows)
-    assert shown["target"] == f"post {hook.address}"
+    assert shown["target"] == f"post {hook.url}"
     assert shown["state"] in ("open", "half-open")
     # However many were under way when it opened, and however long it takes to look: the first that was written.
     first = opened[0]
@@ -142,12 +142,57 @@ def test_a_webhook_that_was_down_gets_everything_when_it_is_back_in_a_bounded_nu
     assert tap.count(queue_of("hook")) == 0
 
 
+@pytest.mark.timeout(180)
+def test_a_webhook_that_is_gone_is_called_no_more_until_a_person_says_so_and_that_is_reported_once(
+    vhost_url, tmp_path, monkeypatch, tap, database
+):
+    monkeypatch.setattr(circuit_breaker, "LONGEST", SECOND)
+    settings = Program(vhost_url, tmp_path, "version: 1\nsubscriptions: []\n", store=database("store"))
+    with webhook() as gone, webhook() as there:
+        hooks = [
+            make_subscription(name, PostVerb(url=f"{each.url}/{name}"))
+            for name, each in (("gone", gone), ("same-host", gone), ("there", there))
+        ]
+        gone.behave = lambda request: answering(410 if request.path.endswith("/gone") else 200)(request)
+        with settings, _Threaded(vhost_url, database("store"), *hooks) as running:
+            served(running)
+            tap.channel.queue_declare("reports")
+            tap.channel.queue_bind("reports", EVENTS, "clusterbus.*.action.targetGone.#")
+            publish(vhost_url, [make_event() for _ in range(10)])
+            wait_for(lambda: done(settings) == 20, 60, "the others have everything")
+            wait_for(lambda: len(waiting(settings)) >= 5, 60, "its deliveries wait")
+            called = [each.path for each in gone.received].count("/hook/gone")
+            (shown,) = settings.command("breakers", "list", "--json")
+            publish(vhost_url, [make_event()])
+            wait_for(lambda: done(settings) == 22, 60, "the others have that too")
+            after = [each.path for each in gone.received].count("/hook/gone")
+            gone.behave = answering(200)
+            settings.command("breakers", "close", shown["target"])
+            wait_for(lambda: done(settings) == 33 - called, 60, "what waited is delivered")
+            outcomes = Counter(each.outcome for each in settings.rows() if each.subscription == "gone")
+        reports = tap.drain("reports")
+
+    assert (shown["state"], shown["target"]) == ("gone", f"post {gone.url}/gone")
+    assert called == after <= 4, "those that were under way at the first answer"
+    assert outcomes["dead"] == called
+    assert len({each.properties.message_id for each in reports}) == 1
+
+
+def waiting(settings):
+    latest = {each.event_id: each for each in settings.rows() if each.subscription == "gone"}
+    return [each for each in latest.values() if each.outcome == "wait"]
+
+
 def publish_when_served(url, running, events):
     """Publish when the queue of the engine in the thread is bound."""
+    served(running)
+    publish(url, events)
+
+
+def served(running):
     ready = threading.Event()
     running.rabbit.call(lambda: running.rabbit.questions.when_ready(ready.set))
     assert ready.wait(120)
-    publish(url, events)
 
 
 def recorded_breakers(monkeypatch):

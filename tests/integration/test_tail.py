@@ -1,5 +1,6 @@
 """`clusterbus tail` and `why` on a real broker: what they show, in what order of time, and how they end."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from router.broker.interface import Message
 from router.broker.session import Session
 from router.broker.topology import EVENTS, base
 from router.errors import Unreachable
+from router.pipeline.messages import message_of
 from tests.consuming import make_event, publish
 from tests.operating import invoke, json_lines
 from tests.proxy import Mode
@@ -29,7 +31,7 @@ def tail(vhost_url, set_up):
 
 def test_an_event_that_this_release_cannot_read_is_shown_and_those_after_it_too(tail, vhost_url):
     first, last = make_event(), make_event()
-    strange = make_event().to_json().replace(b"{", b'{"later": 1, ', 1)
+    strange = make_event().to_json().replace(b"{", b'{"later": [1], ', 1)
     publish(vhost_url, [first])
     with Session(vhost_url, name="test") as session:
         session.publish([Message(EVENTS, first.topic, strange, "S"), Message(EVENTS, first.topic, b"\xff", "G")])
@@ -43,6 +45,16 @@ def test_an_event_that_this_release_cannot_read_is_shown_and_those_after_it_too(
     assert [each["id"] for each in shown] == [first.id, "S", "G", last.id]
     assert [bool(each.get("unreadable")) for each in shown] == [False, True, True, False]
     assert text.count("cannot be read by this release") == 2
+
+
+def test_events_in_binary_mode_are_shown_like_the_others(tail, vhost_url):
+    events = [make_event() for _ in range(2)]
+    with Session(vhost_url, name="test") as session:
+        session.publish([message_of(each, wire="binary") for each in events])
+
+    code, output = tail("--since", "1h", "--json")
+
+    assert (code, json_lines(output)) == (0, [json.loads(each.to_json()) for each in events])
 
 
 def test_an_event_of_a_node_hours_behind_is_shown_because_it_arrived_now(tail, vhost_url):

@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,25 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from packages import hub_package, nfpm, node_package
+from router.cluster.nodes.release import release
 from router.local_broker.rabbitmq_container import IMAGE, PrivateContainer, docker, engine_answers, image_at_hand
 from tests import containers
+from tests.certificates import Certificates
 from tests.conftest import missing
 from tests.containers import SystemdContainer
-from tests.rabbit import RabbitAdmin, Tap
+from tests.machines import rig as machines
+from tests.machines.page import Page
+from tests.machines.rig import Images, Rig
+from tests.rabbit import RabbitAdmin, Tap, wanted_image
 from tests.shim_relay import ingress
 
-ROOT = Path(__file__).parents[2]
+collect_ignore = ["sink/sink.py"]
+"""A program of a machine, which pytest would import for its doctests."""
+
+MOMENT = 1_700_000_000
+
+PAGE = Page(Path(__file__).parents[2] / "INSTALL.md")
 
 # What `nodes deploy` calls for a node, in place of ssh: its options are left out, the command is one text as for sshd.
 _SSH = """#!/bin/sh
@@ -39,11 +48,11 @@ class Site:
     def __init__(self, folder: Path, network: str, broker: PrivateContainer, vhost: str) -> None:
         self.network, self.vhost = network, vhost
         self._address = urlsplit(broker.url).netloc.rpartition("@")[2]
-        self._admin, self._secrets, ssh = RabbitAdmin(broker.http_url), folder / "secrets", folder / "ssh"
+        self._admin, self.secrets, ssh = RabbitAdmin(broker.http_url), folder / "secrets", folder / "ssh"
         ssh.write_text(_SSH.replace("@docker@", docker()).replace("@network@", network))
         ssh.chmod(0o755)
         self.relay = {"cluster": "prod", "broker": f"amqp://broker/{vhost}"}
-        self._nodes = {"relay": self.relay, "secrets": str(self._secrets), "ssh": str(ssh)}
+        self._nodes = {"relay": self.relay, "secrets": str(self.secrets), "ssh": str(ssh)}
         self._settings = folder / "clusterbus.yaml"
         self.add_user("setup")
 
@@ -59,7 +68,7 @@ class Site:
     def add_node(self, node: str) -> str:
         """Make a broker user for *node*, and return its password, which is also where `deploy` looks for it."""
         password = self.add_user(node)
-        folder = self._secrets / node
+        folder = self.secrets / node
         folder.mkdir(parents=True)
         (folder / "password").write_text(f"{password}\n")
         (folder / "password").chmod(0o600)
@@ -96,24 +105,104 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def node_image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def node_image(engine: None, shared: Path) -> str:
     """The image of a node; the workers of one run build it once."""
-    return containers.image(containers.NODE, tmp_path_factory.getbasetemp().parent / "node.lock")
+    return containers.image(containers.NODE, shared / "node.lock")
 
 
 @pytest.fixture(scope="session")
-def hub_image(node_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image of a hub: a node with the product installed from a wheel that is built here and now."""
-    folder = tmp_path_factory.mktemp("build") / "hub"
-    shutil.copytree(containers.HUB, folder)
-    shutil.copy(ROOT / "constraints.txt", folder)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["postgresql"]]
-    (folder / "needed.txt").write_text("\n".join(needed) + "\n")
-    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(ROOT)]
-    done = subprocess.run(wheel, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return containers.image(folder, tmp_path_factory.getbasetemp().parent / "hub.lock", NODE=node_image)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def rig_images(node_image: str, shared: Path) -> Images:
+    """The images of all machines of a site."""
+    if not image_at_hand(release := wanted_image()):
+        missing(f"the image {release} is not here, and cannot be pulled")
+    rabbitmq = containers.run("image", "inspect", "--format={{.Id}}", release).strip()
+
+    def built(folder: Path, **arguments: str) -> str:
+        return containers.image(folder, shared / f"{folder.name}.lock", **arguments)
+
+    return Images(
+        node=node_image,
+        broker=built(containers.BROKER, RABBITMQ=rabbitmq),
+        database=built(containers.DATABASE, NODE=node_image),
+        sink=built(containers.SINK, NODE=node_image),
+    )
+
+
+@pytest.fixture(scope="session")
+def remover(shared: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """What removes the machines that this worker has started, as soon as no worker uses them any more."""
+    waiting: list[subprocess.Popen[bytes]] = []
+    with machines.lifeline(shared):
+        yield waiting
+    for each in waiting:
+        each.wait()
+
+
+@pytest.fixture
+def rig(
+    request: pytest.FixtureRequest,
+    rig_images: Images,
+    hub_packages: Mapping[nfpm.Format, Path],
+    shared: Path,
+    remover: list[subprocess.Popen[bytes]],
+    require: Callable[[str], str],
+) -> Iterator[Rig]:
+    """The machines of a site, which this test has for itself; what earlier tests have done there is in `done`."""
+    with machines.used_alone(shared):
+        rig, failed = Rig.known(shared), request.session.testsfailed
+        try:
+            if rig is None:
+                rig = Rig(shared)
+                remover.append(machines.removing(rig))
+                folder = shared / rig.network
+                folder.mkdir()
+                packages = [node_package.build(form, folder, release(), MOMENT) for form in nfpm.FORMATS]
+                certificates = Certificates(require("openssl"), folder)
+                rig.start(rig_images, certificates, [*packages, *hub_packages.values()])
+            yield rig
+        finally:
+            if rig is not None and (sys.exc_info()[0] or request.session.testsfailed > failed):
+                rig.keep_logs(shared / f"logs-of-{request.node.name}")
+                # Whatever the test has left there would fail others.
+                rig.forget()
+
+
+@pytest.fixture
+def page() -> Page:
+    """The page INSTALL.md."""
+    return PAGE
+
+
+@pytest.fixture
+def follow(rig: Rig) -> Callable[[str], None]:
+    """A function that does what INSTALL.md says up to a section, where it was not done before."""
+
+    def until(section: str) -> None:
+        PAGE.follow(rig, "Install the packages")
+        rig.pretend_gpfs()
+        PAGE.follow(rig, section)
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def hub_packages(engine: None, shared: Path) -> Mapping[nfpm.Format, Path]:
+    """The deb and the rpm for hubs; the workers of one run build them once."""
+    folder = shared / "hub-packages"
+    with machines.used_alone(shared, "hub-packages.lock"):
+        if not folder.exists():
+            aside = shared / "hub-packages.new"
+            aside.mkdir(exist_ok=True)
+            list(hub_package.build(nfpm.FORMATS, aside, release(), MOMENT))
+            aside.rename(folder)
+    return {form: next(folder.glob(f"*.{form}")) for form in nfpm.FORMATS}
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from router.cluster.nodes import packaging
+from packages import node_package
 from router.cluster.nodes.release import release
 from tests.shim_relay import drained
 from tests.waiting import wait_for
@@ -42,7 +42,7 @@ def test_a_node_that_was_deployed_carries_its_events_also_over_a_restart(site, b
     node.run("systemctl", "restart", UNIT)
     second = captured(node, tap, "unmount")
 
-    assert deployed == {"done": "n1", "unchanged": "", "failed": [], "warnings": []}
+    assert deployed == {"done": "n1", "unchanged": "", "failed": [], "unconnected": [], "warnings": []}
     assert [first.key, second.key] == ["gpfs.prod.mount.n1", "gpfs.prod.unmount.n1"]
     assert [first.headers["sequence"], second.headers["sequence"]] == [1, 2]
     assert node.state(UNIT, "ActiveState", "NRestarts", "User") == ["active", "0", "clusterbus"]
@@ -58,7 +58,7 @@ def test_a_node_that_was_deployed_carries_its_events_also_over_a_restart(site, b
 @pytest.mark.parametrize("form", ["deb", "rpm"])
 def test_a_node_with_a_package_carries_its_events_as_soon_as_it_is_configured(site, boot, tap, tmp_path, form):
     node = boot("n1")
-    package = packaging.build(form, tmp_path, release(), MOMENT)
+    package = node_package.build(form, tmp_path, release(), MOMENT)
     node.copy(package, f"/opt/{package.name}")
 
     node.run(*INSTALL[form], f"/opt/{package.name}")
@@ -70,7 +70,7 @@ def test_a_node_with_a_package_carries_its_events_as_soon_as_it_is_configured(si
     assert captured(node, tap, "mount").key == "gpfs.prod.mount.n1"
     assert node.state(UNIT, "ActiveState", "NRestarts") == ["active", "0"]
 
-    node.run(*REMOVE[form], packaging.NAME)
+    node.run(*REMOVE[form], node_package.NAME)
 
     assert node.call("systemctl", "is-active", UNIT).stdout == "inactive\n"
 
@@ -142,3 +142,32 @@ def test_settings_that_the_relay_refuses_are_told_in_its_words_and_the_old_ones_
     assert "window is '0': give a number from 1 to 5000" in failed["reason"]
     assert captured(node, tap, "mount").key == "gpfs.prod.mount.n1"
     assert failed_units(node) == ""
+
+
+def test_relays_that_are_not_connected_are_told_with_the_reason_and_those_that_are_pass(site, boot, tap):
+    nodes = [boot("n1"), boot("n2")]
+    for node in nodes:
+        site.add_node(node.host)
+    site.secrets.joinpath("n2", "password").write_text("wrong\n")
+
+    *_, deployed = site.nodes("deploy", "n[1-2]", code=1)
+
+    assert (deployed["done"], deployed["failed"]) == ("n[1-2]", [])
+    (unconnected,) = deployed["unconnected"]
+    assert unconnected["nodes"] == "n2"
+    assert unconnected["reason"].startswith("its relay does not send: broker denied the connection: ")
+    nodes[1].run(CAPTURE, "mount", "--fsName", "gpfs1")
+    *each, seen = site.nodes("status", "n[1-2]", code=1)
+    assert seen["ok"] == "n1"
+    (wrong,) = seen["error"]
+    assert wrong["nodes"] == "n2"
+    assert wrong["reason"].endswith("; 1 records wait there")
+    found = {one["node"]: one["connection"] for one in each}
+    assert (found["n1"]["problem"], found["n1"]["unsent"], found["n2"]["unsent"]) == ("", 0, 1)
+    assert found["n1"]["broker"] == f"amqp://n1@broker:5672/{site.vhost}"
+    (text,) = nodes[1].state(UNIT, "StatusText")
+    assert text.startswith("problem: broker denied the connection: ")
+
+    site.secrets.joinpath("n2", "password").write_text("secret-of-n2\n")
+    *_, deployed = site.nodes("deploy", "n[1-2]")
+    assert (deployed["done"], deployed["unconnected"]) == ("n2", [])

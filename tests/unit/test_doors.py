@@ -5,9 +5,10 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,12 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clusterbus.client.double import Double, DoubleSource
+from clusterbus.client.options import options
+from clusterbus.client.source import Deliver
+from clusterbus.client.stream import Stream
 from consumers.cli.dead_letters import groups
 from consumers.cli.main import app
 from consumers.dead_letters import editing, replay
 from consumers.dead_letters.keeper import Keeper
 from consumers.dead_letters.kept_letters import find
-from consumers.deliveries import Report
+from consumers.deliveries import Fold, Report
+from consumers.delivery.metrics.latencies import Latencies
 from consumers.errors import ConsumerError, LetterError
 from consumers.inspection.explain import trace
 from consumers.policies.guards import Guard
@@ -35,20 +41,28 @@ from consumers.store.silences import Silence
 from consumers.subscriptions import validation
 from consumers.verbs.call import results
 from consumers.verbs.interface import Surroundings
+from consumers.verbs.post.connections import tokens
+from consumers.verbs.post.content import Contents
+from consumers.verbs.post.verb import PostVerb
 from consumers.verbs.scripts import conf_file
 from consumers.verbs.scripts.verb import ScriptsVerb
 from router.broker import topology
-from router.broker.interface import Message, Settlement
+from router.broker.interface import Arrival, Message, Settlement
 from router.broker.topology import DEAD, INGRESS, REJECTED, RETURN, UNROUTED
 from router.cluster.callbacks.gpfs import installed
 from router.cluster.fleet import fanout_lines
 from router.cluster.gpfs import tables
 from router.cluster.nodes import installer_answer
 from router.errors import InvalidEvent, RouterError
+from router.metrics.exposition import Metric, Scrape
+from router.metrics.web_server import Page, WebServer
 from router.model.bounds import KEY
 from router.model.catalogue import Catalogues
-from router.model.events import Event
+from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import is_id
+from router.model.records import Provenance, parse
+from router.pipeline.metrics.measures import Measures
+from router.services import producer
 from router.settings import loading
 from router.settings.models import ConsumersSettings
 from shim import records
@@ -56,8 +70,9 @@ from shim import settings as relay_settings
 from tests import extremes
 from tests.consuming import make_delivery, make_event, make_subscription
 from tests.engines import Bench, TellVerb
-from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, TEXTS, TREES, mutated
+from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, SCALARS, TEXTS, TREES, mutated
 from tests.nodes import NOON, Node
+from tests.scraping import Scraped
 from tests.unit.router.pipeline.test_router import Bench as RouterBench
 
 CATALOGUES = Catalogues.shipped()
@@ -93,6 +108,7 @@ def taking_file(name: str, function: Callable[[Path], object]) -> Callable[[Path
 def ingress(folder: Path) -> Callable[[tuple[bytes, dict[str, Any], str, str]], object]:
     """A record at the router; after it, an honest one still becomes an event."""
     bench, honest = RouterBench(f"sqlite:///{folder / 'router.db'}"), Node("honest")
+    bench.restart(measures=Measures())
 
     def take(value: tuple[bytes, dict[str, Any], str, str]) -> None:
         body, headers, id_, key = value
@@ -117,14 +133,17 @@ class Serving:
     def opened(cls, folder: Path, **fields: Any) -> "Serving":
         bench = Bench(f"sqlite:///{folder / 'store.db'}")
         bench.handler = lambda _delivery: Report()
+        bench.latencies = Latencies()
         bench.start(make_subscription("act", TellVerb(), **fields))
         Keeper(bench.broker, bench.store, bench.clock).start()
         bench.broker.run()
         return cls(bench)
 
-    def take(self, exchange: str, key: str, body: bytes, id_: str, headers: dict[str, Any]) -> None:
+    def take(
+        self, exchange: str, key: str, body: bytes, id_: str, headers: dict[str, Any], kind: str = CONTENT_TYPE
+    ) -> None:
         foreign = self.bench.broker.another(user="stranger")
-        foreign.publish(Message(exchange, key, body, id_, headers=headers), lambda _: None)
+        foreign.publish(Message(exchange, key, body, id_, content_type=kind, headers=headers), lambda _: None)
         self.works()
 
     def works(self) -> None:
@@ -151,6 +170,17 @@ def subscription_queue(exchange: str) -> Callable[[Path], Callable[[Any], object
     return opened
 
 
+def binary_mode(folder: Path) -> Callable[[tuple[bytes, dict[str, Any]]], object]:
+    """A message that may be an event in binary mode, in the queue of a subscription."""
+    serving = Serving.opened(folder)
+
+    def take(value: tuple[bytes, dict[str, Any]]) -> None:
+        body, headers = value
+        serving.take(topology.EVENTS, make_event().topic, body, "id", headers, "application/json")
+
+    return take
+
+
 def letter_queues(folder: Path) -> Callable[[Any], object]:
     """A message that the keeper moves into the store; then it is listed, explained, edited and replayed."""
     serving = Serving.opened(folder)
@@ -170,6 +200,42 @@ def letter_queues(folder: Path) -> Callable[[Any], object]:
                     with suppress(LetterError):
                         editing.with_settings(event, [word], CATALOGUES)
                 replay.amend(serving.bench.store, letter, {text: tree}, by=text, clock=serving.bench.clock)
+
+    return take
+
+
+def service_program(_folder: Path) -> Callable[[bytes], object]:
+    """A message in the queue of a service, read by its program; after it comes an honest event."""
+
+    class Source(DoubleSource):
+        def start(self, deliver: Deliver) -> None:
+            self._deliver = deliver
+            deliver(hostile)
+
+        def ack(self, arrival: Arrival) -> None:
+            self._next() if arrival is hostile else super().ack(arrival)
+
+        def dead_letter(self, arrival: Arrival) -> None:
+            self._next() if arrival is hostile else super().dead_letter(arrival)
+
+    hostile = Arrival("", "", "", b"", "", None, {}, redelivered=False, tag=None)
+    wanted = options(
+        ["gpfs.#"],
+        service="tickets",
+        queue=None,
+        url=None,
+        password_file=None,
+        since=None,
+        prefetch=1,
+        patience=timedelta(seconds=1),
+    )
+
+    def take(body: bytes) -> None:
+        nonlocal hostile
+        honest = make_event()
+        hostile = replace(hostile, body=body)
+        double = Double([honest], lambda _double: None)
+        assert honest in [*Stream(Source(double), wanted, None, dedupe=True)]
 
     return take
 
@@ -235,6 +301,34 @@ def scripts(folder: Path) -> Callable[[Any], object]:
     return take
 
 
+def posted(_folder: Path) -> Callable[[Any], object]:
+    """Events for the verb `post` in binary mode, whose headers are one line of plain ASCII each."""
+    contents = Contents(PostVerb(url="https://a.example.com/", wire="binary"))
+
+    def take(values: tuple[Event, str]) -> None:
+        event, text = values[0], values[1].encode("utf-8", "replace").decode()
+        changed = event.model_copy(update={"subject": text, "traceparent": text, "malformed": text})
+        headers, body = contents.of(make_delivery(changed, "a", folded=Fold(2, text, text, text)))
+        assert all(each.isascii() and each.isprintable() for pair in headers.items() for each in pair)
+        json.loads(body)
+
+    return take
+
+
+def token(body: bytes) -> None:
+    """The answer of a token server, which gives a token for a header and how long it holds."""
+    found, seconds = tokens.token_in(body, "the token server")
+    assert found.isascii() and found.isprintable() and " " not in found  # noqa: PT018 - one thing
+    assert 0 <= seconds <= 86400
+
+
+def produced(values: tuple[str, str, dict[str, Any]]) -> None:
+    """What a program publishes, which the router accepts."""
+    event, cluster, data = values
+    message = producer.message(producer.record("slurm", event, data, cluster=cluster, node="clusterbus-svc-jobs"))
+    parse(message.body, Provenance(message.key, "clusterbus-svc-jobs", {}))
+
+
 def retention(folder: Path) -> Callable[[Any], object]:
     """Events in the audit that claim any time."""
     serving = Serving.opened(folder)
@@ -298,8 +392,41 @@ LETTERS = st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTE
 MANY = st.lists(EVENTS, min_size=1, max_size=4)
 NODE_RECORD = json.loads(Node("evil").record("mount", at=NOON).body)
 SPOOL_FILE = f"{1:019d}.{NODE_RECORD['id']}.json"
+TARGET = Metric("breaker_open", "gauge", "1.", ("target",))
+
+
+def metrics_request(_folder: Path) -> Callable[[bytes], object]:
+    """A request, whose answer has one head."""
+    with WebServer("router.metrics", "127.0.0.1:0", {"/metrics": Page(b"up 1\n")}.get) as server:
+        pass  # no connection is needed
+
+    def take(request: bytes) -> None:
+        head, _, body = server._answer(request).partition(b"\r\n\r\n")
+        assert re.match(rb"HTTP/1\.1 (200|400|404|431) ", head)
+        assert len(head.split(b"\r\n")) == 5
+        assert b"\r" not in body
+
+    return take
+
+
+def labelled(text: str) -> None:
+    """A label, which is one line and parsed again."""
+    scrape = Scrape()
+    scrape.add(TARGET, 1, text)
+    (series,) = Scraped(scrape.text().decode()).by("target", "breaker_open")
+    assert series.isprintable()
+
+
 KEYS = TEXTS | st.sampled_from(
     ["gpfs.prod.mount.evil", "gpfs.prod.nodeLeave.evil", "clusterbus.x.heartbeat.evil", "...."]
+)
+
+ATTRIBUTES = st.sampled_from([*Event.model_fields, "later", "data", "", "\u00e9", "x-death"])
+IN_BINARY_MODE = st.builds(
+    lambda valid, wrong, prefix: {f"{prefix}{name}": each for name, each in {**valid, **wrong}.items()},
+    st.just(make_event().model_dump(exclude={"data"}, exclude_none=True)),
+    st.dictionaries(ATTRIBUTES, TREES | st.binary(max_size=9) | st.just(datetime(1, 1, 1, tzinfo=UTC)), max_size=3),
+    st.sampled_from(["ce-", "cloudEvents:", "cloudEvents_"]),
 )
 
 DOORS: dict[str, Door] = {
@@ -311,11 +438,19 @@ DOORS: dict[str, Door] = {
     ),
     "a message in a subscription's queue, from a stranger": Door(MESSAGES, subscription_queue(topology.EVENTS)),
     "a message that comes back to a subscription": Door(MESSAGES, subscription_queue(RETURN)),
+    "a message in binary mode, from a stranger": Door(
+        st.tuples(
+            TREES.map(json.dumps).map(str.encode) | st.binary(max_size=50) | st.sampled_from(extremes.DEEP),
+            IN_BINARY_MODE,
+        ),
+        binary_mode,
+    ),
     "messages for the keeper, then listed, edited and replayed": Door(
         st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), TEXTS, TREES),
         letter_queues,
     ),
     "an event in history": Door(EVENT_BODIES, taking(Event.from_json), (InvalidEvent,)),
+    "a message at the program of a service": Door(EVENT_BODIES, service_program),
     "values at `fold`": Door(MANY, gate(fold=Folding(by=("data.a",)))),
     "values at `once_per`": Door(MANY, gate(once_per=OncePer(by=("data.a", "data.b"), interval=timedelta(hours=1)))),
     "values at `limit`": Door(MANY, gate(limit=Limit(most=1, per=timedelta(hours=1), by=("data.b",)))),
@@ -324,6 +459,21 @@ DOORS: dict[str, Door] = {
     "names of targets at circuit breakers": Door(st.lists(TEXTS, max_size=3), breakers),
     "silences": Door(st.tuples(TEXTS | st.just("data.a > 1"), TEXTS, TEXTS), silenced),
     "events for the verb `scripts`": Door(EVENTS, scripts),
+    "events for the verb `post` in binary mode": Door(st.tuples(EVENTS, TEXTS), posted),
+    "an answer of a token server": Door(
+        mutated({"access_token": "a", "token_type": "Bearer", "expires_in": 3600})
+        | st.builds(
+            lambda life: json.dumps({"access_token": "a", "token_type": "bearer", "expires_in": life}).encode(),
+            SCALARS | st.just(10**400),
+        ),
+        taking(token),
+        (tokens.NoToken,),
+    ),
+    "events of programs that publish": Door(
+        st.tuples(TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS | st.lists(TEXTS, max_size=3), max_size=3)),
+        taking(produced),
+        (ValueError, RouterError),
+    ),
     "times of events at retention": Door(st.lists(st.sampled_from(extremes.TIMES), max_size=5), retention),
     "words of `emit`": Door(st.lists(WORDS, min_size=3, max_size=5), command_line, (RouterError,)),
     "an installer's answer": Door(
@@ -353,6 +503,12 @@ DOORS: dict[str, Door] = {
     "relay.conf": Door(LINES, taking_file("relay.conf", relay_conf), (relay_settings.SettingsError,)),
     "handlers.conf": Door(LINES.map(lambda text: text.encode("utf-8", "surrogatepass")), taking(conf_file.parse)),
     "tables that mm commands print": Door(LINES, taking(tables.rows)),
+    "a request at the address of metrics": Door(
+        st.binary(max_size=300)
+        | st.builds(lambda path: f"GET {path} HTTP/1.1\r\n\r\n".encode("utf-8", "replace"), TEXTS),
+        metrics_request,
+    ),
+    "labels of metrics": Door(TEXTS, taking(labelled)),
     "callbacks that mm commands print": Door(LINES, taking(installed.from_text), (RouterError,)),
 }
 """All doors: what is new gets a line here."""

@@ -20,6 +20,8 @@ def test_what_is_public_is_the_same_object_by_all_its_names():
     assert clusterbus.Rejected is consumers.Rejected
     assert clusterbus.Report is consumers.Report
     assert clusterbus.Event is router.Event
+    assert issubclass(clusterbus.Refused, clusterbus.BrokerError)
+    assert issubclass(clusterbus.Unreachable, clusterbus.BrokerError)
     assert {name: getattr(gpfs, name) for name in consumers.gpfs.__all__} == {
         name: getattr(consumers.gpfs, name) for name in consumers.gpfs.__all__
     }
@@ -27,7 +29,9 @@ def test_what_is_public_is_the_same_object_by_all_its_names():
 
 
 def test_a_name_that_does_not_exist_is_an_error_that_lists_those_that_do():
-    with pytest.raises(AttributeError, match="clusterbus has no 'off'; it has Event, Rejected, Report, on"):
+    with pytest.raises(
+        AttributeError, match="clusterbus has no 'off'; it has BrokerError, Event, Refused, Rejected, Report"
+    ):
         _ = clusterbus.off
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("shim", "router", "consumers", "clusterbus")
+PACKAGES = ("shim", "router", "consumers", "clusterbus", "packages")
 MAY_PRINT: dict[str, str] = {
     "clusterbus/__main__.py": "it runs before it is certain whose modules would be imported",
-    "router/cluster/nodes/packaging.py": "a tool of the build, which the Makefile runs",
+    "packages/__main__.py": "a tool of the build, which the Makefile runs",
+    "packages/move_state.py": "a program of its own, which the package runs where nothing of ours may run yet",
     "router/cluster/fleet/fanout_program.py": "a program of its own, whose lines a program reads",
     "router/simulator/__main__.py": "a program of its own, which prints what mm commands do",
     "shim/installer.py": "a program of its own, which is sent to nodes; a program reads its line",
 }
-MAY_IMPORT_PIKA = {"router/broker/client.py", "shim/connection.py", "shim/publisher.py"}
+MAY_IMPORT_PIKA = {"router/broker/amqp/pika_connection.py", "shim/connection.py", "shim/publisher.py"}
 LONGEST = 300
 LONGER_FOR_A_REASON: dict[str, str] = {
     "shim/capture.py": "one file, that nodes can be given by itself",
@@ -174,6 +175,7 @@ def test_our_own_programs_are_started_in_one_way_whatever_lies_in_the_current_di
 def test_what_runs_python_by_itself_keeps_the_current_directory_out_of_it():
     # Units, shims' first lines, what is sent to nodes: `-I`, or `-P` where modules of ours are run by their names.
     texts = [*(ROOT / "router").rglob("*"), *(ROOT / "consumers").rglob("*"), *(ROOT / "shim").rglob("*")]
+    texts += (ROOT / "packages").rglob("*")
     texts += [ROOT / "docker" / "compose.yaml", ROOT / "docker" / "README.md"]
     starts = re.compile(r"^(?:#!|ExecStart=)\S*python3?(?: |$)|\bpython3 -\w+ ", re.MULTILINE)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -18,6 +19,9 @@ from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .interface import Answers
+
+_OF_COMMANDS = ("action", "parameters", "command", "steps", "always", "nodes", "user", "environment")
+"""The keys of plans that say what a command does."""
 
 _ANSWER = timedelta(seconds=15)
 """Between two looks of a delivery that waits for its approval."""
@@ -41,20 +45,28 @@ class ApprovalGate:
         known = approvals.get_all(transaction, [question for _, question in questions]) if questions else {}
         answers: dict[Key, Outcome] = {}
         for each, question in questions:
-            found = known.get(question)
+            found, changed = known.get(question), ""
             if found is None:
                 if not isinstance(each.plan, str):
                     answers[each.key] = each.plan
                     continue
-                event = each.delivery.event
-                until = now + self._ask.within
-                found = Approval(question, event.id, each.key.subscription, event.type, each.plan, now, until)
+                found = self._question(question, each, now)
                 approvals.ask(transaction, found)
-            if outcome := self._outcome(found, each.key, now):
+            elif found.state == "approved" and _is_another(each, found):
+                changed = f"its command has changed since {found.by} approved it; "
+                found = self._question(question, each, now)
+                approvals.ask_again(transaction, found)
+            if outcome := self._outcome(found, each.key, now, changed):
                 answers[each.key] = outcome
         return answers
 
-    def _outcome(self, found: Approval, key: Key, now: datetime) -> Outcome | None:
+    def _question(self, question: str, state: Admitted, now: datetime) -> Approval:
+        event = state.delivery.event
+        return Approval(
+            question, event.id, state.key.subscription, event.type, str(state.plan), now, now + self._ask.within
+        )
+
+    def _outcome(self, found: Approval, key: Key, now: datetime, changed: str) -> Outcome | None:
         """Return what *found* means for the delivery of this *key*; None where it is approved."""
         if (found.event_id, found.subscription) != key[:2]:
             return DeadLetter(
@@ -66,5 +78,21 @@ class ApprovalGate:
             return Skipped("refused", f"refused by {found.by}")
         if found.until <= now:
             return Skipped("unanswered", f"not approved within {durations.text(self._ask.within)}")
-        reason = f"waits for approval until {found.until:%Y-%m-%d %H:%M}: run clusterbus jobs approve {found.id}"
+        reason = (
+            f"{changed}waits for approval until {found.until:%Y-%m-%d %H:%M}: run clusterbus jobs approve {found.id}"
+        )
         return Waiting(min(_ANSWER, found.until - now), reason)
+
+
+def _is_another(state: Admitted, approved: Approval) -> bool:
+    """Say whether *state* would now run another command than was *approved*: facts, or the subscription, have changed.
+
+    A retry runs what is left of the same.
+    """
+    is_first = state.delivery.attempt == 1 and isinstance(state.plan, str)
+    return is_first and _command(str(state.plan)) != _command(approved.plan)
+
+
+def _command(plan: str) -> Mapping[str, object]:
+    """Return what *plan* says of a command; what else it says may change, such as the age of facts."""
+    return {name: value for name, value in json.loads(plan).items() if name in _OF_COMMANDS}

@@ -12,9 +12,11 @@ from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .approval import ApprovalGate
-from .at_most import AtMostGate
 from .fold import FoldGate
 from .interface import Answers, Gate, MakeGate
+from .limits.at_most import AtMostGate
+from .limits.node_limits import BlastRadiusGate
+from .limits.stopping import StopGate
 from .open_breaker import OpenBreakerGate
 from .order import OrderGate
 from .rate import RateGate
@@ -28,10 +30,12 @@ ORDER: Sequence[MakeGate] = (
     RateGate.of_once_per,
     RateGate.of_limit_that_skips,
     # Then those that may make a delivery wait for long.
+    StopGate.of,
     OrderGate.of,
     ApprovalGate.of,
     # Last those that let few pass: what passes them has to be called, or it would use up a place and still wait.
     AtMostGate.of,
+    BlastRadiusGate.of,
     OpenBreakerGate.of,
     RateGate.of_limit_that_waits,
     # `only_when` and `only_if` are no gates: the thread that calls the handler checks them right before (`workers`).

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 from router.broker.interface import Broker
 from router.model import durations
 
-from ...deliveries import Outcome, Waiting
+from ...deliveries import Delivery, Outcome
+from ...expressions.templates import Template
 from ...policies.retry import raised
+from ...verbs.interface import Handler
 from ..active_subscription import Called
 from ..in_flight import InFlight
 from ..states import Admitted, Ended, Planning
@@ -53,13 +55,13 @@ class Planner:
 
     def _plan(self, in_flight: InFlight, planning: Planning, way: Called) -> None:
         """Ask the handler, in a thread."""
-        complete = _complete(in_flight, planning.admitted, way)
-        self._broker.call(partial(self._collect, in_flight, planning, complete))
+        found = complete(in_flight, planning.admitted, way)
+        self._broker.call(partial(self._collect, in_flight, planning, found))
 
-    def _collect(self, in_flight: InFlight, planning: Planning, complete: Admitted) -> None:
+    def _collect(self, in_flight: InFlight, planning: Planning, found: Admitted) -> None:
         # It may have been given up or given back meanwhile.
         if in_flight.state is planning:
-            in_flight.state = complete
+            in_flight.state = found
             self._planned(in_flight)
 
     def _give_up(self, states: list[tuple[InFlight, Planning]]) -> None:
@@ -70,21 +72,43 @@ class Planner:
             what = f"the handler took longer than {durations.text(LIMIT)} to say what it would do"
             outcome: Outcome = raised(delivery, TimeoutError(what), each.subscription.definition.retry)
             if any(ticket.cancel() for ticket in planning.tickets):
-                outcome = Waiting(LIMIT, f"other deliveries wait: {what}")
+                outcome = planning.admitted.wait(LIMIT, f"other deliveries wait: {what}")
             self._ended(each, planning.fail(outcome, now))
 
 
-def _complete(in_flight: InFlight, admitted: Admitted, way: Called) -> Admitted:
-    """Return *admitted* with its targets, and with the plan or how that failed where a person is asked about it."""
-    handler, delivery = way.handler, admitted.delivery
+def complete(in_flight: InFlight, admitted: Admitted, way: Called) -> Admitted:
+    """Return *admitted* with its targets and nodes, and with the plan where a person is asked about it.
+
+    Where a gate asks for the nodes or the plan, and they cannot be told, the plan is the outcome of the attempt.
+    """
+    handler, definition = way.handler, in_flight.subscription.definition
+    delivery = in_flight.subscription.enriched(admitted.delivery)
     try:
         targets = tuple(str(each) for each in handler.targets(delivery))
     except BaseException:  # noqa: BLE001 - whatever it is, the call will raise it, and then it counts
         targets = ()
     plan: str | Outcome = ""
-    if in_flight.subscription.asks_people:
-        try:
+    nodes: tuple[str, ...] = ()
+    try:
+        if definition.guard and definition.guard.asks_for_nodes:
+            nodes = _nodes(handler, delivery, definition.guard.acts_on)
+        if in_flight.subscription.asks_people:
             plan = json.dumps(dict(handler.plan(delivery)), default=str)
-        except BaseException as error:  # noqa: BLE001 - this attempt has failed, and nothing else has
-            plan = raised(delivery, error, in_flight.subscription.definition.retry)
-    return replace(admitted, targets=targets, plan=plan, is_planned=True)
+    except BaseException as error:  # noqa: BLE001 - this attempt has failed, and nothing else has
+        plan = raised(delivery, error, definition.retry)
+    return replace(admitted, targets=targets, nodes=nodes, plan=plan, is_planned=True)
+
+
+def _nodes(handler: Handler, delivery: Delivery, acts_on: str | None) -> tuple[str, ...]:
+    """Return the nodes that a call acts on: those of the template *acts_on*, or those that *handler* runs on."""
+    if acts_on is None:
+        return tuple(handler.nodes(delivery))
+    # ClusterShell, which few subscriptions need.
+    from ...verbs.run.node_targets import names_of  # noqa: PLC0415
+
+    return names_of(_template(acts_on).render(handler.prepared(delivery)))
+
+
+@lru_cache(maxsize=256)
+def _template(text: str) -> Template:
+    return Template(text)

@@ -14,6 +14,7 @@ from router.broker.interface import Broker
 from ...deliveries import DeadLetter, Delivery, Outcome, Retry, Skipped, Waiting, bounded
 from ...expressions.filters import Filter, shown_values
 from ...expressions.templates import Template
+from ...policies.enrichment import with_meta
 from ...policies.guards import Guard
 from ...policies.retry import attempt, raised
 from ...processes import child_process
@@ -30,6 +31,12 @@ _OUTPUT = 4096
 _LONGEST = timedelta(days=31)
 """A delay that fits every table and every sum."""
 
+_TURN, _FROZEN = timedelta(seconds=2), timedelta(seconds=10)
+"""How often the broker's thread shows that it runs, and after how long without that this machine was frozen.
+
+The second is less than the broker waits for a heartbeat before it gives our messages to another consumer.
+"""
+
 
 class Workers:
     """Calls handlers in the threads of their subscriptions; every other method runs in the broker's thread."""
@@ -44,27 +51,39 @@ class Workers:
         broken_off: Callable[[InFlight], None],
         prefetch_changed: Callable[[ActiveSubscription], None],
     ) -> None:
-        """Call *ended* for each delivery that has an outcome, *broken_off* for each that a stop left without one.
+        """Call *ended* for each delivery that has an outcome, *broken_off* for each that is left without one.
 
-        *prefetch_changed* is called with a subscription whose prefetch differs from now on.
+        A stop may do that to it; or this machine was frozen just before its handler would have been called, and another
+        consumer may have called it since.  *prefetch_changed* is called with a subscription whose prefetch differs from
+        now on.
         """
         self._broker, self._clock, self._stopping = broker, clock, stopping
         self._ended, self._broken_off, self._prefetch_changed = ended, broken_off, prefetch_changed
         self._called: deque[tuple[InFlight, Called, datetime, datetime, Outcome | None]] = deque()
         self._is_collecting = False
+        self._turned = self._thawed = clock()
+        broker.later(_TURN, self._turn)
+
+    def _turn(self) -> None:
+        now = self._clock()
+        if now - self._turned > _FROZEN:
+            self._thawed = now
+        self._turned = now
+        self._broker.later(_TURN, self._turn)
 
     def submit(self, in_flight: InFlight, admitted: Admitted) -> Running:
         """Call the handler as soon as one of its threads is free."""
         way = in_flight.subscription.way
         assert isinstance(way, Called)  # noqa: S101 - for the reader: logs are written before
         called = self._clock()
-        return admitted.run(way.pool.submit(partial(self._call, in_flight, admitted.delivery, way)), called)
+        return admitted.run(way.pool.submit(partial(self._call, in_flight, admitted.delivery, way, called)), called)
 
-    def _call(self, in_flight: InFlight, delivery: Delivery, way: Called) -> None:
+    def _call(self, in_flight: InFlight, delivery: Delivery, way: Called, called: datetime) -> None:
         """Call the handler, in a thread of its subscription; the outcome goes to the broker's thread."""
         started = self._clock()
-        subscription = in_flight.subscription
-        outcome = call(subscription.with_facts(delivery), way.handler, subscription.definition, self._stopping)
+        subscription, outcome = in_flight.subscription, None
+        if called >= self._thawed and started - max(called, self._turned) <= _FROZEN:
+            outcome = call(subscription.enriched(delivery), way.handler, subscription.definition, self._stopping)
         self._called.append((in_flight, way, started, self._clock(), outcome))
         if not self._is_collecting:
             # Once for many: each call of the broker's thread is a system call.
@@ -92,11 +111,16 @@ def call(delivery: Delivery, handler: Handler, subscription: Subscription, stopp
     The guard is checked right before.  In mode `shadow` everything happens but the effect.  Never raises, whatever the
     handler does, since the delivery would wait for its outcome for ever.
     """
+    outcome = _called(delivery, handler, subscription, stopping)
+    return with_meta(outcome, subscription.meta) if outcome is not None else None
+
+
+def _called(delivery: Delivery, handler: Handler, subscription: Subscription, stopping: Flag) -> Outcome | None:
     guard = subscription.guard
     try:
         if guard and guard.only_when and (refused := _check_expression(delivery, guard.only_when)):
             return refused
-        if guard and guard.only_if and (refused := _check_command(delivery, guard, stopping)):
+        if guard and guard.only_if and (refused := _check_command(handler.prepared(delivery), guard, stopping)):
             return refused
         if subscription.mode == "shadow":
             return Skipped("shadow", "mode is shadow", {"would": dict(handler.plan(delivery))})
@@ -160,7 +184,7 @@ def _check_command(delivery: Delivery, guard: Guard, stopping: Flag) -> Outcome 
         grace=_GRACE,
         output=_OUTPUT,
     )
-    ended = child_process.run(command, delivery.event.to_json(), stopping)
+    ended = child_process.run(command, delivery.to_json(), stopping)
     if ended.was_interrupted:
         raise _BrokenOff
     if ended.code == 0 and not ended.timed_out:

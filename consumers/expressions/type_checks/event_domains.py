@@ -15,12 +15,11 @@ from router.cluster.facts.models import DiskFacts, Facts, FilesetFacts, FileSyst
 from router.cluster.gpfs.node_roles import ROLES
 from router.model.catalogue import EVENT_NAME, UNKNOWN, Catalogue, Catalogues, EventType, Variable
 from router.model.catalogue import unknown as unknown_type
-from router.model.events import OWN, Event, Scope
+from router.model.events import OWN, SEVERITIES, Event, Scope
 
 from ...config.event_samples import EXTRA
 from ..cel_syntax.tree import Name
 from ..fact_paths import FACTS
-from ..severities import SEVERITIES
 from .domains import ANY, LARGEST, NULL, Domain, Form, Texts
 
 IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
@@ -160,7 +159,7 @@ def _plain(name: str) -> Domain:
         "epoch": Texts("[0-9A-Z]"),
         "sequence": Texts("[0-9]", form=Form("[0-9]{12,}", "[0-9]{12,}", "000000000042")),
         "time": MOMENT,
-        "dataschema": Texts(r"\S", "urn:clusterbus:"),
+        "dataschema": Texts(r"\S"),
     }
     return Domain("string", texts=texts.get(name), null=not field.is_required())
 

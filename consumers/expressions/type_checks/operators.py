@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from router.model.events import SEVERITIES
+
 from ..cel_syntax.tree import Call
-from ..severities import SEVERITIES
 from . import function_types
 from .domains import (
     ANY,

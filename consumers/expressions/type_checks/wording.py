@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from router.errors import did_you_mean
+from router.model.events import SEVERITIES
 
 from ...config.event_samples import named
 from ..cel_syntax.tree import MIRRORED, Binary, Call, Constant, Junction, ListOf, Name, Node, Select, walk
-from ..severities import SEVERITIES
 from .corrections import Corrections, as_double, as_identity, is_identity, of_clock, parts
 from .domains import LARGEST, Domain
 from .event_domains import ENUMERATIONS, MOMENT, Selected

@@ -140,23 +140,29 @@ class _Gathering:
                     return f"from {node.module} import {alias.name}{renamed}"
         return None
 
-    def text(self) -> str:
+    def text(self, *, with_imports: bool = True) -> str:
         """Return the text of the module."""
         future = [FUTURE] if any(each.postponed for each in self.readings.values()) else []
         constants = [f"{name} = {literal}" for name, literal in sorted(self.constants.items())]
-        head = ["\n".join(each) for each in (future, sorted(self.imports), constants) if each]
+        imports = sorted(self.imports) if with_imports else []
+        head = ["\n".join(each) for each in (future, imports, constants) if each]
         return "\n\n".join([*head, *(f"\n{each.source}" for each in self.readings.values())]).lstrip("\n")
 
 
 def _compare(text: str, gathering: _Gathering) -> None:
     """Raise Unwritable if *text* differs from the loaded functions, since their file was edited after loading."""
-    module = compile(text, "<written>", "exec", dont_inherit=True)
-    codes = {each.co_name: each for each in module.co_consts if isinstance(each, CodeType)}
+    # Python compiles a call through a module differently where it sees the import, which a prompt has apart.
+    forms = [_codes(text), _codes(gathering.text(with_imports=False))]
     for name, function in gathering.functions.items():
-        if name not in codes or not same(codes[name], function.__code__):
+        if not any(name in codes and same(codes[name], function.__code__) for codes in forms):
             file = function.__code__.co_filename
             message = f"{name} differs from its source in {file}, which was edited: restart this program"
             raise Unwritable(message)
+
+
+def _codes(text: str) -> dict[str, CodeType]:
+    module = compile(text, "<written>", "exec", dont_inherit=True)
+    return {each.co_name: each for each in module.co_consts if isinstance(each, CodeType)}
 
 
 def _literal(value: Any) -> str | None:  # noqa: ANN401 - what a module holds

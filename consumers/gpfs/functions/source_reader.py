@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import os
 import symtable
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,11 @@ from ..errors import Unwritable
 FUTURE = "from __future__ import annotations"
 _POSTPONED = 0x1000000
 """The code flag of `from __future__ import annotations`."""
+
+
+_OF_A_PROMPT = (
+    "of what is typed at a prompt, only IPython and the prompt of Python 3.13 keep the source; use one of them, or "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,9 @@ def read(function: FunctionType) -> Reading:
     try:
         lines, _ = inspect.getsourcelines(function)
     except (OSError, TypeError) as error:
-        message = f"the source of {function.__name__} ({where}) is not available ({error}): write it into a file"
-        raise Unwritable(message) from error
+        typed = "" if os.path.isfile(code.co_filename) else _OF_A_PROMPT  # noqa: PTH113 - may be no path at all
+        message = f"the source of {function.__name__} ({where}) is not available ({error}): {typed}write it into a file"
+        raise Unwritable(f"{message}, and import it from there" if typed else message) from error
     source, tree = _apart("".join(lines), function.__name__, where)
     postponed = bool(code.co_flags & _POSTPONED)
     analysed = ast.unparse(_without_annotations(tree) if postponed else tree)

@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router import file_modes
+from router import file_modes, trust
 from router.model.catalogue import Catalogue
 from router.settings import yaml_documents
 
@@ -60,8 +59,8 @@ class Folder:
         """Lock the folder against changes by other programs.  Raises NotDone."""
         try:
             file_modes.make_shared_folder(self.path)
-            if self.path.stat().st_mode & stat.S_IWOTH:
-                raise NotDone(f"every user can write to {self.path}, whose functions are called: run chmod o-w")
+            if problem := trust.problem(self.path):
+                raise NotDone(f"the functions in {self.path} are called: {problem}")
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise NotDone(f"consumers.callbacks {self.path} cannot be written: {error}") from error

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from router import interpreter
+from router.broker import addresses
 from router.broker.users.permissions import Role, User, definitions
 from router.local_broker.choose import GivenBroker
 from router.local_broker.private_broker import PrivateBroker
@@ -90,7 +91,7 @@ class Installation:
         roles = dict.fromkeys(self.nodes, Role.NODE) | {"router": Role.ROUTER, "consumers": Role.CONSUMER}
         users = [User(name, role, secrets.token_urlsafe(16)) for name, role in roles.items()]
         self.broker.import_definitions(definitions(users, cluster=CLUSTER))
-        return {each.name: _as_user(self.broker.url, each.name, str(each.password)) for each in users}
+        return {each.name: addresses.with_user(self.broker.url, each.name, str(each.password)) for each in users}
 
     def _set_up(self) -> None:
         """Declare the topology as the broker's administrator: the users of the programs have no right to."""
@@ -118,9 +119,3 @@ class Installation:
             environment = relay_environment([urls[node.name]], self.folder / f"{node.name}.password")
             root = ["--allow-root"] if os.geteuid() == 0 else []
             self._supervisor.start(f"relay-{node.name}", [*words, *root], environment)
-
-
-def _as_user(url: str, user: str, password: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{user}:{urllib.parse.quote(password, safe='')}@{host}").geturl()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
+from router import database
 from router.settings.models import ConsumersSettings
 
 from ...errors import StoreError
+from ...processes.attached_runs import attached
 from ...processes.job_files import Jobs
 from .. import audit, rates_and_folds
 from ..database import Store
+from ..limits import stops, taken_places
 from . import old_rows
 
 log = logging.getLogger(__name__)
@@ -29,12 +33,15 @@ _LOOK = timedelta(minutes=10)
 _JOBS = 20
 """The largest number of folders of jobs that are removed at once."""
 
+_LOST = timedelta(hours=1)
+"""How long the folder of a run is kept whose consumer has died: the run is repeated, perhaps elsewhere."""
+
 _NEVER = timedelta(days=7)
 """What is younger is never deleted for want of space: it shows which deliveries are done."""
 
 
 _RATES = timedelta(days=32)
-"""How long passes and delivered folds are kept: longer than any rate and any fold."""
+"""How long passes, places and delivered folds are kept: longer than any rate, radius and fold."""
 
 
 def in_threads(pause: timedelta, function: Callable[[], None]) -> None:
@@ -64,16 +71,16 @@ class Retention:
 
     def _tidy(self) -> None:
         is_more = False
-        try:
+        # Nobody waits for this thread: it may take its time.  The store logs what fails.
+        with suppress(StoreError), database.within(database.LIMIT_OF_COMMANDS):
             is_more = self.portion()
-        except StoreError as error:
-            log.warning("cannot delete old rows from the store, will try again", extra={"reason": str(error)})
         self._later(_PAUSE if is_more else _LOOK, self._tidy)
 
     def portion(self) -> bool:
         """Delete one portion; return whether there may be more.  Raises StoreError."""
         settings, now = self._settings, self._clock()
         is_more = self._jobs.tidy(settings.keep_jobs, most=_JOBS) == _JOBS
+        attached(self._jobs).tidy(settings.keep_jobs, lost=_LOST, most=_JOBS)
         with self._store.reading() as transaction:
             used = old_rows.octets(transaction) or 0
         is_full = used > settings.keep_size
@@ -98,6 +105,8 @@ class Retention:
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
                 old_rows.delete_approvals(transaction, now - settings.keep_deliveries, PORTION),
                 rates_and_folds.forget(transaction, now - _RATES, PORTION),
+                taken_places.forget(transaction, now - _RATES, PORTION),
+                stops.forget(transaction, now - _RATES, PORTION),
             ]
             end = audit.cut(transaction, before=before(settings.keep_audit), now=now)
         if end:

@@ -16,6 +16,8 @@ from .references import Target, Unusable
 GIVEN: Mapping[str, Callable[[Delivery], object]] = {
     "event": lambda delivery: delivery.event,
     "fold": lambda delivery: delivery.fold,
+    "facts": lambda delivery: delivery.facts,
+    "meta": lambda delivery: dict(delivery.meta),
     "attempt": lambda delivery: delivery.attempt,
     "subscription": lambda delivery: delivery.subscription,
 }
@@ -75,6 +77,11 @@ class Arguments:
         if self._rest:
             arguments |= {name: value for name, value in data.items() if name not in self._named}
         return arguments
+
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """The variables that parameters get by their names."""
+        return (*self._required, *self._optional)
 
     def remarks(self, kinds: Kinds) -> Iterator[Remark]:
         """Yield the parameters for which no event, or not every event, of *kinds* has a variable, or is given it."""

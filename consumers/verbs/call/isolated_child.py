@@ -75,6 +75,8 @@ def _call(request: Mapping[str, Any]) -> Report:
         request["event"].encode(),
         attempt=request["attempt"],
         folded=folded,
+        facts=request["facts"],
+        meta=request["meta"],
     )
     folders, digest = [Path(each) for each in request["folders"]], None
     if request["source"] is not None:

@@ -21,8 +21,10 @@ from ...config.python_files import loaded_source
 from ...deliveries import Delivery, Report, bounded
 from ...errors import Rejected
 from ...policies.consumer_deaths import SUSPECT
-from ...processes import child_process, cleanup
+from ...processes import child_process
 from ..interface import Handler, Surroundings
+from ..run.attached import Attached, reject_cancelled
+from ..run.local import about
 from . import results
 from .function_handler import found, shown
 from .options import TIMEOUT, CallOptions
@@ -41,7 +43,7 @@ class IsolatedHandler(Handler):
 
     def __init__(self, verb: CallOptions, surroundings: Surroundings) -> None:
         """Find the function in this process too, so that mistakes are reported before an event arrives."""
-        self._verb, self._stopping = verb, surroundings.stopping
+        self._verb, self._attached = verb, Attached(surroundings)
         target, self._arguments, _ = found(verb, surroundings)
         # The child calls the checked source, even if the file was edited since.
         source = loaded_source(target.module)
@@ -57,11 +59,11 @@ class IsolatedHandler(Handler):
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Call the function; return None if a stop interrupted it."""
-        if delivery.repeated:
-            cleanup.end_leftovers(delivery.mark)
         outcome = os.memfd_create("outcome", os.MFD_CLOEXEC)
         try:
-            ended = child_process.run(self._command(delivery, outcome), self._feed(delivery, outcome), self._stopping)
+            command, feed = self._command(delivery, outcome), self._feed(delivery, outcome)
+            ended = self._attached.run(delivery, command, feed, {**about(delivery), "command": [self._verb.function]})
+            reject_cancelled(ended, delivery.mark, {"seconds": round(ended.seconds, 3)})
             return self._report(ended, os.pread(outcome, _LARGEST_OUTCOME, 0))
         finally:
             os.close(outcome)
@@ -90,9 +92,11 @@ class IsolatedHandler(Handler):
             "subscription": delivery.subscription,
             "topic": delivery.topic,
             "attempt": delivery.attempt,
+            "facts": delivery.facts,
+            "meta": dict(delivery.meta),
             "folded": delivery.folded.as_dict() if delivery.folded else None,
         }
-        return json.dumps(self._request | about | {"outcome": outcome}).encode()
+        return json.dumps(self._request | about | {"outcome": outcome}, default=str).encode()
 
     def _report(self, ended: child_process.Ended, outcome: bytes) -> Report | None:
         result: dict[str, Any] = {"seconds": round(ended.seconds, 3)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
@@ -82,8 +82,11 @@ class CallOptions(Verb):
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
+    short_form = "function"
 
-    function: Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_FUNCTION)]
+    function: Annotated[
+        str, Field(min_length=1, max_length=1000, json_schema_extra=_FUNCTION | {"examples": ["site_handlers:warn"]})
+    ]
     """The function, as `module:function`."""
     isolate: bool = False
     """Whether to call it in a process of its own."""
@@ -102,11 +105,6 @@ class CallOptions(Verb):
     digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """SHA-256 of the handlers file; set automatically by handlers files."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic's
-        return {"function": value} if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _bounded_where_it_can_be(self) -> Self:
         for name in ("timeout", "memory"):
@@ -116,17 +114,29 @@ class CallOptions(Verb):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema including the short form."""
-        found = handler(schema)
-        target = handler.resolve_ref_schema(found)
-        full = dict(target)
-        target.clear()
-        short = {"type": "string", "minLength": 1, "maxLength": 1000, **_FUNCTION, "examples": ["site_handlers:warn"]}
-        target |= {"title": full.pop("title", "CallVerb"), "description": full.pop("description", "")}
+        """Return the schema, also with what only isolated calls have."""
+        found = super().__get_pydantic_json_schema__(schema, handler)
+        _, full = handler.resolve_ref_schema(found)["anyOf"]
         unbounded = {name: {"type": "null"} for name in ("timeout", "memory")}
         isolated = {"properties": {"isolate": {"const": True}}, "required": ["isolate"]}
-        target["anyOf"] = [short, {**full, "if": isolated, "else": {"properties": unbounded}}]
+        full |= {"if": isolated, "else": {"properties": unbounded}}
         return found
+
+    @property
+    def named_variables(self) -> Sequence[str]:
+        """The variables among the words of `parms`."""
+        return [each[1:] for each in self.parms if each.startswith("%")]
+
+    def implied_variables(self, settings: Settings) -> Sequence[str]:
+        """Return the variables that the function gets by the names of its parameters; none if it cannot be found."""
+        from .arguments import Arguments  # noqa: PLC0415 - reading a file must not import functions
+        from .references import Unusable, find  # noqa: PLC0415 - as above
+
+        try:
+            target = find(self.function, settings.consumers.handlers, self.digest)
+            return Arguments(target, self.fixed, self.parms).implied
+        except Unusable:
+            return ()
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
         """Yield mistakes in the function of a handlers file, which is itself the file of the subscription."""

@@ -24,7 +24,7 @@ from apprise.plugins import NotifyBase
 from apprise.utils.parse import parse_urls
 
 from router import redaction
-from router.settings.secret_references import is_reference
+from router.references import is_reference
 
 from ...config import secrets
 from ...errors import Rejected, SecretError

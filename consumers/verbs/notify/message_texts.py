@@ -67,7 +67,7 @@ class Messages:
             return self._body.render_escaped(plain, _escape_markdown), "markdown"
         if self._body:
             return self._body.render_text(plain), "text"
-        return _WRITERS[wanted](list(facts(plain.event, plain.fold, self._catalogues))), wanted
+        return _WRITERS[wanted]([*facts(plain.event, plain.fold, self._catalogues), *plain.meta.items()]), wanted
 
 
 def facts(event: Event, fold: Fold, catalogues: Catalogues) -> Iterator[tuple[str, str]]:
@@ -106,12 +106,13 @@ class _Plain:
         fold = delivery.fold
         values = {one_line(name): [_value(each) for each in some] for name, some in fold.values.items()}
         self.fold = Fold(fold.count, shortened(one_line(fold.nodes), _LONGEST_VALUE), fold.first, fold.last, values)
+        self.meta = {name: shortened(one_line(text), _LONGEST_VALUE) for name, text in delivery.meta.items()}
         self._delivery = delivery
 
     def as_dict(self) -> Mapping[str, Any]:
         known = self._delivery.known
         facts = {"facts": _PlainFacts(known.for_templates())} if known else {}
-        return self.event.as_dict() | {"fold": self.fold.as_dict()} | facts
+        return self.event.as_dict() | {"fold": self.fold.as_dict(), "meta": self.meta} | facts
 
 
 class _PlainFacts(Named):

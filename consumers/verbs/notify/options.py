@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from router.errors import did_you_mean
+from router.references import is_reference
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.models import Contact, Settings
-from router.settings.secret_references import is_reference
 from router.settings.yaml_documents import Place
 
 from ...config import secrets

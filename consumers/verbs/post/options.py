@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from router.references import REFERENCE, is_reference
 from router.settings.field_types import ONE_OR_SEVERAL, Checked, ShortForm, in_any_case, whole
 from router.settings.models import Settings
-from router.settings.secret_references import REFERENCE, Reference, is_reference
+from router.settings.secret_references import Reference
 
 from ...config import secrets
 from ...config.event_samples import Kinds, Remark
-from ...config.field_types import Duration, no_longer_than
+from ...config.field_types import AbsolutePath, Duration, no_longer_than
 from ...errors import SecretError
 from ...processes import executables
 from ...processes.service_unit import runs_as
 from ..interface import Verb
-from . import certificates
+from .connections import certificates, proxies
+from .connections.certificates import Files
+from .connections.oauth_options import OAuthOptions
 from .signing import key
 from .urls import ADDRESS, looks_secret, split, url
 
@@ -33,6 +37,9 @@ _SECRET_HEADER = re.compile(_SECRET_NAMES, re.IGNORECASE)
 _NO_JSON = (float("inf"), -float("inf"))
 _STATUS = re.compile(r"[345](xx|[0-9][0-9])")
 _STATUSES = {"type": ["integer", "string"], "minimum": 300, "maximum": 599, **whole(_STATUS.pattern)}
+
+_SOON = timedelta(days=14)
+"""A certificate that expires so soon is reported."""
 
 RETRIED = ("408", "425", "429", "5xx")
 
@@ -100,6 +107,11 @@ def _verify(value: object) -> object:
     raise ValueError(f"must be true, or the absolute path of CA certificates, not {value!r}")
 
 
+def now() -> datetime:
+    """Return the time by which certificates are judged."""
+    return datetime.now(UTC)
+
+
 class PostOptions(Verb):
     """Send the event to a webhook; 2xx is done, statuses in `retry_on` are retried, all others are dead-lettered."""
 
@@ -127,6 +139,16 @@ class PostOptions(Verb):
         WithJsonSchema({"anyOf": [{"const": True}, {"type": "string", "pattern": "^/"}]}),
     ] = True
     """`true`, or the path of CA certificates."""
+    wire: Literal["structured", "binary"] = "structured"
+    """The CloudEvent is the body, or its data is the body and its attributes are headers `ce-`."""
+    certificate: AbsolutePath | None = None
+    """The certificate that this client shows, in PEM format."""
+    certificate_key: AbsolutePath | None = None
+    """Its private key, if it is in a file of its own."""
+    proxy: Annotated[str, Checked(proxies.proxy, proxies.SCHEMA)] = Field(default=proxies.ENVIRONMENT, repr=False)
+    """`environment`, `none`, the address of a proxy, or a reference to it."""
+    oauth: OAuthOptions | None = None
+    """How to get the token that the receiver asks for."""
     keep: int = Field(default=4096, ge=0, le=65536)
     """How many octets of the response to keep."""
 
@@ -136,12 +158,25 @@ class PostOptions(Verb):
         return self.verify if isinstance(self.verify, Path) else None
 
     @property
+    def files(self) -> Files:
+        """The files of certificates and keys."""
+        return Files(self.certificates, self.certificate, self.certificate_key)
+
+    @property
     def failures(self) -> Collection[str]:
         """What its reports may say."""
-        return ("connect", "timeout", "http")
+        return ("connect", "timeout", "http", "certificate", "proxy", "token")
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
-        """Yield warnings about an address with a token or without encryption."""
+        """Yield options that exclude each other, and warnings about an address with a token or without encryption."""
+        if self.wire == "binary" and self.body != "event":
+            yield Remark(("wire",), "is for `body: event` only: a body of your own is no CloudEvent")
+        if self.certificate_key and not self.certificate:
+            yield Remark(("certificate_key",), "needs `certificate`")
+        if self.oauth and any(name.lower() == "authorization" for name in self.headers):
+            yield Remark(("headers", "Authorization"), "is set by `oauth`: remove one of them")
+        if self.oauth and self.oauth.token_url.startswith("http://"):
+            yield Remark(("oauth", "token_url"), "is not encrypted: others can read the secret", warning=True)
         if is_reference(self.url):
             return
         if looks_secret(self.url):
@@ -164,6 +199,10 @@ class PostOptions(Verb):
             except (SecretError, OSError) as error:
                 if not secrets.problem(each):
                     yield Remark(("secret", at), str(error))
+        if is_reference(self.proxy):
+            yield from self._secret_warnings(("proxy",), self.proxy)
+        if self.oauth:
+            yield from self.oauth.remarks_here()
         yield from self._about_certificates()
 
     def _about_secret_address(self) -> Iterator[Remark]:
@@ -176,17 +215,27 @@ class PostOptions(Verb):
             yield Remark(("url",), f"secret {self.url}: {error}", fault=True)
 
     def _about_certificates(self) -> Iterator[Remark]:
-        file = self.certificates
-        if file is None:
+        if self.files == Files():
             return
         try:
-            certificates.context(file)
+            self.files.context()
         except certificates.Unusable as error:
-            yield Remark(("verify",), str(error), fault=True)
+            yield Remark((error.field,), str(error), fault=True)
             return
-        if not executables.access(file, os.R_OK, runs_as()):
-            message = f"the consumer's user may not read {file}: change its group or mode"
-            yield Remark(("verify",), message, fault=True)
+        for name in ("verify", "certificate", "certificate_key"):
+            file = getattr(self, name)
+            if isinstance(file, Path) and not executables.access(file, os.R_OK, runs_as()):
+                message = f"the consumer's user may not read {file}: change its group or mode"
+                yield Remark((name,), message, fault=True)
+        if self.certificate and (ends := certificates.expiry(self.certificate)) < now() + _SOON:
+            if ends < now():
+                yield Remark(("certificate",), f"expired on {ends:%Y-%m-%d}: renew it", fault=True)
+            else:
+                yield Remark(("certificate",), f"expires on {ends:%Y-%m-%d}: renew it", warning=True)
+        key_file = self.certificate_key or self.certificate
+        if key_file and key_file.stat().st_mode & stat.S_IROTH:
+            message = f"all users can read the private key in {key_file}: run chmod 0640"
+            yield Remark(("certificate_key" if self.certificate_key else "certificate",), message, warning=True)
 
     @staticmethod
     def _secret_warnings(place: tuple[str | int, ...], reference: str) -> Iterator[Remark]:

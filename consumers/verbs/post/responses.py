@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from ...deliveries import Report
+from ...deliveries import GONE, Report
 from ...errors import Rejected
 from ...expressions.sanitize import one_line, shortened
 from ...policies.retry import LONGEST
@@ -49,9 +49,9 @@ def judge(answer: Answer, retry_on: Sequence[str], target: str, result: Mapping[
     if answer.status in _FINE:
         return Report(result=result)
     reason = f"{target} answered {answer}"
+    if answer.status == _GONE and str(_GONE) not in retry_on:
+        raise Rejected(f"{reason} (the receiver wants no more events)", {**result, GONE: target})
     if not {str(answer.status), f"{answer.status // 100}xx"} & set(retry_on):
-        if answer.status == _GONE:
-            raise Rejected(f"{reason} (the receiver wants no more events: end the subscription)", result)
         raise Rejected(reason, result)
     blamed = [target] if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == _OVERLOADED else []
     after = retry_after(answer.headers.get("retry-after", ""), now)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from router.redaction import SECRET_NAME
+from router.references import is_reference, looks_like_one
 from router.settings.field_types import in_any_case
-from router.settings.secret_references import is_reference, looks_like_one
+
+from ...config import secrets
+from ...errors import SecretError
 
 _OPAQUE = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_-]{20,}")
 _PORTS = {"http": 80, "https": 443}
@@ -41,6 +45,19 @@ def url(text: str) -> str:
     return text
 
 
+def address(written: str) -> str:
+    """Return the address *written*, or what the reference *written* stands for.
+
+    Raises SecretError, and OSError where a reference cannot be read now.
+    """
+    found = secrets.read(written) if is_reference(written) else written
+    try:
+        split(found)
+    except ValueError as error:
+        raise SecretError(f"secret {written}: {error}") from None
+    return found
+
+
 def split(text: str) -> SplitResult:
     """Return the parts of *text*; raises ValueError, which does not repeat *text*, if the address is invalid."""
     try:
@@ -58,6 +75,19 @@ def split(text: str) -> SplitResult:
     if parts.fragment:
         raise ValueError("has a fragment (#...), which is never sent: remove it")
     return parts
+
+
+def target(text: str, *, is_secret: bool) -> str:
+    """Return the target of the address *text*, which shows nothing of a secret one but its host.
+
+    >>> target("https://hooks.example.com/x?site=1", is_secret=False)
+    'post https://hooks.example.com/x?site=1'
+    >>> target("https://hooks.example.com/T01/XyZ12345678901234567890", is_secret=True)
+    'post hooks.example.com:443#87dd23'
+    """
+    if not is_secret:
+        return f"post {text}"
+    return f"post {host_and_port(text)}#{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def host_and_port(text: str) -> str:

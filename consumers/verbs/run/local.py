@@ -11,18 +11,17 @@ import json
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
-from router.model import durations
 from router.model.events import Value
 
-from ...deliveries import Delivery, Report
+from ...deliveries import Delivery, Report, depth_of
 from ...errors import Rejected
 from ...expressions.templates import Template
-from ...processes import child_process, cleanup
+from ...processes import child_process
 from ..interface import Handler, Surroundings
+from . import command_outcomes
+from .attached import Attached, reject_cancelled
 from .detached import HOPELESS, Detached, Ended
 from .options import RunOptions
 
@@ -42,20 +41,34 @@ class CommandHandler(Handler):
 
     def __init__(self, verb: RunOptions, surroundings: Surroundings) -> None:
         """Prepare the command.  Raises SubscriptionsError if it cannot run as `user`."""
-        self._verb, self._stopping = verb, surroundings.stopping
+        self._verb = verb
         self._words = [Template(each) for each in verb.command]
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
         self._user = user_of(surroundings, verb.user)
         self._detached = Detached(surroundings) if verb.detach else None
+        self._attached = Attached(surroundings)
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Run the command for *delivery*; its exit code decides.  Return None if a stop interrupted it."""
         command = self._command(delivery)
         if self._detached:
-            return self._blaming(self._run_detached(self._detached, command, delivery))
-        if delivery.repeated:
-            cleanup.end_leftovers(delivery.mark)
-        return self._blaming(_report(_run(command, delivery.event.to_json(), self._stopping), self._verb.timeout))
+            return self._run_detached(self._detached, command, delivery)
+        ended = self._run(command, delivery)
+        if ended.was_interrupted:
+            return None
+        report = self._report(ended)
+        reject_cancelled(ended, delivery.mark, report.result)
+        return report
+
+    def _run(self, command: child_process.Command, delivery: Delivery) -> child_process.Ended:
+        try:
+            return self._attached.run(delivery, command, delivery.to_json(), _of_command(command, delivery))
+        except OSError as error:
+            if error.errno in HOPELESS:
+                raise Rejected(f"command {command.words[0]!r} cannot run: {error.strerror}") from error
+            raise
+        except (ValueError, subprocess.SubprocessError) as error:
+            raise Rejected(f"command {command.words[0]!r} cannot run: {error}") from error
 
     def _command(self, delivery: Delivery) -> child_process.Command:
         return child_process.Command(
@@ -66,15 +79,28 @@ class CommandHandler(Handler):
             grace=GRACE,
             output=self._verb.output,
             user=self._user,
+            apart=True,
         )
 
     def _run_detached(self, detached: Detached, command: child_process.Command, delivery: Delivery) -> Report | None:
-        ended = detached.run(command, delivery.event.to_json(), about(delivery) | {"command": list(command.words)})
-        return _of_job(ended, self._verb.timeout) if isinstance(ended, Ended) else ended
+        ended = detached.run(command, delivery.to_json(), _of_command(command, delivery))
+        return self._of_job(ended) if isinstance(ended, Ended) else ended
 
-    def _blaming(self, report: Report | None) -> Report | None:
-        """Blame the program if it hangs or cannot start, but not for an exit code, which may be due to the event."""
-        if report is None or report.failure is None or report.failure.startswith(("exit", "signal")):
+    def _of_job(self, ended: Ended) -> Report:
+        facts_of_job = {"job": ended.job.id}
+        machine = ended.host or command_outcomes.this_machine()
+        if ended.lost:
+            nodes = {"succeeded": "", "failed": machine}
+            return Report("lost", ended.lost, {"nodes": nodes, **facts_of_job}, blamed=(self._target,))
+        report = self._report(ended.command, machine)
+        if ended.cancelled:
+            raise Rejected(ended.cancelled, {**report.result, **facts_of_job})
+        return dataclasses.replace(report, result={**report.result, **facts_of_job})
+
+    def _report(self, ended: child_process.Ended, machine: str | None = None) -> Report:
+        """Return the report; blame the program if it hangs, but not for an exit code, which may be due to the event."""
+        report = command_outcomes.report(ended, self._verb.timeout, machine or command_outcomes.this_machine())
+        if report.failure is None or report.failure.startswith(("exit", "signal")):
             return report
         return dataclasses.replace(report, blamed=(self._target,))
 
@@ -98,6 +124,10 @@ class CommandHandler(Handler):
         return {**child_process.ENVIRONMENT, **own, **facts(delivery)}
 
 
+def _of_command(command: child_process.Command, delivery: Delivery) -> dict[str, object]:
+    return {**about(delivery), "command": list(command.words)}
+
+
 def about(delivery: Delivery) -> dict[str, object]:
     """Return the facts of *delivery* that are stored with its job."""
     event = delivery.event
@@ -105,6 +135,9 @@ def about(delivery: Delivery) -> dict[str, object]:
         "subscription": delivery.subscription,
         "event": event.id,
         "type": event.type,
+        "cluster": event.cluster,
+        "node": event.node,
+        "depth": depth_of(event),
         "attempt": delivery.attempt,
         **({"replay": delivery.replay} if delivery.replay else {}),
     }
@@ -130,6 +163,7 @@ def identity(delivery: Delivery) -> dict[str, str]:
         "CLUSTERBUS_CLUSTER": event.cluster,
         "CLUSTERBUS_SUBSCRIPTION": delivery.subscription,
         "CLUSTERBUS_ATTEMPT": str(delivery.attempt),
+        **{f"CLUSTERBUS_META_{name}": _plain(text) for name, text in delivery.meta.items()},
     }
 
 
@@ -159,47 +193,6 @@ def _text(value: Value) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("\0", "")
-
-
-def _run(command: child_process.Command, feed: bytes, stopping: threading.Event) -> child_process.Ended:
-    try:
-        return child_process.run(command, feed, stopping)
-    except OSError as error:
-        if error.errno in HOPELESS:
-            raise Rejected(f"command {command.words[0]!r} cannot run: {error.strerror}") from error
-        raise
-    except (ValueError, subprocess.SubprocessError) as error:
-        raise Rejected(f"command {command.words[0]!r} cannot run: {error}") from error
-
-
-def _report(ended: child_process.Ended, timeout: timedelta) -> Report | None:
-    if ended.was_interrupted:
-        return None
-    result = ended.facts
-    if ended.code is not None:
-        result |= {"exit": ended.code} if ended.code >= 0 else {"signal": -ended.code}
-    failure = ended.failure(durations.text(timeout))
-    return Report(*failure, result) if failure else Report(result=result)
-
-
-def _of_job(ended: Ended, timeout: timedelta) -> Report:
-    """Return the report of a command that ran as a job; unlike others it has a separate `errors` output."""
-    result, facts_of_job = ended.result, {"job": ended.job.id}
-    if ended.lost:
-        return Report("lost", ended.lost, facts_of_job)
-    code = result.get("exit", -result["signal"] if "signal" in result else None)
-    command = child_process.Ended(
-        code=code,
-        timed_out=result["ended"] == "timeout",
-        output=bytearray(ended.output or ended.errors),
-        octets=result["octets"],
-        seconds=result["seconds"],
-        left=result.get("left_behind", 0),
-    )
-    report = _report(command, timeout)
-    assert report is not None  # noqa: S101 - for mypy: only a stopped command has no report
-    errors = {"errors": ended.errors.decode("utf-8", "replace")} if ended.errors and ended.output else {}
-    return dataclasses.replace(report, result={**report.result, **errors, **facts_of_job})
 
 
 def user_of(surroundings: Surroundings, name: str | None, place: str = "run.user") -> child_process.User | None:

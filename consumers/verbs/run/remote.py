@@ -5,59 +5,52 @@ The node set comes from the file or from the event; from the event it may contai
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
-from router import interpreter
-from router.cluster.fleet.runner import PROGRAM
 from router.model import durations
 from router.settings.models import ConsumersSettings
 
 from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ...expressions.templates import Template
-from ...processes import child_process, cleanup
-from ...processes.job_files import now
+from ...processes import child_process
+from ...processes.attached_runs import attached
+from ...processes.job_files import NODES, Jobs, now
+from ...processes.job_runner import id_of
 from ..interface import Handler, Surroundings
-from . import local, node_outcomes, recording
+from . import local, node_outcomes
+from .attached import Attached, reject_cancelled
 from .detached import Detached, Ended
 from .local import about, facts, identity, user_of
 from .node_outcomes import NodeRun
 from .node_targets import GroupsUnknown, fold, names_of, unfold
 from .options import RunOptions
+from .transports import recording
+from .transports.fanout_request import NodeCommand, Transport, deadline_of
 
-_OUTCOME = 64 * 1024 * 1024
-"""Most octets of an outcome.  Its writer limits it already; this is a safety limit."""
-
-_LONGEST_REMOTE = 120 * 1024
-"""Most octets of a command for ssh, which passes it as one word: Linux allows 128 KiB."""
-
-_LONGEST_LOCAL = 1024 * 1024
 _LONGEST_TARGET = 200
-_LONGEST = timedelta(days=8)
-_FOR_THE_END = timedelta(seconds=20)
-"""Time that the process has after its deadline to kill its commands and write the outcome."""
 
 
 class FleetHandler(Handler):
     """Runs the command of one subscription on nodes; several threads may call it at once."""
 
     is_contained = True
+    divides = True
 
     def __init__(self, verb: RunOptions, surroundings: Surroundings) -> None:
         """Use the transport of the settings.  Raises SubscriptionsError if the command cannot run as `user`."""
-        self._verb, self._stopping = verb, surroundings.stopping
+        self._verb = verb
         self._settings: ConsumersSettings = surroundings.settings.consumers
         self._words = [Template(each) for each in verb.command]
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
         self._nodes = Template(verb.nodes or "")
-        self._is_remote = self._settings.transport == "ssh"
+        self._transport = Transport.of(self._settings)
+        self._is_remote = self._transport.is_remote
         self._user = None if self._is_remote else user_of(surroundings, verb.user)
         self._detached = Detached(surroundings) if verb.detach and self._settings.transport != "record" else None
+        self._attached = Attached(surroundings)
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Run the command on all remaining nodes; return None if a stop interrupted it."""
@@ -90,6 +83,10 @@ class FleetHandler(Handler):
             "detach": self._verb.detach,
         }
 
+    def nodes(self, delivery: Delivery) -> Sequence[str]:
+        """Return the nodes on which an earlier attempt has not succeeded."""
+        return self._next_run(delivery).todo
+
     def targets(self, delivery: Delivery) -> Sequence[str]:
         """Return the program and all of its nodes, the same for every attempt."""
         try:
@@ -103,21 +100,27 @@ class FleetHandler(Handler):
             return node_outcomes.nothing_left(node_run)
         process, feed = self._process(delivery, node_run)
         if self._settings.transport == "record":
-            return self._record(delivery, node_run)
+            return node_outcomes.with_rest(self._record(delivery, node_run), node_run, delivery.portions, now())
+        facts_of_job = {**about(delivery), "command": self._rendered(delivery)}
+        facts_of_job |= {"nodes": fold(node_run.todo), "before": fold(node_run.before), **node_run.facts_of_rest}
         if self._detached:
-            facts_of_job = {**about(delivery), "command": self._rendered(delivery)}
-            places = {"nodes": fold(node_run.todo), "before": fold(node_run.before)}
-            ended = self._detached.run(process, feed, facts_of_job | places)
-            return self._of_job(ended, node_run) if isinstance(ended, Ended) else ended
-        if delivery.repeated:
-            cleanup.end_leftovers(delivery.mark)
-        return self._report(child_process.run(process, feed, self._stopping), node_run)
+            ended = self._detached.run(process, feed, facts_of_job)
+            if isinstance(ended, Report):
+                return node_outcomes.with_earlier(ended, delivery)
+            return self._of_job(ended, node_run, delivery.portions) if ended else None
+        waited = self._attached.run(delivery, process, feed, facts_of_job, is_shown_at_once=True)
+        report = self._report(waited, node_run)
+        report = report and node_outcomes.with_rest(report, node_run, delivery.portions, now())
+        if report:
+            reject_cancelled(waited, delivery.mark, report.result)
+        return report
 
     def _next_run(self, delivery: Delivery) -> NodeRun:
         text = self._nodes.render(delivery)
         names = names_of(text, is_ours=self._verb.is_literal)
         target = self._target(delivery, names)
-        return node_outcomes.next_run(names, delivery.earlier, target, is_remote=self._is_remote)
+        node_run = node_outcomes.next_run(names, delivery.earlier, target, is_remote=self._is_remote)
+        return node_run if delivery.portion is None else node_run.only(delivery.portion, delivery.portion_wait)
 
     def _target(self, delivery: Delivery, names: Sequence[str]) -> str:
         # Do not resolve groups here: people know them by name.
@@ -130,70 +133,59 @@ class FleetHandler(Handler):
 
     def _process(self, delivery: Delivery, node_run: NodeRun) -> tuple[child_process.Command, bytes]:
         """Return the process of the fan-out, and its standard input."""
-        words, own = self._rendered(delivery), self._own(delivery)
-        self._check(words, own)
-        deadline = self._deadline(len(node_run.todo))
-        request = {
-            "nodes": list(node_run.todo),
-            "command": words,
+        verb, own = self._verb, self._own(delivery)
+        command = NodeCommand(
+            nodes=node_run.todo,
+            words=self._rendered(delivery),
             # ssh passes one text with a limited size, so variables are available only as words of the command.
-            "environment": {**identity(delivery), **own} if self._is_remote else {**facts(delivery), **own},
-            "transport": self._settings.transport,
-            "fanout": self._verb.fanout,
-            "connect_timeout": max(1, math.ceil(self._verb.connect_timeout.total_seconds())),
-            "timeout": self._verb.timeout.total_seconds(),
-            "deadline": deadline.total_seconds(),
-            "grace": math.ceil(local.GRACE.total_seconds()),
-            "output": self._verb.output,
-            "user": self._verb.user if self._is_remote else None,
-            "ssh": self._settings.ssh,
-            "ssh_options": list(self._settings.ssh_options),
-            "progress": self._verb.detach,
-        }
-        agent = os.environ.get("SSH_AUTH_SOCK")
-        process = child_process.Command(
-            words=interpreter.file(PROGRAM),
-            environment=child_process.ENVIRONMENT | ({"SSH_AUTH_SOCK": agent} if agent and self._is_remote else {}),
-            mark=delivery.mark,
-            timeout=deadline + _FOR_THE_END,
+            environment={**identity(delivery), **own} if self._is_remote else {**facts(delivery), **own},
+            fanout=verb.fanout,
+            connect_timeout=verb.connect_timeout,
+            timeout=verb.timeout,
+            output=verb.output,
             grace=local.GRACE,
-            output=_OUTCOME,
+            deadline=verb.deadline,
+            login=verb.user,
             user=self._user,
+            progress=verb.detach,
+            watch=str(self._folder(delivery.mark) / NODES),
         )
-        return process, json.dumps(request).encode()
+        command.check(self._transport)
+        return command.process(self._transport, delivery.mark)
 
-    def _check(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Raise Rejected if no node can run the command."""
-        size = sum(len(each.encode()) + each.count("'") * 4 + 3 for each in (*words, *environment.values()))
-        limit = _LONGEST_REMOTE if self._is_remote else _LONGEST_LOCAL
-        if size > limit:
-            raise Rejected(f"command {words[0]!r} has {size:,} octets, and the limit on nodes is {limit:,}")
-        program = self._settings.ssh if self._is_remote else words[0]
-        if self._settings.transport != "record" and shutil.which(program, path=child_process.PATH) is None:
-            raise Rejected(f"command {program!r} cannot run: it does not exist on this machine, or is not executable")
+    def _folder(self, mark: str) -> Path:
+        """Return where the run is shown while it runs."""
+        jobs = Jobs(self._settings.jobs)
+        return (jobs if self._verb.detach else attached(jobs)).path / id_of(mark)
 
     def _deadline(self, count: int) -> timedelta:
-        """Return the time for all of *count* nodes: the option `deadline`, or the longest time of all rounds."""
-        if self._verb.deadline is not None:
-            return self._verb.deadline
-        rounds = max(1, math.ceil(count / self._verb.fanout))
-        return min(_LONGEST, rounds * (self._verb.timeout + self._verb.connect_timeout + timedelta(seconds=15)))
+        verb = self._verb
+        return deadline_of(count, verb.fanout, verb.timeout, verb.connect_timeout, verb.deadline)
 
     def _report(self, ended: child_process.Ended, node_run: NodeRun) -> Report | None:
         if ended.stopped:
             return node_outcomes.interrupted(node_outcomes.read(bytes(ended.output)), node_run)
         return _reported(bytes(ended.output), ended.code, node_run)
 
-    def _of_job(self, ended: Ended, node_run: NodeRun) -> Report:
+    def _of_job(self, ended: Ended, node_run: NodeRun, portions: int) -> Report:
         # Use the nodes at the start of the job: a group may have other members by now.
         begun = NodeRun(
-            unfold(ended.about["nodes"]), unfold(ended.about["before"]), node_run.target, node_run.is_remote
+            unfold(ended.about["nodes"]),
+            unfold(ended.about["before"]),
+            node_run.target,
+            node_run.is_remote,
+            unfold(ended.about.get("rest", "")),
+            timedelta(seconds=ended.about.get("pause", 0)),
         )
         if ended.lost:
             report = node_outcomes.lost(begun, "lost", ended.lost, ended.errors)
         else:
             report = _reported(ended.output, ended.result.get("exit"), begun)
-        return Report(report.failure, report.reason, {**report.result, "job": ended.job.id}, blamed=report.blamed)
+        result = {**report.result, "job": ended.job.id}
+        if ended.cancelled:
+            raise Rejected(ended.cancelled, result)
+        report = Report(report.failure, report.reason, result, blamed=report.blamed)
+        return node_outcomes.with_rest(report, begun, portions, now())
 
     def _record(self, delivery: Delivery, node_run: NodeRun) -> Report:
         path = self._settings.recorded

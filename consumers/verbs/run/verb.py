@@ -11,11 +11,17 @@ class RunVerb(RunOptions):
 
     *fanout* nodes run in parallel; each has *timeout*, all together have *deadline*.  A retry runs only on nodes that
     failed.  *detach* runs the command as a job, which survives a stop of the consumer.
+
+    *steps* run one after another in one job, and *always* after them, whatever happens.
     """
 
     def handler(self, surroundings: Surroundings) -> Handler:
         """Return the handler.  Raises SubscriptionsError if the command cannot run as `user`."""
         # A check needs no processes, and a local command needs no ClusterShell.
+        if self.steps:
+            from .steps.steps_handler import StepsHandler  # noqa: PLC0415
+
+            return StepsHandler(self, surroundings)
         if self.nodes is None:
             from .local import CommandHandler  # noqa: PLC0415
 

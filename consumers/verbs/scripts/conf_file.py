@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r'\s*(?:(#.*)|"([^"]*)"(?=\s|\Z)|(\S+))')
@@ -46,14 +46,7 @@ def parse(content: bytes) -> tuple[Sequence[Line], Sequence[Wrong]]:
     """
     found: dict[str, Line] = {}
     wrong: list[Wrong] = []
-    for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
-        try:
-            text = raw.decode().strip()
-        except UnicodeDecodeError:
-            wrong.append(Wrong(number, "is not UTF-8 text"))
-            continue
-        if not text or text.startswith("#"):
-            continue
+    for number, text in texts(content, wrong):
         line = _line(number, text)
         if isinstance(line, Line) and line.name in found:
             first = found[line.name].number
@@ -65,11 +58,23 @@ def parse(content: bytes) -> tuple[Sequence[Line], Sequence[Wrong]]:
     return list(found.values()), wrong
 
 
+def texts(content: bytes, wrong: list[Wrong]) -> Iterator[tuple[int, str]]:
+    """Yield the lines of *content* that are not empty and no comments; add those that are no text to *wrong*."""
+    for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        try:
+            text = raw.decode().strip()
+        except UnicodeDecodeError:
+            wrong.append(Wrong(number, "is not UTF-8 text"))
+            continue
+        if text and not text.startswith("#"):
+            yield number, text
+
+
 def _line(number: int, text: str) -> Line | Wrong:
     name, equals, rest = (part.strip() for part in text.partition("="))
     if not equals:
         return Wrong(number, f"{text[:60]!r} is not `file = pattern`")
-    if message := _wrong_name(name):
+    if message := wrong_name(name):
         return Wrong(number, message)
     patterns: list[str] = []
     for comment, quoted, plain in (match.groups() for match in _TOKEN.finditer(rest)):
@@ -86,7 +91,8 @@ def _line(number: int, text: str) -> Line | Wrong:
     return Line(number, name, tuple(dict.fromkeys(patterns)))
 
 
-def _wrong_name(name: str) -> str:
+def wrong_name(name: str) -> str:
+    """Return why *name* cannot be that of a file in the folder; empty if it can."""
     if not name:
         return "no file name before the ="
     if "/" in name or name in {".", ".."}:

@@ -11,12 +11,12 @@ from pathlib import Path
 from router import network_folders
 from router.model.catalogue import Catalogues, EventType
 from router.model.topics import matches
+from router.sources.event_selectors import narrow, select
 
 from ...config.event_samples import Kinds, Remark, named
-from ...config.event_selectors import narrow, select
 from ...processes import executables
 from ...processes.child_process import PATH, User
-from . import conf_file, trust
+from . import conf_file, qcb_file, qube_conf, trust
 
 CONF = "handlers.conf"
 LARGEST = 65536
@@ -38,6 +38,20 @@ class Program:
     def name(self) -> str:
         """The name under which its outcome is recorded."""
         return self.path.name
+
+    @property
+    def names_actions(self) -> bool:
+        """Whether it is a list of actions rather than a program."""
+        return self.path.suffix == ".qcb"
+
+    def calls(self) -> Sequence[qcb_file.Call]:
+        """Return the actions that the file names; raises trust.Refused."""
+        with trust.folder(self.path.parent) as directory, trust.file(directory, self.path) as descriptor:
+            content = os.pread(descriptor, qcb_file.LARGEST + 1, 0)
+        try:
+            return qcb_file.parse(content)
+        except qcb_file.Unreadable as error:
+            raise trust.Refused(f"{self.path} {error}") from error
 
     def words(self, user: User | None = None, search: str = PATH) -> Sequence[str]:
         """Check the program and return the command that runs it as *user*; raises trust.Refused.
@@ -87,14 +101,17 @@ def survey(paths: Iterable[Path], catalogues: Catalogues) -> tuple[list[Program]
     findings: list[Finding] = []
     for at, path in enumerate(paths):
         try:
-            content = _content(path)
+            conf, content = _content(path)
         except trust.Refused as error:
             findings.append(Finding(at, str(error), missing=isinstance(error, trust.Missing)))
             continue
-        lines, wrong = conf_file.parse(content)
-        findings += [Finding(at, f"{path / CONF}:{each.number}: {each.message}") for each in wrong]
+        if conf.name == CONF:
+            lines, wrong = conf_file.parse(content)
+        else:
+            lines, wrong = qube_conf.parse(content, {each.name for each in catalogues.of("qube").events.values()})
+        findings += [Finding(at, f"{conf}:{each.number}: {each.message}") for each in wrong]
         for line in lines:
-            program, remarks = _program(path, line, catalogues)
+            program, remarks = _program(conf, line, catalogues)
             findings += [Finding(at, f"{program.place}: {message}", warning) for message, warning in remarks]
             if line.name in found:
                 other = found[line.name].place
@@ -116,8 +133,10 @@ def remarks(paths: Sequence[Path], kinds: Kinds, user: User | None = None, searc
     for program in found:
         place = ("folders", paths.index(program.path.parent))
         try:
+            if program.names_actions:
+                program.calls()
             # What only the start can tell is not refused.
-            if problem := executables.problem(program.words(user, search)[0], user, search):
+            elif problem := executables.problem(program.words(user, search)[0], user, search):
                 yield Remark(place, f"{program.place}: {problem}", warning=True)
         except trust.Refused as error:
             yield Remark(place, f"{program.place}: {error}", fault=True)
@@ -152,29 +171,40 @@ def _idle(path: Path, used: Iterable[Path]) -> list[str]:
     return []
 
 
-def _content(path: Path) -> bytes:
-    with trust.folder(path) as directory, trust.file(directory, path / CONF) as descriptor:
+def _content(path: Path) -> tuple[Path, bytes]:
+    """Return the map of the folder *path* and its content: our own, or that of Qube if there is none of ours."""
+    try:
+        return path / CONF, _read(path, path / CONF)
+    except trust.Missing:
+        if not (path / qube_conf.FILE).exists():
+            raise
+        return path / qube_conf.FILE, _read(path, path / qube_conf.FILE)
+
+
+def _read(path: Path, conf: Path) -> bytes:
+    with trust.folder(path) as directory, trust.file(directory, conf) as descriptor:
         content = os.pread(descriptor, LARGEST + 1, 0)
     if len(content) > LARGEST:
-        raise trust.Refused(f"{path / CONF} has more than {LARGEST} octets")
+        raise trust.Refused(f"{conf} has more than {LARGEST} octets")
     return content
 
 
-def _program(path: Path, line: conf_file.Line, catalogues: Catalogues) -> tuple[Program, Sequence[tuple[str, bool]]]:
+def _program(conf: Path, line: conf_file.Line, catalogues: Catalogues) -> tuple[Program, Sequence[tuple[str, bool]]]:
     selected = [select(each, catalogues) for each in line.patterns]
     wrong = [(each.mistake, False) for each in selected if each.mistake]
     wrong += [(each.warning, True) for each in selected if each.warning]
     patterns = narrow(pattern for each in selected for pattern in each.patterns)
     types: Mapping[str, EventType] = {kind.type: kind for each in selected for kind in each.types}
-    program = Program(path / line.name, patterns, tuple(types.values()), f"{path / CONF}:{line.number}")
+    program = Program(conf.parent / line.name, patterns, tuple(types.values()), f"{conf}:{line.number}")
     return program, wrong
 
 
 def _signature(path: Path) -> object:
-    """Return a value that changes when the `handlers.conf` in *path*, or the permissions of the folder, change."""
+    """Return a value that changes when the map in *path*, or the permissions of the folder, change."""
+    name = CONF if (path / CONF).exists() else qube_conf.FILE
     try:
-        outer, conf = path.stat(), (path / CONF).stat()
+        outer, conf = path.stat(), (path / name).stat()
     except OSError as error:
         return error.errno
     whose = (outer.st_dev, outer.st_ino, outer.st_mode, outer.st_uid)
-    return (*whose, conf.st_dev, conf.st_ino, conf.st_size, conf.st_mtime_ns, conf.st_ctime_ns)
+    return (*whose, name, conf.st_dev, conf.st_ino, conf.st_size, conf.st_mtime_ns, conf.st_ctime_ns)

@@ -17,15 +17,18 @@ from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ...expressions.templates import Template
 from ...processes import child_process, cleanup
+from ...processes.job_runner import cancellation, id_of
 from ..interface import Handler, Surroundings
+from ..run.attached import Attached
 from ..run.detached import HOPELESS
-from ..run.local import facts, user_of
+from ..run.local import about, facts, user_of
 from . import trust
 from .folders import Folders, Program
+from .listed_actions import ListedActions
 from .options import ScriptsOptions
 
 _DONE, _FAILED = "done", "failed"
-_REFUSED, _UNUSABLE = "refused", "ConfUnusable"
+_REFUSED, _CANCELLED, _UNUSABLE = "refused", "cancelled", "ConfUnusable"
 _LONGEST_LINE = 300
 _AFTER_A_STOP = timedelta(seconds=1)
 
@@ -41,6 +44,8 @@ class ScriptsHandler(Handler):
         self._environment = {name: Template(text) for name, text in verb.environment.items()}
         self._user = user_of(surroundings, verb.user, "scripts.user")
         self._folders = Folders(verb.folders, catalogues(surroundings.settings))
+        self._actions = ListedActions(surroundings)
+        self._attached = Attached(surroundings)
 
     def __call__(self, delivery: Delivery) -> Report | None:
         """Run the matching programs; the result has the outcome of each under its name.
@@ -63,6 +68,9 @@ class ScriptsHandler(Handler):
                 result = {"matched": names, "handlers": outcomes}
                 return Report(result=result, reason="interrupted by a stop", again=_AFTER_A_STOP) if outcomes else None
             outcomes[each.name] = outcome
+            if outcome.get("failure") == _CANCELLED:
+                result = {"matched": names, "handlers": outcomes, "job": id_of(delivery.mark)}
+                raise Rejected(outcome["reason"], result)
         return _report(names, outcomes, wrong)
 
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
@@ -71,7 +79,9 @@ class ScriptsHandler(Handler):
         done = _carried(delivery)
         due = [each for each in programs if each.name not in done]
         search = self._variables(delivery)["PATH"] if due else ""
-        scripts = [self._planned(each, search) for each in due]
+        scripts = [
+            self._actions.plan(each, delivery) if each.names_actions else self._planned(each, search) for each in due
+        ]
         return {"scripts": scripts, "user": self._verb.user, **({"problem": wrong} if wrong else {})}
 
     def _planned(self, program: Program, search: str) -> Mapping[str, object]:
@@ -85,6 +95,8 @@ class ScriptsHandler(Handler):
         """Return the outcome of *program*, or None if a stop interrupted it."""
         if self._stopping.is_set():
             return None
+        if program.names_actions:
+            return self._run_actions(program, delivery)
         try:
             # Check the file again: the other programs may have run for hours.
             words = program.words(self._user, environment["PATH"])
@@ -100,12 +112,23 @@ class ScriptsHandler(Handler):
             user=self._user,
         )
         try:
-            ended = child_process.run(command, delivery.event.to_json(), self._stopping)
+            shown = {**about(delivery), "command": list(words)}
+            ended = self._attached.run(delivery, command, delivery.to_json(), shown)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             if isinstance(error, OSError) and error.errno not in HOPELESS:
                 return _failure(type(error).__name__, f"cannot start: {error.strerror}", {})
             return _failure(_REFUSED, f"{program.path} cannot run: {getattr(error, 'strerror', error)}", {})
-        return _outcome(ended, self._verb.timeout)
+        return _outcome(ended, self._verb.timeout, delivery.mark)
+
+    def _run_actions(self, program: Program, delivery: Delivery) -> Mapping[str, Any] | None:
+        try:
+            ended = self._actions.run(program, delivery)
+        except trust.Refused as error:
+            return _failure(_REFUSED, str(error), {})
+        if ended is None:
+            return None
+        failure, facts_of_actions = ended
+        return _failure(*failure, facts_of_actions) if failure else {"outcome": _DONE, **facts_of_actions}
 
     def _variables(self, delivery: Delivery) -> dict[str, str]:
         own = {name: each.render_text(delivery) for name, each in self._environment.items()}
@@ -120,7 +143,9 @@ def _carried(delivery: Delivery) -> dict[str, Any]:
     return {name: each for name, each in earlier.items() if isinstance(each, Mapping) and each.get("outcome") == _DONE}
 
 
-def _outcome(ended: child_process.Ended, timeout: timedelta) -> Mapping[str, Any] | None:
+def _outcome(ended: child_process.Ended, timeout: timedelta, mark: str) -> Mapping[str, Any] | None:
+    if ended.cancelled_by:
+        return _failure(_CANCELLED, cancellation(ended.cancelled_by, id_of(mark)), ended.facts)
     if ended.was_interrupted:
         return None
     failure = ended.failure(durations.text(timeout), _LONGEST_LINE)

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from router import interpreter
+from router import interpreter, trust
 
 from ...errors import ConsumerError
 from ...processes import executables
 from ...processes.child_process import PATH, User
 
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 8
 
 
@@ -41,8 +40,8 @@ def folder(path: Path) -> Iterator[int]:
     except OSError as error:
         raise Refused(f"the folder {path} cannot be opened: {error.strerror}") from error
     try:
-        _check_owner(os.fstat(descriptor), f"the folder {path}")
-        _check_way(path)
+        if problem := trust.problem(path, descriptor):
+            raise Refused(problem)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -66,7 +65,8 @@ def file(directory: int, path: Path) -> Iterator[int]:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise Refused(f"{shown} is not a regular file")
-        _check_owner(facts, shown)
+        if problem := trust.of_status(shown, facts):
+            raise Refused(problem)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -110,20 +110,3 @@ def _followed(directory: int, path: Path, name: str, error: OSError) -> str:
     if not inside or last in {"", ".", ".."}:
         raise Refused(f"{path} is a link out of its folder, to {target[:200]}")
     return last
-
-
-def _check_owner(facts: os.stat_result, what: str) -> None:
-    if facts.st_uid not in (0, os.geteuid()):
-        raise Refused(f"{what} belongs to the user {facts.st_uid}, neither to root nor to the consumer: run chown root")
-    if facts.st_mode & _OTHERS:
-        raise Refused(f"{what} is writable by other users: run chmod go-w")
-
-
-def _check_way(path: Path) -> None:
-    """Raise Refused if other users can rename a parent folder of *path*, with and without resolving links."""
-    for each in {*path.absolute().parents, *path.resolve().parents}:
-        facts = each.stat()
-        if facts.st_uid not in (0, os.geteuid()):
-            raise Refused(f"the folder {each}, above {path}, belongs to the user {facts.st_uid}: run chown root")
-        if facts.st_mode & _OTHERS and not facts.st_mode & stat.S_ISVTX:
-            raise Refused(f"the folder {each}, above {path}, is writable by other users: run chmod go-w")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clusterbus import on
 
-COUNTS = Path("/var/lib/clusterbus/forced-unmounts.json")
+COUNTS = Path("/var/lib/clusterbus/consumer/forced-unmounts.json")
 
 
 @on("unmount", where='data.reason == "forced"')

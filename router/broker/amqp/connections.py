@@ -68,7 +68,7 @@ class Line:
         """
         self._role, self._work, self._turns, self._pauses, self._later = role, work, turns, pauses, later
         self._connect, self._is_denial, self._denied, self._failed = connect, is_denial, denied, failed
-        self._impatient, self._limit, self._then = impatient, limit, then
+        self.impatient, self._limit, self._then = impatient, limit, then
         self._connection: Connection | None = None
         self._waiting: Callable[[], None] | None = None
         self._stuck: Callable[[], None] | None = None
@@ -79,8 +79,8 @@ class Line:
         self._opened_at = 0.0
         self._ended: Callable[[], None] | None = None
         self.address: Address | None = None
-        self.reason = "no connection was attempted yet"
-        self.was_ready = False
+        self.reason = self.problem = "no connection was attempted yet"
+        self.was_ready = self.was_tried = False
 
     def start(self) -> None:
         """Open the connection, now and each time it is lost."""
@@ -153,7 +153,7 @@ class Line:
 
     def _declared(self, error: BrokerError | None) -> None:
         self._declaring = None
-        if isinstance(error, Refused) or (error and self._impatient):
+        if isinstance(error, Refused) or (error and self.impatient):
             self._failed(error if isinstance(error, Refused) else Refused(str(error)))
         elif error:
             # The broker has answered, so it is not stuck.
@@ -161,6 +161,7 @@ class Line:
             self._leave_mending()
             pause = self._pauses.next()
             log.error("topology not declared", extra={"reason": str(error), "pause": pause.total_seconds()})
+            self.problem, self.was_tried = f"topology not declared: {error}", True
             self._mending = self._later(pause, self.redeclare)
         elif self._todo:
             self._declare()
@@ -168,7 +169,7 @@ class Line:
             self._unstick()
             if not self.was_ready or self.reason:
                 log.info("connected to the broker", extra={"line": self._role, "broker": str(self.address)})
-            self.was_ready, self.reason = True, ""
+            self.was_ready, self.reason, self.problem, self.was_tried = True, "", "", True
             self._work.ready(self.connection)
             self._then(self.connection)
 
@@ -190,7 +191,7 @@ class Line:
         cause = cause_of(error)
         denied = self._is_denial(cause)
         self._gone("the broker refuses our credentials" if denied else "the broker is unreachable", cause)
-        if denied and self._impatient and not self._ended:
+        if denied and self.impatient and not self._ended:
             self._failed(Refused(f"{self.address} refuses us: {self.reason}; check user, password and virtual host"))
 
     def _closed(self, _connection: object, error: BaseException) -> None:
@@ -209,7 +210,8 @@ class Line:
             self._pauses.reset()
         self._opened_at = 0.0
         pause = self._pauses.next()
-        self.reason = text_of(error)
+        self.reason, self.was_tried = text_of(error), True
+        self.problem = f"{sentence}: {self.reason}"
         facts = {"line": self._role, "broker": str(self.address), "reason": self.reason}
         log.warning(sentence, extra=facts | {"pause": round(pause.total_seconds(), 3)})
         self._waiting = self._later(pause, self.start)

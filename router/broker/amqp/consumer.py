@@ -7,84 +7,24 @@ consumer or closes its channel, the queue is consumed again after a pause and an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 
 from ...errors import BrokerError, Refused
+from .. import content_modes
 from ..addresses import Pauses
 from ..interface import Arrival
-from .acks import Acks
-from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, text_of
+from .consumption import OFFSET, Consumption, Lease, Receive
+from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, shown, text_of
 
 log = logging.getLogger(__name__)
 
-Receive = Callable[[Arrival], None]
-
-_OFFSET = "x-stream-offset"
 _DENIED = 403
-
-
-def text(value: str | bytes | None) -> str:
-    r"""Return an AMQP short string as text: pika returns bytes if it is not UTF-8, and anyone may send that.
-
-    >>> text(b"caf\xe9"), text(None)
-    ('caf\\xe9', '')
-    """
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value or ""
-
-
-class Lease:
-    """The deliveries over one channel; they are void when the channel is lost."""
-
-    __slots__ = ("acks", "channel", "leaving")
-
-    def __init__(self, channel: Channel) -> None:
-        """Keep *channel*."""
-        self.channel: Channel | None = channel
-        self.acks = Acks()
-        self.leaving = False
 
 
 def _of(arrival: Arrival) -> tuple[Lease, int]:
     tag: tuple[Lease, int] = arrival.tag  # type: ignore[assignment]  # only `Consumer._receive` makes them
     return tag
-
-
-class Consumption:
-    """One queue that we consume, and its state."""
-
-    __slots__ = ("cancelled", "last", "lease", "offset", "opening", "pausing", "prefetch", "queue", "receive", "tag")
-
-    def __init__(self, queue: str, receive: Receive, prefetch: int, offset: str | None) -> None:
-        """Keep the arguments of `Consumer.consume`."""
-        self.queue, self.receive, self.prefetch, self.offset = queue, receive, prefetch, offset
-        self.opening: Channel | None = None
-        self.lease: Lease | None = None
-        self.last: int | None = None
-        self.tag = ""
-        self.pausing: Callable[[], None] | None = None
-        self.cancelled = False
-
-    @property
-    def arguments(self) -> Mapping[str, object]:
-        """The position in a stream to begin at: after the last message that arrived over any connection."""
-        if self.offset is None:
-            return {}
-        return {_OFFSET: self.offset if self.last is None else self.last + 1}
-
-    def is_next(self, offset: object) -> bool:
-        """Note the *offset* of a message of a stream; False if the message has arrived before.
-
-        If the requested offset is not written yet, RabbitMQ 3.10 begins with the last chunk of the stream.
-        """
-        if not isinstance(offset, int):
-            return True
-        if self.last is not None and offset <= self.last:
-            return False
-        self.last = offset
-        return True
 
 
 class Consumer:
@@ -99,14 +39,15 @@ class Consumer:
         redeclare: Callable[[], None],
         failed: Callable[[BaseException], None],
         impatient: bool,
+        began: Callable[[str], None] = lambda _queue: None,
     ) -> None:
         """Call *at_end* when there are acknowledgements to send; it must lead to `flush` at the end of the batch.
 
         *redeclare* leads to another `ready`.  *failed* gets what a receive function raises; when *impatient*, also
-        the error for a queue that is denied or missing.
+        the error for a queue that is denied or missing.  *began* is called whenever the broker lets us consume a queue.
         """
         self._pauses, self._later, self._at_end, self._redeclare = pauses, later, at_end, redeclare
-        self._failed, self._impatient = failed, impatient
+        self._failed, self.impatient, self._began = failed, impatient, began
         self._connection: Connection | None = None
         self._held = True
         self._consumptions: dict[str, Consumption] = {}
@@ -116,11 +57,27 @@ class Consumer:
         """Return the number of queues that are consumed."""
         return len(self._consumptions)
 
-    def consume(self, queue: str, receive: Receive, prefetch: int, offset: str | None) -> None:
-        """Begin to consume *queue*, now or when there is a connection; raises BrokerError if it is consumed already."""
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The queues that the broker does not let us consume."""
+        return tuple(queue for queue, each in self._consumptions.items() if each.pausing)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether we are about to consume more queues."""
+        return any(not (each.has_begun or each.pausing) for each in self._consumptions.values())
+
+    def consume(
+        self, queue: str, receive: Receive, prefetch: int, offset: str | None, *, settles: bool = False
+    ) -> None:
+        """Begin to consume *queue*, now or when there is a connection; raises BrokerError if it is consumed already.
+
+        Messages of a stream count as settled as they arrive, unless *receive* *settles* them: then at most *prefetch*
+        wait for that.
+        """
         if queue in self._consumptions:
             raise BrokerError(f"queue {queue!r} is already consumed: cancel that first")
-        self._consumptions[queue] = Consumption(queue, receive, prefetch, offset)
+        self._consumptions[queue] = Consumption(queue, receive, prefetch, offset, settles=settles)
         self._start_all()
 
     def cancel(self, queue: str) -> None:
@@ -170,12 +127,26 @@ class Consumer:
         if lease.channel is not None and lease.acks.ack(number):
             self._later_flush(lease)
 
+    def holds(self, arrival: Arrival) -> bool:
+        """Say whether *arrival* can still be settled: if not, its connection is lost, and the broker delivers it again.
+
+        May be called from any thread.
+        """
+        return _of(arrival)[0].channel is not None
+
     def requeue(self, arrival: Arrival) -> None:
         """Return *arrival* to its queue."""
+        self._reject(arrival, requeue=True)
+
+    def dead_letter(self, arrival: Arrival) -> None:
+        """Give *arrival* to the dead-letter exchange of its queue."""
+        self._reject(arrival, requeue=False)
+
+    def _reject(self, arrival: Arrival, *, requeue: bool) -> None:
         lease, number = _of(arrival)
         if lease.channel is not None and lease.channel.is_open and lease.acks.settle(number):
             # reject, not nack: since RabbitMQ 4.3, a nack does not count towards the delivery limit.
-            lease.channel.basic_reject(number, requeue=True)
+            lease.channel.basic_reject(number, requeue=requeue)
             if lease.leaving:
                 self._later_flush(lease)
 
@@ -219,6 +190,11 @@ class Consumer:
             channel.add_on_cancel_callback(lambda _frame: self._cancelled(consumption, lease))
             channel.basic_qos(prefetch_count=consumption.prefetch, callback=lambda _frame: subscribe(channel))
 
+        def begun(_frame: object) -> None:
+            self._pauses.reset()
+            consumption.has_begun = True
+            self._began(consumption.queue)
+
         def subscribe(channel: Channel) -> None:
             if consumption.cancelled:
                 channel.close()
@@ -228,7 +204,7 @@ class Consumer:
                 consumption.queue,
                 receive,
                 arguments=consumption.arguments,
-                callback=lambda _frame: self._pauses.reset(),
+                callback=begun,
             )
 
         channel = consumption.opening = connection.channel(on_open_callback=opened)
@@ -245,26 +221,26 @@ class Consumer:
         def arrived(_channel: Channel, method: Deliver, properties: Properties, body: bytes) -> None:
             number = method.delivery_tag
             acks.deliver(number)
-            headers = properties.headers or {}
-            user = properties.user_id
+            body, headers = content_modes.structured(properties.content_type, properties.headers, body)
             arrival = Arrival(
                 queue,
-                text(method.exchange),
-                text(method.routing_key),
+                shown(method.exchange),
+                shown(method.routing_key),
                 body,
-                text(properties.message_id),
-                None if user is None else text(user),
+                shown(properties.message_id),
+                properties.user_id and shown(properties.user_id),
                 headers,
                 method.redelivered,
                 (lease, number),
             )
-            if not consumption.cancelled and (not is_stream or consumption.is_next(headers.get(_OFFSET))):
+            wanted = not consumption.cancelled and (not is_stream or consumption.is_next(headers.get(OFFSET)))
+            if wanted:
                 try:
                     receive(arrival)
                 except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
                     consumption.cancelled = True
                     failed(error)
-            if is_stream and acks.ack(number):
+            if is_stream and not (wanted and consumption.settles) and acks.ack(number):
                 self._later_flush(lease)
 
         return arrived
@@ -281,7 +257,7 @@ class Consumer:
             consumption.lease.channel = None
         if consumption.opening is not channel:
             return
-        consumption.opening, consumption.tag = None, ""
+        consumption.opening, consumption.tag, consumption.has_begun = None, "", False
         if consumption.cancelled or self._connection is None or not self._connection.is_open:
             return
         code = code_of(reason)
@@ -289,7 +265,7 @@ class Consumer:
             log.warning(
                 "the broker closed a consuming channel", extra={"queue": consumption.queue, "reason": text_of(reason)}
             )
-        if self._impatient and code in {_DENIED, 404}:
+        if self.impatient and code in {_DENIED, 404}:
             self._failed(Refused(f"queue {consumption.queue!r} cannot be consumed: {text_of(reason)}"))
             return
 

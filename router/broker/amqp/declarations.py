@@ -157,7 +157,8 @@ class Declaring:
             return
         if code == _DENIED:
             self._denied.learn(step)
-            log.info("we may not declare this object", extra={"thing": str(step), "reason": text_of(reason)})
+            # Normal for programs with the least rights; where the object does not exist, that is an error of its own.
+            log.debug("we may not declare this object", extra={"thing": str(step), "reason": text_of(reason)})
             self._open()
         elif code == _UNLIKE:
             self._done(Refused(_unlike(step, text_of(reason))))

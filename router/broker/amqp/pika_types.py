@@ -23,6 +23,7 @@ class Deliver(Protocol):
 class Properties(Protocol):
     """The properties of a message."""
 
+    content_type: str | None
     message_id: str | None
     user_id: str | None
     headers: Mapping[str, object] | None
@@ -105,6 +106,7 @@ class Channel(Protocol):
         self, queue: str, exchange: str, routing_key: str, arguments: Mapping[str, object], callback: Answered
     ) -> None: ...
     def queue_delete(self, queue: str, *, callback: Answered) -> None: ...
+    def exchange_delete(self, exchange: str, *, callback: Answered) -> None: ...
     def close(self) -> None: ...
 
 
@@ -136,3 +138,14 @@ def text_of(reason: object) -> str:
     """Return why something was closed, in the broker's words if there are any."""
     text = getattr(reason, "reply_text", "")
     return str(text) if text else f"{type(reason).__name__}: {reason}".rstrip(": ")
+
+
+def shown(value: str | bytes | None) -> str:
+    r"""Return an AMQP short string as text: pika returns bytes if it is not UTF-8, and anyone may send that.
+
+    >>> shown(b"caf\xe9"), shown(None)
+    ('caf\\xe9', '')
+    """
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value or ""

@@ -1,4 +1,4 @@
-"""Asks the broker one question about one queue, over a channel of its own: an error closes the channel."""
+"""Asks the broker about one queue or exchange, over a channel of its own: an error closes the channel."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Questions:
     def inspect(self, queue: str, on_answer: Callable[[Facts | BrokerError | None], None]) -> None:
         """Call *on_answer* with the facts of *queue*, with None if it does not exist, or with an error."""
         self._put(
-            queue,
+            f"queue {queue!r}",
             lambda channel, answered: channel.queue_declare(queue, passive=True, callback=answered),
             on_answer,
             lambda method: Facts(method.message_count, method.consumer_count),
@@ -72,15 +72,24 @@ class Questions:
     def delete(self, queue: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
         """Delete *queue* with its messages; *on_answer* gets their number."""
         self._put(
-            queue,
+            f"queue {queue!r}",
             lambda channel, answered: channel.queue_delete(queue, callback=answered),
             on_answer,
             lambda method: method.message_count,
         )
 
+    def delete_exchange(self, exchange: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
+        """Delete *exchange* with its bindings; *on_answer* gets 0, also if it does not exist."""
+        self._put(
+            f"exchange {exchange!r}",
+            lambda channel, answered: channel.exchange_delete(exchange, callback=answered),
+            on_answer,
+            lambda _: 0,
+        )
+
     def _put(
         self,
-        queue: str,
+        what: str,
         ask: Ask,
         on_answer: Callable[[Answer | BrokerError | None], None],
         understand: Callable[[Counts], Answer],
@@ -92,7 +101,7 @@ class Questions:
             except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
                 self._failed(error)
 
-        self._waiting.append(lambda connection: Question(connection, f"queue {queue!r}", ask, tell).ask())
+        self._waiting.append(lambda connection: Question(connection, what, ask, tell).ask())
         self._ask_all()
 
     def _ask_all(self) -> None:
@@ -104,7 +113,7 @@ class Question:
     """One question; *on_answer* is called exactly once."""
 
     def __init__(self, connection: Connection, what: str, ask: Ask, on_answer: OnAnswer) -> None:
-        """Prepare a question over *connection*; *what* names the queue in errors."""
+        """Prepare a question over *connection*; *what* names its object in errors."""
         self._connection, self._what, self._send, self._on_answer = connection, what, ask, on_answer
         self._channel: Channel | None = None
 

@@ -132,6 +132,12 @@ class Grants:
             if each["name"] in names and _tags(each)
         ]
 
+    def surplus(self, present: Definitions, user: str) -> list[str]:
+        """Return the commands that take topic rows from *user* that nobody wants: an import cannot."""
+        wanted, there = (_named_in(_facts(each, self.vhost)[user]["topics"]) for each in (self.definitions(), present))
+        command = ("rabbitmqctl", "clear_topic_permissions", "-p", self.vhost, user)
+        return [shlex.join([*command, exchange]) for exchange in sorted(there - wanted)]
+
     def elsewhere(self, present: Definitions) -> list[str]:
         """Return the rights of the users in other virtual hosts, a sentence each; they are never changed."""
         names = {each.name for each in self.users}

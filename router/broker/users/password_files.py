@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import secrets
 import stat
@@ -14,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ... import file_modes, redaction
+from ... import file_modes
 from ...errors import SettingsError
+from .file_readers import Readers
 
 FILE = "password"
 NEW = "password.new"
@@ -27,14 +27,17 @@ class Passwords:
     """The passwords of users in one *folder*; raises SettingsError, whose message never contains a password."""
 
     def __init__(
-        self, folder: Path, chance: Callable[[int], str] = secrets.token_urlsafe, *, group: str | None = None
+        self,
+        folder: Path,
+        chance: Callable[[int], str] = secrets.token_urlsafe,
+        *,
+        readers: Readers = Readers(),  # noqa: B008 - it is immutable
     ) -> None:
         """Use *folder*, which is created when needed; *chance* makes a password from a number of random octets.
 
-        New files are readable by *group*, if it exists and this process is root.
+        *readers* are the groups that may read the files.
         """
-        self._folder, self._chance = folder, chance
-        self._group = _number(group) if group and os.geteuid() == 0 else None
+        self._folder, self._chance, self._readers = folder, chance, readers
 
     def file(self, user: str) -> Path:
         """Return the path of the current password of *user*, whether or not it exists."""
@@ -56,10 +59,25 @@ class Passwords:
     def made(self, user: str) -> str:
         """Return the password that *user* should have; creates one if there is none."""
         known = self.known(user)
-        if known is None:
-            return self._write(self.file(user))
-        self._share(self.file(user))
-        return known
+        return self._write(self.file(user)) if known is None else known
+
+    def misowned(self, user: str) -> list[str]:
+        """Return what is wrong with owners and modes of the files of *user*, a phrase each; `repair` corrects it."""
+        try:
+            found = [each for path in self._existing(user) for each in self._readers.mistakes(user, path)]
+        except OSError as error:
+            raise SettingsError(f"secrets: {error}") from error
+        return list(dict.fromkeys(found))
+
+    def repair(self, user: str) -> list[str]:
+        """Give the files of *user* the right owner, group and mode; return what was wrong, a phrase each."""
+        wrong = self.misowned(user)
+        try:
+            for path in self._existing(user) if wrong else ():
+                self._readers.repair(user, path)
+        except OSError as error:
+            raise SettingsError(f"secrets: {error}") from error
+        return wrong
 
     def renewed(self, user: str) -> str:
         """Return the new password for *user*, creating it if needed; `settle` replaces the old one by it."""
@@ -96,36 +114,26 @@ class Passwords:
     def _new(self, user: str) -> Path:
         return self._folder / user / NEW
 
-    def _share(self, path: Path) -> None:
-        """Let our group read *path* if it was created before the group; other modes, set by the site, are kept."""
-        if self._group is None:
-            return
-        try:
-            status = path.lstat()
-            if (status.st_uid, status.st_gid, status.st_mode) == (0, 0, stat.S_IFREG | 0o600):
-                os.chown(path, -1, self._group, follow_symlinks=False)
-                path.chmod(0o640)
-                os.chown(path.parent, -1, self._group)
-                path.parent.chmod(0o750)
-        except OSError as error:
-            raise SettingsError(f"secrets: {error}") from error
+    def _existing(self, user: str) -> list[Path]:
+        return [each for each in (self.file(user), self._new(user)) if os.path.lexists(each)]
 
     def _write(self, path: Path) -> str:
         password = self._chance(_OCTETS)
+        group, mode = self._readers.wanted(path.parent.name)
         aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             # The site decides about the folders above; our own folder is closed.
             file_modes.make_shared_folder(path.parent.parent)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if self._group is not None:
-                os.chown(path.parent, -1, self._group)
-                path.parent.chmod(0o750)
+            if group is not None:
+                os.chown(path.parent, -1, group)
+                path.parent.chmod(self._readers.wanted(path.parent.name, is_folder=True)[1])
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
                 with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - of a descriptor
-                    if self._group is not None:
-                        os.fchown(descriptor, -1, self._group)
-                        os.fchmod(descriptor, 0o640)
+                    if group is not None:
+                        os.fchown(descriptor, -1, group)
+                        os.fchmod(descriptor, mode)
                     file.write(password + "\n")
                     file.flush()
                     os.fsync(file.fileno())
@@ -139,29 +147,6 @@ class Passwords:
         except OSError as error:
             raise SettingsError(f"secrets: {error}") from error
         return password
-
-
-def _number(group: str) -> int | None:
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
-
-
-def given(file: Path, setting: str) -> str:
-    """Return the password in the *file* that *setting* names, and keep it out of messages and logs from now on.
-
-    Raises SettingsError if the file cannot be read, or is not UTF-8.
-    """
-    try:
-        password = file.read_text(encoding="utf-8").rstrip("\n")
-    except UnicodeDecodeError:
-        # Its message contains a part of the password.
-        raise SettingsError(f"{setting}: {file} is not UTF-8 text") from None
-    except OSError as error:
-        raise SettingsError(f"{setting}: {error}") from error
-    redaction.remember(password)
-    return password
 
 
 def _read(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from ...errors import SettingsError
+from ..service_topology import dead_queue, service_queue
 from ..topology import (
     DEAD,
     EVENTS,
@@ -41,10 +42,16 @@ _SUBSCRIPTIONS = r"clusterbus\.sub\.[^.]+"
 _SHARDS = r"clusterbus\.ingress\.[^.]+"
 """The exchange that shares out the records, and its queues."""
 
+_MISSED = r"clusterbus\.svc\.[^.]+\.missed"
+"""The queues of what services missed, which the router counts: since RabbitMQ 4.2.6, that needs a right."""
+
 
 CONNECTIONS, CHANNELS = 4, 8
 """The limits of a node: one connection in use, one being closed, and the same again for somebody who repairs it."""
 
+
+SERVICE_CONNECTIONS, SERVICE_CHANNELS = 20, 200
+"""The limits of a service, which may be several processes."""
 
 HASHING = "rabbit_password_hashing_sha256"
 
@@ -55,16 +62,35 @@ class Role(Enum):
     NODE = "publishes its own records"
     ROUTER = "reads records, publishes events and rejected records"
     CONSUMER = "declares and reads its subscriptions, retries, dead-letters, reports actions, reads letters and history"
+    SERVICE = "reads its own queues, and may publish the records of one source"
     OPERATOR = "declares everything of clusterbus, and may publish and read all of it"
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceRights:
+    """What the user of service *name* may read: its queues; with *history* also that; while it *is_paused*, nothing.
+
+    It may publish the records of the source that it *publishes*, only of these *clusters* if there are any.
+    """
+
+    name: str
+    history: bool = False
+    is_paused: bool = False
+    publishes: str | None = None
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class User:
-    """A user of the broker; without a *password* it can log in only with a client certificate."""
+    """A user of the broker; without a *password* it can log in only with a client certificate.
+
+    *service* has the rights of a user of role SERVICE.
+    """
 
     name: str
     role: Role
     password: str | None = field(default=None, repr=False)
+    service: ServiceRights | None = None
 
 
 def definitions(users: Iterable[User], *, vhost: str = "/", cluster: str | None = None) -> dict[str, Any]:
@@ -80,7 +106,7 @@ def definitions(users: Iterable[User], *, vhost: str = "/", cluster: str | None 
         "vhosts": [{"name": vhost}],
         **_exchanges({row["exchange"] for row in rows}, vhost),
         "users": [_user(each) for each in known],
-        "permissions": [{"user": each.name, "vhost": vhost} | _permissions(each.role) for each in known],
+        "permissions": [{"user": each.name, "vhost": vhost} | _permissions(each) for each in known],
         "topic_permissions": rows,
     }
 
@@ -118,8 +144,20 @@ def _topics(user: User, cluster: str | None) -> list[dict[str, str]]:
             # Only the consumers' own events about their actions, not the events of a source.
             written = rf"^clusterbus\.{_ANY_WORD}\.action\."
             return [{"exchange": each, "write": written, "read": ".*"} for each in (EVENTS, OWN_EVENTS)]
+        case Role.SERVICE:
+            # Each has a row: without one, RabbitMQ would allow all keys to whoever is given the right to write.
+            return [{"exchange": INGRESS, "write": _source_pattern(user), "read": NOTHING}]
         case _:
             return []
+
+
+def _source_pattern(user: User) -> str:
+    """Return the pattern of the ingress keys of a service: its source, its clusters, and its own name as the node."""
+    rights = user.service
+    if rights is None or rights.publishes is None:
+        return NOTHING
+    clusters = f"({'|'.join(map(re.escape, rights.clusters))})" if rights.clusters else _ANY_WORD
+    return rf"^{re.escape(rights.publishes)}\.{clusters}\.{_ANY_WORD}\.{re.escape(user.name)}$"
 
 
 def _check(users: list[User], cluster: str | None) -> None:
@@ -130,6 +168,12 @@ def _check(users: list[User], cluster: str | None) -> None:
         if user.role is Role.NODE and not _NODE.match(user.name):
             raise SettingsError(
                 f"node {user.name!r} is not a valid name of a-z 0-9 -: use the name in its relay's settings"
+            )
+        if user.service and user.service.publishes and not _NODE.match(user.name):
+            # The router sets aside by such names who sends too much.
+            raise SettingsError(
+                f"{user.name} cannot publish: its name must have at most 63 characters of a-z 0-9 -: choose a shorter"
+                " name for the service, or another broker.prefix"
             )
         if user.name in names:
             raise SettingsError(f"user {user.name!r} is named twice: a node cannot have the name of a program's user")
@@ -180,17 +224,27 @@ def _user(user: User) -> dict[str, Any]:
         "password_hash": password_hash(user.password, _salt(user)) if user.password is not None else "",
         "hashing_algorithm": HASHING,
         "tags": [],
-        "limits": {"max-connections": CONNECTIONS, "max-channels": CHANNELS} if user.role is Role.NODE else {},
+        "limits": _limits(user.role),
     }
 
 
-def _permissions(role: Role) -> dict[str, str]:
+def _limits(role: Role) -> dict[str, int]:
     match role:
+        case Role.NODE:
+            return {"max-connections": CONNECTIONS, "max-channels": CHANNELS}
+        case Role.SERVICE:
+            return {"max-connections": SERVICE_CONNECTIONS, "max-channels": SERVICE_CHANNELS}
+        case _:
+            return {}
+
+
+def _permissions(user: User) -> dict[str, str]:
+    match user.role:
         case Role.NODE:
             return _rights(write=[INGRESS])
         case Role.ROUTER:
             # Binding a node to its shard needs `write` on the queue and `read` on the exchange.
-            return _rights(write=[EVENTS, OWN_EVENTS, REJECTED], read=[INGRESS], used=_SHARDS)
+            return _rights(write=[EVENTS, OWN_EVENTS, REJECTED], read=[INGRESS], used=_SHARDS, seen=_MISSED)
         case Role.CONSUMER:
             # Binding a queue needs `write` on the queue and `read` on the exchange.  Giving it a dead-letter exchange
             # needs `read` on the queue and `write` on that exchange.
@@ -199,6 +253,13 @@ def _permissions(role: Role) -> dict[str, str]:
                 read=[EVENTS, OWN_EVENTS, RETURN, DEAD, REJECTED, UNROUTED, HISTORY],
                 owned=_SUBSCRIPTIONS,
             )
+        case Role.SERVICE:
+            # Acknowledging and rejecting need nothing more; the broker, not the user, publishes its dead letters.
+            rights = user.service
+            if rights is None or rights.is_paused:
+                return dict.fromkeys(("configure", "write", "read"), NOTHING)
+            own = [service_queue(rights.name), dead_queue(rights.name)]
+            return _rights(write=[INGRESS] if rights.publishes else [], read=[*own, HISTORY] if rights.history else own)
         case Role.OPERATOR:
             return dict.fromkeys(("configure", "write", "read"), r"^clusterbus\.")
 
@@ -208,15 +269,21 @@ def _rights(
     write: Iterable[str],
     read: Iterable[str] = (),
     used: str | None = None,
+    seen: str | None = None,
     owned: str | None = None,
 ) -> dict[str, str]:
     """Return the rights to *write* and *read* what has these names.
 
-    What matches the pattern *used* may be written and read, what matches *owned* may also be declared.
+    What matches the pattern *seen* may be read, what matches *used* may be written and read, and what matches *owned*
+    may also be declared.
     """
 
     def pattern(names: Iterable[str], *patterns: str | None) -> str:
         alternatives = [*map(re.escape, names), *filter(None, patterns)]
         return f"^({'|'.join(alternatives)})$" if alternatives else NOTHING
 
-    return {"configure": pattern((), owned), "write": pattern(write, used, owned), "read": pattern(read, used, owned)}
+    return {
+        "configure": pattern((), owned),
+        "write": pattern(write, used, owned),
+        "read": pattern(read, used, seen, owned),
+    }

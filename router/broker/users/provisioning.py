@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...errors import Refused, SettingsError
 from .admin_clients import Administrator
 from .drift import Change, Definitions, Grants, departures, in_turn
 from .password_files import Passwords
-from .permissions import Role, User
+from .permissions import Role, ServiceRights, User
 
 PROGRAMS = (Role.ROUTER, Role.CONSUMER, Role.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The wanted users: *nodes* and the users of our *programs*.
+    """The wanted users: *nodes*, the users of our *programs*, and those of *services* with their rights.
 
     *renewed* users get a new password; *bare* users have no password.
     """
@@ -34,28 +34,34 @@ class Wanted:
     cluster: str | None = None
     renewed: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    services: tuple[tuple[str, ServiceRights], ...] = ()
 
     @property
     def roles(self) -> tuple[tuple[str, Role], ...]:
         """All users with their roles."""
-        return (*((each, Role.NODE) for each in self.nodes), *self.programs)
+        services = ((name, Role.SERVICE) for name, _ in self.services)
+        return (*((each, Role.NODE) for each in self.nodes), *self.programs, *services)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The *changes* at the broker, and the users whose password files were *made* or *renewed*."""
+    """The *changes* at the broker, and the users whose password files were *made* or *renewed*.
+
+    *repaired* says of password files what was wrong with their owners, a phrase each.
+    """
 
     changes: list[Change]
     exchanges: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     renewed: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
 
 
 class Granting:
     """Creates and changes the wanted users through an `Administrator`; raises what it raises, and SettingsError."""
 
     def __init__(self, wanted: Wanted, nodes: Passwords, programs: Passwords) -> None:
-        """Keep the passwords of nodes in *nodes*, and those of our programs in *programs*."""
+        """Keep the passwords of nodes in *nodes*, and those of our programs and of services in *programs*."""
         self.wanted, self._nodes, self._programs = wanted, nodes, programs
         self._roles = dict(wanted.roles)
         # Raises for invalid names, before anything is created.
@@ -67,7 +73,7 @@ class Granting:
 
     def passwords(self, name: str) -> Passwords:
         """Return the folder of passwords that holds the one of user *name*."""
-        return self._programs if self._roles.get(name, Role.NODE) in PROGRAMS else self._nodes
+        return self._nodes if self._roles.get(name, Role.NODE) is Role.NODE else self._programs
 
     def planned(self) -> Grants:
         """Return the wanted users without any change; passwords that do not exist yet are random placeholders."""
@@ -78,8 +84,12 @@ class Granting:
         names = [name for name, _ in self.wanted.roles if name not in self.wanted.bare]
         return [name for name in names if self.passwords(name).known(name) is None]
 
+    def misowned(self) -> list[str]:
+        """Return what is wrong with the owners and modes of password files, a phrase each."""
+        return [each for name, _ in self.wanted.roles for each in self.passwords(name).misowned(name)]
+
     def made(self) -> tuple[Grants, Done]:
-        """Return the wanted users with their stored passwords; creates the missing password files."""
+        """Return the wanted users with their stored passwords; creates missing password files, and repairs others."""
         found: dict[str, str | None] = {}
         done = Done([])
         for name, _ in self.wanted.roles:
@@ -87,6 +97,7 @@ class Granting:
                 found[name] = None
                 continue
             kept = self.passwords(name)
+            done.repaired.extend(kept.repair(name))
             if kept.known(name) is None:
                 done.made.append(name)
             elif name in self.wanted.renewed or kept.pending(name):
@@ -115,14 +126,16 @@ class Granting:
                 for name in changed.unguarded(administrator.definitions())
             )
             administrator.add(steps.rights)
+            there = administrator.definitions()
             self._check(
-                f"{each.user} still differs after the import ({each.does} {' '.join(each.what)}): run this again"
-                for each in grants.changes(administrator.definitions())
+                f"{each.user} still differs after the import ({each.does} {' '.join(each.what)}):"
+                f" run {', '.join(grants.surplus(there, each.user)) or 'this again'}"
+                for each in grants.changes(there)
                 if each.does != "keep"
             )
         for name in done.renewed:
             self.passwords(name).settle(name)
-        return Done(changes, changed.lacking(present), done.made, done.renewed)
+        return replace(done, changes=changes, exchanges=changed.lacking(present))
 
     def dismiss(self, names: Sequence[str], administrator: Administrator) -> list[Change]:
         """Remove the nodes *names* from the broker, and then their passwords; raises Refused for other users."""
@@ -140,10 +153,12 @@ class Granting:
     def settled(self, present: Definitions) -> bool:
         """Return whether everything is as wanted, at the broker and on disk."""
         is_pending = any(self.passwords(name).pending(name) for name, _ in self.wanted.roles)
-        return not is_pending and all(each.does == "keep" for each in self.planned().changes(present))
+        is_kept = all(each.does == "keep" for each in self.planned().changes(present))
+        return is_kept and not is_pending and not self.misowned()
 
     def _grants(self, passwords: dict[str, str | None]) -> Grants:
-        users = tuple(User(name, role, passwords[name]) for name, role in self.wanted.roles)
+        rights = dict(self.wanted.services)
+        users = tuple(User(name, role, passwords[name], rights.get(name)) for name, role in self.wanted.roles)
         return Grants(users, self.wanted.vhost, self.wanted.cluster)
 
     def _planned_password(self, name: str) -> str | None:

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..topology import DEAD, EVENTS, OWN_EVENTS, REJECTED, RETRY, RETURN, UNROUTED, Binding, base, queue_of
+from .broker_state import table
 
 _FROM = (EVENTS, OWN_EVENTS, REJECTED, DEAD, UNROUTED, RETRY, RETURN)
 """Where everything waits while a queue refuses, the most important first."""
+
+COUNTS = ("messages_ready", "message_bytes_ready")
+"""The broker's columns of what waits in a queue."""
 
 _OUR_QUEUES = frozenset(each.name for each in base().queues)
 _LIMITS = {"max-length": "messages", "max-length-bytes": "octets"}
@@ -29,6 +33,11 @@ class QueueState:
     arguments: Mapping[str, object]
     messages: int
     octets: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> QueueState:
+        """Return the queue of one row of the API or of rabbitmqctl, with its columns `name`, `arguments` and COUNTS."""
+        return cls(row["name"], table(row.get("arguments")), *(row.get(name) or 0 for name in COUNTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,9 @@ def _refusing(queue: QueueState, exchange: str, policies: list[dict[str, Any]]) 
     own = {name.removeprefix("x-"): value for name, value in queue.arguments.items()}
     # RabbitMQ 3.10 exports the definitions of operator policies as lists of pairs.
     sets = [(None, own), *((str(each.get("name")), dict(each.get("definition") or {})) for each in policies)]
+    if own.get("queue-type") == "quorum":
+        # There a policy wins over the argument, as far as overflow is concerned; elsewhere the argument does.
+        sets.append(sets.pop(0))
     overflow = next((each["overflow"] for _, each in sets if "overflow" in each), None)
     if overflow not in _REJECTS:
         return None

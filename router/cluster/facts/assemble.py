@@ -10,7 +10,17 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from .models import DiskFacts, Facts, FilesetFacts, FileSystemFacts, NodeFacts, PartFacts, QuorumFacts
+from .models import (
+    DiskFacts,
+    Facts,
+    FilesetFacts,
+    FileSystemFacts,
+    NodeFacts,
+    PartFacts,
+    PoolFacts,
+    QuorumFacts,
+    QuotaFacts,
+)
 from .node_names import identities, spellings
 from .parts import (
     CLUSTER,
@@ -19,11 +29,14 @@ from .parts import (
     FILESETS,
     MANAGERS,
     NODE_CLASSES,
+    POOLS,
+    QUOTAS,
     STATES,
     WHOLE,
     Content,
     Reading,
     of_file_system,
+    usage_of_file_system,
 )
 
 _NEVER = "was never read"
@@ -41,6 +54,7 @@ def assemble(cluster: str, readings: Iterable[Reading], limit: timedelta) -> Fac
     names = _names(nodes, content.get(STATES))
     file_systems = _file_systems(content, names)
     wanted = [*WHOLE, *(part for name in file_systems or () for part in of_file_system(name))]
+    wanted += [part for name in file_systems or () for part in usage_of_file_system(name) if part in known]
     missing = {part: (known[part].reason if part in known else "") or _NEVER for part in wanted if part not in content}
     about = content.get(CLUSTER, {})
     managers = content.get(MANAGERS, {})
@@ -135,6 +149,7 @@ def _file_systems(content: Mapping[str, Content], names: Mapping[str, str]) -> d
     for name in listed if listed is not None else managed:
         attributes = None if listed is None else listed[name]
         disks, filesets = content.get(f"{DISKS}{name}"), content.get(f"{FILESETS}{name}")
+        pools, quotas = content.get(f"{POOLS}{name}"), content.get(f"{QUOTAS}{name}")
         found[name] = FileSystemFacts(
             name=name,
             manager=_called(names, managed.get(name)),
@@ -144,6 +159,8 @@ def _file_systems(content: Mapping[str, Content], names: Mapping[str, str]) -> d
             disks=disks and {each: DiskFacts(name=each, **row) for each, row in disks.items()},
             down=None if disks is None else _down({each: row.get("availability") for each, row in disks.items()}, _UP),
             filesets=filesets and {each: FilesetFacts(name=each, **row) for each, row in filesets.items()},
+            pools=pools and {each: PoolFacts(name=each, **row) for each, row in pools.items()},
+            quotas=quotas and {each: QuotaFacts(name=each, **row) for each, row in quotas.items()},
         )
     return found
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ... import database
 from . import schema
-from .errors import FactsError
+from .errors import FactStoreError
 from .parts import Answer, Content, Reading
 from .schema import LOCK, REVISIONS, contents, failures
 
@@ -43,16 +43,16 @@ class Change:
 class FactStore(database.Opened):
     """The open store; several processes and threads may use it.
 
-    Each failure raises FactsError, and nothing of its transaction is written.
+    Each failure raises FactStoreError, and nothing of its transaction is written.
     """
 
     setting = "facts.store"
-    failure = FactsError
+    failure = FactStoreError
 
     def __init__(self, url: str) -> None:
         """Open the store at *url*, and create or upgrade its tables.  Raises SettingsError if *url* cannot be used."""
         parsed = database.parsed(url, self.setting)
-        super().__init__(database.engine(parsed), parsed, REVISIONS)
+        super().__init__(database.engine(parsed, setting=self.setting), parsed, REVISIONS)
 
     @classmethod
     def if_there(cls, url: str) -> FactStore | None:

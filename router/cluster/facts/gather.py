@@ -46,7 +46,7 @@ def find(store: FactStore, settings: Settings, now: datetime, commands: gpfs.Wit
     cannot be written or the cluster's word in events is not known.
     """
     wanted = settings.facts
-    answers = gpfs.ask(commands or within(settings), wanted.limit, wanted.whole)
+    answers = gpfs.ask(commands or within(settings), wanted.limit, wanted.whole, usage=wanted.usage)
     cluster = wanted.cluster or _word(answers[CLUSTER], store.clusters())
     gone = gpfs.gone([each.part for each in store.known(cluster)], answers)
     store.write(cluster, {**answers, **dict.fromkeys(gone, Answer(None))}, now)

@@ -20,7 +20,8 @@ from ..gpfs.node_classes import node_classes as classes_in
 from ..gpfs.node_roles import designated, other_roles
 from ..gpfs.tables import UNSET, Row, has_header, rows, table
 from . import parts
-from .parts import CLUSTER, DISKS, FILE_SYSTEMS, FILESETS, MANAGERS, NODE_CLASSES, STATES, Answer
+from .parts import CLUSTER, DISKS, FILE_SYSTEMS, FILESETS, MANAGERS, NODE_CLASSES, POOLS, QUOTAS, STATES, Answer
+from .usage import pools, quotas
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,17 @@ Read = Callable[[str], Answer]
 
 
 def ask(
-    within: Within, limit: timedelta, whole: timedelta, clock: Callable[[], float] = time.monotonic
+    within: Within,
+    limit: timedelta,
+    whole: timedelta,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    usage: bool = False,
 ) -> Mapping[str, Answer]:
-    """Return an answer for each part, also if commands fail.  One command may take *limit*, all together *whole*."""
+    """Return an answer for each part, also if commands fail.  One command may take *limit*, all together *whole*.
+
+    The *usage* of pools and quotas is read last, if at all: it takes longest.
+    """
     end = clock() + whole.total_seconds()
 
     def answer(part: str, read: Read, *words: str) -> None:
@@ -68,6 +77,9 @@ def ask(
         answer(f"{DISKS}{name}", disks, "mmlsdisk", name, "-Y")
     for name in names[:MOST]:
         answer(f"{FILESETS}{name}", filesets, "mmlsfileset", name, "-Y")
+    for name in names[:MOST] if usage else ():
+        answer(f"{POOLS}{name}", pools, "mmdf", name, "-Y")
+        answer(f"{QUOTAS}{name}", quotas, "mmrepquota", "-j", name, "-Y")
     for part in (part for name in names[MOST:] for part in parts.of_file_system(name)):
         answers[part] = Answer(None, f"not read: there are {len(names)} file systems, and the limit is {MOST}")
     return answers
@@ -78,8 +90,8 @@ def gone(known: Sequence[str], answers: Mapping[str, Answer]) -> list[str]:
     listed = answers[FILE_SYSTEMS].content if FILE_SYSTEMS in answers else None
     if listed is None:
         return []
-    there = {part for name in listed for part in parts.of_file_system(name)}
-    return [part for part in known if part.startswith((DISKS, FILESETS)) and part not in there]
+    there = {part for name in listed for part in (*parts.of_file_system(name), *parts.usage_of_file_system(name))}
+    return [part for part in known if part.startswith((DISKS, FILESETS, POOLS, QUOTAS)) and part not in there]
 
 
 def _names(answers: Mapping[str, Answer]) -> list[str]:

@@ -71,10 +71,34 @@ class FilesetFacts(_Fact):
     afm_state: str | None = None
 
 
+class PoolFacts(_Fact):
+    """A pool of a file system, from mmdf: *size* and *free* in KB, *used* in percent."""
+
+    name: str
+    size: int | None = None
+    free: int | None = None
+    used: float | None = None
+
+
+class QuotaFacts(_Fact):
+    """The quota of a fileset, from mmrepquota: blocks in KB, 0 means no limit; *block_grace* is as it is printed."""
+
+    name: str
+    block_usage: int | None = None
+    block_quota: int | None = None
+    block_limit: int | None = None
+    files_usage: int | None = None
+    files_quota: int | None = None
+    files_limit: int | None = None
+    block_grace: str | None = None
+    files_grace: str | None = None
+
+
 class FileSystemFacts(_Fact):
     """A file system: *manager* is its manager's identity; *attributes* holds all that mmlsfs prints, in its words.
 
-    *down* lists the disks that are not up, at most 100, sorted by name.
+    *down* lists the disks that are not up, at most 100, sorted by name.  *pools* and *quotas* are known only where the
+    settings ask for the usage.
     """
 
     name: str
@@ -85,6 +109,8 @@ class FileSystemFacts(_Fact):
     disks: Mapping[str, DiskFacts] | None = None
     down: tuple[str, ...] | None = None
     filesets: Mapping[str, FilesetFacts] | None = None
+    pools: Mapping[str, PoolFacts] | None = None
+    quotas: Mapping[str, QuotaFacts] | None = None
 
 
 class PartFacts(_Fact):
@@ -196,6 +222,8 @@ def _file_system(facts: FileSystemFacts) -> Named:
     plain["attributes"] = facts.attributes and Named(facts.attributes)
     plain["disks"] = None if facts.disks is None else Named(_dumped(facts.disks), DiskFacts)
     plain["filesets"] = None if facts.filesets is None else Named(_dumped(facts.filesets), FilesetFacts)
+    plain["pools"] = None if facts.pools is None else Named(_dumped(facts.pools), PoolFacts)
+    plain["quotas"] = None if facts.quotas is None else Named(_dumped(facts.quotas), QuotaFacts)
     return Named(plain, groups=_GROUPS)
 
 
@@ -211,6 +239,8 @@ _GROUPS: Mapping[str, Named] = {
     "attributes": Named({}),
     "disks": Named({}, DiskFacts),
     "filesets": Named({}, FilesetFacts),
+    "pools": Named({}, PoolFacts),
+    "quotas": Named({}, QuotaFacts),
 }
 """The parts of a file system that are looked up by name."""
 

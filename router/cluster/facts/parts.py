@@ -1,7 +1,7 @@
 """Parts of the facts: the report of one command, and when it was last confirmed.  Values only.
 
 The parts are `cluster`, `states`, `managers`, `file_systems` and `node_classes`, and for each file system
-`disks/<name>` and `filesets/<name>`.
+`disks/<name>` and `filesets/<name>`; if the usage is read, `pools/<name>` and `quotas/<name>`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ CLUSTER, STATES, MANAGERS = "cluster", "states", "managers"
 FILE_SYSTEMS, NODE_CLASSES = "file_systems", "node_classes"
 DISKS, FILESETS = "disks/", "filesets/"
 """The prefixes of the parts of a file system."""
+
+POOLS, QUOTAS = "pools/", "quotas/"
+"""The prefixes of those that are read only where the settings say so."""
 
 WHOLE = (CLUSTER, STATES, MANAGERS, FILE_SYSTEMS, NODE_CLASSES)
 """The parts that every cluster has."""
@@ -52,3 +55,12 @@ def of_file_system(name: str) -> tuple[str, str]:
     ('disks/gpfs1', 'filesets/gpfs1')
     """
     return f"{DISKS}{name}", f"{FILESETS}{name}"
+
+
+def usage_of_file_system(name: str) -> tuple[str, str]:
+    """Return the names of the parts with the usage of the file system *name*.
+
+    >>> usage_of_file_system("gpfs1")
+    ('pools/gpfs1', 'quotas/gpfs1')
+    """
+    return f"{POOLS}{name}", f"{QUOTAS}{name}"

@@ -12,6 +12,7 @@ LONGEST = 8 << 20
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Names = Annotated[str, StringConstraints(max_length=LONGEST)]
+Text = Annotated[str, StringConstraints(max_length=1 << 20)]
 
 
 class InvalidLine(ValueError):
@@ -19,14 +20,20 @@ class InvalidLine(ValueError):
 
 
 class NodeEnded(BaseModel):
-    """The command on *node* ended with *code* (None: it was given up) after *seconds*, and printed *output*."""
+    """The command on *node* ended with *code* (None: it was given up) after *seconds*.
+
+    It printed *output*, and *errors* on stderr.  *refusal* says why ssh was not let in, *lost* that it lost the node.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     node: Name
     code: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    output: Annotated[str, StringConstraints(max_length=1 << 20)]
+    output: Text
+    errors: Text = ""
+    refusal: Text = ""
+    lost: bool = False
 
 
 class Outcome(BaseModel):

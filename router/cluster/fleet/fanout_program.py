@@ -1,8 +1,10 @@
 """One fan-out: runs a command on many nodes through ClusterShell, in its own process.  Reads the request from stdin.
 
-The request is JSON.  This program is started by its path and imports none of our modules.  It runs one command, so that
-ClusterShell's task, its memory and its children end with it.  The last line on stdout is the outcome as JSON.  The exit
-code is 0 if the command ended with 0 on every node.  SIGTERM ends the program early, with the outcome so far.
+The request is JSON.  This program imports only modules beside it.  It runs one command, so that ClusterShell's task,
+its memory and its children end with it.  The last line on stdout is the outcome as JSON.  The exit code is 0 if the
+command ended with 0 on every node.  SIGTERM ends the program early, with the outcome so far.
+
+What happens on the nodes meanwhile is appended to the file `watch` of the request, if it names one (`node_watch`).
 
 The request's `input` holds what the commands read on stdin, as base64: `shared` for every node, followed by the node's
 own entry in `nodes`.  The two are joined when the command starts on that node.  With `progress`, the end of each node
@@ -24,83 +26,27 @@ import shlex
 import signal
 import sys
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
-from ClusterShell.Event import EventHandler
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 from ClusterShell.Task import Task, task_self, task_terminate
 from ClusterShell.Worker.Exec import ExecClient, ExecWorker
 from ClusterShell.Worker.Ssh import SshClient
 
-TIMED_OUT = 124
-KILLED = 137
+from . import ssh_endings
+from .fanout_nodes import SMALLEST_SHARE, Collector, Node, Text, outcome
+from .node_watch import NodeWatch
+
 _SLACK = 5
 """Seconds that a node may take to end its own command, before this program gives up on the node."""
 
 _ALL_OUTPUT = 64 * 1024 * 1024
-_SMALLEST_SHARE = 512
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 
 
 class Ended(BaseException):
     """The deadline passed or SIGTERM came: the commands are ended, and the outcome so far is reported."""
-
-
-@dataclass
-class Node:
-    """The state of one node; *code* is None until its command has ended."""
-
-    begun: float
-    seconds: float = 0.0
-    code: int | None = None
-    gave_up: bool = False
-    output: bytearray = field(default_factory=bytearray)
-    octets: int = 0
-
-
-class Collector(EventHandler):  # type: ignore[misc]  # it has no annotations
-    """Keeps the output of each node, up to a limit, and how its command ended."""
-
-    def __init__(self, limit: int, *, progress: bool | str) -> None:
-        """Keep *limit* octets of each node; with *progress*, report its end on stderr or as `json` on stdout."""
-        self.nodes: dict[str, Node] = {}
-        self._limit, self._progress = limit, progress
-
-    def begin(self, node: str) -> None:
-        """Record that the command is about to start on *node*: recorded later, a timeout could go unnoticed."""
-        self.nodes[node] = Node(time.monotonic())
-
-    def ev_read(self, worker: Any, node: str, sname: str, msg: bytes) -> None:  # noqa: ANN401, ARG002 - ClusterShell's
-        """Keep the output of *node* up to the limit, and count all of it."""
-        known = self.nodes[node]
-        known.octets += len(msg)
-        known.output += msg[: max(0, self._limit - len(known.output))]
-
-    def ev_hup(self, worker: Any, node: str, rc: int) -> None:  # noqa: ANN401, ARG002 - idem
-        """Record how the command ended on *node*."""
-        known = self.nodes[node]
-        known.code, known.seconds = rc, time.monotonic() - known.begun
-        self._report(node, f"exit code {rc}")
-
-    def give_up(self, node: str) -> None:
-        """Record that *node* did not end in time and that its local process was killed."""
-        known = self.nodes.setdefault(node, Node(time.monotonic()))
-        known.gave_up, known.seconds = True, time.monotonic() - known.begun
-        self._report(node, "timed out")
-
-    def _report(self, node: str, text: str) -> None:
-        known = self.nodes[node]
-        if self._progress == "json":
-            output, known.output, known.octets = known.output.decode("utf-8", "replace"), bytearray(), 0
-            code = None if known.gave_up else known.code
-            line = {"node": node, "code": code, "seconds": round(known.seconds, 3), "output": output}
-            sys.stdout.write(f"{json.dumps(line)}\n")
-            sys.stdout.flush()
-        elif self._progress:
-            sys.stderr.write(f"{node}: {text}\n")
-            sys.stderr.flush()
 
 
 class _Raw:
@@ -129,13 +75,40 @@ class RemoteClient(_Raw, SshClient):  # type: ignore[misc]  # it has no annotati
     """Runs the command over ssh, which passes one text to the shell of the node: each word is quoted."""
 
     def _build_cmd(self) -> tuple[list[str], None]:
-        request = self.worker.request
-        variables = {**request["environment"], "CLUSTERBUS_NODE_NAME": self.key}
-        words = ["env", *(f"{name}={value}" for name, value in variables.items()), *request["command"]]
         command, _ = super()._build_cmd()
-        # `||` keeps the shell alive, so that a killed command ends as an exit code.  ssh would report its signal as
-        # 255, the code for an unreachable node.
-        return [*command[:-1], f"{shlex.join(_bounded(words, request))} || exit $?"], None
+        return [*command[:-1], _marked(self)], None
+
+
+class PdshClient(_Raw, ExecClient):  # type: ignore[misc]  # it has no annotations
+    """Runs the command through pdsh, started for this node alone: so each node has its own limits, output and end."""
+
+    def _build_cmd(self) -> tuple[list[str], dict[str, str]]:
+        request = self.worker.request
+        login = ["-l", request["user"]] if request["user"] else []
+        limits = ["-t", str(request["connect_timeout"]), "-f", "1"]
+        # pdsh passes no input on, and reports any exit code but 0 on stderr: the mark has it.
+        text = f"exec </dev/null; ({_marked(self)}); exit 0"
+        # pdsh replaces %h and others also in what is quoted.
+        command = text.replace("%", "%%")
+        words = [*request["pdsh"], "-N", "-S", *limits, *login, "-w", self.key, command]
+        return words, {"PDSH_SSH_ARGS_APPEND": " ".join(["-oBatchMode=yes", *_ssh_options(request)])}
+
+
+_CLIENTS = {"ssh": RemoteClient, "pdsh": PdshClient, "local": LocalClient}
+
+
+def _marked(client: Any) -> str:  # noqa: ANN401 - a client of ClusterShell
+    """Return the text for the shell of the node of *client*: its command, with each word quoted, and then the mark."""
+    request = client.worker.request
+    variables = {**request["environment"], "CLUSTERBUS_NODE_NAME": client.key}
+    words = ["env", *(f"{name}={value}" for name, value in variables.items()), *request["command"]]
+    # The shell stays alive, so that a killed command ends as an exit code.  ssh would report its signal as 255.
+    return ssh_endings.marked(shlex.join(_bounded(words, request)), client.worker.mark)
+
+
+def _ssh_options(request: dict[str, Any]) -> list[str]:
+    # ssh notices a node that dies during the command, and prints no banner that could be taken for output.
+    return [*request["ssh_options"], "-oServerAliveInterval=15", "-oServerAliveCountMax=3", "-oLogLevel=ERROR"]
 
 
 def _bounded(words: list[str], request: dict[str, Any]) -> list[str]:
@@ -146,23 +119,28 @@ def _bounded(words: list[str], request: dict[str, Any]) -> list[str]:
 class NodesWorker(ExecWorker):  # type: ignore[misc]  # it has no annotations
     """Starts one client for each node."""
 
-    def __init__(self, request: dict[str, Any], nodes: NodeSet, collector: Collector) -> None:
-        """Run the command of *request* on *nodes*."""
-        self.request = request
+    def __init__(self, request: dict[str, Any], nodes: NodeSet, collector: Collector, mark: str) -> None:
+        """Run the command of *request* on *nodes*; the shells of nodes print *mark* at its end."""
+        self.request, self.mark = request, mark
         given = request.get("input", {})
         self._shared, self._own = base64.b64decode(given.get("shared", "")), given.get("nodes", {})
         timeout = _seconds(request["timeout"]) + request["grace"] + _SLACK + request["connect_timeout"]
-        super().__init__(nodes, collector, timeout=timeout, command="", stderr=False)
+        super().__init__(nodes, collector, timeout=timeout, command="", stderr=True)
 
-    def input_of(self, node: str) -> bytes:
-        """Return what the command on *node* reads from stdin."""
-        return self._shared + base64.b64decode(self._own.get(node, ""))
+    def input_of(self, node: str) -> memoryview:
+        """Return what the command on *node* reads from stdin.
+
+        It is a view, because ClusterShell cuts off what has been written after each write: of a text of many megabytes,
+        it would copy the rest each time, for each node.
+        """
+        own = base64.b64decode(self._own.get(node, ""))
+        return memoryview(self._shared + own if own else self._shared)
 
     def _create_clients(self, **options: Any) -> None:  # noqa: ANN401 - ClusterShell's
-        client = RemoteClient if self.request["transport"] == "ssh" else LocalClient
+        client = _CLIENTS[self.request["transport"]]
         timeout = options["timeout"]
         self._clients += [
-            client(node, "", self, False, timeout, False, None)  # noqa: FBT003 - ClusterShell's signature
+            client(node, "", self, True, timeout, False, None)  # noqa: FBT003 - ClusterShell's signature
             for node in self.nodes
         ]
 
@@ -171,18 +149,48 @@ class NodesWorker(ExecWorker):  # type: ignore[misc]  # it has no annotations
         self.eh.give_up(node)
 
 
+def _print_line(name: str, node: Node) -> None:
+    line = {
+        "node": name,
+        "code": None if node.gave_up else node.code,
+        "seconds": round(node.seconds, 3),
+        "output": node.output.decoded(),
+        "errors": node.errors.decoded(),
+        "refusal": node.refusal,
+        "lost": node.lost,
+    }
+    node.output, node.errors = Text(), Text()
+    sys.stdout.write(f"{json.dumps(line)}\n")
+    sys.stdout.flush()
+
+
+def _print_text(name: str, node: Node) -> None:
+    sys.stderr.write(f"{name}: {'timed out' if node.gave_up else f'exit code {node.code}'}\n")
+    sys.stderr.flush()
+
+
+def _print_nothing(name: str, node: Node) -> None:
+    pass
+
+
+_REPORTS = {"json": _print_line, True: _print_text, False: _print_nothing}
+
+
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Run *request* and return its outcome.  Raises ValueError if its node set is unusable."""
     names = request["nodes"]
     if not names or not all(_HOST.fullmatch(each) for each in names):
         raise ValueError("the node set is empty, or holds an entry that is not a host name")
-    limit = max(_SMALLEST_SHARE, min(request["output"], _ALL_OUTPUT // len(names)))
-    collector = Collector(limit, progress=request.get("progress", False))
+    limit = max(SMALLEST_SHARE, min(request["output"], _ALL_OUTPUT // len(names)))
+    # A command cannot know the mark of its own end.
+    mark = uuid4().hex if request["transport"] != "local" else ""
+    watch = NodeWatch(request.get("watch", ""), mark)
+    collector = Collector(limit, mark, _REPORTS[request.get("progress", False)], watch)
     began = time.monotonic()
     facts: dict[str, Any] = {}
     task = _task(request)
     try:
-        worker = NodesWorker(request, NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP), collector)
+        worker = NodesWorker(request, NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP), collector, mark)
         worker.set_write_eof()
         task.schedule(worker)
         # Not the task's own timeout: if it expires before a node's timeout, all clients lose their engine.
@@ -194,7 +202,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         task_terminate()
-    return {**_outcome(names, collector.nodes, request), **facts, "seconds": round(time.monotonic() - began, 3)}
+    found = outcome(names, collector.nodes, request["timeout"], request["output"], is_remote=bool(mark))
+    return {**found, **facts, "seconds": round(time.monotonic() - began, 3)}
 
 
 def _task(request: dict[str, Any]) -> Task:
@@ -207,55 +216,8 @@ def _task(request: dict[str, Any]) -> Task:
     task.set_info("connect_timeout", request["connect_timeout"])
     task.set_info("ssh_path", shlex.quote(request["ssh"]))
     task.set_info("ssh_user", request["user"])
-    # ssh notices a node that dies during the command, and prints no banner that could be taken for output.
-    own = ["-oServerAliveInterval=15", "-oServerAliveCountMax=3", "-oLogLevel=ERROR"]
-    task.set_info("ssh_options", shlex.join([*request["ssh_options"], *own]))
+    task.set_info("ssh_options", shlex.join(_ssh_options(request)))
     return task
-
-
-def _outcome(names: list[str], nodes: dict[str, Node], request: dict[str, Any]) -> dict[str, Any]:
-    codes: dict[int, list[str]] = defaultdict(list)
-    timed_out, unfinished, not_begun = [], [], []
-    for name in names:
-        node = nodes.get(name)
-        if node is None:
-            not_begun.append(name)
-        elif _is_late(node, request["timeout"]):
-            timed_out.append(name)
-        elif node.code is None or node.gave_up:
-            unfinished.append(name)
-        else:
-            codes[node.code].append(name)
-    return {
-        "codes": {str(code): _fold(found) for code, found in sorted(codes.items())},
-        "timed_out": _fold(timed_out),
-        "unfinished": _fold(unfinished),
-        "not_begun": _fold(not_begun),
-        "output": _folded_output(nodes, request["output"]),
-    }
-
-
-def _is_late(node: Node, timeout: float) -> bool:
-    """Return whether *node* timed out; the codes 124 and 137 alone prove nothing, as the command may return them."""
-    return node.seconds >= timeout and (node.gave_up or node.code in (TIMED_OUT, KILLED))
-
-
-def _folded_output(nodes: dict[str, Node], limit: int) -> list[dict[str, Any]]:
-    """Return the output of *nodes*, identical output once; at most four times *limit* octets in all."""
-    same: dict[tuple[bytes, int], list[str]] = defaultdict(list)
-    for name, node in nodes.items():
-        if node.octets:
-            same[bytes(node.output), node.octets].append(name)
-    share = max(_SMALLEST_SHARE, 4 * limit // max(1, len(same)))
-    found = sorted(same.items(), key=lambda each: -len(each[1]))[: 4 * limit // _SMALLEST_SHARE]
-    return [
-        {"nodes": _fold(names), "text": kept[:share].decode("utf-8", "replace"), "octets": octets}
-        for (kept, octets), names in found
-    ]
-
-
-def _fold(names: list[str]) -> str:
-    return str(NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP))
 
 
 def _seconds(seconds: float) -> int:
@@ -275,13 +237,13 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, lambda *_: None)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGALRM, _end)
-    outcome = run(request)
-    is_good = list(outcome["codes"]) == ["0"] and not any(
-        outcome[each] for each in ("timed_out", "unfinished", "not_begun")
+    found = run(request)
+    is_good = list(found["codes"]) == ["0"] and not any(
+        found[each] for each in ("timed_out", "unfinished", "not_begun")
     )
     # The outcome starts on a new line, whatever was written before.
     os.write(sys.stdout.fileno(), b"\n")
-    sys.stdout.write(json.dumps(outcome))
+    sys.stdout.write(json.dumps(found))
     sys.stdout.write("\n")
     sys.stdout.flush()
     return 0 if is_good else 1

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from ... import interpreter
@@ -27,11 +26,8 @@ from .errors import RoundLost
 from .fanout_lines import NodeEnded, Outcome
 from .node_sets import unfold
 
-PROGRAM = Path(__file__).with_name("fanout_program.py")
-"""The program that runs one command on many nodes, as a separate process."""
-
-UNREACHABLE = 255
-"""The exit code of ssh for a node that it cannot reach."""
+PROGRAM = f"{__package__}.fanout_program"
+"""The module of the program that runs one command on many nodes, as a separate process."""
 
 _ENDED = (124, 137)
 """The exit codes of `timeout` for a command that it terminated or killed."""
@@ -148,7 +144,7 @@ def _process(reach: NodesSettings, deadline: float) -> Iterator[tuple[subprocess
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            interpreter.file(PROGRAM),
+            interpreter.module(PROGRAM),
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -206,15 +202,18 @@ def _answer(line: NodeEnded, code: int, reach: NodesSettings) -> Answer:
     node, output = line.node, line.output
     if code in _ENDED and line.seconds >= reach.timeout.total_seconds():
         return Answer(node, output, _timed_out(reach), late=True)
-    return Answer(node, output, _failure(code, output, reach) if code else "")
+    return Answer(node, output, _failure(line, code) if code or line.refusal else "")
 
 
 def _timed_out(reach: NodesSettings) -> str:
     return f"its command did not finish within {reach.timeout.total_seconds():g} s"
 
 
-def _failure(code: int, output: str, reach: NodesSettings) -> str:
-    last = output.strip()[-_SHOWN:].replace("\n", "; ")
-    if code == UNREACHABLE and reach.transport == "ssh":
+def _failure(line: NodeEnded, code: int) -> str:
+    if line.refusal:
+        return f"its login is refused: {line.refusal}"
+    # What a command printed last on stderr is why it failed.
+    last = (line.errors.strip() or line.output.strip())[-_SHOWN:].replace("\n", "; ")
+    if line.lost:
         return f"it cannot be reached: {last or 'ssh printed no reason'}"
     return f"its command ended with {code}{': ' if last else ''}{last}"

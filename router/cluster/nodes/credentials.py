@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+from ... import trust
 from ...broker.users.password_files import NEW
 from .errors import Unprepared
 from .files import File
@@ -14,13 +15,17 @@ GROUP = "clusterbus"
 SETTING_OF = {"password": "password-file", "ca.pem": "ca", "node.pem": "certificate", "node.key": "key"}
 """The files that the folder may hold, and the relay setting that names each."""
 
+_SHARED = "ca.pem"
+"""What all nodes may have in common: a node that has none of its own gets the one beside the folders of the nodes."""
+
 _SECRET = frozenset({"password", "node.key"})
 _LARGEST = 64 * 1024
 
 
 def credentials(folder: Path) -> dict[str, File]:
-    """Return the files in *folder* for its node, by the relay setting that names each.
+    """Return the files in *folder* for its node, by the relay setting that names each; ca.pem may be beside *folder*.
 
+    Where there is a certificate, it is what the node logs in with, and a password beside it stays here.
     Raises Unprepared if the credentials are incomplete, or if other users can read or change them.
     """
     if os.path.lexists(folder / NEW):
@@ -32,8 +37,11 @@ def credentials(folder: Path) -> dict[str, File]:
     found: dict[str, File] = {}
     for name, setting in SETTING_OF.items():
         content = _read(folder / name, is_secret=name in _SECRET)
+        if content is None and name == _SHARED:
+            content = _read(folder.parent / name, is_secret=False)
         if content is not None:
-            found[setting] = File(f"{FOLDER}/{name}", content, 0o640, group=GROUP)
+            # Certificates are public; on a hub, router and consumer trust the same authority as its relay.
+            found[setting] = File(f"{FOLDER}/{name}", content, 0o640 if name in _SECRET else 0o644, group=GROUP)
     if ("certificate" in found) != ("key" in found):
         raise Unprepared(f"{folder} has only one of node.pem and node.key: add the other one, or remove it")
     if not {"certificate", "password-file"} & found.keys():
@@ -41,6 +49,8 @@ def credentials(folder: Path) -> dict[str, File]:
             f"{folder} has neither a password nor node.pem and node.key, so the relay could not log in:"
             " run `clusterbus broker users --apply` to make passwords"
         )
+    if "certificate" in found:
+        found.pop("password-file", None)
     return found
 
 
@@ -62,7 +72,7 @@ def _read(path: Path, *, is_secret: bool) -> bytes | None:
 def _check(path: Path, status: os.stat_result, *, is_secret: bool) -> None:
     if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= _LARGEST:
         raise Unprepared(f"{path} is not a regular file of 1 to {_LARGEST:,} octets")
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (0o077 if is_secret else 0o022):
-        verb = "read" if is_secret else "change"
-        mode = "600" if is_secret else "644"
-        raise Unprepared(f"{path}: users other than its owner can {verb} it: make root its owner, and run chmod {mode}")
+    if found := trust.of_status(str(path), status):
+        raise Unprepared(found)
+    if is_secret and status.st_mode & 0o077:
+        raise Unprepared(f"{path}: users other than its owner can read it: run chmod 600 {path}")

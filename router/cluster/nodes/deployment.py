@@ -15,7 +15,7 @@ from .capture_script import COMMAND
 from .credentials import FOLDER, GROUP, credentials
 from .errors import Unprepared
 from .files import File, part
-from .node_status import Finding, by_reason, by_warning, finding_of, unprepared
+from .node_status import Finding, by_reason, by_trouble, by_warning, finding_of, unprepared
 from .release import Release, release
 
 _BOOT = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"
@@ -27,7 +27,10 @@ OnFinding = Callable[[Finding], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The result by node: *done* were changed, *unchanged* were already good, *failed* were left untouched."""
+    """The result by node: *done* were changed, *unchanged* were already good, *failed* were left untouched.
+
+    Of those that are good, the relay may be without a connection to the broker: `unconnected`.
+    """
 
     done: Mapping[str, Finding]
     unchanged: Mapping[str, Finding]
@@ -39,8 +42,13 @@ class Deployed:
             "done": fold(self.done),
             "unchanged": fold(self.unchanged),
             "failed": by_reason(self.failed.values()),
+            "unconnected": self.unconnected(),
             "warnings": self.warnings(),
         }
+
+    def unconnected(self) -> list[dict[str, str]]:
+        """Return why relays do not send, each with its node set."""
+        return by_trouble((*self.done.values(), *self.unchanged.values()))
 
     def warnings(self) -> list[dict[str, str]]:
         """Return the warnings about all nodes, each with its node set."""
@@ -68,11 +76,10 @@ class Deployment:
     def survey(self, names: Sequence[str]) -> dict[str, Finding]:
         """Return the state of the shim on each of *names* without changes.  Raises SettingsError and RoundLost.
 
-        Without `relay` in the settings, each node is compared with what a package installs.
+        A node with the package is compared with it, and without `relay` in the settings, each node.
         """
-        if not self._settings.relay:
-            return self._round("status", self._packaged(names), self._on_finding, packaged=True)
-        return self._round("status", self._prepared(names), self._on_finding)
+        own = self._prepared(names) if self._settings.relay else {name: [] for name in words_of(names)}
+        return self._round("status", own, self._on_finding)
 
     def deploy(self, names: Sequence[str]) -> Deployed:
         """Install what differs on each of *names*; leave the others untouched.  Raises as `survey`."""
@@ -113,10 +120,10 @@ class Deployment:
                 found[name] = error
         return found
 
-    def _packaged(self, names: Sequence[str]) -> dict[str, list[File] | Unprepared]:
-        """Return the node-specific files that a package installs on each of *names*."""
+    def _packaged(self) -> File:
+        """Return what a package installs in place of each node's own files."""
         script = capture_script.written(self._release.script, str(self._settings.python), [])
-        return {name: [File(COMMAND, script.encode(), 0o755)] for name in words_of(names)}
+        return File(COMMAND, script.encode(), 0o755)
 
     def _own(self, word: str, root: str, wanted: Mapping[str, str]) -> list[File]:
         secrets = credentials(self._settings.secrets / word)
@@ -138,8 +145,6 @@ class Deployment:
         own: Mapping[str, list[File] | Unprepared],
         on_finding: OnFinding,
         sent: Collection[str] = (),
-        *,
-        packaged: bool = False,
     ) -> dict[str, Finding]:
         found = {name: unprepared(name, str(files)) for name, files in own.items() if isinstance(files, Unprepared)}
         for each in found.values():
@@ -152,7 +157,7 @@ class Deployment:
             found[answer.node] = finding_of(answer)
             on_finding(found[answer.node])
 
-        program, header = self._release.installer, self._release.header(mode) | {"packaged": packaged}
+        program, header = self._release.installer, self._release.header(mode) | {"packaged": [self._packaged().facts()]}
         ask(
             list(files),
             [*self._settings.become, str(self._settings.python), "-IS", "-c", _BOOT],

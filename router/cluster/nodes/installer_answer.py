@@ -15,11 +15,24 @@ _RESULTS = frozenset({"error", "differs", "kept"})
 
 Text = Annotated[str, StringConstraints(max_length=16_384)]
 Word = Annotated[str, StringConstraints(max_length=256)]
+Count = Annotated[int, Field(ge=0, le=10**10)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=2000)]
 
 
 class Unreadable(ValueError):
     """The output of a node is not an installer's answer; the message says why."""
+
+
+class RelayConnection(BaseModel):
+    """What a relay tells of its connection, and what waits in its spool; *since* and *oldest* are seconds ago."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    broker: Word
+    problem: Text
+    since: Count
+    unsent: Count
+    oldest: Count
 
 
 class InstallerAnswer(BaseModel):
@@ -35,6 +48,7 @@ class InstallerAnswer(BaseModel):
     python: Word = ""
     version: Word = ""
     relay: Word = ""
+    connection: RelayConnection | None = None
     left_out: Texts = ()
     file_systems: Annotated[dict[Text, Word], Field(max_length=20)] = {}
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from ... import network_folders
+from ...model import durations
 from ..fleet.node_sets import fold
 from ..fleet.runner import Answer
-from .installer_answer import Unreadable, read
+from .installer_answer import RelayConnection, Unreadable, read
 
 _SHOWN = 3
+
+OLD = timedelta(minutes=5)
+"""A record that waits longer than this on a node with a connection is not being sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +42,26 @@ class Finding:
     failed: bool = False
     """Whether the node could not be reached, or could not carry out the request."""
 
+    connection: RelayConnection | None = None
+    """What the relay tells of its connection; None where no relay runs, as in a folder that stands for a node."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the relay sends no records, or an empty text: it does, or *reason* says what is wrong before that."""
+        if self.connection is None or not self.good:
+            return ""
+        if self.connection.problem:
+            return f"its relay does not send: {self.connection.problem}"
+        if self.connection.oldest > OLD.total_seconds():
+            return "its relay is connected, but does not send: records have waited for more than 5 minutes"
+        return ""
+
     def facts(self) -> dict[str, object]:
         """Return the finding as a JSON object."""
         return {
             "node": self.node,
-            "ok": self.good,
-            "reason": self.reason,
+            "ok": self.good and not self.trouble,
+            "reason": self.reason or self.trouble,
             "differs": dict(self.differs),
             "did": list(self.did),
             "kept": list(self.kept),
@@ -51,6 +70,7 @@ class Finding:
             "relay": self.relay,
             "left_out": list(self.left_out),
             "warnings": list(self.warnings),
+            "connection": self.connection and self.connection.model_dump(),
         }
 
 
@@ -81,6 +101,7 @@ def finding_of(answer: Answer) -> Finding:
         relay=report.relay,
         left_out=report.left_out,
         warnings=warnings,
+        connection=report.connection,
     )
 
 
@@ -102,6 +123,29 @@ def by_reason(findings: Iterable[Finding]) -> list[dict[str, str]]:
     [{'nodes': 'n[1-2]', 'reason': 'gone'}]
     """
     return _by_text((each.node, each.reason) for each in findings)
+
+
+def by_trouble(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return why relays of *findings* do not send, as `by_reason` does, each with the time since when the first did.
+
+    >>> waiting = RelayConnection(broker="amqp://mq1", problem="broker unreachable", since=7300, unsent=2, oldest=60)
+    >>> by_trouble([Finding("n1", good=True, connection=waiting), Finding("n2", good=True, connection=waiting)])
+    [{'nodes': 'n[1-2]', 'reason': 'its relay does not send: broker unreachable, for 2h1m; 4 records wait there'}]
+    """
+    groups: dict[str, list[tuple[str, RelayConnection]]] = {}
+    for each in findings:
+        if each.connection and each.trouble:
+            groups.setdefault(each.trouble, []).append((each.node, each.connection))
+    return [
+        {"nodes": fold(node for node, _ in those), "reason": f"{text}{_extent([each for _, each in those])}"}
+        for text, those in groups.items()
+    ]
+
+
+def _extent(connections: list[RelayConnection]) -> str:
+    seconds = max(each.since if each.problem else each.oldest for each in connections)
+    unsent = sum(each.unsent for each in connections)
+    return f", for {durations.text(timedelta(seconds=seconds // 60 * 60 or seconds))}; {unsent} records wait there"
 
 
 def by_warning(findings: Iterable[Finding]) -> list[dict[str, str]]:

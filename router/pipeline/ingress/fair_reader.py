@@ -46,7 +46,9 @@ class Ingress:
         self._placement = Placement()
         self._moves: list[Move] = []
         self._clusters: dict[str, str] = {}
-        self._heard: datetime | None = None
+        self.heard: datetime | None = None
+        """When a record arrived last, for this router alone."""
+
         self.findings: list[tuple[Place, Flood | FloodEnded]] = []
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class Ingress:
     def check(self) -> None:
         """Release the nodes that are quiet again, if anybody is heard at all."""
         moment = self._clock()
-        if self._heard is None or not self._heard <= moment < self._heard + _CONTACT:
+        if self.heard is None or not self.heard <= moment < self.heard + _CONTACT:
             return
         for node, was_flood in self._meter.quiet(moment).items():
             if was_flood:
@@ -89,7 +91,7 @@ class Ingress:
             self._broker.ack(arrival)
             return
         moment, node, octets = self._clock(), node_of(arrival), cost(arrival)
-        self._heard = moment
+        self.heard = moment
         if node is not None:
             self._judge(arrival, node, octets, moment)
             if self._placement.is_held(arrival, node, octets):

@@ -1,5 +1,6 @@
 """Maps the router's own findings to events.  Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
@@ -10,10 +11,24 @@ from ...model.ids import id_at
 from ...model.records import written
 from ...model.topics import ABSENT
 from ..foreign_refusals import Refusing, RefusingEnded
-from ..gap_detection import EpochStarted, GapClosed, GapOpened, NodeBack, NodeSilent
+from ..gap_detection import EpochStarted, GapAccepted, GapClosed, GapOpened, NodeBack, NodeSilent
 from ..ingress.flood_detection import Flood, FloodEnded
 from ..mapping import own_event
 from .finding_reports import Found, Report
+
+NAMES: Mapping[type[Found], str] = {
+    GapOpened: "gapOpened",
+    GapClosed: "gapClosed",
+    GapAccepted: "gapAccepted",
+    EpochStarted: "epochStarted",
+    NodeSilent: "nodeSilent",
+    NodeBack: "nodeBack",
+    Flood: "nodeFlooding",
+    FloodEnded: "nodeFloodEnded",
+    Refusing: "queueRefusing",
+    RefusingEnded: "queueRefusingEnded",
+}
+"""The event for each kind of finding."""
 
 
 def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogues, moment: datetime) -> Event:
@@ -21,7 +36,7 @@ def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogue
 
     *node* is `ABSENT` for a finding that is on no node.
     """
-    name, data = _name_and_data(report.example, moment)
+    name, data = NAMES[type(report.example)], _data(report.example, moment)
     if report.count > 1:
         data |= {"reports": report.count}
     id_ = id_at(moment, f"{name}/{cluster}/{node}/{sorted(data.items(), key=str)}")
@@ -29,34 +44,28 @@ def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogue
     return own_event(name, about | data, catalogues, cluster=cluster, node=node, id_=id_, moment=moment)
 
 
-def _name_and_data(finding: Found, moment: datetime) -> tuple[str, dict[str, Value]]:
-    data: dict[str, Value]
+def _data(finding: Found, moment: datetime) -> dict[str, Value]:
     match finding:
-        case GapOpened(epoch, first, last):
-            name, data = "gapOpened", _gap(epoch, first, last)
-        case GapClosed(epoch, first, last):
-            name, data = "gapClosed", _gap(epoch, first, last)
+        case GapOpened() | GapClosed() | GapAccepted():
+            return _gap(finding)
         case EpochStarted(epoch, previous):
-            name, data = "epochStarted", {"epoch": epoch, "previousEpoch": previous}
-        case NodeSilent(heard):
-            name, data = "nodeSilent", _silence(heard, moment)
-        case NodeBack(heard):
-            name, data = "nodeBack", _silence(heard, moment)
+            return {"epoch": epoch, "previousEpoch": previous}
+        case NodeSilent(heard) | NodeBack(heard):
+            return _silence(heard, moment)
         case Flood(records, octets):
-            name, data = "nodeFlooding", {"count": records, "octets": octets}
+            return {"count": records, "octets": octets}
         case FloodEnded():
-            name, data = "nodeFloodEnded", {}
-        case Refusing(count):
-            name, data = "queueRefusing", {"exchange": EVENTS, "count": count}
-        case RefusingEnded(count):
-            name, data = "queueRefusingEnded", {"exchange": EVENTS, "count": count}
+            return {}
+        case Refusing(count) | RefusingEnded(count):
+            return {"exchange": EVENTS, "count": count}
         case _:
             assert_never(finding)
-    return name, data
 
 
-def _gap(epoch: str, first: int, last: int) -> dict[str, Value]:
-    return {"epoch": epoch, "first": first, "last": last, "count": last - first + 1}
+def _gap(gap: GapOpened | GapClosed | GapAccepted) -> dict[str, Value]:
+    accepted: dict[str, Value] = {"by": gap.by, "comment": gap.comment} if isinstance(gap, GapAccepted) else {}
+    count = gap.last - gap.first + 1
+    return {"epoch": gap.epoch, "first": gap.first, "last": gap.last, "count": count, **accepted}
 
 
 def _silence(heard: datetime, moment: datetime) -> dict[str, Value]:

@@ -38,6 +38,12 @@ class Report:
     count: int
     dropped: int = 0
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the log says of it."""
+        example = self.example
+        return {"key": example.key, "user": example.user, "reason": example.reason, "count": self.count}
+
     def and_also(self, later: "Report") -> "Report":
         """Return a report on *later* too."""
         return Report(later.example, self.count + later.count, self.dropped + later.dropped)

@@ -7,6 +7,7 @@ CommandRefused; that the exit code is then 1 and the usage follows is recalled t
 from .callback_commands import CALLBACK_COMMANDS
 from .command_words import Command
 from .file_system_commands import FILE_SYSTEM_COMMANDS
+from .maintenance_commands import MAINTENANCE_COMMANDS
 from .node_commands import MEMBER_COMMANDS
 from .quota_commands import QUOTA_COMMANDS
 from .snapshot_commands import SNAPSHOT_COMMANDS
@@ -17,5 +18,6 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     **FILE_SYSTEM_COMMANDS,
     **QUOTA_COMMANDS,
     **SNAPSHOT_COMMANDS,
+    **MAINTENANCE_COMMANDS,
 }
 """Each command and its usage, by name."""

@@ -1,10 +1,11 @@
 """What all mm commands share: their interface, and checks of words that name a file system."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import did_you_mean
-from ..cluster_state import State
+from ..cluster_state import NodeState, State
 from ..errors import CommandRefused
+from ..setup.node_lookup import members_of
 from ..simulated_cluster import Cluster
 
 Say = Callable[[str], object]
@@ -56,3 +57,13 @@ def two(words: Sequence[str], what: str) -> tuple[str, str]:
             return first, second
         case _:
             raise CommandRefused(f"{what} are needed, but {len(words)} words are given")
+
+
+def named_nodes(state: State, given: Mapping[str, Sequence[str]]) -> list[NodeState]:
+    """Return the nodes that a command acts on with the options *given*: this one, all (`-a`), or those of `-N`."""
+    if "-a" in given and "-N" in given:
+        raise CommandRefused("-a and -N exclude each other")
+    nodes = list(state.nodes.values())
+    if "-N" in given:
+        return members_of(state, tuple(given["-N"][0].split(",")))
+    return nodes if "-a" in given else nodes[:1]

@@ -1,4 +1,4 @@
-"""mmlsfs, mmlsdisk, mmchdisk and mmlsfileset."""
+"""mmlsfs, mmlsdisk, mmchdisk, mmlsfileset and mmdf."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -119,6 +119,15 @@ def mmlsfileset(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
     return listings.filesets_for_people(name, found)
 
 
+def mmdf(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
+    """List size and free space of the pools of a file system."""
+    words, given = options.parsed(argv, {"-P", "--block-size"}, {"-d", "-F", "-m", "-q", "-Y"})
+    state = cluster.state
+    name = managed(state, one(words, "one device"))
+    disks = of_file_system(state.disks, name)
+    return listings.pools_for_programs(state, disks) if "-Y" in given else listings.pools_for_people(disks)
+
+
 FILE_SYSTEM_COMMANDS: dict[str, tuple[Command, str]] = {
     "mmlsfs": (mmlsfs, "mmlsfs {Device | all | all_local} [-A] [-B] [-d] [-P] [-T] ... [-Y]\n"),
     "mmlsdisk": (mmlsdisk, 'mmlsdisk Device [-d "DiskName[;DiskName...]"] [-e | -Y] [-L]\n'),
@@ -129,5 +138,6 @@ FILE_SYSTEM_COMMANDS: dict[str, tuple[Command, str]] = {
             'mmchdisk Device {suspend | resume | stop | start} -d "DiskName[;DiskName...]"\n'
         ),
     ),
+    "mmdf": (mmdf, "mmdf Device [-d] [-F] [-m] [-P PoolName] [-Y]\n"),
     "mmlsfileset": (mmlsfileset, "mmlsfileset Device [FilesetName[,FilesetName...]] [-L] [--afm] [-Y]\n"),
 }

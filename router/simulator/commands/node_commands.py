@@ -12,7 +12,7 @@ from ..listings import node_listings as listings
 from ..setup.node_lookup import CLASSES, find, members_of
 from ..simulated_cluster import Cluster
 from . import options
-from .command_words import PROPAGATING, Command, Say, device, need_quorum, one
+from .command_words import PROPAGATING, Command, Say, device, named_nodes, need_quorum, one
 
 
 def mmlscluster(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
@@ -28,14 +28,8 @@ def mmgetstate(cluster: Cluster, argv: Sequence[str], _: Say) -> str:
     words, given = options.parsed(argv, {"-N"}, {"-a", "-Y", "-L", "-s", "-v"})
     if words:
         raise CommandRefused(f"unexpected words: {' '.join(words)}")
-    if "-a" in given and "-N" in given:
-        raise CommandRefused("-a and -N exclude each other")
     state = cluster.state
-    nodes = list(state.nodes.values())
-    if "-N" in given:
-        nodes = members_of(state, tuple(given["-N"][0].split(",")))
-    elif "-a" not in given:
-        nodes = nodes[:1]
+    nodes = named_nodes(state, given)
     return listings.states_for_programs(state, nodes) if "-Y" in given else listings.states_for_people(state, nodes)
 
 

@@ -25,7 +25,13 @@ _FILESET = Table(
     "inodeSpaceMask afmShowHomeSnapshots afmNumReadThreads reserved afmReadBufferSize "
     "afmWriteBufferSize snapId freeInodes",
 )
+# Recalled, not recorded.
+_POOL = Table(
+    "mmdf", "poolTotal", "poolName poolSize freeBlocks freeBlocksPct freeFragments freeFragmentsPct maxDiskSize"
+)
 _QUORUM_DISKS = 3
+_FREE = 0.25
+"""The free share of each pool."""
 
 
 def file_systems_for_programs(state: State, devices: Iterable[str], wanted: Sequence[str]) -> str:
@@ -139,6 +145,24 @@ def filesets_for_people(device: str, filesets: Sequence[FilesetState]) -> str:
     """Return *filesets* as mmlsfileset prints them (recalled)."""
     rows = [("Name", "Status", "Path"), *((each.name, "Linked", each.path) for each in filesets)]
     return text([f"Filesets in file system '{device}':", *aligned(rows)])
+
+
+def pools_for_programs(state: State, disks: Sequence[DiskState]) -> str:
+    """Return the pools of *disks* as `mmdf -Y` prints them, in KB."""
+    rows = []
+    for pool in dict.fromkeys(each.pool for each in disks):
+        size = sum(each.size_kb for each in disks if each.pool == pool)
+        rows.append((pool, str(size), str(int(size * _FREE)), str(int(100 * _FREE)), "0", "0", str(size)))
+    return _POOL.lines(rows, state.behaviour)
+
+
+def pools_for_people(disks: Sequence[DiskState]) -> str:
+    """Return the pools of *disks* as mmdf prints them (recalled)."""
+    rows: list[tuple[str, ...]] = [("pool", "size in KB", "free in KB")]
+    for pool in dict.fromkeys(each.pool for each in disks):
+        size = sum(each.size_kb for each in disks if each.pool == pool)
+        rows.append((pool, str(size), str(int(size * _FREE))))
+    return text(aligned(rows))
 
 
 def _yes(truth: bool) -> str:  # noqa: FBT001 - converts a truth value

@@ -22,9 +22,16 @@ BEGINNING = datetime.fromisoformat("2026-01-05T08:00:00+00:00")
 
 
 def new_cluster(
-    name: str, nodes: int, file_systems: Sequence[str], *, up: bool, behaviour: Behaviour, moment: datetime = BEGINNING
+    name: str,
+    nodes: int,
+    file_systems: Sequence[str],
+    *,
+    up: bool,
+    behaviour: Behaviour,
+    moment: datetime = BEGINNING,
+    servers: int | None = None,
 ) -> State:
-    """Return a cluster of *nodes*: a third of them, at most eight, are servers; the others are clients.
+    """Return a cluster of *nodes*: *servers* of them, by default a third and at most eight; the others are clients.
 
     Servers may be managers and have performance monitoring; the first three (or the first one) are quorum nodes; the
     last two are also AFM gateways and protocol (CES) nodes.
@@ -38,7 +45,9 @@ def new_cluster(
     for each in (name, *file_systems):
         if not _NAME.fullmatch(each):
             raise CommandRefused(f"{each!r} cannot name a cluster or file system: use letters, digits, _, - and .")
-    servers = min(max(1, nodes // 3), 8)
+    servers = min(max(1, nodes // 3), 8) if servers is None else servers
+    if not 1 <= servers <= nodes:
+        raise CommandRefused(f"{nodes} nodes cannot have {servers} servers: choose 1 to {nodes}")
     made = [_node(name, index, servers, frozenset(file_systems), up=up) for index in range(nodes)]
     managers = [each.name for each in made[:servers]] if up else [None]
     holders = [each.name for each in made[:servers]]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.inspection import doctor
+from consumers.inspection.doctor import databases
 from consumers.store.database import Store
 from router import file_modes
 from router.cluster.facts.facts_store import FactStore
@@ -52,7 +52,20 @@ def test_a_database_that_others_could_read_is_closed_to_them(kind, tmp_path: Pat
     left.close()
 
 
-@pytest.mark.parametrize(("kind", "check"), [(Store, doctor.store), (State, doctor.state)])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root creates files for others")
+@pytest.mark.parametrize("kind", [Store, State, FactStore])
+def test_a_database_that_root_creates_belongs_to_the_owner_of_its_folder(kind, tmp_path: Path) -> None:
+    folder = tmp_path / "consumer"
+    folder.mkdir()
+    os.chown(folder, 12345, 54321)
+
+    with kind(f"sqlite:///{folder / 'x.db'}") as opened, opened.writing():
+        owners = {(each.stat().st_uid, each.stat().st_gid) for each in folder.iterdir()}
+
+    assert owners == {(12345, 54321)}
+
+
+@pytest.mark.parametrize(("kind", "check"), [(Store, databases.store), (State, databases.state)])
 def test_doctor_names_a_database_that_others_can_read_and_changes_nothing(kind, check, tmp_path: Path) -> None:
     file = tmp_path / "x.db"
     url = f"sqlite:///{file}"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,16 @@ def test_records_that_nobody_has_and_what_was_changed_stay(root):
     assert not (root / "usr/libexec/clusterbus/capture.py").exists()
 
 
+def test_the_user_of_the_relay_stays_on_a_node_and_is_named(root):
+    node = node_of(root, NEW)
+    node.target.is_here, node.user = True, {"name": "root"}
+    removal = installer.Removal(node)
+
+    removal._name_user()
+
+    assert removal.kept == ["the user root: `userdel root` deletes it"]
+
+
 def test_what_an_earlier_release_put_there_is_removed_too(root):
     install(root, {**NEW, "/usr/lib/clusterbus/earlier": b"x"})
 
@@ -566,3 +577,58 @@ def test_checksums_in_the_record_are_those_of_the_files(root):
     record = json.loads((root / installer.RECORD[1:]).read_bytes())
 
     assert record["files"] == {path: hashlib.sha256(content).hexdigest() for path, content in NEW.items()}
+
+
+def told(root, **facts):
+    """Write what a relay tells of its connection, and return what the installer makes of it."""
+    _, node = install(root, NEW)
+    now = time.time()
+    facts = {"broker": "amqp://n1@mq1", "problem": "", "since": now - 90, "until": now + 60, **facts}
+    (root / "var/spool/clusterbus/connection").write_text(json.dumps(facts))
+    return node
+
+
+def test_what_the_relay_tells_is_answered_with_what_waits_in_the_spool(root):
+    node = told(root, problem="broker unreachable: Connection refused")
+    captured = time.time_ns() - 600 * 10**9
+    for name in (f"{captured}.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json", f"{captured + 10}.x.json", "rubbish"):
+        (root / "var/spool/clusterbus/new" / name).touch()
+
+    found = node.connection()
+
+    assert 90 <= found.pop("since") < 180
+    assert 600 <= found.pop("oldest") < 690
+    assert found == {"broker": "amqp://n1@mq1", "problem": "broker unreachable: Connection refused", "unsent": 2}
+
+
+def test_what_a_relay_told_long_ago_is_not_believed(root):
+    node = told(root, until=time.time() - 1)
+
+    assert node.connection()["problem"] == "the relay has said nothing of its connection lately"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"broker": 1, "problem": 2, "since": "x", "until": []}'])
+def test_rubbish_in_its_place_is_nothing(root, text):
+    node = told(root)
+    (root / "var/spool/clusterbus/connection").write_text(text)
+
+    assert node.connection() == {}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_whatever_stands_in_its_place_does_not_hold_root_up(root, make):
+    node = told(root)
+    (root / "var/spool/clusterbus/connection").unlink()
+    make(root / "var/spool/clusterbus/connection")
+
+    assert node.connection() == {}
+
+
+def test_a_relay_that_was_started_is_waited_for_until_it_is_connected_or_a_moment_has_passed(root, monkeypatch):
+    monkeypatch.setattr(installer, "CONNECTING", 0.5)
+    node = told(root, problem="broker unreachable")
+    assert node.connection(time.time() + 3600) == {}  # of the relay before
+    assert node.connection(time.time() - 3600)["problem"] == "broker unreachable"
+
+    node = told(root)
+    assert node.connection(time.time() - 3600)["problem"] == ""

@@ -148,13 +148,18 @@ def test_metrics_are_a_text_that_prometheus_reads(tmp_path: Path) -> None:
     metrics = Metrics()
     metrics.count("confirmed", 7)
     metrics.set("up", 1)
+    for seconds in (-1, 0.3, 20_000):
+        metrics.observe(seconds)
 
     metrics.write(tmp_path / "relay.prom")
 
     text = (tmp_path / "relay.prom").read_text()
     assert "clusterbus_relay_confirmed_total 7\n" in text
     assert "clusterbus_relay_up 1\n" in text
-    assert all(re.fullmatch(r"# (HELP|TYPE) \S+ .+|[a-z_]+ [0-9.e+]+", each) for each in text.splitlines())
+    for line in ('bucket{le="0.001"} 1', 'bucket{le="0.5"} 2', 'bucket{le="+Inf"} 3', "sum 20000.3", "count 3"):
+        assert f"clusterbus_relay_captured_to_confirmed_seconds_{line}\n" in text
+    shape = r'# (HELP|TYPE) \S+ .+|[a-z_]+(\{le="[0-9.+Inf]+"\})? [0-9.e+]+'
+    assert all(re.fullmatch(shape, each) for each in text.splitlines())
     assert names(tmp_path) == ["relay.prom"]
 
 

@@ -166,7 +166,9 @@ def test_a_file_that_anybody_may_write_to_is_not_loaded(write, capsys):
     file = write(HEAD + "print('loaded')\n")
     file.chmod(0o666)
 
-    assert said(file) == ["site.py: is writable by all users, so it is not loaded: run chmod o-w site.py"]
+    (mistake,) = said(file)
+    assert mistake.startswith("site.py: is not read: site.py is writable by other users (it is ")
+    assert mistake.endswith(", 0666): run chmod go-w site.py")
     assert "loaded" not in capsys.readouterr().out
 
 

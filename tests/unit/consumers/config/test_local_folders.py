@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 
 from consumers.config import local_folders
-from consumers.inspection import doctor
+from consumers.inspection.doctor import examination
 from consumers.subscriptions.validation import check
 from router import database, database_urls, network_folders
 from router.errors import BrokerError
@@ -111,7 +111,7 @@ def test_doctor_names_the_setting_of_a_database_that_cannot_be_opened() -> None:
     urls = {"router": {"state": "/tmp/x.sqlite"}, "consumers": {"store": "sqlite:////no-such-folder/x.db"}}
 
     found = [
-        *doctor.examine(
+        *examination.examine(
             Settings.model_validate(urls), None, Mock(side_effect=BrokerError("is down")), {"router", "store"}
         )
     ]

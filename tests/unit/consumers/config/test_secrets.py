@@ -66,7 +66,9 @@ def test_what_is_no_reference_is_refused_without_being_repeated():
 def test_a_check_doubts_what_anybody_can_read(file):
     assert secrets.problem(f"file:{file}") == ""
     file.chmod(0o644)
-    assert "all users can read or change it (mode 0644)" in secrets.problem(f"file:{file}")
+    assert "all users can read it (mode 0644)" in secrets.problem(f"file:{file}")
+    file.chmod(0o602)
+    assert "is writable by other users" in secrets.problem(f"file:{file}")
     file.unlink()
     assert "No such file" in secrets.problem(f"file:{file}")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.config.subscription_files import left_out, parse, read_all
-from router.settings.bounded_files import LARGEST
+from consumers.config.subscription_files import parse, read_all
+from router.settings.bounded_files import LARGEST, left_out
 
 
 def test_a_folder_is_its_yaml_files_by_name(tmp_path: Path) -> None:

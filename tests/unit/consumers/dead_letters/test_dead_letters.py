@@ -17,6 +17,7 @@ from consumers.store import letters as table
 from consumers.store.letters import Letter
 from router.broker.interface import Settlement
 from router.broker.topology import base, queue_of, subscription
+from router.model import durations
 from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.model.ids import new_id
@@ -307,7 +308,7 @@ def test_replays_keep_to_the_rate_on_the_brokers_clock(store, keep):
     ids = [keep().id for _ in range(5)]
     watch = Stopwatch()
 
-    done = replay(store, watch.broker, ids, by="ann", clock=now, gap=replays.pace("10/m"))
+    done = replay(store, watch.broker, ids, by="ann", clock=now, gap=durations.pace("10/m"))
 
     assert {each.settlement for each in done} == {Settlement.CONFIRMED}
     assert [later - first for first, later in zip(watch.at, watch.at[1:], strict=False)] == [timedelta(seconds=6)] * 4
@@ -318,7 +319,7 @@ def test_replays_keep_to_the_rate_on_the_brokers_clock(store, keep):
 def test_a_rate_slower_than_the_brokers_silence_is_no_reason_to_stop(store, keep):
     ids = [keep().id for _ in range(3)]
 
-    done = replay(store, Stopwatch().broker, ids, by="ann", clock=now, gap=replays.pace("1/h"))
+    done = replay(store, Stopwatch().broker, ids, by="ann", clock=now, gap=durations.pace("1/h"))
 
     assert [each.settlement for each in done] == [Settlement.CONFIRMED] * 3
 
@@ -353,7 +354,7 @@ def test_a_replay_that_is_cut_short_has_marked_what_was_confirmed(store, keep):
     watch.broker.later(timedelta(seconds=90), _raise)
 
     with pytest.raises(KeyboardInterrupt):
-        replay(store, watch.broker, ids, by="ann", clock=now, gap=replays.pace("1/m"))
+        replay(store, watch.broker, ids, by="ann", clock=now, gap=durations.pace("1/m"))
 
     assert len(find(store, state="replayed")) == 2
     (left,) = find(store)
@@ -418,4 +419,4 @@ def test_many_letters_are_dropped_in_portions(store, keep, monkeypatch):
 @pytest.mark.parametrize("text", ["10", "0/s", "10/d", "-1/s", "1.5/s", ""])
 def test_a_rate_that_is_none_is_told(text):
     with pytest.raises(ValueError, match="is not a rate"):
-        replays.pace(text)
+        durations.pace(text)

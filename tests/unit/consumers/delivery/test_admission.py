@@ -13,6 +13,7 @@ from sqlalchemy import select
 from consumers.deliveries import Delivery, Report, Skipped, Waiting
 from consumers.delivery.admission import Admission
 from consumers.delivery.in_flight import AllInFlight, BrokerMessages, InFlight
+from consumers.delivery.outcome_events import OutcomeEvents
 from consumers.delivery.states import Arrived
 from consumers.policies.circuit_breaker import LONGEST, PATIENCE, Breaker
 from consumers.policies.group_keys import key_of
@@ -261,7 +262,7 @@ def test_of_two_consumers_that_look_at_the_same_moment_one_has_it(database, monk
         return found
 
     # Both have looked before either writes: the copies of one event came to two consumers at once.
-    other = Admission(bench.store, bench.clock)
+    other = Admission(bench.store, OutcomeEvents(None, bench.clock))
     other._owner = "x:1:2"
 
     def meanwhile():
@@ -330,5 +331,5 @@ def test_an_old_copy_of_what_failed_tells_of_no_success(database):
     told = [each.key.split(".")[3] for each in bench.broker.published if each.exchange == EVENTS]
     bench.store.close()
 
-    assert set(told) == {"runFailed"}
+    assert set(told) == {"runFailed", "deliveryDead"}
     assert len(bench.calls) == 3

@@ -3,6 +3,8 @@ import threading
 from collections import Counter
 from datetime import timedelta
 
+import pytest
+
 from consumers.deliveries import Report
 from consumers.delivery import admission, messages, settlement
 from consumers.delivery.active_subscription import Logged, serve
@@ -361,12 +363,12 @@ def test_a_stop_waits_for_the_confirm_of_what_takes_a_deliverys_place(bench):
 
     bench.engine.stop()
     bench.broker.run()
-    blocked = len(bench.engine._in_flight)
+    blocked = len(bench.engine.in_flight)
     bench.broker.blocked = False
     bench.broker.run()
 
     assert blocked == 1
-    assert list(bench.engine._in_flight) == []
+    assert list(bench.engine.in_flight) == []
     assert bench.waiting("clusterbus.retry.1s") == 1
 
 
@@ -413,9 +415,9 @@ def test_a_delivery_that_cannot_be_filtered_is_a_dead_letter_and_others_go_on(be
 def test_a_delivery_that_no_gate_can_answer_is_a_failed_attempt_and_others_of_its_batch_go_on(bench, monkeypatch):
     bad, good = make_event(node="bad"), [make_event(node="good") for _ in range(5)]
     bench.start(make_subscription("act", RUN, order_by=("data.fsName", "node"), retry=RetryPolicy(attempts=1)))
-    original = admission._ask_gates
-    broken = _breaking(original, lambda _t, due, _n: any(each.delivery.event.node == "bad" for each in due.values()))
-    monkeypatch.setattr(admission, "_ask_gates", broken)
+    original = admission.Admission._ask_gates
+    broken = _breaking(original, lambda _, _t, due, _n: any(each.delivery.event.node == "bad" for each in due.values()))
+    monkeypatch.setattr(admission.Admission, "_ask_gates", broken)
 
     bench.publish_at_once([good[0], bad, *good[1:]])
     bench.broker.advance(timedelta(minutes=1))
@@ -527,7 +529,7 @@ def test_a_message_near_the_limit_of_the_broker_is_renewed(bench):
     bench.start(make_subscription("act", RUN))
     bench.pool.held = True
     bench.publish(event)
-    arrival = next(iter(bench.engine._in_flight)).messages.origin
+    arrival = next(iter(bench.engine.in_flight)).messages.origin
     worn = dataclasses.replace(arrival, headers={**arrival.headers, "x-delivery-count": 12})
 
     assert messages.is_to_be_renewed(worn)
@@ -563,3 +565,34 @@ def test_a_reload_serves_what_could_not_be_served_before_and_leaves_out_what_can
     assert bench.engine.counts.keys() == {"act"}
     assert [name for name, *_ in bench.calls] == ["other", "act", "act"]
     assert bench.waiting(queue_of("other")) == 1
+
+
+@pytest.mark.parametrize("later", [0 * SECOND, 3 * SECOND], ids=["its thread comes first", "the broker's thread does"])
+def test_where_the_machine_was_frozen_before_a_call_the_broker_is_asked_who_has_the_delivery(bench, later):
+    """The broker has given it to another consumer by then, which may be done with it."""
+    event = make_event()
+    bench.start(make_subscription("act", RUN))
+    bench.pool.held = "begun"
+    bench.publish(event)
+
+    bench.broker.freeze(30 * SECOND)
+    bench.broker.advance(later)
+    bench.pool.release()
+    called = list(bench.calls)
+    bench.broker.run()
+
+    assert called == []
+    assert bench.calls == [("act", event.id, 1)]
+    assert [row.outcome for row in bench.rows()] == ["done"]
+    assert bench.waiting(queue_of("act")) == 0
+
+
+def test_a_delivery_that_waits_long_for_a_thread_is_called_all_the_same(bench):
+    bench.start(make_subscription("act", RUN))
+    bench.pool.held = "begun"
+    bench.publish(make_event())
+
+    bench.broker.advance(60 * SECOND)
+    bench.pool.release()
+
+    assert len(bench.calls) == 1

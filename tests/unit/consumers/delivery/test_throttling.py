@@ -14,7 +14,7 @@ from consumers.expressions.filters import Filter
 from consumers.policies.guards import Ask, Guard
 from consumers.policies.retry import RetryPolicy
 from consumers.policies.throttling import Folding, Gathered, Limit, OncePer
-from consumers.store import approvals, breakers, silences
+from consumers.store import approvals, audit, breakers, silences
 from consumers.store.schema import deliveries
 from consumers.store.schema import events as audited
 from consumers.store.silences import Silence
@@ -23,8 +23,9 @@ from router.broker.interface import Message
 from router.broker.topology import DEAD, OWN_EVENTS, RETURN, queue_of
 from router.model.events import Event
 from router.model.ids import new_id
+from router.settings.models import Settings
 from tests.consuming import make_event, make_subscription
-from tests.engines import START, TellVerb, events, outcomes, subscription
+from tests.engines import START, Recorded, TellVerb, events, outcomes, subscription
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -378,6 +379,39 @@ def test_an_action_waits_for_somebodys_word(bench):
     assert found[never.id][0] == "unanswered"
 
 
+class Planned(Recorded):
+    """A handler whose command the test changes, as facts or an edited file do; its *age* is another each time."""
+
+    nodes, age = "n1", 0
+
+    def plan(self, delivery):
+        Planned.age += 1
+        return {"command": ["stop", self.nodes], "age": self.age, "id": delivery.event.id}
+
+
+def test_another_command_than_was_approved_is_asked_about_again(bench, monkeypatch):
+    def approve():
+        with bench.store.writing() as transaction:
+            (asked,) = approvals.pending(transaction, bench.clock())
+            assert approvals.answer(transaction, asked.id, "approved", "anna", bench.clock())
+        return json.loads(asked.plan)["command"]
+
+    bench.make = Planned
+    bench.start(subscription(guard=Guard(ask=Ask(within=HOUR))))
+    bench.publish(make_event())
+    first = approve()
+    monkeypatch.setattr(Planned, "nodes", "n[1-9]")
+    bench.broker.advance(16 * SECOND)
+    assert bench.calls == []
+    (row,) = bench.rows()
+    assert row.reason.startswith("its command has changed since anna approved it; waits for approval until ")
+    second = approve()
+    bench.broker.advance(30 * SECOND)
+
+    assert (first, second) == (["stop", "n1"], ["stop", "n[1-9]"])
+    assert outcomes(bench) == ["done"]
+
+
 @pytest.mark.parametrize(("program", "called"), [("/bin/true", 1), ("/bin/false", 0)])
 def test_an_action_is_skipped_where_its_check_says_no(bench, program, called):
     bench.start(subscription(guard=Guard(only_if=(program, "{{ data.fsName }}"))))
@@ -393,7 +427,7 @@ def test_a_check_that_a_stop_ends_decides_nothing():
     stopping.set()
     delivery = Delivery(make_event(), checked.name, "t", b"")
 
-    assert workers.call(delivery, called.append, checked, stopping) is None
+    assert workers.call(delivery, Recorded(called.append), checked, stopping) is None
     assert called == []
 
 
@@ -449,6 +483,59 @@ def test_an_open_breaker_uses_no_attempt_and_says_why(bench):
     assert "breaker of a is open" in row.reason
 
 
+def test_a_target_that_is_gone_gets_nothing_until_a_person_closes_its_breaker_and_that_is_reported_once(bench):
+    answers = []
+
+    def handler(_delivery):
+        answers.append(bench.broker.now)
+        if len(answers) <= 3:
+            raise Rejected("a answered 410 Gone", {"gone": "a"})
+        return Report()
+
+    bench.handler, bench.depends_on = handler, ("a",)
+    bench.start(subscription(concurrency=3, retry=RetryPolicy(attempts=2)))
+    bench.pool.held = "begun"
+    bench.publish(*events(3))
+    bench.pool.release()
+    bench.publish(*events(5))
+    bench.broker.advance(HOUR)
+
+    assert outcomes(bench).count("dead") == 3
+    assert outcomes(bench).count("wait") == 5
+    assert len(answers) == 3
+    (told,) = [each for each in bench.broker.published if each.type == "clusterbus.targetGone"]
+    assert json.loads(told.body)["data"]["target"] == "a"
+    waiting = next(row for row in bench.rows() if row.outcome == "wait")
+    assert "clusterbus breakers close 'a'" in waiting.reason
+
+    with bench.store.writing() as transaction:
+        assert breakers.close(transaction, ["a"]) == 1
+    bench.broker.advance(HOUR)
+
+    assert outcomes(bench).count("done") == 5
+
+
+def test_what_was_under_way_when_its_target_said_it_is_gone_does_not_open_it_again(bench):
+    delivered = []
+
+    def handler(delivery):
+        delivered.append(delivery.event.id)
+        if len(delivered) == 1:
+            raise Rejected("a answered 410 Gone", {"gone": "a"})
+        return Report()
+
+    bench.handler, bench.depends_on = handler, ("a",)
+    bench.start(subscription(concurrency=2))
+    bench.pool.held = "begun"
+    bench.publish(*events(2))
+    bench.pool.release()
+    bench.publish(make_event())
+
+    assert [each for each in outcomes(bench) if each == "wait"] == ["wait"]
+    with bench.store.reading() as transaction:
+        assert breakers.find(transaction)["a"].is_gone
+
+
 # what follows
 
 
@@ -500,7 +587,7 @@ def test_a_failed_attempt_says_whether_it_is_the_last(bench):
     bench.handler = handler
     bench.start(
         make_subscription("act", ReportedVerb(), patterns=("gpfs.#",), retry=RetryPolicy(attempts=2)),
-        subscription("hear", patterns=("clusterbus.*.action.#",)),
+        subscription("hear", patterns=("clusterbus.*.action.runFailed.#",)),
     )
     bench.publish(make_event())
     bench.broker.advance(MINUTE)
@@ -509,6 +596,56 @@ def test_a_failed_attempt_says_whether_it_is_the_last(bench):
         (1, "no", "n1,n2"),
         (2, "yes", "n1,n2"),
     ]
+
+
+def reported(bench, name):
+    """Return the events *name* of clusterbus that the audit has, oldest first."""
+    with bench.store.reading() as transaction:
+        found = [Event.model_validate_json(each.body) for each in audit.find(transaction)][::-1]
+    return [each for each in found if each.type == f"clusterbus.{name}"]
+
+
+def test_row_82_a_dead_letter_of_any_verb_is_an_event_and_none_of_a_dead_letter_goes_round(bench):
+    def handler(delivery):
+        raise Rejected(f"{delivery.subscription} is broken")
+
+    bench.handler = handler
+    bench.start(
+        make_subscription("act", TellVerb(), patterns=("gpfs.#",)),
+        make_subscription("hear", TellVerb(), patterns=("clusterbus.*.action.#",)),
+        make_subscription("also", TellVerb(), patterns=("clusterbus.*.action.#",)),
+        make_subscription("audit", patterns=("#",)),
+    )
+    event = make_event()
+    bench.publish(event)
+
+    audited = reported(bench, "deliveryDead")
+    assert audited[0].data == {
+        "subscription": "act",
+        "verb": "test",
+        "eventType": event.type,
+        "eventId": event.id,
+        "attempt": 1,
+        "depth": 1,
+        "reason": "act is broken",
+    }
+    # One of the first; then two tell each other of their own until the end of the chain.
+    assert sorted(each.data["depth"] for each in audited) == [1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert {each.category for each in audited} == {"action"}
+
+
+@pytest.mark.parametrize("has_done_events", [True, False])
+def test_what_succeeded_is_an_event_if_the_settings_say_so(bench, has_done_events):
+    bench.settings = Settings.model_validate({"consumers": {"done_events": has_done_events}})
+    tell = make_subscription("tell", TellVerb(), patterns=("#",))
+    bench.start(tell.model_copy(update={"kind": "post"}), make_subscription("audit", patterns=("#",)))
+    event = make_event()
+    bench.publish(event)
+
+    told_of = reported(bench, "deliveryDone")
+    assert [(each.data["subscription"], each.data["verb"], each.data["eventId"]) for each in told_of] == (
+        [("tell", "post", event.id)] if has_done_events else []
+    )
 
 
 # long handlers, and reading anew

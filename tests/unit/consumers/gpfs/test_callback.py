@@ -670,10 +670,10 @@ def test_a_folder_that_anybody_may_write_to_is_neither_used_nor_served(settings,
     settings.consumers.callbacks.mkdir()
     settings.consumers.callbacks.chmod(0o777)
 
-    with pytest.raises(gpfs.NotDone, match="every user can write"):
+    with pytest.raises(gpfs.NotDone, match="is writable by other users"):
         Cluster().onShutdown.new(logger)
     report = validation.check([], Catalogues.shipped(), settings)
-    assert "writable by all users" in str(report.mistakes[0])
+    assert "is writable by other users" in str(report.mistakes[0])
 
 
 @pytest.mark.parametrize("identifier", ["../../etc/passwd", ".hidden", "a" * 250, "Größe", "a'b\"c"])

@@ -1,7 +1,9 @@
 """Functions written down for the consumer: what goes with them, and what is refused."""
 
 import functools
+import linecache
 import os.path
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -184,3 +186,53 @@ def test_a_function_whose_file_was_edited_since_is_refused(tmp_path, monkeypatch
 def test_a_function_that_is_installed_is_named_and_not_written():
     assert Importables([]).reference(os.path.normpath) == "posixpath:normpath"
     assert Importables([]).reference(seen) is None
+
+
+PROMPTS = [
+    "import math\n",
+    "def halved(text):\n    return text[: math.ceil(len(text) / 2)]\n",
+    "LEFT = 3\n",
+    "def typed(fsName):\n    return halved(fsName) * LEFT\n",
+]
+
+
+@pytest.mark.parametrize("name", ["<python-input-{}>", "<ipython-input-{}-0a1b>", "<stdin>"])
+def test_a_function_typed_at_a_prompt_is_written_if_the_prompt_keeps_its_source(name, tmp_path):
+    space = {"__name__": "__main__"}
+    for number, text in enumerate(PROMPTS):
+        file = name.format(number)
+        if "{}" in name:
+            # As the prompt of Python 3.13 does, and IPython.
+            linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        exec(compile(text, file, "single" if "\n    " not in text else "exec"), space)
+
+    if "{}" not in name:
+        with pytest.raises(Unwritable, match=r"only IPython and the prompt of Python 3\.13 keep the source; use one"):
+            written(space["typed"])
+        return
+    found = written(space["typed"])
+    file = tmp_path / "callback.py"
+    file.write_text(found.text)
+    assert python_files.load(str(file), None).typed("gpfs1") == "gpfgpfgpf"
+
+
+def test_a_real_prompt_keeps_the_source_or_the_way_out_is_told(tmp_path):
+    lines = [
+        "from consumers.gpfs.functions.module_writer import write",
+        "from consumers.gpfs.functions.importable import Importables",
+        "def typed(fsName): return fsName",
+        "",
+        "print(write(typed, Importables([])).text)",
+    ]
+
+    ended = subprocess.run(
+        [sys.executable, "-q", "-i"],
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parents[4],
+    )
+
+    assert "def typed(fsName): return fsName" in ended.stdout or "write it into a file, and import it" in ended.stderr

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from consumers.inspection import broker_probe
+from consumers.inspection.doctor import broker_probe
 from router.broker.topology import DEAD, EVENTS, FILTER, HISTORY, OWN_EVENTS, Binding, queue_of
 from router.broker.users.refusing_queues import QueueState
 from router.errors import Refused
-from router.settings.models import BrokerSettings
+from router.settings.sections.logins import BrokerSettings
 
 SINCE = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SETTINGS = BrokerSettings(url=("amqp://guest@host/bus",))

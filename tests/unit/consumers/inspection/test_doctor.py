@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.inspection.doctor import broker, state, store, subscriptions
-from consumers.inspection.doctor_spool import relay, spool
+from consumers.inspection.doctor.databases import state, store
+from consumers.inspection.doctor.node import relay, spool
+from consumers.inspection.doctor.queues import broker, subscriptions
 from router.broker.amqp.requests import Facts
 from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
 
@@ -122,9 +123,17 @@ def test_queues_that_our_user_may_not_ask_for_are_not_missing() -> None:
 
 
 def test_each_subscription_is_said_to_be_served_or_not() -> None:
-    facts = {queue_of("a"): Facts(3, 1), queue_of("b"): Facts(3, 0), queue_of("c"): None}
+    facts = {
+        queue_of("a"): Facts(3, 1),
+        queue_of("b"): Facts(3, 0),
+        queue_of("c"): None,
+        queue_of("d"): Facts(10_001, 1),
+    }
 
-    assert verdicts(subscriptions(facts, ["a", "b", "c"])) == [("a", "ok"), ("b", "error"), ("c", "error")]
+    found = list(subscriptions(facts, ["a", "b", "c", "d"]))
+
+    assert verdicts(found) == [("a", "ok"), ("b", "error"), ("c", "error"), ("d", "warning")]
+    assert found[3].seen == "served, but 10001 deliveries wait"
 
 
 def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:

@@ -127,11 +127,11 @@ def test_a_subscription_that_is_off_or_in_shadow_is_tested_as_if_it_were_live(tm
 @pytest.mark.parametrize(
     ("test", "field", "said"),
     [
-        ("given: {evnt: x}, expect: runs", "tests.1.given.1.evnt", "did you mean event?"),
+        ("given: {evnt: x}, expect: runs", "tests.1.given.evnt", "did you mean event?"),
         (f"given: {{{GOOD}}}, expect: {{delivries: 1}}", "tests.1.expect.delivries", "did you mean deliveries?"),
         (f"given: {{{GOOD}}}, expects: runs", "tests.1.expects", "did you mean expect?"),
-        (f"given: {{{GOOD}, at: noon}}, expect: runs", "tests.1.given.1.at", "is not a time"),
-        (f"given: {{{GOOD}, every: 5}}, expect: runs", "tests.1.given.1.every", "is not a duration"),
+        (f"given: {{{GOOD}, at: noon}}, expect: runs", "tests.1.given.at", "is not a time"),
+        (f"given: {{{GOOD}, every: 5}}, expect: runs", "tests.1.given.every", "is not a duration"),
         (f"given: {{{GOOD}}}, expect: {{}}", "tests.1.expect", "expects nothing"),
     ],
 )

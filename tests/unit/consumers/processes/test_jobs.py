@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from consumers.processes import cleanup, job_runner
-from consumers.processes.job_files import CANCEL, LOCK, REQUEST, RESULT, STATE, Job, JobError, Jobs, now
+from consumers.processes.job_files import CANCEL, LOCK, REQUEST, RESULT, STATE, Job, JobError, Jobs, find, now
+from tests.other_users import as_root
 
 REQUESTED = {"timeout": 10.0, "grace": 1.0, "mark": "e.a.-.1", "output": 10, "about": {}, "asked": now().isoformat()}
 
@@ -144,14 +145,14 @@ def test_a_job_is_found_by_how_its_name_begins(jobs):
     for each in ("a-1", "a-12", "b-1"):
         jobs.new(each, REQUESTED, b"")
 
-    assert jobs.find("b").id == "b-1"
-    assert jobs.find("a-1").id == "a-1"
+    assert find(jobs.all(), "b").id == "b-1"
+    assert find(jobs.all(), "a-1").id == "a-1"
     with pytest.raises(JobError, match="several jobs"):
-        jobs.find("a")
+        find(jobs.all(), "a")
     with pytest.raises(JobError, match="no job c"):
-        jobs.find("c")
+        find(jobs.all(), "c")
     with pytest.raises(JobError, match="no job"):
-        jobs.find("../jobs/a-1")
+        find(jobs.all(), "../jobs/a-1")
 
 
 def test_old_jobs_are_removed_a_bounded_number_at_once_and_running_ones_never(jobs):
@@ -181,3 +182,19 @@ def test_a_jobs_name_is_one_harmless_word(mark):
     assert name.replace("-", "").isalnum()
     assert len(name) < 100
     assert json.dumps(name) == f'"{name}"'
+
+
+@as_root
+def test_what_root_writes_about_a_job_of_the_consumers_user_can_be_read_by_it(tmp_path):
+    job = Job(tmp_path / "a-1")
+    job.path.mkdir(mode=0o700)
+    os.chown(job.path, 4711, 4712)
+
+    job.write(REQUEST, REQUESTED)
+    with job.locked() as is_ours:
+        assert is_ours
+    was_cancelled = job_runner.cancel(job, "root")
+
+    assert was_cancelled
+    owners = {each.name: (each.stat().st_uid, each.stat().st_gid) for each in job.path.iterdir()}
+    assert owners == dict.fromkeys((REQUEST, LOCK, CANCEL, RESULT), (4711, 4712))

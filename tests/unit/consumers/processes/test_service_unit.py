@@ -24,7 +24,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     for each in (vendor, own / f"{service_unit.NAME}.d"):
         each.mkdir(parents=True)
     monkeypatch.setattr(service_unit, "FOLDERS", (vendor, own))
-    (vendor / service_unit.NAME).write_text(SHIPPED.replace("User=clusterbus", "User=nobody"))
+    (vendor / service_unit.NAME).write_text(SHIPPED.replace("User=clusterbus-consumer", "User=nobody"))
     return vendor, own
 
 
@@ -47,7 +47,8 @@ def test_the_shipped_unit_writes_to_its_own_folders_only(units: tuple[Path, Path
     assert unit.user is not None
     assert unit.user.user == NOBODY
     assert unit.may_write(Path("/var/log/clusterbus/events.jsonl"))
-    assert unit.may_write(Path("/var/lib/clusterbus/x"))
+    assert unit.may_write(Path("/var/lib/clusterbus/consumer/x"))
+    assert not unit.may_write(Path("/var/lib/clusterbus/x"))
     assert not unit.may_write(Path("/srv/reports/x"))
     assert not unit.may_write(Path("/var/log/clusterbus2"))
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from consumers.inspection import doctor, explain
+from consumers.inspection import explain
+from consumers.inspection.doctor import databases
 from consumers.store import audit, letters, queries
 from consumers.store.database import Store
 from router.model.ids import new_id
@@ -29,6 +30,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "deliveries --failure": lambda transaction: queries.find(transaction, failure="01234567"),
     "deliveries --event-id": lambda transaction: queries.find(transaction, event_id=new_id()),
     "deliveries --summary --since": lambda transaction: queries.count(transaction, since=NOW),
+    "jobs list": lambda transaction: queries.waiting(transaction, NOW, 1000),
     "dead list": letters.summaries,
     "dead list --subscription": lambda transaction: letters.summaries(transaction, subscription="act"),
     "dead list --group": lambda transaction: letters.summaries(transaction, limit=10**6),
@@ -81,7 +83,7 @@ def test_lists_read_no_whole_table(store, asked, question) -> None:
 
 
 def test_doctor_reads_no_whole_table(store, asked, database) -> None:
-    assert [each.verdict for each in doctor.store(database("store"))] == ["ok"]
+    assert [each.verdict for each in databases.store(database("store"))] == ["ok"]
 
     assert_quick(store, asked)
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, func, insert, select
 
 from consumers.deliveries import Done, Waiting
-from consumers.inspection import doctor
+from consumers.inspection.doctor import databases
 from consumers.store import attempts, audit
 from consumers.store import letters as table
 from consumers.store import schema as tables
@@ -282,7 +282,7 @@ def test_the_doctor_reads_a_store_of_large_letters_in_little_memory(store, url):
         write_letters(store, *(letter(each, DAY, body=large) for each in range(number, number + 10)))
     tracemalloc.start()
 
-    found = list(doctor.store(url))
+    found = list(databases.store(url))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

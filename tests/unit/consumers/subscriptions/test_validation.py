@@ -77,7 +77,7 @@ EXPECTED = [
     (22, "quota-mail", "mode", "must be 'live', 'shadow' or 'off', not 'shade'"),
     (23, "quota-mail", "concurrency", "must be a whole number, not 'many'"),
     (24, "entry 4", "name", "is missing"),
-    (25, "entry 4", "mail", "verbs: call, log, notify, post, run, scripts"),
+    (25, "entry 4", "mail", "verbs: action, call, log, notify, post, run, scripts"),
     (29, "both", "run", "has the verbs log and run: write a subscription for each"),
     (29, "both", "run.command", "'bin/tool' is a relative path"),
     MISSING_HERE,
@@ -333,14 +333,14 @@ def test_a_mistake_in_one_file_keeps_out_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "line", "said"),
     [
-        ("on: quota", 3, "it: has no verb: add one of call, log, notify, post, run, scripts"),
+        ("on: quota", 3, "it: has no verb: add one of action, call, log, notify, post, run, scripts"),
         ("on: quota\nrnu: {command: [x]}", 5, "it: rnu: unknown key; did you mean run?"),
         ("on: quota\nwhre: 'true'", 5, "it: whre: unknown key; did you mean where?"),
         ("on: quota\nguard: {at_mst: 2}", 5, "it: guard.at_mst: unknown key; did you mean at_most?"),
         ("on: quota\nguard: {at_most: {cuont: 2}}", 5, "guard.at_most.cuont: unknown key; did you mean count?"),
         ("on: quota\nfold: {strange: 2}", 5, "it: fold.strange: unknown key; known keys: by, wait, repeat"),
         ("on: quota\nlimit: {most: 1, per: 1s, rset: skip}", 5, "it: limit.rset: unknown key; did you mean rest?"),
-        ("on: quota\nmail: {}", 5, "it: mail: unknown key; verbs: call, log, notify, post, run, scripts"),
+        ("on: quota\nmail: {}", 5, "it: mail: unknown key; verbs: action, call, log, notify, post, run, scripts"),
         ("log: {}", 3, "it: on: is missing"),
         ("on: []\nlog: {}", 4, "it: on: is empty"),
         ("on: 5\nlog: {}", 4, "it: on: "),
@@ -446,14 +446,14 @@ def test_a_comparison_that_is_guarded_gets_no_warning(tmp_path: Path, where: str
     assert report.mistakes == report.faults == report.warnings == ()
 
 
-def test_a_file_that_anybody_may_write_gets_a_warning(tmp_path: Path) -> None:
+def test_a_file_that_anybody_may_write_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "subscriptions.yaml"
     file.write_text("version: 1\nsubscriptions: []\n")
     file.chmod(0o666)
 
-    (warning,) = check(file, SHIPPED).warnings
+    (mistake,) = check(file, SHIPPED).mistakes
 
-    assert "is writable by all users" in str(warning)
+    assert f"{file}: is not read: {file} is writable by other users" in str(mistake)
 
 
 def test_the_example_that_is_shipped_is_good() -> None:
@@ -523,6 +523,45 @@ def test_at_most_is_a_number_or_a_count_by_place_and_says_what_becomes_of_the_re
     report = check(file, Catalogues.shipped())
 
     assert [len(report.mistakes), len(report.warnings)] == [mistakes, warnings], report
+
+
+NODES = "nodes: \"{{ data.eventNode | join(',') }}\""
+
+
+@pytest.mark.parametrize(
+    ("guard", "run", "said"),
+    [
+        ("{at_most: [2, {count: 1, per: node}], blast_radius: {nodes: 2, within: 1h}, first: 1}", NODES, ""),
+        ("{blast_radius: {percent: 10, of: storage, within: 1h}, acts_on: nsd01}", "", ""),
+        ("{at_most: {count: 1, per: 'data.eventNode[0] + node'}}", "", ""),
+        (
+            "{at_most: [2, {count: 1, per: nod}]}",
+            NODES,
+            "guard.at_most.2.per: 'nod' is nothing that is counted; did you",
+        ),
+        ("{at_most: {count: 1, per: data.fsName}}", NODES, "guard.at_most.per: nodeLeave cannot have data.fsName"),
+        ("{at_most: {count: 1, per: class}}", NODES, "guard.at_most: per: class is for subscriptions with an action"),
+        (
+            "{at_most: {count: 1, per: node}}",
+            "",
+            "guard.at_most: is about nodes, and run runs on none: set run.nodes, or",
+        ),
+        ("{blast_radius: {nodes: 1, within: 1h}}", "", "guard.blast_radius: is about nodes, and run runs on none"),
+        ("{first: 1, acts_on: nsd01}", "", "guard.first: is about nodes, and run runs on none: set run.nodes"),
+        ("{blast_radius: {nodes: 1, of: x, within: 1h}}", NODES, "of is a node class that percent is of"),
+        ("{blast_radius: {within: 1h}}", NODES, "guard.blast_radius: needs either nodes or percent"),
+        ('{blast_radius: {nodes: 1, within: 1h}, acts_on: "@all,{{ node }}"}', "", "guard.acts_on: "),
+        (
+            '{blast_radius: {nodes: 1, within: 1h}, acts_on: "{{ data.fsName }}"}',
+            "",
+            "guard.acts_on: nodeLeave cannot have",
+        ),
+    ],
+)
+def test_limits_of_nodes_are_checked(tmp_path: Path, guard: str, run: str, said: str) -> None:
+    report = one(tmp_path, f"on: nodeLeave\nrun: {{command: [/bin/true], {run}}}\nguard: {guard}")
+
+    assert [said in str(each) for each in report.mistakes] == [True] * bool(said), report.mistakes
 
 
 @pytest.mark.parametrize(
@@ -790,3 +829,17 @@ def test_addresses_of_contacts_are_refused_by_the_schema_as_by_the_check(address
         assert not is_valid
     else:
         assert is_valid
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        ("{blast_radius: {nodes: 2, within: 1h}, at_most: {count: 1, per: node}}", ""),
+        ("{first: 1}", "guard.first: cannot be used with steps, which act on all their nodes"),
+    ],
+)
+def test_the_nodes_of_steps_can_be_limited_and_not_divided(tmp_path: Path, guard: str, said: str) -> None:
+    steps = "[{name: work, command: [/bin/true], nodes: nsd01}, {name: after, command: [/bin/true]}]"
+    report = one(tmp_path, f"on: nodeLeave\nrun: {{steps: {steps}}}\nguard: {guard}")
+
+    assert [said in str(each) for each in report.mistakes] == [True] * bool(said), report.mistakes

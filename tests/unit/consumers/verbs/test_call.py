@@ -338,8 +338,20 @@ def test_a_folder_that_anybody_may_write_to_is_not_imported_from(tmp_path, setti
 
     mistakes, _ = checked(tmp_path, settings, "site_functions:plain")
 
-    reason = f"is writable by all users: run chmod o-w {functions}"
-    assert mistakes == [f"call.function: {functions}, a folder of consumers.handlers, {reason}"]
+    (mistake,) = mistakes
+    reason = f"the folder {functions} is writable by other users (it is "
+    assert mistake.startswith(f"call.function: in a folder of consumers.handlers, {reason}")
+    assert mistake.endswith(f", 0777): run chmod go-w {functions}")
+
+
+def test_a_module_that_anybody_may_write_to_is_not_imported(tmp_path, settings, functions):
+    (functions / "package").mkdir()
+    (functions / "package" / "inner.py").write_text("")
+    (functions / "package" / "inner.py").chmod(0o666)
+
+    (mistake,) = checked(tmp_path, settings, "site_functions:plain")[0]
+
+    assert f"{functions / 'package' / 'inner.py'} is writable by other users" in mistake
 
 
 def test_a_file_may_be_named_by_its_path(tmp_path, settings):

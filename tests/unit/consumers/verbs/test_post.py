@@ -21,6 +21,7 @@ from router.settings.models import Settings
 
 CATALOGUES = Catalogues.shipped()
 README = Path(__file__).parents[4] / "consumers" / "verbs" / "post" / "README.md"
+OAUTH = {"token_url": "https://login.example.com/token", "client_id": "bus", "client_secret": "env:A"}
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 
@@ -42,13 +43,18 @@ def test_the_signature_is_the_one_that_standard_webhooks_publishes():
         "whsec_!!!!",
         base64.b64encode(b"x" * 32).decode(),
         "whsec_" + "QUFB" * 40,
+        "whsk_",
+        "whsk_!!!!",
+        "whsk_" + base64.b64encode(b"x" * 31).decode(),
+        "whsk_" + base64.b64encode(b"y" * 64).decode(),
     ],
 )
 def test_what_is_no_key_is_refused_by_its_reference(secret):
     with pytest.raises(SecretError, match="file:/etc/x") as caught:
         key(secret, "file:/etc/x")
 
-    assert secret.removeprefix("whsec_")[:8] not in str(caught.value) or secret == "whsec_"
+    shown = secret.removeprefix("whsec_").removeprefix("whsk_")[:8]
+    assert shown not in str(caught.value) or not shown
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,16 @@ def test_what_is_no_key_is_refused_by_its_reference(secret):
         ({"verify": False}, "always verified"),
         ({"verify": "ca.pem"}, "absolute path"),
         ({"timeout": "1h"}, "longer than 5m"),
+        ({"wire": "xml"}, "binary"),
+        ({"proxy": "proxy.example.com:3128"}, "not a web address|not an address"),
+        ({"proxy": "http://u:hunter22@proxy:3128"}, "contains a user or password"),
+        ({"proxy": "https://proxy:3128"}, "is called by http"),
+        ({"proxy": "file:relative"}, "not a valid reference"),
+        ({"certificate": "client.pem"}, "not an absolute path"),
+        ({"oauth": {"token_url": "https://a/", "client_id": "a"}}, "client_secret"),
+        ({"oauth": {"token_url": "https://a/", "client_id": "a", "client_secret": "hunter22"}}, "never the secret"),
+        ({"oauth": {"token_url": "a/", "client_id": "a", "client_secret": "env:A"}}, "not a web address"),
+        ({"oauth": {"token_url": "https://a/", "client_id": "a\nb", "client_secret": "env:A"}}, "match pattern"),
         ({"timeout": 10}, "not a duration"),
     ],
 )
@@ -228,12 +244,60 @@ def test_how_long_to_wait_is_read_and_bounded(value, seconds):
     assert responses.retry_after(value, NOW) == timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"wire": "binary", "body": {"a": 1}}, ("wire",)),
+        ({"certificate_key": "/etc/a.key"}, ("certificate_key",)),
+        ({"headers": {"authorization": "env:A"}, "oauth": OAUTH}, ("headers", "Authorization")),
+    ],
+)
+def test_options_that_exclude_each_other_are_a_mistake(fields, place):
+    verb = PostVerb.model_validate({"url": "https://a.example.com/x", **fields})
+
+    (found,) = verb.remarks(Kinds(Registrations(CATALOGUES)), Settings())
+
+    assert (found.place, found.warning) == (place, False)
+
+
+def test_certificates_of_this_machine_are_looked_at(tmp_path):
+    for name in ("client.pem", "client.key"):
+        (tmp_path / name).write_text("no certificate")
+    verb = PostVerb(
+        url="https://a.example.com/x",
+        certificate=tmp_path / "client.pem",
+        certificate_key=tmp_path / "client.key",
+        proxy=f"file:{tmp_path}/gone",
+        oauth={"token_url": f"file:{tmp_path}/gone", "client_id": "a", "client_secret": f"file:{tmp_path}/gone"},
+    )
+
+    found = {each.place: each for each in verb.remarks_here(Kinds(Registrations(CATALOGUES)), Settings())}
+
+    assert {*found} == {("proxy",), ("oauth", "token_url"), ("oauth", "client_secret"), ("certificate",)}
+    assert found["certificate",].fault
+    assert "write both in PEM format" in found["certificate",].message
+
+
 def test_a_410_is_tried_again_only_where_that_is_written():
     gone = responses.Answer(410)
 
     assert responses.judge(gone, ["410"], "post a:443", {}, NOW).failure == "http:410"
-    with pytest.raises(Rejected, match="the receiver wants no more events"):
-        responses.judge(gone, ["5xx"], "post a:443", {}, NOW)
+    for others in (["5xx"], ["4xx"]):
+        with pytest.raises(Rejected, match="the receiver wants no more events"):
+            responses.judge(gone, others, "post a:443", {}, NOW)
+
+
+def test_each_address_is_a_target_of_its_own_and_a_secret_one_is_not_shown(tmp_path):
+    addresses = ["https://hooks.example.com/a", "https://hooks.example.com/b", "https://hooks.example.com/b?site=1"]
+    (tmp_path / "one").write_text("https://hooks.example.com/t0ken1\n")
+    (tmp_path / "two").write_text("https://hooks.example.com/t0ken2\n")
+    written = [*addresses, f"file:{tmp_path}/one", f"file:{tmp_path}/two"]
+
+    targets = [target for url in written for target in PostVerb(url=url).handler(Surroundings("a")).targets(None)]
+
+    assert targets[:3] == [f"post {each}" for each in addresses]
+    assert len({*targets}) == 5
+    assert all(re.fullmatch("post hooks.example.com:443#[0-9a-f]{6}", each) for each in targets[3:])
 
 
 def test_the_example_of_its_page_has_no_mistakes(tmp_path):

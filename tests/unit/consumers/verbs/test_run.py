@@ -1,5 +1,6 @@
 """The verb `run` as it is written, node sets, and what a fan-out comes to."""
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 from consumers.config.event_samples import Kinds
 from consumers.config.registrations import Registrations
 from consumers.errors import Rejected
+from consumers.expressions.templates import OF_STEP
 from consumers.policies.retry import RetryPolicy
 from consumers.subscriptions.validation import check
 from consumers.verbs.run import options
 from consumers.verbs.run.node_outcomes import NodeRun, interrupted, lost, next_run, nothing_left, read, report
 from consumers.verbs.run.node_targets import MOST, GroupsUnknown, fold, names_of, unfold
+from consumers.verbs.run.step_options import Copied, Step
 from consumers.verbs.run.verb import RunVerb
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
@@ -139,6 +142,23 @@ def outcome(**fields):
             True,
         ),
         ({"codes": {"0": "nsd[01-03]"}}, "timeout", "not started before the deadline on nsd04", False),
+        (
+            {"codes": {"0": "nsd[01-02]", "255": "nsd[03-04]"}, "unreachable": "nsd04"},
+            "nodes",
+            "exit code 255 on nsd03, unreachable: nsd04",
+            True,
+        ),
+        (
+            {
+                "codes": {"0": "nsd[01-03]", "255": "nsd04"},
+                "unreachable": "",
+                "refused": "nsd[03-04]",
+                "refusals": [{"nodes": "nsd[03-04]", "reason": "no key fits"}],
+            },
+            "login",
+            "login refused (no key fits): nsd[03-04]",
+            True,
+        ),
     ],
 )
 def test_what_a_fan_out_comes_to(fields, failure, reason, is_blamed):
@@ -172,6 +192,48 @@ def test_a_retry_runs_on_what_failed_and_tells_of_all():
     assert last.result["exit"] == {"0": "n[1-5]"}
 
 
+def test_row_114_results_are_folded_by_node_set_with_output_and_errors_apart():
+    told = report(
+        outcome(
+            codes={"0": "n[1,3]", "1": "n2", "255": "dead1"},
+            unreachable="dead1",
+            timed_out="n4",
+            remote_may_run="n4",
+            output=[{"nodes": "n[1,3]", "text": "started\n", "octets": 8}],
+            errors=[{"nodes": "n2", "text": "no\n", "octets": 3}],
+        ),
+        NodeRun(names_of("n[1-4],dead1")),
+    )
+
+    assert told.result == {
+        "nodes": {"succeeded": "n[1,3]", "failed": "dead1,n[2,4]"},
+        "exit": {"0": "n[1,3]", "1": "n2", "255": "dead1"},
+        "timed_out": "n4",
+        "unreachable": "dead1",
+        "remote_may_run": "n4",
+        "output": [{"nodes": "n[1,3]", "text": "started\n", "octets": 8}],
+        "errors": [{"nodes": "n2", "text": "no\n", "octets": 3}],
+        "seconds": 1.0,
+    }
+
+
+def test_the_outcome_of_a_fan_out_that_an_earlier_release_began_is_read_as_it_was_written():
+    # Without refusals, errors of their own, and nodes that may still run it.
+    told = report(outcome(codes={"0": "n1", "255": "n2"}), NodeRun(names_of("n[1-2]"), target="run x on n[1-2]"))
+
+    assert (told.failure, told.reason) == ("unreachable", "unreachable: n2")
+    assert told.result["exit"] == {"0": "n1", "255": "n2"}
+    assert told.result["unreachable"] == "n2"
+
+
+def test_an_attempt_on_other_nodes_says_nothing_about_these():
+    # The subscription has been changed: its command ran on the consumer's machine before.
+    assert next_run(["n1", "n2"], {"nodes": {"succeeded": "", "failed": "hub1"}}, "", is_remote=True).todo == (
+        "n1",
+        "n2",
+    )
+
+
 def test_nodes_that_joined_or_left_meanwhile_are_no_part_of_a_retry():
     earlier = {"nodes": {"succeeded": "n1", "failed": "n[2-3]"}}
 
@@ -184,6 +246,7 @@ def test_a_fan_out_that_told_nothing_has_done_nothing():
     told = lost(NodeRun(["n2"], ["n1"]), "lost", "gone", b"x" * 9000)
 
     assert told.result["nodes"] == {"succeeded": "n1", "failed": "n2"}
+    assert told.result["remote_may_run"] == "n2"
     assert len(told.result["said"]) == 2000
     assert [read(each) for each in (b"", b"warning\n", b"[1]\n", b"{}")] == [None] * 4
 
@@ -229,7 +292,7 @@ def test_a_node_set_that_is_none_is_told_when_checked(nodes, words):
     assert [(each.place, each.warning) for each in found if words in each.message] == [(("nodes",), False)]
 
 
-@pytest.mark.parametrize("failure", ["unreachable", "nodes", "lost", "timeout", "exit:255"])
+@pytest.mark.parametrize("failure", ["unreachable", "login", "nodes", "lost", "timeout", "exit:255"])
 def test_a_policy_can_name_each_failure(failure):
     policy = RetryPolicy(never_for=(failure,))
 
@@ -248,6 +311,98 @@ def test_the_example_of_the_page_has_no_mistakes(tmp_path):
     assert report.subscriptions is not None
     fields = {each for each in RunVerb.model_fields if f"| `{each}` |" in page}
     assert fields == set(RunVerb.model_fields)
+
+
+def test_the_examples_of_the_page_of_steps_have_no_mistakes(tmp_path):
+    page = (Path(options.__file__).parent / "steps" / "README.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+    for at, text in enumerate(examples):
+        (tmp_path / f"{at}.yaml").write_text(text)
+        assert check([tmp_path / f"{at}.yaml"], Catalogues.shipped()).mistakes == (), text
+    for model in (Step, Copied):
+        assert {each.alias or name for name, each in model.model_fields.items()} <= set(re.findall(r"`(\w+)`", page))
+    assert set(re.findall(r"`steps\.NAME\.(\w+)`", page)) == OF_STEP
+
+
+COPY = {"from": "/srv/x", "to": "/etc/x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"steps": []}, "missing"),
+        ({"command": ["true"], "steps": [{"name": "a", "command": ["true"]}]}, "cannot be used with steps"),
+        ({"command": ["true"], "always": [{"name": "a", "command": ["true"]}]}, "always applies only to steps"),
+        ({"command": ["true"], "on_retry": "resume"}, "on_retry applies only to steps"),
+        ({"steps": [{"name": "a", "command": ["true"]}], "nodes": "n1"}, "nodes belongs to each step"),
+        ({"steps": [{"name": "a", "command": ["true"]}] * 2}, "two steps have the name a"),
+        ({"steps": [{"name": "A b", "command": ["true"]}]}, "is not a name"),
+        ({"steps": [{"name": "a"}]}, "needs either command or copy"),
+        ({"steps": [{"name": "a", "command": ["{{ data.x }}"]}]}, "must not choose what runs"),
+        ({"steps": [{"name": "a", "command": ["true"], "fanout": 2}]}, "fanout applies only to commands on nodes"),
+        ({"steps": [{"name": "a", "command": ["true"], "copy": COPY, "nodes": "n1"}]}, "needs either command or copy"),
+        ({"steps": [{"name": "a", "copy": COPY}]}, "to no nodes"),
+        ({"steps": [{"name": "a", "copy": COPY, "nodes": "n1", "environment": {"A": "b"}}]}, "no environment"),
+        (
+            {"steps": [{"name": "a", "copy": {**COPY, "to": "/etc/{{ data.x }}"}, "nodes": "n1"}]},
+            "absolute path of a file",
+        ),
+        ({"steps": [{"name": "a", "copy": {**COPY, "to": "/etc/"}, "nodes": "n1"}]}, "absolute path of a file"),
+        ({"steps": [{"name": "a", "copy": {**COPY, "mode": "rw"}, "nodes": "n1"}]}, "is not a mode"),
+        ({"steps": [{"name": "a", "copy": {**COPY, "owner": "-R"}, "nodes": "n1"}]}, "is not an owner"),
+        ({"steps": [{"name": "a", "command": ["A=b"], "nodes": "n1"}]}, "contains ="),
+    ],
+)
+def test_steps_that_cannot_be_meant_are_refused(fields, told):
+    with pytest.raises(ValidationError, match=told):
+        RunVerb.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("{{ steps.one.output }}", ""),
+        ("{{ steps.two.output }}", "no step two comes before this; these do: one"),
+        ("{{ steps.on.output }}", "did you mean one"),
+        ("{{ steps.one.text }}", "steps.one has no text"),
+        ("{{ steps }}", "steps must be read as steps.NAME.output"),
+        ("{{ steps.one.output | int > 3 }}", ""),
+        ("{{ data.none }}", "no variable"),
+    ],
+)
+def test_what_a_step_reads_is_checked(tmp_path, word, told):
+    steps = [{"name": "one", "command": ["echo"]}, {"name": "two", "command": ["echo", word]}]
+    entry = {"name": "a", "on": "diskFailure", "run": {"steps": steps}}
+    (tmp_path / "subscriptions.yaml").write_text(json.dumps({"version": 1, "subscriptions": [entry]}))
+
+    found = [str(each) for each in check([tmp_path / "subscriptions.yaml"], Catalogues.shipped()).mistakes]
+
+    assert len(found) == bool(told)
+    assert all("run.steps.2.command.2: " in each and told in each for each in found), found
+
+
+def test_no_other_template_reads_steps(tmp_path):
+    entry = {"name": "a", "on": "diskFailure", "run": {"command": ["echo", "{{ steps.one.output }}"]}}
+    (tmp_path / "subscriptions.yaml").write_text(json.dumps({"version": 1, "subscriptions": [entry]}))
+
+    (mistake,) = check([tmp_path / "subscriptions.yaml"], Catalogues.shipped()).mistakes
+
+    assert mistake.message == "no step comes before this: steps.one has no value here"
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_folder_of_jobs_that_cannot_be_used_is_told_when_checked(tmp_path, detach):
+    (tmp_path / "jobs").mkdir(mode=0o755)
+    (tmp_path / "jobs").chmod(0o755)
+    settings = Settings.model_validate({"consumers": {"jobs": tmp_path / "jobs"}})
+    kinds = Kinds(Registrations(Catalogues.shipped()))
+
+    (found,) = RunVerb(command=("/bin/true",), detach=detach).remarks_here(kinds, settings)
+
+    # A job cannot run without it; another command runs unseen.
+    assert (found.fault, found.warning) == (detach, not detach)
+    assert found.message.startswith("commands cannot be watched and cancelled: ") == (not detach)
 
 
 # Stops

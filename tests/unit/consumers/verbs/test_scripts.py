@@ -129,6 +129,7 @@ def test_every_mistake_is_told_with_its_file_and_line(tmp_path, folder):
     mistakes, _ = checked(tmp_path, folder)
 
     start = "folders.1: scripts/handlers.conf"
+    loose = f"(it is {folder.owner()}:{folder.group()}, 0664)"
     assert mistakes == [
         f"{start}:1: no event type, category or pattern 'softQuotaExceded'; did you mean softQuotaExceeded?",
         f"{start}:2: scripts/gone.py does not exist",
@@ -136,7 +137,7 @@ def test_every_mistake_is_told_with_its_file_and_line(tmp_path, folder):
         f"{start}:5: scripts/dir.py is not a regular file",
         f"{start}:6: scripts/plain names no interpreter: begin it with #!, or name it *.py or *.pl",
         f"{start}:7: scripts/locked is not executable: run chmod +x",
-        f"{start}:8: scripts/loose.py is writable by other users: run chmod go-w",
+        f"{start}:8: scripts/loose.py is writable by other users {loose}: run chmod go-w scripts/loose.py",
         f"{start}:9: scripts/lost needs the interpreter '/no/such/interpreter', which does not exist on this machine",
     ]
 
@@ -250,7 +251,7 @@ def test_what_others_may_write_to_is_refused(tmp_path, what):
 
     assert len(mistakes) == 1
     assert "is writable by other users" in mistakes[0]
-    assert ": run chmod go-w" in mistakes[0]
+    assert f": run chmod go-w {path.relative_to(tmp_path)}" in mistakes[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -261,7 +262,8 @@ def test_what_belongs_to_another_user_is_refused(tmp_path, folder, what):
     mistakes, _ = checked(tmp_path, folder)
 
     assert len(mistakes) == 1
-    assert "belongs to the user 12345, neither to root nor to the consumer: run chown root" in mistakes[0]
+    assert "does not belong to root (it is 12345:12345, " in mistakes[0]
+    assert f": run chown root {(folder / what).relative_to(tmp_path)}" in mistakes[0]
 
 
 def test_programs_are_known_by_their_suffix_or_their_first_line(tmp_path, folder):

@@ -56,6 +56,20 @@ def test_a_confirm_of_many_settles_all_up_to_it_and_no_other():
     assert outbox.outstanding == 1
 
 
+def test_each_message_that_is_refused_is_counted_each_time():
+    outbox = outbox_of(10)
+    fill(outbox, "a", "b", "c")
+    send_all(outbox)
+
+    outbox.confirm(1, multiple=False)
+    outbox.refuse(3, multiple=True)
+    outbox.again()
+    send_all(outbox)
+    outbox.refuse(4, multiple=False)
+
+    assert outbox.nacks == 3
+
+
 def test_what_is_not_to_be_sent_again_is_settled_when_it_is_refused_and_holds_nothing_up():
     outbox = outbox_of(10)
     outbox.put(Message("bus", "marker", b"", "marker", again=False), lambda _: None)

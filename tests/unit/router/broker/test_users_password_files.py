@@ -1,6 +1,5 @@
 """Passwords in files: made once, closed to others, renewed beside the old one."""
 
-import grp
 import os
 import stat
 from pathlib import Path
@@ -8,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from router.broker.users.drift import Definitions, Grants
+from router.broker.users.file_readers import Readers
 from router.broker.users.password_files import Passwords
 from router.broker.users.permissions import Role
 from router.broker.users.provisioning import Granting, Wanted, programs
 from router.errors import Refused, SettingsError, Unreachable
+from tests.other_users import as_root, reachable_folder, run_as
 
 
 class Broker:
@@ -210,43 +211,147 @@ def hardened():
     os.umask(before)
 
 
-def somebodys_group() -> grp.struct_group:
-    if os.geteuid() != 0:
-        pytest.skip("only root gives files to another group")
-    return next(each for each in grp.getgrall() if each.gr_gid != 0)
+PROGRAMS = {"clusterbus-router": 61_001, "clusterbus-consumer": 61_002, "clusterbus": 61_003}
+"""The numbers of the groups, which are also those of the users."""
 
 
-def rights(path: Path) -> tuple[int, int]:
-    return path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)
+def readers(numbers=PROGRAMS) -> Readers:
+    return Readers.of_system(["clusterbus-router", "clusterbus-consumer"], ["clusterbus-operator"], numbers.get)
 
 
+def rights(path: Path) -> tuple[int, int, int]:
+    return path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)
+
+
+ROLES = ("clusterbus-router", "clusterbus-consumer", "clusterbus-operator")
+
+
+@as_root
 @pytest.mark.usefixtures("hardened")
-def test_our_programs_reach_their_passwords_whatever_the_umask(tmp_path):
-    group = somebodys_group()
-    passwords = Passwords(tmp_path / "etc" / "secrets" / "users", group=group.gr_name)
+def test_each_program_reads_its_own_password_and_nobody_anothers_whatever_the_umask():
+    with reachable_folder() as folder:
+        passwords = Passwords(folder / "etc" / "secrets" / "users", readers=readers())
+        for name in ROLES:
+            passwords.made(name)
 
+        def reads(user: str, name: str) -> str:
+            done = run_as(PROGRAMS[user], PROGRAMS[user], ["cat", str(passwords.file(name))])
+            return done.stdout.strip() if done.returncode == 0 else done.stderr.rpartition(": ")[2].strip()
+
+        found = {(user, name): reads(user, name) for user in PROGRAMS for name in ROLES}
+
+        own = {(name, name): passwords.known(name) for name in ROLES if name in PROGRAMS}
+        assert found == {each: own.get(each, "Permission denied") for each in found}
+        assert rights(passwords.file("clusterbus-operator")) == (0, 0, 0o600)
+        assert rights(passwords.file("clusterbus-operator").parent) == (0, 0, 0o700)
+        assert rights(folder / "etc" / "secrets" / "users") == (0, 0, 0o755)
+
+
+@as_root
+@pytest.mark.usefixtures("hardened")
+def test_a_renewed_password_is_for_the_same_readers(tmp_path):
+    passwords = Passwords(tmp_path, readers=readers())
     passwords.made("clusterbus-router")
 
-    path = passwords.file("clusterbus-router")
-    assert [rights(each)[1] for each in (tmp_path / "etc", path.parents[2], path.parents[1])] == [0o755] * 3
-    assert (rights(path.parent), rights(path)) == ((group.gr_gid, 0o750), (group.gr_gid, 0o640))
+    passwords.renewed("clusterbus-router")
+    passwords.settle("clusterbus-router")
+
+    assert rights(passwords.file("clusterbus-router")) == (0, 61_001, 0o640)
 
 
-@pytest.mark.usefixtures("hardened")
-def test_passwords_made_before_there_was_a_group_are_given_to_it_and_those_a_site_opened_stay(tmp_path):
-    group = somebodys_group()
-    for name in ("clusterbus-router", "clusterbus-consumer"):
-        Passwords(tmp_path).made(name)
-    opened = Passwords(tmp_path).file("clusterbus-consumer")
-    opened.chmod(0o440)
-    passwords = Passwords(tmp_path, group=group.gr_name)
+@as_root
+def test_files_of_earlier_releases_are_mended_and_named(tmp_path):
+    before = Passwords(tmp_path)
+    for name in ROLES:
+        before.made(name)
+        os.chown(before.file(name), 0, PROGRAMS["clusterbus"])
+        before.file(name).chmod(0o640)
+        os.chown(before.file(name).parent, 0, PROGRAMS["clusterbus"])
+        before.file(name).parent.chmod(0o750)
+    passwords = Passwords(tmp_path, readers=readers())
 
-    kept = [passwords.made(name) for name in ("clusterbus-router", "clusterbus-consumer")]
+    seen = {name: passwords.misowned(name) for name in ROLES}
+    told = {name: passwords.repair(name) for name in ROLES}
 
-    path = passwords.file("clusterbus-router")
-    assert kept == [path.read_text().strip(), opened.read_text().strip()]
-    assert (rights(path.parent), rights(path)) == ((group.gr_gid, 0o750), (group.gr_gid, 0o640))
-    assert rights(opened) == (0, 0o440)
+    for name in ROLES:
+        file = passwords.file(name)
+        assert told[name] == seen[name] == [f"{each} is open to the group 61003" for each in (file, file.parent)]
+        group = PROGRAMS.get(name, 0)
+        modes = (0o640, 0o750) if group else (0o600, 0o700)
+        assert [rights(file), rights(file.parent)] == [(0, group, mode) for mode in modes]
+        assert passwords.misowned(name) == []
+
+
+@as_root
+def test_granting_repairs_files_at_a_broker_where_nothing_else_differs_and_says_so(tmp_path):
+    broker, wanted = Broker(), Wanted((), programs("clusterbus"))
+    shared = Passwords(tmp_path / "users", readers=readers())
+    Granting(wanted, Passwords(tmp_path / "nodes"), shared).apply(broker)
+    file = shared.file("clusterbus-operator")
+    os.chown(file, 0, PROGRAMS["clusterbus"])
+    file.chmod(0o640)
+    granting = Granting(wanted, Passwords(tmp_path / "nodes"), shared)
+
+    was_settled = granting.settled(broker.definitions())
+    done = granting.apply(broker)
+
+    assert not was_settled
+    assert done.repaired == [f"{file} is open to the group 61003"]
+    assert granting.settled(broker.definitions())
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("user", "owner", "mode", "after"),
+    [
+        ("clusterbus-router", (0, 0), 0o600, (0, 61_001, 0o640)),  # made before the group
+        ("clusterbus-router", (61_001, 61_001), 0o600, (0, 61_001, 0o640)),
+        ("clusterbus-router", (0, 61_002), 0o640, (0, 61_001, 0o640)),
+        ("clusterbus-router", (0, 0), 0o440, (0, 0, 0o440)),  # the site's own
+        ("clusterbus-router", (0, 61_099), 0o640, (0, 61_099, 0o640)),
+        ("clusterbus-operator", (0, 61_099), 0o640, (0, 0, 0o600)),
+        ("clusterbus-operator", (0, 0), 0o400, (0, 0, 0o400)),
+        ("nsd01", (61_099, 61_003), 0o640, (61_099, 61_003, 0o640)),
+    ],
+)
+def test_only_a_wrong_owner_is_mended_and_what_a_site_opened_stays(tmp_path, user, owner, mode, after):
+    passwords = Passwords(tmp_path, readers=readers())
+    passwords.made(user)
+    os.chown(passwords.file(user), *owner)
+    passwords.file(user).chmod(mode)
+
+    passwords.repair(user)
+
+    assert rights(passwords.file(user)) == after
+
+
+@as_root
+def test_a_program_without_a_system_group_has_its_password_closed(tmp_path):
+    passwords = Passwords(tmp_path, readers=readers({"clusterbus": 61_003}))
+    passwords.made("clusterbus-router")
+    os.chown(passwords.file("clusterbus-router"), 0, 61_003)
+    passwords.file("clusterbus-router").chmod(0o640)
+
+    assert passwords.repair("clusterbus-router")
+
+    assert rights(passwords.file("clusterbus-router")) == (0, 0, 0o600)
+
+
+@as_root
+def test_a_link_in_place_of_a_password_is_not_followed(tmp_path):
+    passwords = Passwords(tmp_path / "users", readers=readers())
+    passwords.made("clusterbus-router")
+    victim = tmp_path / "victim"
+    victim.write_text("x")
+    os.chown(victim, 61_099, 61_099)
+    passwords.file("clusterbus-router").unlink()
+    passwords.file("clusterbus-router").symlink_to(victim)
+    os.chown(passwords.file("clusterbus-router"), 61_099, 61_099, follow_symlinks=False)
+
+    with pytest.raises(SettingsError, match="secrets: "):
+        passwords.repair("clusterbus-router")
+
+    assert rights(victim)[:2] == (61_099, 61_099)
 
 
 def test_what_a_kill_left_of_a_password_goes_with_its_user(tmp_path):

@@ -53,6 +53,13 @@ def test_a_queue_that_refuses_nothing_is_not_found(arguments):
     assert found(arguments) == []
 
 
+def test_a_policy_makes_a_quorum_queue_refuse_what_it_would_drop():
+    own, rejecting = {"x-max-length": 3, "x-overflow": "drop-head"}, policy(overflow="reject-publish")
+
+    assert [each.cause for each in found({**own, "x-queue-type": "quorum"}, policies=[rejecting])] == ["p"]
+    assert found(own, policies=[rejecting]) == []
+
+
 def test_policies_count_as_arguments_do_and_are_named():
     limited, rejecting = policy(**{"max-length": 2}), policy(**{"max-length": 2, "overflow": "reject-publish-dlx"})
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from router.cli import broker_users
+from router.cli.broker import user_changes
 from router.errors import SettingsError
 
 
@@ -17,7 +17,7 @@ def test_an_interrupt_leaves_the_earlier_file_and_no_other(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        broker_users._write(file, "later")
+        user_changes._write(file, "later")
 
     assert [each.name for each in tmp_path.iterdir()] == ["commands"]
     assert file.read_text() == "earlier"
@@ -27,4 +27,4 @@ def test_a_place_that_is_no_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(SettingsError, match="file/commands: cannot be written: "):
-        broker_users._write(tmp_path / "file" / "commands", "text")
+        user_changes._write(tmp_path / "file" / "commands", "text")

@@ -1,5 +1,6 @@
 """What `clusterbus emit` refuses, and what it says about what it published."""
 
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from consumers.cli.main import app
 from router.broker.interface import Settlement
 from router.cli import events
+from router.errors import Unreachable
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,15 @@ def test_emit_refuses_names_that_are_too_long_for_a_key_and_says_which(words, sa
 
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_emit_that_reaches_no_broker_says_how_to_repeat_this_very_event():
+    environment = {"CLUSTERBUS_BROKER": "amqp://bus-svc-jobs:x@127.0.0.1:1/", "CLUSTERBUS_BROKER_PATIENCE": "200ms"}
+
+    done = CliRunner().invoke(app, ["emit", "--unknown", "slurm.jobFailed", "jobId=1"], env=environment)
+
+    assert isinstance(done.exception, Unreachable), "for which the exit code is 3"
+    assert re.search(r"add --id [0-9A-Z]{26}$", str(done.exception))
 
 
 def test_emit_names_the_values_that_do_not_fit_their_types(monkeypatch):

@@ -98,6 +98,29 @@ def test_secrets_become_files_that_the_relays_group_may_read(secrets):
     assert SECRET not in repr(found)
 
 
+def test_the_authority_of_all_nodes_goes_to_each_that_has_none_of_its_own(secrets):
+    (secrets.parent / "ca.pem").write_text("of all")
+    of_all = credentials(secrets)["ca"]
+    (secrets / "ca.pem").write_text("its own")
+
+    assert [of_all.path, of_all.content] == ["/etc/clusterbus/ca.pem", b"of all"]
+    assert credentials(secrets)["ca"].content == b"its own"
+
+
+def test_a_certificate_comes_before_a_password(secrets):
+    for name in ("node.pem", "node.key"):
+        (secrets / name).write_text("x")
+        (secrets / name).chmod(0o600)
+
+    assert set(credentials(secrets)) & {"certificate", "key", "password-file"} == {"certificate", "key"}
+
+
+def test_a_certificate_is_for_all_to_read_because_programs_of_other_users_trust_it_too(secrets):
+    (secrets / "ca.pem").write_text("x")
+
+    assert {name: file.mode for name, file in credentials(secrets).items()} == {"password-file": 0o640, "ca": 0o644}
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

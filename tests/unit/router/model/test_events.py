@@ -63,7 +63,7 @@ def test_the_topic_is_made_of_the_event() -> None:
     [
         ({"id": "x"}, "id"),
         ({"severity": "terrible"}, "severity"),
-        ({"colour": "red"}, "colour"),
+        ({"colour": ["red"]}, "colour"),
         ({"data": {"a": {"b": 1}}}, "data"),
         ({"specversion": "0.3"}, "specversion"),
     ],
@@ -71,6 +71,15 @@ def test_the_topic_is_made_of_the_event() -> None:
 def test_what_is_no_event_is_refused_with_the_place(change: dict[str, Any], where: str) -> None:
     with pytest.raises(InvalidEvent, match=f"not an event: {where}"):
         Event.from_json(json.dumps(FIELDS | change).encode())
+
+
+def test_attributes_of_a_newer_release_are_kept() -> None:
+    body = json.dumps(FIELDS | {"colour": "red", "weight": 3, "heavy": True}).encode()
+
+    event = Event.from_json(body)
+
+    assert json.loads(event.to_json()).items() >= {"colour": "red", "weight": 3, "heavy": True}.items()
+    assert event.as_dict()["colour"] == "red"
 
 
 @given(st.binary(max_size=40))

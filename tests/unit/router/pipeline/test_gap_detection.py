@@ -10,11 +10,13 @@ from router.pipeline.gap_detection import (
     GAPS,
     EpochStarted,
     Finding,
+    GapAccepted,
     GapClosed,
     GapOpened,
     NodeBack,
     NodeSilent,
     NodeState,
+    accepted,
     beat,
     observe,
     overdue,
@@ -49,6 +51,18 @@ def test_a_gap_is_told_of_once_and_only_after_a_while() -> None:
     assert findings == [GapOpened("A", 3, 6)]
     assert told.missing == 4
     assert overdue(told, NOON + 9 * MINUTE, MINUTE)[1] == []
+
+
+def test_a_gap_that_is_accepted_is_not_missing_and_its_records_may_still_come() -> None:
+    state, _ = overdue(after(1, 2, 7), NOON + MINUTE, MINUTE)
+    untold = after(9, state=state, at=NOON + MINUTE)
+
+    left, findings = accepted(untold, "alice", "restored")
+
+    assert findings == [GapAccepted("A", 3, 6, "alice", "restored")]
+    assert left.missing == 0
+    assert observe(left, "A", 4, NOON + MINUTE)[1] == []
+    assert overdue(left, NOON + 2 * MINUTE, MINUTE)[1] == [GapOpened("A", 8, 8)]
 
 
 def test_a_gap_that_closes_in_time_is_never_told_of() -> None:

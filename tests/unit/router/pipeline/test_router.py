@@ -8,18 +8,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from router.broker.foreign_queues import QUIET
 from router.broker.topology import EVENTS, HISTORY, INGRESS, INGRESS_QUEUES, REJECTED, base
+from router.database import TooSlow
 from router.errors import StateError
 from router.model.bounds import EVENT, FINDINGS, REJECTED_BODIES, REJECTED_BODY
 from router.model.catalogue import Catalogues
 from router.model.events import Event
+from router.model.ids import new_id
 from router.model.records import written
 from router.pipeline.ingress.turns import RECORDS
 from router.pipeline.mapping import event_of
+from router.pipeline.reports import gap_acceptance
 from router.pipeline.router import Router
 from router.pipeline.state import State
+from tests import adherence
 from tests.broker.clock import Clock
 from tests.broker.memory import Memory
 from tests.broker.model import Model
@@ -80,7 +85,10 @@ class Bench:
         self.memory.run()
 
     def events(self) -> list[Event]:
-        return [Event.from_json(each.body) for each in self.stored(HISTORY)]
+        found = [Event.from_json(each.body) for each in self.stored(HISTORY)]
+        for each in found:
+            adherence.check(each)
+        return found
 
     def told(self, name: str) -> list[Event]:
         return [each for each in self.events() if each.name == name]
@@ -125,6 +133,7 @@ def test_a_record_becomes_an_event(bench: Bench) -> None:
         severity="warning",
         scope="local",
         sequence="000000000001",
+        sequencetype="PerEpoch",
         epoch=node.epoch,
         traceparent=event.traceparent,
         data={"eventName": "softQuotaExceeded", "fsName": "gpfs1", "filesetName": "projects", "blockUsage": 12},
@@ -135,6 +144,19 @@ def test_a_record_becomes_an_event(bench: Bench) -> None:
     assert message.headers == {"traceparent": event.traceparent}
     assert bench.owed() == 0
     assert event.traceparent is not None
+
+
+def test_a_router_publishes_events_and_its_own_reports_in_binary_mode_where_it_is_set(bench: Bench) -> None:
+    bench.restart(wire="binary")
+    node = Node("nsd01")
+
+    bench.send(node.record("mount", "--fsName", "gpfs1"))
+    node.epoch = new_id()
+    bench.send(node.record("mount", "--fsName", "gpfs2"))
+
+    published = [each for each in bench.line.published if each.exchange == EVENTS]
+    assert {each.content_type for each in published} == {"application/json"}
+    assert {"gpfs.mount", "clusterbus.epochStarted"} <= {each.headers.get("ce-type") for each in published}
 
 
 def test_what_no_catalogue_knows_is_published_all_the_same(bench: Bench) -> None:
@@ -257,9 +279,9 @@ def test_while_the_state_fails_nothing_is_acknowledged_and_then_all_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
-        raise StateError("router.db cannot be written: disk full")
+        raise OperationalError("INSERT", {}, Exception("disk full"))
 
-    monkeypatch.setattr(bench.state, "transaction", broken)
+    monkeypatch.setattr(bench.state._engine, "connect", broken)
     node = Node("n1")
     bench.send(*(node.record("mount", "--fsName", f"fs{number}") for number in range(3)))
     bench.memory.advance(MINUTE)
@@ -272,7 +294,29 @@ def test_while_the_state_fails_nothing_is_acknowledged_and_then_all_goes_on(
 
     assert [each.data["fsName"] for each in bench.told("mount")] == ["fs0", "fs1", "fs2", "fs3"]
     assert bench.owed() == 0
-    assert sum(each.startswith("cannot write the state") for each in caplog.messages) > 3
+    said = [each.getMessage() for each in caplog.records if each.name == "router.database.outages"]
+    assert said == ["the database cannot be used, its work waits", "the database can be used again"]
+
+
+def test_a_state_that_is_too_slow_for_a_batch_gets_a_smaller_one_and_the_order_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes = bench.router._route, []
+
+    def slow(batch: list[Any]) -> None:
+        sizes.append(len(batch))
+        if len(batch) > 7:
+            raise StateError("router.db cannot be written") from TooSlow("no answer within 10 s")
+        real(batch)
+
+    monkeypatch.setattr(bench.router, "_route", slow)
+    node = Node("n1")
+    bench.send(*(node.record("mount", "--fsName", f"fs{number}") for number in range(30)))
+    bench.memory.advance(MINUTE)
+
+    assert [each.data["fsName"] for each in bench.told("mount")] == [f"fs{number}" for number in range(30)]
+    assert bench.owed() == 0
+    assert sizes[:3] == [30, 15, 7]
 
 
 def test_an_own_event_whose_commit_only_seemed_to_fail_is_published_all_the_same(
@@ -596,6 +640,28 @@ def test_a_gap_is_told_of_and_its_end_too(bench: Bench) -> None:
     assert opened.data == closed.data == {"node": "n1", "epoch": node.epoch, "first": 2, "last": 4, "count": 3}
     assert opened.topic == "clusterbus.prod.continuity.gapOpened.n1.n1"
     assert bench.state.facts().missing == 0
+
+
+def test_a_gap_that_a_person_accepts_is_told_of_by_the_running_router(bench: Bench) -> None:
+    node, other = Node("n1"), Node("n2")
+    for each in (node, other):
+        first = each.record("mount")
+        missing = each.record("mount")
+        bench.send(first, each.record("mount"))
+    bench.memory.advance(2 * MINUTE)
+
+    listed = gap_acceptance.missing(bench.state, {"n1"})
+    done = gap_acceptance.accept(bench.state, {"n1"}, CATALOGUES, bench.now(), by="alice", comment="disk replaced")
+    bench.memory.advance(MINUTE)
+    bench.send(missing)
+
+    assert done == listed == [gap_acceptance.Missing("prod", "n1", node.epoch, 2, 2, 1, written(NOON))]
+    (event,) = bench.told("gapAccepted")
+    about = {"node": "n1", "epoch": node.epoch, "first": 2, "last": 2, "count": 1}
+    assert event.data == about | {"by": "alice", "comment": "disk replaced"}
+    assert [each.data["node"] for each in bench.told("gapClosed")] == ["n2"]
+    assert gap_acceptance.missing(bench.state, None) == []
+    assert bench.owed() == 0
 
 
 def test_a_heartbeat_is_no_event_and_shows_a_gap_at_the_end(bench: Bench) -> None:

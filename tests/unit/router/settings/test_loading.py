@@ -134,6 +134,8 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ),
         ("nodes:\n  relay:\n    cluster: 0123\n", "3: nodes.relay.cluster: must be text: put the value in quotes"),
         ("router: {window: 1:30}\n", "1: router.window: '1:30' is not a duration"),
+        ("router: {metrics: 127.0.0.1}\n", "1: router.metrics: '127.0.0.1' is not an address to listen at, such as"),
+        ("consumers: {metrics: 'a:65536'}\n", "1: consumers.metrics: 'a:65536' is not an address to listen at"),
         (
             "gpfs:\n  options:\n    quota:\n      prioriti: 5\n",
             "4: gpfs.options.quota.prioriti: unknown setting; did you mean priority?",

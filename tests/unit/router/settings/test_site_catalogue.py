@@ -8,7 +8,8 @@ from router.cluster.callbacks.gpfs.wanted import registrations
 from router.errors import SettingsError
 from router.model.catalogue import Catalogues
 from router.settings import site_catalogue
-from router.settings.models import GpfsSettings, RouterSettings, Settings
+from router.settings.models import GpfsSettings, Settings
+from router.settings.sections.router_section import RouterSettings
 from router.sources.decoders import decode
 
 GOOD = """\
@@ -37,6 +38,15 @@ WRONG = [
     ("gpfs: {}\n", 1, "version: is missing"),
     ("version: 1\nslurm: {}\n", 2, "slurm: unknown key"),
     ("version: 1\nclusterbus: {}\n", 2, "clusterbus: unknown key"),
+    ("version: 1\nsources:\n  gpfs: {}\n", 3, "sources.gpfs: this release knows gpfs"),
+    ("version: 1\nsources:\n  clusterbus: {}\n", 3, "sources.clusterbus: this release knows clusterbus"),
+    ("version: 1\nsources:\n  Slurm: {}\n", 3, "'Slurm' is not a source"),
+    ("version: 1\nsources:\n  slurm: {changes: {}}\n", 3, "sources.slurm.changes: unknown key"),
+    (
+        "version: 1\nsources:\n  slurm:\n    events:\n      x: {category: disk, meaning: x}\n",
+        5,
+        "sources.slurm.events.x.category: no category 'disk'",
+    ),
     ("version: 1\ngpfs:\n  event: {}\n", 3, "gpfs.event: unknown key"),
     ("version: 1\ngpfs:\n  events:\n    a b: {category: disk, meaning: x}\n", 4, "'a b' is not a name"),
     (
@@ -207,3 +217,29 @@ def test_a_file_that_is_set_must_be_there_and_the_default_one_need_not(tmp_path)
     assert site_catalogue.catalogues(Settings())["gpfs"].events
     with pytest.raises(SettingsError, match=rf"^catalogue {tmp_path}/none\.yaml: cannot be read"):
         site_catalogue.catalogues(Settings(router=RouterSettings(catalogue=tmp_path / "none.yaml")))
+
+
+def test_a_source_of_this_site_has_a_catalogue_like_all_others(tmp_path):
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(
+        """\
+version: 1
+sources:
+  slurm:
+    categories: {job: Jobs}
+    variables: {jobId: {type: integer, example: "42"}, nodes: {type: nodes}}
+    events:
+      jobFailed: {category: job, severity: error, variables: [jobId, nodes], subject: [jobId], meaning: A job failed.}
+"""
+    )
+
+    catalogues, ignored = site_catalogue.read(file, "https://bus.example.com/schemas/")
+
+    assert ignored == ()
+    assert {*catalogues} == {*Catalogues.shipped(), "slurm"}
+    slurm = catalogues["slurm"]
+    event = slurm.event("JOBFAILED")
+    assert (event.type, event.severity, event.subject) == ("slurm.jobFailed", "error", ("jobId",))
+    assert slurm.schema_of(event) == "https://bus.example.com/schemas/slurm.jobFailed/1.json"
+    decoded = decode(["--jobId", "7", "--nodes", "n1,n2"], slurm)
+    assert (decoded.data, decoded.malformed) == ({"jobId": 7, "nodes": ["n1", "n2"]}, ())

@@ -22,6 +22,7 @@ FOR_PROGRAMS = [
     "mmlsfs all -Y",
     "mmlsdisk gpfs1 -Y",
     "mmlsfileset gpfs1 -Y",
+    "mmdf gpfs1 -Y",
     "mmlsquota -j projects -Y gpfs1",
     "mmrepquota -a -Y",
     "mmlssnapshot gpfs1 -Y",

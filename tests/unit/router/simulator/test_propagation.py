@@ -195,6 +195,15 @@ def test_a_cluster_of_any_size_has_every_role(nodes):
     assert len(state.up("quorum")) % 2 == 1
 
 
+def test_a_cluster_has_as_many_servers_as_are_asked_for():
+    state = new_cluster("prod", 4, ["gpfs1"], up=True, behaviour=Behaviour(), servers=2)
+
+    assert list(state.nodes) == ["nsd01", "nsd02", "cl01", "cl02"]
+    for servers in (0, 5):
+        with pytest.raises(CommandRefused, match="4 nodes cannot have"):
+            new_cluster("prod", 4, ["gpfs1"], up=True, behaviour=Behaviour(), servers=servers)
+
+
 @pytest.mark.parametrize(
     ("name", "nodes", "systems"), [("prod", 0, []), ("prod", 5001, []), ("a b", 1, []), ("", 1, []), ("p", 1, ["a/b"])]
 )

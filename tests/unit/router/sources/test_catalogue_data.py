@@ -73,6 +73,7 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "eventsLost",
         "gapOpened",
         "gapClosed",
+        "gapAccepted",
         "epochStarted",
         "nodeSilent",
         "nodeBack",
@@ -81,8 +82,17 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "nodeFloodEnded",
         "queueRefusing",
         "queueRefusingEnded",
+        "serviceBehind",
+        "serviceBehindEnded",
+        "actionStopped",
+        "actionResumed",
         "runFinished",
         "runFailed",
+        "deliveryDone",
+        "deliveryDead",
+        "targetGone",
+        "jobProgress",
+        "actionRequested",
     }
 
 

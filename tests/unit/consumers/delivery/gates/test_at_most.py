@@ -4,17 +4,14 @@ from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import update
 
 from consumers.deliveries import FOLDED, Report
 from consumers.policies.guards import Ask, AtMost, Guard
 from consumers.policies.retry import RetryPolicy
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.store import approvals
-from consumers.store.schema import deliveries
-from router.broker.topology import queue_of
 from tests.consuming import make_event
-from tests.engines import events, outcomes, subscription
+from tests.engines import Recorded, events, outcomes, subscription
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -27,10 +24,18 @@ def called(bench):
 
 
 def test_a_number_is_a_count():
-    assert Guard(at_most=2).at_most == AtMost(count=2)
-    assert Guard.model_validate({"at_most": {"count": 2, "by": "data.fsName", "rest": "skip"}}).at_most == AtMost(
-        count=2, by=("data.fsName",), rest="skip"
-    )
+    by_file_system = {"count": 2, "by": "data.fsName", "rest": "skip"}
+    meant = AtMost(count=2, by=("data.fsName",), rest="skip")
+
+    assert Guard(at_most=2).at_most == (AtMost(count=2),)
+    assert Guard.model_validate({"at_most": by_file_system}).at_most == (meant,)
+    assert Guard.model_validate({"at_most": [3, by_file_system]}).at_most == (AtMost(count=3), meant)
+
+
+@pytest.mark.parametrize("per", ["nodes", "fileset", "", "data.", "data.fsName +", "unknown.name"])
+def test_what_is_nothing_that_is_counted_is_refused(per):
+    with pytest.raises(ValidationError):
+        AtMost(count=1, per=per)
 
 
 @pytest.mark.parametrize("value", [0, 1001, True, "2", 1.5, {"rest": "skip"}, {"count": 1, "rest": "drop"}, []])
@@ -147,15 +152,119 @@ def test_each_place_has_its_own_count(bench):
     assert outcomes(bench) == ["done"] * 4
 
 
-def test_what_an_earlier_release_began_counts_at_every_place(bench):
+class Acts(Recorded):
+    """A handler that acts on the node of the event, as the action `restart`."""
+
+    action, action_class = "restart", "change"
+
+    def nodes(self, delivery):
+        return [delivery.event.node]
+
+    def targets(self, delivery):
+        return [f"run restart on {delivery.event.node}"]
+
+
+PER = [
+    ("node", {"node": "n1"}, {"node": "n2"}),
+    ("target", {"node": "n1"}, {"node": "n2"}),
+    ("file_system", {"fsName": "gpfs1"}, {"fsName": "gpfs2"}),
+    ("file_system", {"fsName": "gpfs1"}, {"fsName": "gpfs1", "cluster": "lab"}),
+    ('data.fsName + "/" + node', {"fsName": "gpfs1", "node": "n1"}, {"fsName": "gpfs1", "node": "n2"}),
+]
+
+
+@pytest.mark.parametrize(("per", "same", "other"), PER)
+def test_what_two_subscriptions_limit_is_counted_together_and_apart_from_the_rest(bench, per, same, other):
+    bench.make = Acts
     bench.pool.held = "begun"
-    bench.start(subscription(guard=Guard(at_most=AtMost(count=1, by=("data.fsName",), rest="skip")), concurrency=8))
-    bench.publish(make_event(fsName="gpfs1"))
-    with bench.store.writing() as transaction:
-        transaction.execute(update(deliveries).values(place=None))
-    bench.publish(make_event(fsName="gpfs2"))
+    guard = Guard(at_most=AtMost(count=1, per=per))
+    bench.start(subscription("one", guard=guard, concurrency=4), subscription("two", guard=guard, concurrency=4))
+    bench.publish(make_event(**same))
+    bench.publish(make_event(**same))
+    bench.publish(elsewhere := make_event(**other))
+    begun = [row.event_id for row in bench.rows() if row.outcome is None]
+    bench.pool.release()
+    bench.broker.advance(MINUTE)
+
+    assert len(begun) == 2
+    assert begun.count(elsewhere.id) == 1
+    assert [outcomes(bench, name) for name in ("one", "two")] == [["done"] * 3] * 2
+
+
+@pytest.mark.parametrize("per", ["action", "class"])
+def test_an_action_and_a_class_are_counted_over_all_subscriptions(bench, per):
+    bench.make = Acts
+    bench.pool.held = "begun"
+    limit = AtMost(count=4, per=per)
+    names = ("one", "two", "three")
+    bench.start(*(subscription(name, guard=Guard(at_most=limit), concurrency=20) for name in names))
+    bench.publish(*events(20))
+    begun = [row for row in bench.rows() if row.outcome is None]
+    reasons = {row.reason for row in bench.rows() if row.outcome == "wait"}
+    bench.pool.release()
+    bench.broker.advance(HOUR)
+
+    assert len(begun) == 4
+    assert reasons == {f"at_most: 4 of the same {per} are running; waits until one ends"}
+    assert [len(outcomes(bench, name)) for name in names] == [20] * 3
+
+
+def test_of_several_limits_each_holds(bench):
+    bench.pool.held = "begun"
+    limits = (AtMost(count=3), AtMost(count=1, per="file_system", rest="skip"))
+    bench.start(subscription(guard=Guard(at_most=limits), concurrency=20))
+    bench.publish(*(make_event(fsName=name) for name in ("a", "a", "b", "c", "d")))
+
+    assert sorted(map(str, outcomes(bench))) == ["None", "None", "None", "busy", "wait"]
+
+
+def test_an_expression_that_cannot_be_evaluated_is_a_failed_attempt(bench):
+    guard = Guard(at_most=AtMost(count=1, per="data.missing"))
+    bench.start(subscription(guard=guard, retry=RetryPolicy(attempts=1)))
+    bench.publish(make_event())
+
+    (row,) = bench.rows()
+    assert (row.outcome, row.reason) == ("dead", "FilterError: the event has no data.missing")
+
+
+def test_a_job_that_runs_keeps_its_place_and_frees_it_at_its_end(bench):
+    answers = iter([Report(again=5 * SECOND, result={"job": "j"})] * 3)
+    bench.handler = lambda _delivery: next(answers, Report())
+    bench.start(subscription(guard=Guard(at_most=SKIP)))
+    job, busy, after = events(3)
+    bench.publish(job)
+    bench.publish(busy)
+    bench.broker.advance(MINUTE)
+    bench.publish(after)
+
+    assert next(row.outcome for row in bench.rows() if row.event_id == busy.id) == "busy"
+    assert outcomes(bench).count("done") == 2
+
+
+def test_a_long_call_keeps_its_place_while_its_consumer_lives(bench):
+    bench.pool.held = "begun"
+    bench.start(subscription(guard=Guard(at_most=SKIP)))
+    bench.publish(make_event())
+    bench.broker.advance(9 * MINUTE)
+    bench.publish(make_event())
 
     assert outcomes(bench).count("busy") == 1
+
+
+def test_what_lost_its_place_with_its_consumer_waits_for_a_free_one(bench):
+    guarded = subscription(guard=Guard(at_most=1))
+    bench.pool.held = "begun"
+    bench.start(guarded)
+    lost, meanwhile = events(2)
+    bench.publish(lost)
+    bench.lose_owner()
+    bench.broker.advance(9 * MINUTE)
+    bench.publish(meanwhile)
+    assert outcomes(bench).count(None) == 2
+    bench.lose_connection("tell")
+    bench.start(guarded)
+
+    assert [row.outcome for row in bench.rows() if row.event_id == lost.id] == ["wait"]
 
 
 def test_a_delivery_of_a_consumer_that_was_killed_keeps_its_place_until_it_is_done_and_then_frees_it(bench):
@@ -164,12 +273,8 @@ def test_a_delivery_of_a_consumer_that_was_killed_keeps_its_place_until_it_is_do
     bench.start(guarded)
     lost, meanwhile, after = events(3)
     bench.publish(lost)
-    bench.pool.waiting.clear()
-    with bench.store.writing() as transaction:
-        transaction.execute(update(deliveries).values(owner="x:1:2"))
-    bench.broker.drop()
-    bench.broker.cancel(queue_of("tell"))
-    bench.broker = bench.broker.another(user="consumer")
+    bench.lose_owner()
+    bench.lose_connection("tell")
     bench.start(guarded)
     bench.publish(meanwhile)
     bench.pool.release()

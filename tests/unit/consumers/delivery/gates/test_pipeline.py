@@ -7,15 +7,17 @@ import pytest
 
 from consumers.deliveries import FOLDED, Delivery, Fold, Skipped
 from consumers.delivery.gates.approval import ApprovalGate
-from consumers.delivery.gates.at_most import AtMostGate
 from consumers.delivery.gates.fold import FoldGate
+from consumers.delivery.gates.limits.at_most import AtMostGate
+from consumers.delivery.gates.limits.node_limits import BlastRadiusGate
+from consumers.delivery.gates.limits.stopping import StopGate
 from consumers.delivery.gates.open_breaker import OpenBreakerGate
 from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.gates.pipeline import ORDER, Pipeline, gates_of
 from consumers.delivery.gates.rate import RateGate
 from consumers.delivery.gates.silence import SilenceGate
 from consumers.delivery.states import Arrived
-from consumers.policies.guards import Ask, Guard
+from consumers.policies.guards import Ask, BlastRadius, Guard
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.verbs.interface import Handler
 from tests.consuming import make_event, make_subscription
@@ -30,9 +32,11 @@ ROWS = {
     SilenceGate.of_folds: "silence",
     RateGate.of_once_per: "`once_per`, `limit` that skips",
     RateGate.of_limit_that_skips: "`once_per`, `limit` that skips",
+    StopGate.of: "`stop_after`",
     OrderGate.of: "`order_by`",
     ApprovalGate.of: "`ask`",
     AtMostGate.of: "`at_most`",
+    BlastRadiusGate.of: "`blast_radius`, `first`",
     OpenBreakerGate.of: "breaker",
     RateGate.of_limit_that_waits: "`limit` that waits",
 }
@@ -56,6 +60,9 @@ def test_the_list_of_gates_has_the_order_of_the_architectures_table():
         (OrderGate.of, {"order_by": ("node",)}),
         (ApprovalGate.of, {"guard": Guard(ask=Ask())}),
         (AtMostGate.of, {"guard": Guard(at_most=1)}),
+        (BlastRadiusGate.of, {"guard": Guard(blast_radius=BlastRadius(nodes=2, within=HOUR))}),
+        (BlastRadiusGate.of, {"guard": Guard(first=1)}),
+        (StopGate.of, {"guard": Guard(stop_after=5)}),
         (SilenceGate.of_events, {"verb": TellVerb()}),
         (SilenceGate.of_folds, {"verb": TellVerb()}),
     ],

@@ -1,0 +1,1 @@
+"""Commands on webhooks: keys that sign the calls of `post`."""

@@ -1,0 +1,1 @@
+"""The gates of limits that are counted over all consumers."""

@@ -1,0 +1,1 @@
+"""What `clusterbus doctor` and `clusterbus status` check, a module for each thing that is asked."""

@@ -1,0 +1,34 @@
+"""The findings of `clusterbus doctor`: what was checked, its state, and what to do."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from router import redaction
+
+Verdict = Literal["ok", "warning", "error"]
+
+PARTS = frozenset(
+    {
+        *("services", "spool", "relay", "subscriptions", "service-queues", "broker", "publishing", "router", "store"),
+        *("callbacks", "nodes"),
+    }
+)
+"""The parts that can be checked separately."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One checked thing: the *verdict*, what was *seen*, and *advice* what to do.
+
+    *unreachable*: the broker did not answer, so its other checks were not done.
+    """
+
+    part: str
+    verdict: Verdict
+    seen: str
+    advice: str = ""
+    unreachable: bool = False
+
+    def __post_init__(self) -> None:
+        """Hide secrets in *seen*, which often quotes brokers, databases and files."""
+        object.__setattr__(self, "seen", redaction.redact(self.seen))

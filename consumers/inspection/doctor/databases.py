@@ -1,0 +1,127 @@
+"""The checks of `clusterbus doctor` on the databases: the router's state and the consumers' store."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from sqlalchemy.engine import Connection
+
+from router import database, file_modes
+from router.errors import NotUpgraded, SettingsError, StateError, VersionError
+from router.pipeline.state import Facts as Numbers
+from router.pipeline.state import State
+
+from ...errors import StoreError
+from ...store import audit, breakers, letters
+from ...store.database import Store
+from .check_results import Finding, Verdict
+
+_NAMED = 20
+"""Targets that are named at most."""
+
+CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
+
+
+def read_state(url: str) -> Numbers | Finding:
+    """Return the router's state in numbers, or why they are not known."""
+    if _is_missing(url, State.setting):
+        advice = "the router creates it when it first runs on this machine"
+        return Finding("router", "warning", f"{url} does not exist yet", advice)
+    try:
+        with State(url, upgrade=False) as opened:
+            return opened.facts()
+    except StateError as error:
+        return _unusable("router", error, State.setting)
+    except SettingsError as error:
+        return Finding("router", "error", str(error), CORRECT_IT)
+
+
+def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]:
+    """Check the router's state: its counts, missing records, and silent nodes; *facts* are what `read_state` returned.
+
+    Without them, it is read here.
+    """
+    yield from _open_to_others("router", url, State.setting)
+    facts = facts or read_state(url)
+    if isinstance(facts, Finding):
+        yield facts
+        return
+    yield Finding("router", "ok", f"{facts.records} records became {facts.events} events, {facts.copies} were copies")
+    if facts.missing:
+        advice = (
+            "clusterbus nodes gaps lists them: check the relays of these nodes; if these records are lost for good,"
+            " clusterbus nodes gaps NODES --accept --comment WHY"
+        )
+        yield Finding(
+            "nodes", "error", f"{facts.missing} records are missing from the sequences of their nodes", advice
+        )
+    if facts.silent:
+        yield Finding(
+            "nodes",
+            "warning",
+            f"{facts.silent} of {facts.nodes} nodes are silent",
+            "check these nodes and their relays",
+        )
+
+
+def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
+    """Check the audit's chain, its newest part or the *whole*, and whether letters wait for a decision."""
+    if _is_missing(url, Store.setting):
+        yield Finding(
+            "store", "warning", f"{url} does not exist yet", "a consumer creates it when it first runs on this machine"
+        )
+        return
+    yield from _open_to_others("store", url, Store.setting)
+    try:
+        with Store(url, upgrade=False) as opened, opened.reading() as transaction:
+            yield _audit(transaction, whole=whole)
+            kept, oldest = letters.count_kept(transaction)
+            gone = breakers.gone(transaction, _NAMED)
+    except StoreError as error:
+        yield _unusable("store", error, Store.setting)
+        return
+    for each in gone:
+        since = f" since {each.opened:%Y-%m-%d %H:%M} UTC" if each.opened else ""
+        advice = f"end the subscription, or let it go on: clusterbus breakers close '{each.target}'"
+        yield Finding("breakers", "error", f"{each.target} is gone, and deliveries wait{since}: {each.reason}", advice)
+    if kept and oldest:
+        seen = f"{kept} letters wait for a decision, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
+        yield Finding("letters", "warning", seen, "run clusterbus dead list --group")
+
+
+def _audit(transaction: Connection, *, whole: bool) -> Finding:
+    start, head = audit.start(transaction), audit.head(transaction)
+    if whole:
+        broken, first = audit.verify(transaction), start.sequence + 1
+    else:
+        broken, first = audit.verify_newest(transaction)
+    if broken:
+        advice = "it was changed from this row on: compare it with the history or a backup"
+        return Finding("store", "error", f"the audit is broken at row {broken.sequence}: {broken.reason}", advice)
+    count, checked = head.sequence - start.sequence, head.sequence - first + 1
+    cut = f"; retention deleted the {start.sequence} before them" if start.sequence else ""
+    if checked < count:
+        seen = f"the newest {checked} of the {count} events of the audit are unchanged{cut}"
+        return Finding("store", "ok", f"{seen}; --whole-audit checks all of them")
+    return Finding("store", "ok", f"the {count} events of the audit are unchanged{cut}")
+
+
+def _unusable(part: str, error: StateError | StoreError, setting: str) -> Finding:
+    if isinstance(version := error.__cause__, VersionError):
+        verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
+        return Finding(part, verdict, version.problem, version.way_out)
+    return Finding(part, "error", str(error), database.advice(error.__cause__, setting))
+
+
+def _open_to_others(part: str, url: str, setting: str) -> Iterator[Finding]:
+    with suppress(SettingsError):  # opening it says what is wrong
+        if found := file_modes.open_to_others(database.files(database.parsed(url, setting))):
+            names = " ".join(map(str, found))
+            advice = f"chmod o-rwx {names}; the program that writes it does so when it starts as the owner"
+            yield Finding(part, "warning", f"all users of this machine can access {names}", advice)
+
+
+def _is_missing(url: str, setting: str) -> bool:
+    try:
+        return not database.exists(database.parsed(url, setting))
+    except SettingsError:
+        return False  # opening it says what is wrong

@@ -1,0 +1,187 @@
+"""The checks of `clusterbus doctor`: problems on this machine and in the flow of events, and what to do.
+
+Read-only, except for a probe that nobody but doctor receives.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from queue import Empty, Queue
+from typing import TypeVar
+
+from router.broker.session import Session
+from router.broker.topology import base, queue_of
+from router.broker.users.broker_state import BrokerState
+from router.errors import BrokerError, SettingsError
+from router.pipeline.state import Facts as Numbers
+from router.pipeline.state import State
+from router.settings.models import Settings
+from router.settings.site_catalogue import catalogues
+
+from ...config import local_folders
+from ...store.database import Store
+from ...subscriptions import validation
+from . import broker_cluster, gpfs_cluster, hand_overs, node, service_queues
+from .broker_probe import logins, probe, refusals
+from .check_results import Finding
+from .databases import CORRECT_IT, read_state, state, store
+from .machine_roles import belonging, operator_is_elsewhere
+from .queues import ask, broker, subscriptions
+from .services import services
+
+Found = TypeVar("Found")
+
+_LIMIT = timedelta(seconds=15)
+"""For a database to answer; a server that hangs answers nothing for ever."""
+
+
+def examine(
+    settings: Settings,
+    files: Sequence[Path] | None,
+    connect: Callable[[], Session],
+    parts: Collection[str] | None = None,
+    *,
+    whole_audit: bool = False,
+) -> Iterator[Finding]:
+    """Check *parts* of the installation that *settings* describe; *files* replace the settings' subscriptions.
+
+    Without *parts*, those that belong to this machine.  Of the audit, the newest part is checked, or with *whole_audit*
+    all of it, which may take minutes.
+    """
+    if parts is None:
+        machine, parts = belonging(settings)
+        yield machine
+    yield from services() if "services" in parts else ()
+    yield from node.spool(settings.shim.spool) if "spool" in parts else ()
+    yield from node.relay(settings.shim.spool) if "relay" in parts else ()
+    names: list[str] | None = None
+    if "subscriptions" in parts:
+        found_here, names = _files(settings, files)
+        yield from found_here
+    yield from service_queues.read(settings)[0] if service_queues.PART in parts else ()
+    yield from _broker(settings, connect, parts, names)
+    yield from _databases(settings, parts, whole_audit=whole_audit)
+    yield from gpfs_cluster.examine(settings, parts)
+
+
+def _broker(
+    settings: Settings, connect: Callable[[], Session], parts: Collection[str], names: list[str] | None
+) -> Iterator[Finding]:
+    if {"broker", "publishing", "router", "subscriptions", service_queues.PART}.isdisjoint(parts):
+        return
+    if operator_is_elsewhere(settings):
+        seen = "the operator's password is on another machine: run doctor there to check queues and publishing"
+        yield Finding("broker", "ok", seen)
+        yield from logins(settings)
+        return
+    looked = broker_cluster.look(settings.broker) if "broker" in parts else None
+    known = looked if isinstance(looked, BrokerState) else None
+    for found in _asked(settings, connect, names or [], known, probed="publishing" in parts):
+        # Report an unreachable broker for every part that needs it.
+        if (
+            found.unreachable
+            or found.part in {*parts, *(names or ())}
+            or (found.part == "letters" and "broker" in parts)
+        ):
+            yield found
+    if known:
+        yield from broker_cluster.examine(known, names)
+    elif isinstance(looked, Finding):
+        yield looked
+
+
+def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
+    wrong, known = dict(local_folders.mistakes(settings)), None
+    if {"publishing", "router"} & set(parts) and State.setting not in wrong:
+        known = _within_limit("router", State.setting, lambda: read_state(settings.router.state))
+    if "publishing" in parts:
+        # The part `router` says why the numbers are not known.
+        number, since = (known.refusals, known.refused_since) if isinstance(known, Numbers) else (0, None)
+        yield from refusals(settings.broker, number, since)
+    if "router" in parts:
+        yield from state(settings.router.state, known) if known else _misplaced("router", State.setting, wrong)
+        if isinstance(known, Numbers):
+            yield from hand_overs.routed(settings.router.state)
+    if "store" not in parts:
+        return
+    if Store.setting in wrong or whole_audit:
+        yield from _misplaced("store", Store.setting, wrong) or store(settings.consumers.store, whole=True)
+        return
+    found = _within_limit("store", Store.setting, lambda: list(store(settings.consumers.store)))
+    yield from [found] if isinstance(found, Finding) else found
+    if not isinstance(found, Finding) and all(each.verdict != "error" for each in found):
+        yield from hand_overs.begun_and_done(settings.consumers.store)
+
+
+def _within_limit(part: str, setting: str, work: Callable[[], Found]) -> Found | Finding:
+    """Return what *work* returns, or a finding where the database does not answer within the limit."""
+    answers: Queue[Found | BaseException] = Queue()
+
+    def run() -> None:
+        try:
+            answers.put(work())
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            answers.put(error)
+
+    threading.Thread(target=run, name=f"doctor-{part}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_LIMIT.total_seconds())
+    except Empty:
+        seen = f"the database of {setting} does not answer within {_LIMIT.seconds} s"
+        return Finding(part, "error", seen, "check the database's server, and the network to it")
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _misplaced(part: str, setting: str, wrong: Mapping[str, str]) -> Sequence[Finding]:
+    """Return what is *wrong* with the *setting* of a database, which then needs no other check."""
+    reason = wrong.get(setting)
+    return [Finding(part, "error", f"{setting}: {reason}", CORRECT_IT)] if reason else []
+
+
+def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with the subscription files and the site's catalogue, and the names of subscriptions."""
+    try:
+        report = validation.check(files or [settings.consumers.subscriptions], catalogues(settings), settings)
+    except SettingsError as error:
+        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], []
+    names = [each.name for each in report.subscriptions.subscriptions] if report.subscriptions else []
+    return list(files_found(report)), names
+
+
+def files_found(report: validation.Report) -> Iterator[Finding]:
+    """Return what the *report* on the subscription files says."""
+    for each in report.mistakes:
+        yield Finding("subscriptions", "error", str(each), "fix it: until then consumers do not load the files")
+    for each in report.faults:
+        yield Finding("subscriptions", "error", str(each), "fix it: until then this part of the subscription fails")
+    for each in report.warnings:
+        yield Finding("subscriptions", "warning", str(each), "see whether it is intended")
+
+
+def _asked(
+    settings: Settings,
+    connect: Callable[[], Session],
+    names: Sequence[str],
+    state: BrokerState | None,
+    *,
+    probed: bool,
+) -> Iterator[Finding]:
+    found: list[Finding] = []
+    services_of_others = service_queues.read(settings)[1]
+    queues = [*(queue.name for queue in base().queues), *map(queue_of, names)]
+    try:
+        with connect() as session:
+            known = ask(session, [*queues, *service_queues.queues(services_of_others)])
+            found += probe(session) if probed else ()
+    except (BrokerError, SettingsError) as error:
+        advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"
+        yield Finding("broker", "error", str(error), advice, unreachable=True)
+    else:
+        yield from broker(known)
+        yield from found
+        yield from logins(settings)
+        yield from subscriptions(known, names, state)
+        yield from service_queues.examine(known, services_of_others)

@@ -1,0 +1,65 @@
+"""The checks of `clusterbus doctor` on the cluster: registered callbacks, and the shim on its nodes."""
+
+from collections.abc import Collection, Iterator
+
+from router.cluster.callbacks.gpfs.registrar import Registrar
+from router.cluster.fleet.node_sets import fold
+from router.cluster.gpfs.cluster_nodes import members
+from router.cluster.gpfs.commands import of_settings
+from router.cluster.nodes.node_status import by_reason, by_trouble
+from router.cluster.nodes.survey import survey
+from router.errors import RouterError
+from router.settings.models import Settings
+from router.settings.site_catalogue import catalogues
+
+from .check_results import Finding
+
+
+def examine(settings: Settings, parts: Collection[str]) -> Iterator[Finding]:
+    """Check *parts* of the cluster, if this machine is one of its nodes: if it has the mm commands."""
+    if (settings.gpfs.commands / "mmlscallback").exists():
+        yield from callbacks(settings) if "callbacks" in parts else ()
+        yield from nodes(settings) if "nodes" in parts else ()
+
+
+def callbacks(settings: Settings) -> Iterator[Finding]:
+    """Check whether the callbacks registered with GPFS match the settings."""
+    try:
+        known = catalogues(settings)["gpfs"]
+        found = Registrar(of_settings(settings.gpfs), settings.gpfs, known).standings()
+    except RouterError as error:
+        yield Finding("callbacks", "error", str(error), "check that GPFS runs on this node, and run this as root")
+        return
+    wrong = [each for each in found if each.verdict == "error"]
+    for each in wrong:
+        yield Finding("callbacks", "error", f"{each.part}: {each.seen}", "run clusterbus callbacks plan, then apply")
+    for each in found:
+        if each.verdict == "warning":
+            yield Finding("callbacks", "warning", f"{each.part}: {each.seen}", "run clusterbus callbacks apply --again")
+    if not wrong:
+        yield Finding("callbacks", "ok", "registered as the settings say")
+
+
+def nodes(settings: Settings) -> Iterator[Finding]:
+    """Check whether the nodes have the shim; asks all of them over ssh, if this machine deploys to them."""
+    if not settings.nodes.relay:
+        yield Finding("nodes", "ok", "not checked: this machine does not deploy the shim (nodes.relay is not set)")
+        return
+    try:
+        names = [each.admin_name for each in members(of_settings(settings.gpfs))]
+        found = survey(names, settings.nodes)
+    except RouterError as error:
+        yield Finding("nodes", "error", str(error), "run clusterbus nodes status for details")
+        return
+    bad = by_reason(each for each in found.values() if not each.good)
+    for each in bad:
+        yield Finding(
+            "nodes", "error", f"{each['nodes']}: {each['reason']}", f"run clusterbus nodes deploy {each['nodes']}"
+        )
+    for each in by_trouble(found.values()):
+        yield Finding(
+            "nodes", "error", f"{each['nodes']}: {each['reason']}", "see the relay's log there: it names the broker"
+        )
+    if good := [name for name, each in found.items() if each.good and not each.trouble]:
+        connected = " and are connected to the broker" if any(found[name].connection for name in good) else ""
+        yield Finding("nodes", "ok", f"{fold(good)} have the shim{connected}")

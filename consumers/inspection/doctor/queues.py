@@ -1,0 +1,94 @@
+"""The checks of `clusterbus doctor` on queues, with what AMQP tells: are they there, who reads them, what waits."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from router.broker.amqp.requests import Facts
+from router.broker.session import Session
+from router.broker.topology import DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
+from router.broker.users.broker_state import BrokerState
+from router.errors import Denied
+
+from .broker_cluster import unacknowledged
+from .check_results import Finding, Verdict
+
+_MANY = 10_000
+_UNSERVED = "start clusterbus consume; where it runs, its log says why it does not serve this subscription"
+
+Known = Mapping[str, Facts | None]
+"""The broker's facts of each queue, None if it does not exist; without queues that our user may not read."""
+
+
+def ask(session: Session, queues: Sequence[str]) -> Known:
+    """Return the broker's facts of *queues*, without those that our user may not read.  Raises BrokerError."""
+    known: dict[str, Facts | None] = {}
+    for queue in queues:
+        with suppress(Denied):
+            known[queue] = session.queue_facts(queue)
+    return known
+
+
+def broker(known: Known) -> Iterator[Finding]:
+    """Check the topology, the routers, and the queues of dead letters."""
+    queues = [queue.name for queue in base().queues]
+    absent = [name for name in queues if name in known and known[name] is None]
+    if absent:
+        yield Finding(
+            "broker", "error", f"{len(absent)} queues are missing: {', '.join(absent)}", "run clusterbus broker setup"
+        )
+    else:
+        seen = "" if known.keys() >= set(queues) else ", as far as this user may read it"
+        yield Finding("broker", "ok", f"the topology is complete{seen}")
+    yield from _ingress({name: facts for name in INGRESS_QUEUES if (facts := known.get(name)) is not None})
+    for name in (DEAD, REJECTED, UNROUTED):
+        facts = known.get(name)
+        if facts is not None and facts.messages and not facts.consumers:
+            yield Finding(
+                "letters",
+                "warning",
+                f"{facts.messages} letters wait in {name}",
+                "start clusterbus consume: it moves them into the store",
+            )
+
+
+def _ingress(queues: Mapping[str, Facts]) -> Iterator[Finding]:
+    if not queues:
+        return
+    waiting = sum(facts.messages for facts in queues.values())
+    unread = [name for name, facts in queues.items() if not facts.consumers]
+    if unread:
+        # A router that lacks rights of this release reads only some of them.
+        way_out = "run clusterbus broker setup and clusterbus broker users --apply, then restart the router"
+        advice = "start clusterbus router" if len(unread) == len(queues) else way_out
+        yield Finding("router", "error", f"no router reads {', '.join(unread)}; records waiting: {waiting}", advice)
+    else:
+        # How many stand by is not among the facts: the broker counts only the consumer that gets the messages.
+        verdict: Verdict = "warning" if waiting > _MANY else "ok"
+        yield Finding("router", verdict, f"a router reads all its queues; records waiting: {waiting}")
+    if QUARANTINE in queues and (aside := queues[QUARANTINE].messages):
+        advice = "clusterbus tail 'clusterbus.*.router.nodeFlooding.#' --since 1d shows which: look at their callbacks"
+        yield Finding("nodes", "warning", f"records of nodes that flood, waiting behind the others: {aside}", advice)
+
+
+def subscriptions(known: Known, names: Sequence[str], state: BrokerState | None = None) -> Iterator[Finding]:
+    """Check whether each subscription of *names* has its queue and a consumer, and say what waits and is unfinished.
+
+    The number of unfinished deliveries is in *state*, if that is known.
+    """
+    for name in names:
+        facts, unfinished = known.get(queue_of(name)), unacknowledged(state, queue_of(name)) if state else None
+        begun = "" if unfinished is None else f", {unfinished} are unacknowledged"
+        if queue_of(name) not in known:
+            advice = "run this as the consumers' user"
+            yield Finding(name, "warning", "this broker user may not read its queue", advice)
+        elif facts is None:
+            yield Finding(
+                name, "error", "has no queue", "start clusterbus consume with this file: it creates the queue"
+            )
+        elif not facts.consumers:
+            yield Finding(name, "error", f"has no consumer; {facts.messages} deliveries wait{begun}", _UNSERVED)
+        elif facts.messages > _MANY:
+            advice = "`clusterbus deliveries --summary` shows what it does: its handler is slow, fails, or waits"
+            yield Finding(name, "warning", f"served, but {facts.messages} deliveries wait{begun}", advice)
+        else:
+            yield Finding(name, "ok", f"served; {facts.messages} deliveries wait{begun}")

@@ -1,0 +1,1 @@
+"""What limits over all consumers remember."""

@@ -1,0 +1,87 @@
+"""The tables of failures that are counted, and of stops: subscriptions that wait for a person to let them go on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy.engine import Connection
+
+from router.database.column_types import inserting
+
+from ..schema import failures
+from ..schema import stops as table
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One stop: why and *at* which failure (*event_id*); who *resumed* it, and when its reports were published."""
+
+    id: str
+    subscription: str
+    cluster: str
+    node: str
+    event: str
+    event_id: str
+    at: datetime
+    reason: str
+    reported: datetime | None = None
+    resumed: datetime | None = None
+    by: str = ""
+    comment: str = ""
+    resume_reported: datetime | None = None
+
+
+def fail(transaction: Connection, subscription: str, mark: str, at: datetime) -> None:
+    """Count the failure of the attempt with this *mark*, once."""
+    statement = inserting(transaction.dialect.name, failures).on_conflict_do_nothing()
+    transaction.execute(statement, {"subscription": subscription, "at": at, "mark": mark})
+
+
+def failed(transaction: Connection, subscription: str, since: datetime) -> int:
+    """Return how many attempts of *subscription* failed after *since*."""
+    here = (failures.c.subscription == subscription) & (failures.c.at > since)
+    return transaction.execute(select(func.count()).select_from(failures).where(here)).scalar_one()
+
+
+def stop(transaction: Connection, stopped: Stop) -> None:
+    """Write that a subscription is stopped."""
+    transaction.execute(insert(table), asdict(stopped))
+
+
+def latest(transaction: Connection, subscriptions: Collection[str] | None = None) -> Mapping[str, Stop]:
+    """Return the latest stop of each of *subscriptions*, by default of all, by name; it may be over."""
+    query = select(table).order_by(table.c.at, table.c.id)
+    if subscriptions is not None:
+        query = query.where(table.c.subscription.in_([*subscriptions]))
+    return {row["subscription"]: Stop(**row) for row in transaction.execute(query).mappings()}
+
+
+def resume(transaction: Connection, subscription: str, by: str, comment: str, at: datetime) -> bool:
+    """Write who lets *subscription* go on; return False if it is not stopped."""
+    here = (table.c.subscription == subscription) & table.c.resumed.is_(None)
+    values = {"resumed": at, "by": by, "comment": comment}
+    return transaction.execute(update(table).where(here).values(values)).rowcount > 0
+
+
+def unreported(transaction: Connection) -> list[Stop]:
+    """Return the stops of which something has not been published, oldest first."""
+    is_resumed = table.c.resumed.is_not(None) & table.c.resume_reported.is_(None)
+    query = select(table).where(or_(table.c.reported.is_(None), is_resumed)).order_by(table.c.at)
+    return [Stop(**row) for row in transaction.execute(query).mappings()]
+
+
+def mark_reported(transaction: Connection, stop_id: str, column: str, at: datetime) -> None:
+    """Write that the stop (*column* `reported`), or its end (`resume_reported`), is published."""
+    transaction.execute(update(table).where(table.c.id == stop_id).values({column: at}))
+
+
+def forget(transaction: Connection, before: datetime, limit: int) -> int:
+    """Delete up to *limit* failures older than *before*; return how many."""
+    query = select(failures.c.at).where(failures.c.at < before).limit(limit)
+    moments = [*transaction.scalars(query)]
+    if moments:
+        transaction.execute(delete(failures).where(failures.c.at.in_(moments)))
+    return len(moments)

@@ -1,0 +1,1 @@
+"""Connections of webhooks: certificates, proxies, tokens, and a deadline for each call."""

@@ -1,0 +1,60 @@
+"""What a consumer knows of one queue that it consumes, and of the channel over which deliveries came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..interface import Arrival
+from .acks import Acks
+from .pika_types import Channel
+
+OFFSET = "x-stream-offset"
+"""The header of each message of a stream, and the argument that says where to begin."""
+
+Receive = Callable[[Arrival], None]
+
+
+class Lease:
+    """The deliveries over one channel; they are void when the channel is lost."""
+
+    __slots__ = ("acks", "channel", "leaving")
+
+    def __init__(self, channel: Channel) -> None:
+        """Keep *channel*."""
+        self.channel: Channel | None = channel
+        self.acks = Acks()
+        self.leaving = False
+
+
+class Consumption:
+    """One queue that we consume, and its state."""
+
+    def __init__(self, queue: str, receive: Receive, prefetch: int, offset: str | None, *, settles: bool) -> None:
+        """Keep the arguments of `Consumer.consume`."""
+        self.queue, self.receive, self.prefetch, self.offset = queue, receive, prefetch, offset
+        self.settles = settles
+        self.opening: Channel | None = None
+        self.lease: Lease | None = None
+        self.last: int | None = None
+        self.tag = ""
+        self.pausing: Callable[[], None] | None = None
+        self.cancelled = self.has_begun = False
+
+    @property
+    def arguments(self) -> Mapping[str, object]:
+        """The position in a stream to begin at: after the last message that arrived over any connection."""
+        if self.offset is None:
+            return {}
+        return {OFFSET: self.offset if self.last is None else self.last + 1}
+
+    def is_next(self, offset: object) -> bool:
+        """Note the *offset* of a message of a stream; False if the message has arrived before.
+
+        If the requested offset is not written yet, RabbitMQ 3.10 begins with the last chunk of the stream.
+        """
+        if not isinstance(offset, int):
+            return True
+        if self.last is not None and offset <= self.last:
+            return False
+        self.last = offset
+        return True

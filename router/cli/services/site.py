@@ -1,0 +1,115 @@
+"""The services of this site for the commands: their files, and who makes them at the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import typer
+
+from ...broker import addresses
+from ...broker.session import Session
+from ...broker.users.admin_clients import administrator
+from ...broker.users.password_files import Passwords
+from ...errors import BrokerError
+from ...services import service_files
+from ...services.registrar import Backlog, Place, Registrar
+from ...services.service_files import Definition
+from ...settings.models import Settings
+from ...settings.site_catalogue import catalogues
+from ..app import current
+from ..output import note
+
+_PATIENCE = timedelta(seconds=3)
+"""The limit for the queue counts, which lists can do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One service in the list; numbers are None if the broker did not answer, or the service has no queue.
+
+    *state* is `ok`, `paused`, `not applied`, `removed` for one that no file has, or `unknown`.
+    """
+
+    name: str
+    on: tuple[str, ...]
+    owner: str
+    state: str
+    waiting: int | None = None
+    consumers: int | None = None
+    given_up: int | None = None
+    missed: int | None = None
+
+
+class Site:
+    """The services in the files of these *settings*."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, broker = settings, settings.broker
+        self._catalogues = catalogues(settings)
+        found = service_files.read(settings.services.folder, self._catalogues)
+        for each in found.warnings:
+            note(f"warning: {each}")
+        self.definitions: Mapping[str, Definition] = found.valid()
+        self.passwords = Passwords(settings.services.secrets)
+        place = Place(addresses.parse(broker.url[0]).vhost, broker.prefix, self.passwords)
+        asked = administrator(broker.control, broker.management, broker.management_password_file)
+        self.registrar = Registrar(self.definitions, asked, place)
+
+    def add(self, raw: Mapping[str, Any]) -> Path:
+        """Write the service that *raw* describes to a file of its own; raises SettingsError if it has mistakes."""
+        return service_files.write(self._settings.services.folder, service_files.checked(raw, self._catalogues).service)
+
+    def urls(self, user: str, login: str) -> Iterator[str]:
+        """Yield the URLs of the broker as *user* connects to it, without its password."""
+        for each in self._settings.broker.url:
+            parts = urlsplit(addresses.with_user(each, quote(user, safe=""), None))
+            yield parts._replace(query="auth_mechanism=external" if login == "certificate" else "").geturl()
+
+    def shown(self, names: Sequence[str] | None = None) -> Iterator[Shown]:
+        """Yield the services *names*, by default all, and those that only the broker has."""
+        states, left = self._states()
+        wanted = [each for each in self.definitions if names is None or each in names]
+        removed = [each for each in left if names is None or each in names]
+        found, problem = self._backlogs([*wanted, *removed])
+        if problem:
+            note(problem)
+        for name in wanted:
+            service = self.definitions[name].service
+            yield Shown(name, service.on, service.owner, states.get(name, "unknown"), *_numbers(found.get(name)))
+        for name in removed:
+            yield Shown(name, (), "", "removed", *_numbers(found.get(name)))
+
+    def _states(self) -> tuple[Mapping[str, str], list[str]]:
+        try:
+            plan = self.registrar.plan(self.registrar.present())
+        except BrokerError as error:
+            note(f"not compared with the broker: {error}")
+            return {}, []
+        words = {"keep": "ok", "remove": "removed"}
+        states = {
+            each.service: "paused" if each.is_paused else words.get(each.does, "not applied") for each in plan.steps
+        }
+        return states, [each.service for each in plan.steps if each.does == "remove"]
+
+    def _backlogs(self, names: Sequence[str]) -> tuple[Mapping[str, Backlog | None], str]:
+        wanted = self._settings.broker
+        limit = min(_PATIENCE, wanted.patience)
+        try:
+            with Session(wanted.urls(), name="clusterbus-services", limit=limit) as session:
+                return {name: self.registrar.backlog(session, name) for name in names}, ""
+        except BrokerError as error:
+            return {}, f"the number of waiting events is unknown: {error}"
+
+
+def _numbers(found: Backlog | None) -> tuple[int | None, ...]:
+    return (found.messages, found.consumers, found.dead, found.missed) if found else (None,) * 4
+
+
+def site(context: typer.Context) -> Site:
+    """Return the services of the running command's settings."""
+    return Site(current(context))

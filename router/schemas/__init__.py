@@ -1,0 +1,1 @@
+"""What others may know of our messages in advance: the JSON Schema of events, and AsyncAPI documents."""

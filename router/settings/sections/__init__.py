@@ -1,0 +1,1 @@
+"""Sections of the settings that have more to them than fields."""

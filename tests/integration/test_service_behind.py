@@ -1,0 +1,96 @@
+"""A service whose queue drops events is reported, once for each stretch."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from router.broker.client import Rabbit
+from router.broker.service_topology import missed_queue
+from router.model.catalogue import Catalogues
+from router.model.events import Event
+from router.pipeline.reports.service_watch import ServiceWatch
+from router.pipeline.state import State, Transaction
+from router.services.misses import QUIET, Misses
+from tests.consuming import make_event, publish
+from tests.service_site import ServiceSite
+from tests.waiting import wait_for
+
+
+class Clock:
+    """The time of the test."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def watched(service_site: ServiceSite, database: Callable[[str], str]) -> Callable[[Clock], list[Event]]:
+    """A function that looks several times, as two routers would, and returns what is to be published."""
+    service_site.define({"name": "tickets", "on": "disk", "max_bytes": "4MiB"}, {"name": "other", "on": "disk"})
+    service_site.run("apply")
+
+    names = ["tickets", "other", "absent"]
+
+    def look(clock: Clock) -> list[Event]:
+        with State(database("state")) as state:
+            for _ in range(2):
+                broker = Rabbit(service_site.url, name="test", give_up=timedelta(seconds=30))
+                watch = ServiceWatch(
+                    broker, state, Catalogues.shipped(), lambda: names, clock=clock, period=timedelta(milliseconds=50)
+                )
+                watch.start()
+                broker.later(timedelta(seconds=1), broker.stop)
+                broker.run()
+            with state.transaction() as transaction:
+                return transaction.waiting()
+
+    return look
+
+
+def overflow(site: ServiceSite, count: int) -> None:
+    missed = site.tap.count(missed_queue("tickets"))
+    publish(site.url, [make_event(type="gpfs.diskFailure", category="disk", reason="x" * 20_000) for _ in range(count)])
+    wait_for(lambda: site.tap.count(missed_queue("tickets")) > missed, 30, "what was dropped")
+
+
+def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
+    service_site: ServiceSite, watched: Callable[[Clock], list[Event]]
+):
+    clock = Clock()
+    assert watched(clock) == []
+
+    overflow(service_site, 300)
+    (behind,) = watched(clock)
+    overflow(service_site, 20)
+    assert watched(clock) == [behind]
+    missed = service_site.tap.count(missed_queue("tickets"))
+    clock.now += QUIET
+    _, ended = watched(clock)
+    overflow(service_site, 20)
+    again = watched(clock)
+
+    assert (behind.type, behind.subject, behind.severity) == ("clusterbus.serviceBehind", "tickets", "error")
+    assert behind.data["command"] == "clusterbus services replay tickets --missed --apply"
+    assert (ended.type, ended.data["count"]) == ("clusterbus.serviceBehindEnded", missed)
+    assert [each.type for each in again[2:]] == ["clusterbus.serviceBehind"]
+
+
+def test_a_look_that_finds_nothing_new_asks_no_database(
+    watched: Callable[[Clock], list[Event]], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[None] = []
+    ask = Transaction.misses
+
+    def counted(transaction: Transaction) -> dict[str, Misses]:
+        asked.append(None)
+        return ask(transaction)
+
+    monkeypatch.setattr(Transaction, "misses", counted)
+
+    watched(Clock())
+
+    assert len(asked) == 4, "two services, by two routers"
