@@ -21,13 +21,14 @@ from .amqp.consumer import Consumer
 from .amqp.consumption import Receive
 from .amqp.declarations import Denials, steps
 from .amqp.event_loop import Loop
+from .amqp.others_publisher import OthersPublisher
 from .amqp.pika_connection import UNSENDABLE, Connection, IOLoop, Services, is_denial, parameters, properties
 from .amqp.pika_types import Properties
 from .amqp.publisher import Publisher
 from .amqp.requests import Questions
-from .foreign_queues import ForeignQueues
 from .interface import Arrival, ConnectionState, Message
-from .outbox import Outbox, Settled
+from .outgoing.foreign_queues import SILENCE, ForeignQueues
+from .outgoing.outbox import Outbox, Settled
 from .topology import Topology
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Rabbit:
         self._give_up, self._flush_limit = give_up, flush_limit
         ioloop = IOLoop()
         self._loop, self._services = Loop(ioloop), Services(ioloop)
-        self._stopping = self._started = False
+        self._stopping = self._started = self._has_others = False
         self.questions, self.questions_of_consumer = Questions(self._loop.fail), Questions(self._loop.fail)
         chance = random.Random()  # noqa: S311 - spreads load, protects no secret
         self._pauses = partial(Pauses, _FIRST_PAUSE, longest_pause, chance, each=len(addresses))
@@ -84,7 +85,8 @@ class Rabbit:
         self.denials = Denials()
         self.outbox = Outbox(window, ForeignQueues(lambda: timedelta(seconds=time.monotonic())))
         self._publisher, self._consumer = self._make_work(progress_limit)
-        self._publishing, self._consuming = self._make_lines(turns(addresses, chance), progress_limit)
+        brokers = turns(addresses, chance)
+        self._publishing, self._consuming, self._for_others = self._make_lines(brokers, progress_limit)
 
     def _make_work(self, progress_limit: timedelta) -> tuple[Publisher, Consumer]:
         publisher = Publisher(
@@ -96,6 +98,7 @@ class Rabbit:
             redeclare=lambda: self._publishing.redeclare(),  # noqa: PLW0108 - see above
             drop=lambda reason: self._publishing.drop(reason),  # noqa: PLW0108 - see above
             progress_limit=progress_limit,
+            for_others=self._publish_to_others,
             **self._shared,
         )
         consumer = Consumer(
@@ -104,9 +107,16 @@ class Rabbit:
             redeclare=lambda: self._consuming.redeclare(),  # noqa: PLW0108 - see above
             **self._shared,
         )
+        self._others = OthersPublisher(
+            self.outbox.others,
+            properties=self._properties,
+            later=self._loop.later,
+            drop=lambda reason: self._for_others.drop(reason),  # noqa: PLW0108 - see above
+            limit=SILENCE / 2,
+        )
         return publisher, consumer
 
-    def _make_lines(self, brokers: Iterator[Address], progress_limit: timedelta) -> tuple[Line, Line]:
+    def _make_lines(self, brokers: Iterator[Address], progress_limit: timedelta) -> tuple[Line, Line, Line]:
         line: Callable[..., Line] = partial(
             Line,
             turns=brokers,
@@ -117,7 +127,15 @@ class Rabbit:
             **self._shared,
         )
         publishing = line("publish", self._publisher, then=self.questions.over, pauses=self._pauses())
-        return publishing, line("consume", self._consumer, then=self.questions_of_consumer.over, pauses=self._pauses())
+        consuming = line("consume", self._consumer, then=self.questions_of_consumer.over, pauses=self._pauses())
+        return publishing, consuming, line("publish to others", self._others, pauses=self._pauses())
+
+    def _publish_to_others(self) -> None:
+        # Most programs never need this connection; once begun, it is opened again by itself.
+        if not (self._has_others or self._stopping):
+            self._has_others = True
+            self._for_others.start()
+        self._others.publish()
 
     @property
     def connection(self) -> ConnectionState:
@@ -212,7 +230,7 @@ class Rabbit:
         return properties(message, address.user if address else None)
 
     def _end(self, *, at_once: bool) -> None:
-        end_all((self._publishing, self._consuming), self._loop.stop, at_once=at_once)
+        end_all((self._publishing, self._consuming, self._for_others), self._loop.stop, at_once=at_once)
         self.later(_GOODBYE, self._loop.stop if at_once else lambda: self._end(at_once=True))
 
     def _check_reached(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..broker.foreign_queues import QUIET
+from ..broker.outgoing.foreign_queues import QUIET
 
 
 @dataclass(frozen=True, slots=True)

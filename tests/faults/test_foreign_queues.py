@@ -16,8 +16,8 @@ import pika.exceptions
 import pytest
 
 from router.broker.client import Rabbit
-from router.broker.foreign_queues import QUIET
 from router.broker.interface import Message, Settlement
+from router.broker.outgoing.foreign_queues import QUIET
 from router.broker.topology import EVENTS, HISTORY, OWN_EVENTS, RETRY, base, queue_of, subscription
 from router.broker.users.permissions import Role, User, definitions
 from router.model.events import Event

@@ -84,6 +84,7 @@ def _nodes(nodes: Collection[BrokerNode]) -> Iterator[Finding]:
 
 def _replicas(state: BrokerState) -> Iterator[Finding]:
     ours = [each for each in state.queues if each.name.startswith(_OURS) and each.replicas]
+    yield from _held_back([each for each in state.queues if each.replicas and not each.name.startswith(_OURS)])
     wanted = min(_REPLICAS, len(state.nodes))
     lost = [each for each in ours if each.online * 2 <= each.replicas]
     down = [each for each in ours if each not in lost and each.online < each.replicas]
@@ -104,6 +105,16 @@ def _replicas(state: BrokerState) -> Iterator[Finding]:
         yield Finding("broker", "error", seen, f"the loss of one node stops them: {'; '.join(ways)}")
     if ours and not (lost or down or few):
         yield Finding("broker", "ok", f"each of our queues has its {wanted} replicas" if wanted > 1 else _SINGLE)
+
+
+def _held_back(others: list[QueueDetails]) -> Iterator[Finding]:
+    if lost := [each for each in others if each.online * 2 <= each.replicas]:
+        seen = f"queues that are not ours have no majority of their replicas, and answer nothing: {_named(lost)}"
+        advice = (
+            "start the nodes of the broker that are down, or ask their owners to delete them: if one is bound to"
+            " clusterbus.events, our queues get every event late at first, and queues of others miss some"
+        )
+        yield Finding("broker", "error", seen, advice)
 
 
 # Debian has it in no folder of PATH, without the script that changes to the broker's user.

@@ -94,8 +94,9 @@ def refusals(settings: BrokerSettings, refused: int, since: datetime | None) -> 
     if refused and since and not any(each.is_full and not each.is_ours for each in found):
         seen = f"queues that are not ours have refused {refused} events since {since:%Y-%m-%d %H:%M} UTC"
         advice = (
-            "no such queue is full now: its owner reads too slowly; look for queues bound to clusterbus.events with a"
-            " length limit and x-overflow reject-publish"
+            "no such queue is full now: its owner reads too slowly, or it answers nothing, as without a majority of its"
+            " replicas; look for queues bound to clusterbus.events with a length limit and x-overflow reject-publish,"
+            " and for those whose nodes are down"
         )
         if why:
             seen += f"; their names are not known: {why}"

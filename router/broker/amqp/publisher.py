@@ -8,6 +8,7 @@
 | would break the connection over a message (its headers fit no frame) | do not send it, settle it as refused |
 | does not have the exchange, or denies it (404, 403) | pause, declare, send again, forever, unless *impatient* |
 | confirms nothing within the progress limit, not blocked | drop the connection, send all again to the next host |
+| does not answer an event for ten seconds | the same, and to our own queues first: see `foreign_queues` |
 
 An operator must fix a missing or denied exchange: until then all messages wait, in order, and none is lost.
 """
@@ -22,8 +23,10 @@ from typing import Any
 from ...model.bounds import HEADER_FRAME
 from ..addresses import Pauses
 from ..interface import Message, Settlement
-from ..outbox import Entry, Outbox, Settled
+from ..outgoing.foreign_queues import SILENCE
+from ..outgoing.outbox import Entry, Outbox, Settled
 from ..topology import EVENTS, OWN_EVENTS
+from .header_frame import header_octets
 from .pika_types import Channel, Connection, Frame, Later, Properties, Returned, code_of, text_of
 
 log = logging.getLogger(__name__)
@@ -33,29 +36,9 @@ _HOPELESS = {406, 501, 502, 505}
 
 _MENDABLE = {403, 404}
 _ROUNDS = 5
-_PROPERTIES = 2048
-"""Octets of a header frame without headers, at most: seven properties of up to 256, and what is around them."""
-
-_OF_HEADER = 6
-"""Octets of a header beside its name and its text."""
-
-_OF_NUMBER = 8
 _SHOWN, _LONGEST_REASON = 255, 1000
-_CHECKS = 4
+_CHECKS = 12
 """How often progress is checked within the progress limit."""
-
-
-def header_octets(message: Message) -> int:
-    """Return how many octets the header frame of *message* has at most.
-
-    >>> header_octets(Message("", "", b"", "", headers={"reason": "x" * 100}))
-    2160
-    """
-    texts = 0
-    for name, value in message.headers.items():
-        texts += len(name.encode("utf-8", "surrogatepass")) + _OF_HEADER
-        texts += len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else _OF_NUMBER
-    return _PROPERTIES + texts
 
 
 class Publisher:
@@ -74,15 +57,16 @@ class Publisher:
         failed: Callable[[BaseException], None],
         progress_limit: timedelta,
         impatient: bool,
+        for_others: Callable[[], None],
     ) -> None:
         """Publish from *outbox*; *properties* makes a message's properties; *unsendable* are the errors of encoding it.
 
         *redeclare* leads to another `ready`; *drop* leads to `lost` and, later, another `ready`.  *failed* gets what a
-        settled function raises.
+        settled function raises.  *for_others* is called where `outbox.others` has something.
         """
         self._outbox, self._properties, self._unsendable = outbox, properties, unsendable
         self._pauses, self._later, self._redeclare, self._drop, self._failed = pauses, later, redeclare, drop, failed
-        self._limit, self._impatient = progress_limit, impatient
+        self._limit, self._impatient, self._for_others = progress_limit, impatient, for_others
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._usable = False
@@ -181,6 +165,8 @@ class Publisher:
             settled = self._outbox.confirm(method.delivery_tag, multiple=method.multiple)
         for entry in settled:
             self._settle(entry, entry.settlement)
+        if len(self._outbox.others):
+            self._for_others()
         self._tell_of_others()
         if not self._outbox.has_only_refused:
             self._pump()
@@ -275,6 +261,8 @@ class Publisher:
             self._failed(error)
 
     def _check(self) -> None:
+        if not self.blocked and self._outbox.unanswered_for > SILENCE:
+            self._leave_unanswered()
         outbox, (progress, checks) = self._outbox, self._seen
         waits = outbox.outstanding or (self._channel is not None and not self._usable)
         if self.blocked or not waits or outbox.progress != progress:
@@ -286,3 +274,17 @@ class Publisher:
             log.error("the broker confirms nothing", extra={"outstanding": outbox.outstanding, "waiting": len(outbox)})
             self._drop("the broker confirmed nothing within the progress limit")
         self._later(self._limit / _CHECKS, self._check)
+
+    def _leave_unanswered(self) -> None:
+        outbox = self._outbox
+        if not outbox.foreign.is_separable:
+            return
+        log.error(
+            "the broker does not answer an event; perhaps a queue of another service holds it back",
+            extra={"outstanding": outbox.outstanding, "way_out": "clusterbus doctor --part publishing"},
+        )
+        for entry in outbox.unanswered():
+            self._settle(entry, entry.settlement)
+        if len(outbox.others):
+            self._for_others()
+        self._drop("an event was not answered in time")

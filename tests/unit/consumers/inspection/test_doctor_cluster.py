@@ -64,6 +64,14 @@ def test_queues_that_would_not_survive_a_loss_or_did_not_are_named(replicas, onl
     assert said(queues=[queue(replicas=replicas, online=online)]) == [("broker", verdict, seen)]
 
 
+def test_queues_of_others_that_answer_nothing_are_named():
+    theirs = queue("tickets", replicas=3, online=1)
+
+    seen = "queues that are not ours have no majority of their replicas, and answer nothing: tickets (1 of 3)"
+    assert said(queues=[queue(), theirs]) == [("broker", "error", seen)]
+    assert said(queues=[queue(), queue("tickets", replicas=3, online=2), queue("classic", replicas=0)]) == []
+
+
 def test_a_stream_grows_by_another_command_than_queues():
     (found,) = (
         each

@@ -4,7 +4,7 @@ import pika
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.broker.amqp.publisher import header_octets
+from router.broker.amqp.header_frame import header_octets
 from router.broker.interface import Arrival, Message
 from router.broker.topology import INGRESS
 from router.model.bounds import HEADER_FRAME, HEADERS, KEY, REJECTED_BODY

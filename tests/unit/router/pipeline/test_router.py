@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from router.broker.foreign_queues import QUIET
+from router.broker.outgoing.foreign_queues import QUIET
 from router.broker.topology import EVENTS, HISTORY, INGRESS, INGRESS_QUEUES, REJECTED, base
 from router.database import TooSlow
 from router.errors import StateError

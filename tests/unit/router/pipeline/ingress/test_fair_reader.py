@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from router.broker.interface import Message
-from router.broker.outbox import Settled
+from router.broker.outgoing.outbox import Settled
 from router.broker.topology import QUARANTINE, base, shard_of
 from router.pipeline.ingress.fair_reader import Ingress
 from router.pipeline.ingress.flood_detection import BURST_RECORDS, QUIET

@@ -4,12 +4,16 @@ The broker confirms an event only if all queues that it matches take it, and doe
 event that was refused is published to our own queues alone: if they take it, a queue of others refuses.  From then on
 each event is published in two parts, first to our own queues, then once to those of others, until these have taken all
 for a while.
+
+A queue of others may also answer nothing at all, as a quorum queue without majority does, and RabbitMQ then takes
+nothing more from the channel, or the connection, that published to it.  From then on the second part has a connection
+of its own, and nobody waits for it: see `others_outbox`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
@@ -23,6 +27,9 @@ _BREAK = 2 * PATIENCE
 """How long nothing is refused between two episodes.  What is refused is sent again each second: see `longest_pause`."""
 
 _LONGEST_QUIET = timedelta(hours=1)
+
+SILENCE = timedelta(seconds=10)
+"""After how long an unanswered event counts as held back by a queue of others; longer than an election of leaders."""
 
 
 class Part(Enum):
@@ -49,12 +56,14 @@ class Together:
 class Apart:
     """Events are published in two parts, where that is possible, until *quiet* has passed since *refused*.
 
-    *count* events were refused by queues of others; while it is 0, nothing proves that it is theirs.
+    *count* events were refused by queues of others; while it is 0, nothing proves that it is theirs.  *is_silent* says
+    that an event was not answered at all.
     """
 
     refused: timedelta
     quiet: timedelta
     count: int = 0
+    is_silent: bool = False
 
 
 class ForeignQueues:
@@ -71,6 +80,11 @@ class ForeignQueues:
     def are_apart(self) -> bool:
         """Whether events are published in two parts."""
         return self.is_separable and isinstance(self._state, Apart)
+
+    @property
+    def are_silent(self) -> bool:
+        """Whether nobody waits for the queues of others, because one answers nothing."""
+        return self.are_apart and isinstance(self._state, Apart) and self._state.is_silent
 
     @property
     def longest_pause(self) -> timedelta:
@@ -91,7 +105,7 @@ class ForeignQueues:
         now, before = self.clock(), self._state
         if isinstance(before, Apart):
             if not self.is_separable:
-                self._state = Apart(now, before.quiet, before.count)
+                self._state = replace(before, refused=now)
             return self.is_separable
         if not self.is_separable:
             return False
@@ -101,15 +115,24 @@ class ForeignQueues:
         if now - first < PATIENCE:
             self._state = Together(before.since, before.quiet, (first, now))
             return False
-        # Whoever refuses again soon is trusted later each time: every change costs some copies.
-        again = first - before.since < before.quiet
-        self._state = Apart(now, min(before.quiet * 2, _LONGEST_QUIET) if again else QUIET)
+        self._state = Apart(now, _quiet(before, first))
+        return True
+
+    def unanswered(self) -> bool:
+        """Note that an event was not answered; return whether to publish it in two parts, and wait for one only."""
+        if not self.is_separable:
+            return False
+        now, before = self.clock(), self._state
+        if isinstance(before, Apart):
+            self._state = replace(before, refused=now, is_silent=True)
+        else:
+            self._state = Apart(now, _quiet(before, now), is_silent=True)
         return True
 
     def refused_by_others(self) -> None:
-        """Note that queues of others refused an event that was for them alone."""
+        """Note that queues of others refused an event that was for them alone, or did not answer."""
         if isinstance(self._state, Apart):
-            self._state = Apart(self.clock(), self._state.quiet, self._state.count + 1)
+            self._state = replace(self._state, refused=self.clock(), count=self._state.count + 1)
 
     def taken_by_others(self) -> None:
         """Note that all queues of others took an event that was for them alone, or for all."""
@@ -129,3 +152,11 @@ class ForeignQueues:
     def reconnected(self) -> None:
         """Note that there is another connection: the exchange and our rights may be there by now."""
         self.is_separable = True
+
+
+def _quiet(before: Together, first: timedelta) -> timedelta:
+    """Return how long nothing must be refused now: whoever refuses again soon is trusted later each time.
+
+    Every change costs some copies.
+    """
+    return min(before.quiet * 2, _LONGEST_QUIET) if first - before.since < before.quiet else QUIET

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.broker.foreign_queues import PATIENCE, QUIET, ForeignQueues, Part
 from router.broker.interface import Message, Settlement
-from router.broker.outbox import Entry, Outbox
+from router.broker.outgoing.foreign_queues import PATIENCE, QUIET, SILENCE, ForeignQueues, Part
+from router.broker.outgoing.outbox import Entry, Outbox
 from router.broker.topology import EVENTS, FOR_OTHERS, OWN_EVENTS
 
 
@@ -248,6 +248,18 @@ class Events:
             if not sent:
                 return
 
+    def hang(self) -> list[str]:
+        """Send what may be sent, get no answer, and lose the connection for it; return what is settled by that."""
+        while self.outbox.next() is not None:
+            self.outbox.sent()
+        self.now += SILENCE
+        assert self.outbox.unanswered_for == SILENCE
+        settled = [each.message.id for each in self.outbox.unanswered()]
+        self.settled += settled
+        self.outbox.lost()
+        self._number = 0
+        return settled
+
     def fall_out(self) -> None:
         """Let the queue of others refuse until events are published in two parts; begins with an event."""
         self.put()
@@ -294,6 +306,54 @@ def test_what_a_queue_of_others_refuses_reaches_ours_and_is_sent_to_theirs_once(
     assert sorted(events.settled) == names(1, 30)
     assert (events.pauses, len(events.outbox)) == (3, 0)
     assert events.outbox.foreign.refusals == 30
+
+
+def test_what_is_not_answered_goes_to_our_queues_alone_and_nobody_waits_for_others():
+    events = Events(window=10)
+    events.put(5)
+
+    assert events.hang() == []
+    events.work()
+    events.put(3)
+    events.work()
+
+    assert (events.ours, events.theirs, sorted(events.settled)) == (names(1, 8), [], names(1, 8))
+    assert events.outbox.unanswered_for == timedelta()
+    aside = [events.outbox.others.next() for _ in range(1)]
+    assert [(each.id, each.exchange, dict(each.headers)) for each in aside if each] == [
+        ("0001", EVENTS, {"only-for": "others"})
+    ]
+    assert len(events.outbox.others) == 8
+
+
+def test_what_ours_have_is_settled_where_the_second_part_is_not_answered():
+    events = Events(window=10)
+    events.fall_out()
+    events.put(2)
+    while events.outbox.next() is not None:
+        events.outbox.sent()
+    first = [each.message.id for each in events.outbox.confirm(10_000, multiple=True)]
+
+    settled = events.hang()
+    events.put()
+    events.work()
+
+    assert first == []
+    assert settled == names(2, 3)
+    assert events.settled[-1] == "0004"
+    assert len(events.outbox.others) == 3
+
+
+def test_without_the_exchange_of_our_own_queues_what_is_not_answered_is_sent_again_to_all():
+    events = Events(window=10)
+    events.outbox.foreign.inseparable()
+    events.put(2)
+
+    assert events.hang() == []
+    events.work()
+
+    assert (events.ours, events.theirs) == (names(1, 2), names(1, 2))
+    assert len(events.outbox.others) == 0
 
 
 def test_what_is_refused_for_a_moment_is_sent_again_to_all_as_a_whole():

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+from ..interface import Message, Settlement
+from ..topology import EVENTS, FOR_OTHERS, OWN_EVENTS
 from .foreign_queues import ForeignQueues, Part
-from .interface import Message, Settlement
-from .topology import EVENTS, FOR_OTHERS, OWN_EVENTS
+from .others_outbox import OthersOutbox
 
 Settled = Callable[[Settlement], None]
 
@@ -32,13 +33,19 @@ _IDLE = timedelta(seconds=1)
 class Entry:
     """A published message that is not settled, and the *part* of it that is to be sent, or is sent."""
 
-    __slots__ = ("message", "part", "refused", "returned", "serial", "settled")
+    __slots__ = ("message", "part", "refused", "returned", "sent_at", "serial", "settled")
 
     def __init__(self, serial: int, message: Message, settled: Settled) -> None:
         """Keep *message*, the *serial*-th of the outbox, and the function *settled* to call."""
         self.serial, self.message, self.settled = serial, message, settled
         self.part = Part.ALL
         self.refused = self.returned = False
+        self.sent_at = timedelta()
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether the part is an event that also queues of others get."""
+        return self.part is not Part.OWN and self.message.exchange == EVENTS
 
     @property
     def exchange(self) -> str:
@@ -69,8 +76,12 @@ class Outbox:
     """The unsettled messages of one connection."""
 
     def __init__(self, window: int, foreign: ForeignQueues) -> None:
-        """Let at most *window* messages be sent and not settled; the others wait.  *foreign* decides on parts."""
+        """Let at most *window* messages be sent and not settled; the others wait.  *foreign* decides on parts.
+
+        `others` has the parts that nobody waits for.
+        """
         self._window, self.foreign = window, foreign
+        self.others = OthersOutbox(foreign)
         self._waiting: deque[Entry] = deque()
         self._sent: dict[int, Entry] = {}
         self._refused: list[Entry] = []
@@ -127,7 +138,29 @@ class Outbox:
         if not self._sent:
             self.progress += 1
         self._number += 1
-        self._sent[self._number] = self._waiting.popleft()
+        entry = self._sent[self._number] = self._waiting.popleft()
+        entry.sent_at = self.foreign.clock()
+
+    @property
+    def unanswered_for(self) -> timedelta:
+        """How long the oldest event that queues of others get, too, is sent without an answer."""
+        oldest = next((each for each in self._sent.values() if each.is_for_others), None)
+        return self.foreign.clock() - oldest.sent_at if oldest else timedelta()
+
+    def unanswered(self) -> list[Entry]:
+        """Note that an event has had no answer for too long; return what is settled by that.
+
+        What our own queues have is not waited for any more.  All else is to be sent over another connection.
+        """
+        if not self.foreign.unanswered():
+            return []
+        self._put_back(self._sent.values())
+        self._sent = {}
+        settled = [each for each in self._waiting if each.part is Part.OTHERS]
+        self._waiting = deque(each for each in self._waiting if each.part is not Part.OTHERS)
+        for each in settled:
+            self.others.put(each.outgoing)
+        return settled
 
     def drop(self) -> Entry:
         """Remove the message that `next` returned: it cannot be sent."""
@@ -145,9 +178,11 @@ class Outbox:
         for entry in entries:
             if entry.part is Part.OWN and not entry.returned:
                 entry.part = Part.OTHERS
-                owed.append(entry)
-                continue
-            if entry.part is not Part.OWN and entry.message.exchange == EVENTS:
+                if not self.foreign.are_silent:
+                    owed.append(entry)
+                    continue
+                self.others.put(entry.outgoing)
+            elif entry.is_for_others:
                 self.foreign.taken_by_others()
             settled.append(entry)
         self._owe(owed)
