@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,7 +31,12 @@ HOSTILE = {
 
 
 def open_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
+    """Return what is open, as pairs of number and target: what earlier tests left may be closed at any time."""
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the folder itself
+            found.add((each.name, str(each.readlink())))
+    return found
 
 
 @pytest.fixture(params=["log", "run"])
@@ -99,7 +105,7 @@ def test_a_handler_leaves_no_descriptor_open(handler):
     for _ in range(5):
         function(make_delivery(make_event()))
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_a_command_that_is_asked_to_stop_has_no_outcome():

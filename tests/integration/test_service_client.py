@@ -177,14 +177,14 @@ def test_a_lost_connection_repeats_nothing_and_loses_nothing(service: Service, p
 def test_heartbeats_go_on_while_a_block_runs(
     service: Service, proxy: Callable[[str], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pika_connection, "_HEARTBEAT", 1)
+    monkeypatch.setattr(pika_connection, "_HEARTBEAT", 3)
     between = proxy(service.url)
     service.publish_numbered(1)
 
     with events(service="tickets", url=between.url) as stream:
         for _ in stream:
             # The broker drops a client that was silent for twice its heartbeat, which is what the block lasts twice.
-            time.sleep(5)
+            time.sleep(13)
             stream.stop()
 
     assert between.connections == 1
