@@ -156,7 +156,7 @@ def state_is_of_the_test_run(
         monkeypatch.setattr(default_places, "STATE", tmp_path_factory.getbasetemp() / "state")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """No secret is hidden because another test has read it."""
     monkeypatch.setattr(redaction, "_known", redaction._Known())

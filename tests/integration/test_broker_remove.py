@@ -55,7 +55,7 @@ class Site:
 
 
 @pytest.fixture
-def site(nothing_known: None, tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> Site:
+def site(tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> Site:
     broker = make_broker(plugins=["rabbitmq_management"])
     api = urllib.parse.urlsplit(broker.http_url)
     secret = tmp_path / "administrator"

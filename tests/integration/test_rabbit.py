@@ -263,6 +263,34 @@ def test_an_acknowledgement_in_the_turn_in_which_a_cancelled_queue_is_left_reach
     assert tap.count("q") == 0
 
 
+def test_a_stream_that_is_left_before_the_broker_has_answered_costs_no_connection(
+    vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture
+):
+    tap.channel.queue_declare("s", durable=True, arguments={"x-queue-type": "stream"})
+    left = threading.Event()
+
+    def leave_once_asked() -> None:
+        # The channel is open, and the broker has not answered how much it may send.
+        consumption = line.rabbit._consumer._consumptions["s"]
+        if consumption.lease is None:
+            line.rabbit.later(timedelta(), leave_once_asked)
+        else:
+            assert not consumption.tag
+            line.rabbit.cancel("s")
+            left.set()
+
+    with Running(vhost_url) as line, caplog.at_level(logging.WARNING):
+        line.declare(bus("q"))
+        line.do(lambda: line.rabbit.consume("s", lambda _: None, prefetch=1, offset="first"))
+        line.do(leave_once_asked)
+        assert left.wait(60)
+        line.consume("q")
+        line.publish("m")
+        wait_for(lambda: line.arrivals, 15, "arrival")
+
+    assert [each.message for each in caplog.records] == []
+
+
 def test_a_binding_to_what_is_missing_is_tried_again(vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture):
     with Running(vhost_url) as line:
         line.do(lambda: line.rabbit.declare(Topology(bindings=(Binding("bus", "q", "#"),))))

@@ -197,7 +197,9 @@ class Consumer:
 
         def subscribe(channel: Channel) -> None:
             if consumption.cancelled:
-                channel.close()
+                # Whoever cancelled it may have closed the channel, which still gets the answer that was under way.
+                if channel.is_open:
+                    channel.close()
                 return
             receive = self._receive(consumption, consumption.lease)
             consumption.tag = channel.basic_consume(

@@ -8,9 +8,6 @@ from hypothesis import strategies as st
 
 from router import redaction
 
-pytestmark = pytest.mark.usefixtures("nothing_known")
-
-
 ODD = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"'), min_size=6, max_size=12)
 
 

@@ -23,7 +23,7 @@ NESTED = [{"a": {"b": SECRET}}, [[SECRET]], {SECRET: 1}]
         *itertools.product(["verify", "timeout", "method", "keep", "retry_on"], NESTED),
     ],
 )
-def test_no_mistake_repeats_what_may_be_a_secret(tmp_path, nothing_known, wrong, field):
+def test_no_mistake_repeats_what_may_be_a_secret(tmp_path, wrong, field):
     post = {"url": "https://h.example.com/", field: wrong} if field else wrong
     text = yaml.safe_dump({"version": 1, "subscriptions": [{"name": "a", "on": "quota", "post": post}]})
     (tmp_path / "a.yaml").write_text(text)

@@ -20,9 +20,6 @@ SECRET = "hunter22xyz"
 NOWHERE = Path("/nonexistent/clusterbus.yaml")
 
 
-pytestmark = pytest.mark.usefixtures("nothing_known")
-
-
 def written(folder: Path, name: str, text: str) -> Path:
     file = folder / name
     file.write_text(text)

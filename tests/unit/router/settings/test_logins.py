@@ -11,8 +11,6 @@ from router.settings.loading import load
 from tests.other_users import as_root, reachable_folder, run_as
 from tests.unit.router.settings.test_loading import NOWHERE, written
 
-pytestmark = pytest.mark.usefixtures("nothing_known")
-
 SITE = """\
 broker:
   url: amqps://clusterbus-operator@mq1/bus?cacertfile=/ca.pem amqps://clusterbus-operator@mq2:5/bus?cacertfile=/ca.pem
