@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..broker.service_topology import (
     GIVEN_UP,
+    LOST,
     REPLAYS,
     service,
     service_exchanges,
@@ -27,7 +28,7 @@ from .service_files import Definition
 
 Does = Literal["add", "change", "keep", "remove", "refuse"]
 
-_OURS = (EVENTS, OWN_EVENTS, REPLAYS, GIVEN_UP)
+_OURS = (EVENTS, OWN_EVENTS, REPLAYS, GIVEN_UP, LOST)
 """The exchanges whose bindings to the queues of services are ours: what is not wanted there is removed."""
 
 _RIGHTS = ("configure", "write", "read")

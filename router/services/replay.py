@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..broker.amqp.consumption import OFFSET
-from ..broker.amqp.requests import Facts
+from ..broker.amqp.requests import Facts, Head
 from ..broker.client import Rabbit
 from ..broker.interface import Arrival, HeaderValue, Message, Settlement, clean, history_offset
 from ..broker.service_topology import REPLAYS, missed_queue, service_queue
@@ -161,7 +161,7 @@ def message_of(arrival: Arrival, service: str, mark: str) -> Message:
     )
 
 
-def facts(arrival: Arrival) -> dict[str, str]:
+def facts(arrival: Arrival | Head) -> dict[str, str]:
     """Return type and time of the event in *arrival*; empty where it cannot be read."""
     try:
         found = json.loads(arrival.body)

@@ -195,7 +195,7 @@ def test_a_service_with_a_backlog_is_removed_only_by_force(service_site: Service
     service_site.run("add", "tickets", "--on", "disk", "--apply")
     publish(service_site.url, [make_event(type="gpfs.diskFailure", category="disk")])
     service_site.run("remove", "tickets")
-    with pytest.raises(Refused, match="tickets: 1 events wait; --force deletes them"):
+    with pytest.raises(Refused, match="tickets: 1 event waiting; --force deletes them"):
         service_site.run("remove", "tickets", "--apply")
     assert service_site.run("status")[0]["does"] == "keep"
 
