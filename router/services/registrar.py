@@ -73,7 +73,8 @@ class Registrar:
         granting = self._granting(rights(self._wanted.values(), present, self._place.prefix))
         users = granting.planned()
         differing = {each.user: each.what for each in users.changes(present.definitions) if each.does != "add"}
-        return plan(self._wanted, present, differing, self._place.prefix, users.objections(present.definitions))
+        objections, elsewhere = users.objections(present.definitions), users.elsewhere(present.definitions)
+        return plan(self._wanted, present, differing, self._place.prefix, objections=objections, elsewhere=elsewhere)
 
     def apply(self, session: Callable[[], Session]) -> tuple[Plan, Done]:
         """Change the broker to the wanted services; return what was done.

@@ -193,6 +193,7 @@ def _asked(
         ages, _ = queue_ages.read(lambda: _client(settings), held)
         yield from subscriptions(known, names, state, ages)
         yield from service_queues.examine(known, services_of_others, state, ages)
+        yield from service_queues.elsewhere(settings.broker, services_of_others)
 
 
 def _client(settings: Settings) -> Rabbit:

@@ -4,14 +4,20 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from router.broker.addresses import parse
 from router.broker.history.queue_ages import Age, Held
 from router.broker.service_topology import dead_queue, service_queue, service_queues
+from router.broker.users.admin_clients import observer
 from router.broker.users.broker_state import BrokerState
-from router.errors import SettingsError
+from router.broker.users.drift import Grants
+from router.broker.users.permissions import Role, User
+from router.errors import BrokerError, SettingsError
 from router.services import service_files
 from router.services.backlog import backlog
+from router.services.plan import user_of
 from router.services.service_files import Definition
 from router.settings.models import Settings
+from router.settings.sections.logins import BrokerSettings
 from router.settings.site_catalogue import catalogues
 from router.terminal_text import counted
 
@@ -33,6 +39,21 @@ def read(settings: Settings) -> tuple[list[Finding], Mapping[str, Definition]]:
     wrong = [Finding(PART, "error", each, "fix it: until then no service can be changed") for each in found.mistakes]
     wrong += [Finding(PART, "warning", each, "see whether it is intended") for each in found.warnings]
     return wrong, {} if found.mistakes else found.definitions
+
+
+def elsewhere(settings: BrokerSettings, wanted: Mapping[str, Definition]) -> Iterator[Finding]:
+    """Check that the users of the *wanted* services have rights in our virtual host only, if this machine can see."""
+    users = tuple(User(user_of(name, settings.prefix), Role.SERVICE) for name in wanted)
+    try:
+        found = observer(settings.control, settings.management, settings.management_password_file)
+        if not users or found is None:
+            return
+        sentences = Grants(users, parse(settings.url[0]).vhost).elsewhere(found.definitions())
+    except (BrokerError, SettingsError):
+        return  # the part `broker` says why it cannot be looked into
+    for each in sentences:
+        seen, _, advice = each.partition("; ")
+        yield Finding(PART, "warning", seen, advice)
 
 
 def queues(wanted: Mapping[str, Definition]) -> list[str]:

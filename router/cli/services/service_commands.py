@@ -252,7 +252,9 @@ def _known(here: Site, name: str) -> Definition:
 def _tell(found: Plan, *, as_json: bool, is_applied: bool = False) -> None:
     for each in found.steps:
         facts = {"service": each.service, "does": each.does, "what": list(each.what), "paused": each.is_paused}
-        say(facts, as_json=as_json, text=_line(each))
+        say(facts | ({"elsewhere": list(each.elsewhere)} if each.elsewhere else {}), as_json=as_json, text=_line(each))
+        for sentence in () if as_json else each.elsewhere:
+            note(f"warning: {sentence}")
     if not found.steps:
         note("no services")
     elif not is_applied and any(each.does in ("add", "change") for each in found.steps):
