@@ -86,7 +86,7 @@ def replay(  # noqa: PLR0913 - each is an option
         held = _backlog(session, here, name)
     if name not in here.definitions:
         fail(f"{name} is in no file: it gets no events", 2)
-    gap = durations.pace(rate) if rate else timedelta()
+    gap = _pace(rate) if rate else timedelta()
     if of_missed:
         _missed(context, here, name, held, gap, apply=apply, as_json=as_json)
     else:
@@ -98,7 +98,8 @@ def _missed(
 ) -> None:
     if not apply or not held.missed:
         _tell(name, held.missed, "missed", as_json=as_json)
-        note(_NOTHING if held.missed else f"{name} missed nothing")
+        if held.missed:
+            note(_NOTHING)
         return
     size = here.definitions[name].service.max_bytes
     done = Replay(_broker(context), name, size, mark=ids.new_id(), gap=gap).missed(held.missed)
@@ -178,6 +179,13 @@ def _portions(
         if portion.is_all:
             return
         after = portion.last
+
+
+def _pace(rate: str) -> timedelta:
+    try:
+        return durations.pace(rate)
+    except ValueError as error:
+        fail(f"--rate: {error}", 2)
 
 
 def _back(wanted: list[str], now: datetime) -> timedelta:

@@ -26,9 +26,6 @@ services_app = typer.Typer(
     help="Services: programs of other teams, each with a queue and a broker user of its own.", no_args_is_help=True
 )
 
-services_app.command("missed")(missed)
-services_app.command("replay")(replay)
-
 Name = Annotated[str, typer.Argument(help="The name of a service.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this, only show what would be done.")]
 
@@ -112,7 +109,7 @@ def show(context: typer.Context, name: Name, *, as_json: Json = False) -> None:
         "max_bytes": known.service.max_bytes,
         "state": found.state,
         **found.numbers(),
-        **({} if as_json else {"oldest": age_text(found.age) if found.age else None, "is_older": None}),
+        **({} if as_json else _in_words(found)),
         "file": f"{known.file}:{known.line}",
     }
     told = {key: each for key, each in facts.items() if each is not None}
@@ -235,8 +232,23 @@ def remove(
         here.registrar.remove(name, session, force=force)
 
 
+def _in_words(found: Shown) -> dict[str, object]:
+    """Return the numbers of *found* that people read differently."""
+    known = found.backlog
+    return {
+        "oldest": age_text(found.age) if found.age else None,
+        "is_older": None,
+        "missed": _missed_text(known) if known else None,
+        "has_lost": None,
+    }
+
+
 def _missed_text(found: Backlog) -> str:
     return f"{found.missed} and more" if found.has_lost else str(found.missed)
+
+
+services_app.command("missed")(missed)
+services_app.command("replay")(replay)
 
 
 def _nothing() -> None:
@@ -258,7 +270,7 @@ def _tell(found: Plan, *, as_json: bool, is_applied: bool = False) -> None:
     if not found.steps:
         note("no services")
     elif not is_applied and any(each.does in ("add", "change") for each in found.steps):
-        note("nothing was changed; `clusterbus services apply` applies it")
+        note("the broker was not changed; `clusterbus services apply` changes it")
 
 
 def _tell_missed(context: typer.Context, here: Site, *, as_json: bool) -> None:

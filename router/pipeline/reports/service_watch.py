@@ -17,7 +17,7 @@ from ...broker.service_topology import missed_queue, service_queues
 from ...errors import BrokerError, StateError
 from ...model.catalogue import Catalogues
 from ...model.events import Event, Value
-from ...model.ids import id_at
+from ...model.ids import id_at, is_id
 from ...model.records import written
 from ...model.topics import ABSENT
 from ...services.backlog import Backlog, backlog
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _PERIOD = timedelta(seconds=10)
 _LOOKS = 6
 """How many looks there are at the same services before their names are asked for again: that reads files."""
+
+_LONGEST_TIME = 40
+"""Characters of the time of an event: more is none."""
 
 
 def _now() -> datetime:
@@ -144,8 +147,8 @@ class ServiceWatch:
             "count": found.count,
             "command": f"clusterbus services replay {found.service} --missed --apply",
         }
-        if first:
-            data |= {"firstEventId": first.id, "firstEventTime": facts(first)["time"]}
+        if first and is_id(first.id) and len(time := facts(first)["time"]) <= _LONGEST_TIME:
+            data |= {"firstEventId": first.id, "firstEventTime": time}
         if known.emptied:
             data["emptiedAt"] = written(known.emptied)
         if isinstance(found, ServiceBehindEnded):
