@@ -149,7 +149,7 @@ def test_unacknowledged_deliveries_are_counted(settings, own, tmp_path):
             "--json",
         )
         (slow,) = [each for each in json_lines(output) if each["part"] == "slow"]
-        assert slow["seen"] == "served; 0 deliveries wait, 1 is unacknowledged"
+        assert slow["seen"].startswith("served; 0 deliveries wait, 1 is unacknowledged, the oldest is ")
     finally:
         program.running.kill()
 
