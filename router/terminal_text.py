@@ -51,12 +51,13 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return *number* and *noun*, which takes an `s` in the plural.
+    """Return *number* and *noun*, which takes an `s` in the plural; `y` after a consonant becomes `ies`.
 
-    >>> counted(1, "node"), counted(1500, "node")
-    ('1 node', '1,500 nodes')
+    >>> counted(1, "node"), counted(1500, "node"), counted(2, "delivery")
+    ('1 node', '1,500 nodes', '2 deliveries')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def encoded(value: object, **options: Any) -> str:  # noqa: ANN401 - those of json.dumps

@@ -6,29 +6,37 @@ letters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router.broker.amqp.requests import Facts
+from router.broker.history import queue_ages
+from router.broker.history.queue_ages import Age, Held
 from router.broker.interface import Arrival, Broker, Settlement
 from router.broker.session import Session
 from router.broker.topology import RETURN, Topology, event_binding, queue_of, subscription
+from router.cli.ages import age_facts, age_text
 from router.cli.app import Json, connect, current, open_session, who
 from router.cli.output import fail, fields, note, rows, say
 from router.errors import BrokerError, Refused, did_you_mean
+from router.services import service_files
 from router.settings import loading
-from router.terminal_text import encoded
+from router.settings.site_catalogue import catalogues
+from router.terminal_text import counted, encoded
 
 from ..delivery.messages import unreadable_message
 from ..store import bindings, queries
 from ..store.database import Store
 from ..store.limits import stops
+from ..subscriptions.models import Subscription
 from .options import FileOption, loaded, subscription_names
 
 subscriptions_app = typer.Typer(help="Subscriptions and their queues.", no_args_is_help=True)
@@ -54,15 +62,47 @@ class Shown:
     waiting: int | None
     consumers: int | None
     stopped: str = ""
+    age: Age | None = None
+
+    def facts(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        found = {each.name: getattr(self, each.name) for each in dataclass_fields(self) if each.name != "age"}
+        return found | age_facts(self.age)
 
 
 @subscriptions_app.command("list")
 def list_subscriptions(context: typer.Context, *, file: FileOption = None, as_json: Json = False) -> None:
-    """Show subscriptions and how many messages wait for each; also those that only the broker still has."""
+    """Show subscriptions and how many messages wait for each; also those that only the broker still has.
+
+    `clusterbus services list` shows what waits for the programs of other teams.
+    """
+    rows(
+        _list(context, file),
+        {
+            "name": lambda each: each.name,
+            "on": lambda each: each.on,
+            "verb": lambda each: each.verb,
+            "mode": lambda each: each.mode,
+            "waiting": lambda each: "-" if each.waiting is None else each.waiting,
+            "oldest": lambda each: age_text(each.age),
+            "consumers": lambda each: "-" if each.consumers is None else each.consumers,
+            "stopped": lambda each: each.stopped or "-",
+        },
+        as_json=as_json,
+        facts=Shown.facts,
+        empty="no subscriptions",
+    )
+    if services := service_files.read(current(context).services.folder, catalogues(current(context))).definitions:
+        note(f"clusterbus services list shows {counted(len(services), 'service')} of other teams")
+
+
+def _list(context: typer.Context, file: list[Path] | None) -> list[Shown]:
     found = loaded(context, file)
     gone = sorted(_bound(context) - found.by_name.keys())
     known, unknown = _facts(context, [*found.by_name, *gone])
-    stopped = _stopped(context)
+    stopped, ages, problem = _stopped(context), *_ages(context, found.subscriptions, known)
+    for each in filter(None, (unknown, problem)):
+        note(each)
     shown = [
         Shown(
             each.name,
@@ -71,26 +111,19 @@ def list_subscriptions(context: typer.Context, *, file: FileOption = None, as_js
             each.mode,
             *_numbers(known.get(each.name)),
             stopped.get(each.name, ""),
+            ages.get(each.name),
         )
         for each in found.subscriptions
     ]
-    shown += [Shown(each, "-", "-", "removed", *_numbers(known[each])) for each in gone if known.get(each)]
-    if unknown:
-        note(unknown)
-    rows(
-        shown,
-        {
-            "name": lambda each: each.name,
-            "on": lambda each: each.on,
-            "verb": lambda each: each.verb,
-            "mode": lambda each: each.mode,
-            "waiting": lambda each: "-" if each.waiting is None else each.waiting,
-            "consumers": lambda each: "-" if each.consumers is None else each.consumers,
-            "stopped": lambda each: each.stopped or "-",
-        },
-        as_json=as_json,
-        empty="no subscriptions",
-    )
+    return shown + [Shown(each, "-", "-", "removed", *_numbers(known[each])) for each in gone if known.get(each)]
+
+
+def _ages(
+    context: typer.Context, wanted: Sequence[Subscription], known: Mapping[str, Facts | None]
+) -> tuple[Mapping[str, Age], str]:
+    """Return the age of what waits for each of the subscriptions *wanted*; or nothing, and why."""
+    held = {each.name: Held(each.patterns, facts.messages) for each in wanted if (facts := known.get(each.name))}
+    return queue_ages.read(lambda: connect(context, "clusterbus-subscriptions", impatient=True), held)
 
 
 @subscriptions_app.command("resume")
@@ -183,23 +216,21 @@ def remove(
         if held is None:
             fail(f"no queue of a subscription {name} exists{did_you_mean(name, _bound(context) - {name})}")
         if held.consumers:
-            fail(
-                f"{held.consumers} consumers still serve {name}: reload their subscription files (SIGHUP), or stop them"
-            )
-        text = f"{name}: {held.messages} messages wait; recorded: {outcomes or 'nothing'}"
+            fail(f"{name} has {counted(held.consumers, 'consumer')}: reload (SIGHUP) or stop what serves it")
+        text = f"{name}: {counted(held.messages, 'message')} waiting; recorded: {outcomes or 'nothing'}"
         say({"subscription": name, "waiting": held.messages, "recorded": outcomes}, as_json=as_json, text=text)
         if held.messages and not force:
             fail(
-                f"{held.messages} messages wait for {name}: use --force to make them dead letters and delete the queue"
+                f"{name} has {counted(held.messages, 'message')}: --force makes them dead letters and deletes the queue"
             )
         session.declare(_unbound(name, patterns))
     moved = park(connect(context, "clusterbus-subscriptions", impatient=True), name)
     with open_session(context, "clusterbus-subscriptions") as session:
         left = session.queue_facts(queue_of(name))
         if left and left.messages:
-            fail(f"{left.messages} messages of {name} did not become dead letters: the queue is kept, try again")
+            fail(f"{name} still has {counted(left.messages, 'message')}: they did not become dead letters; try again")
         session.delete(queue_of(name))
-    text = f"removed {name}" + (f", {moved} messages are now dead letters" if moved else "")
+    text = f"removed {name}" + (f"; new dead letters: {moved}" if moved else "")
     say({"subscription": name, "done": "removed", "letters": moved}, as_json=as_json, text=text)
 
 

@@ -157,7 +157,7 @@ class Rabbit:
         self._publishing.declare(todo)
         self._consuming.declare(todo)
 
-    def consume(self, queue: str, receive: Receive, *, prefetch: int, offset: str | None = None) -> None:
+    def consume(self, queue: str, receive: Receive, *, prefetch: int, offset: str | int | None = None) -> None:
         """Call *receive* for each message of *queue*; a stream continues after the last message at each reconnect."""
         self._consumer.consume(queue, receive, prefetch, offset)
         if self._started:

@@ -94,12 +94,12 @@ class Broker(Protocol):
         """Declare *topology* before anything is consumed or published, now and after each reconnect."""
 
     def consume(
-        self, queue: str, receive: Callable[[Arrival], None], *, prefetch: int, offset: str | None = None
+        self, queue: str, receive: Callable[[Arrival], None], *, prefetch: int, offset: str | int | None = None
     ) -> None:
         """Call *receive* for each message of *queue*, also after reconnects; at most *prefetch* are unsettled at once.
 
-        *offset* is for streams: `first`, `next`, `last` or an interval such as `1h`.  Messages of a stream are only
-        read, never settled.
+        *offset* is for streams: `first`, `next`, `last`, an interval such as `1h`, or the number of a message.
+        Messages of a stream are only read, never settled.
         """
 
     def cancel(self, queue: str) -> None:

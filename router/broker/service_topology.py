@@ -7,9 +7,14 @@
                            rejected, delivery limit |   | too many
                                                     v   v
                               clusterbus.svc.NAME.dead  clusterbus.svc.NAME.missed
+                                                                     |  too many: clusterbus.services.lost
+                                                                     v
+                                                        clusterbus.svc.NAME.lost    (only the newest)
 
 A queue of a service never refuses an event: beyond its limit it drops the oldest, which RabbitMQ then moves to
-`.missed`.  It is bound like a queue of others all the same, because a policy of the broker may make any queue refuse.
+`.missed`.  What that drops in turn only the history has; `.lost` keeps the newest of it, which says that there is some,
+and up to which event.  A queue of a service is bound like a queue of others all the same, because a policy of the
+broker may make any queue refuse.
 """
 
 from __future__ import annotations
@@ -24,8 +29,11 @@ REPLAYS = "clusterbus.services"
 GIVEN_UP = "clusterbus.services.dead"
 """The headers exchange of what left the queue of a service without an acknowledgement."""
 
+LOST = "clusterbus.services.lost"
+"""The exchange of what the queues of missed events could not hold, by the name of the queue that keeps the newest."""
+
 _PREFIX = "clusterbus.svc."
-_DEAD, _MISSED = ".dead", ".missed"
+_DEAD, _MISSED, _LOST = ".dead", ".missed", ".lost"
 
 _BY_SERVICE = ("rejected", "delivery_limit")
 _BY_BROKER = ("maxlen", "expired")
@@ -53,9 +61,14 @@ def missed_queue(service: str) -> str:
     return f"{_PREFIX}{service}{_MISSED}"
 
 
-def service_queues(service: str) -> tuple[str, str, str]:
+def lost_queue(service: str) -> str:
+    """Return the name of the queue of the newest event that the queue of missed events could not hold."""
+    return f"{_PREFIX}{service}{_LOST}"
+
+
+def service_queues(service: str) -> tuple[str, str, str, str]:
     """Return all queues of *service*, in the order in which they are declared."""
-    return missed_queue(service), dead_queue(service), service_queue(service)
+    return lost_queue(service), missed_queue(service), dead_queue(service), service_queue(service)
 
 
 def service_of(queue: str) -> str | None:
@@ -66,12 +79,12 @@ def service_of(queue: str) -> str | None:
     """
     if not queue.startswith(_PREFIX):
         return None
-    return queue.removeprefix(_PREFIX).removesuffix(_DEAD).removesuffix(_MISSED)
+    return queue.removeprefix(_PREFIX).partition(".")[0]
 
 
 def service_exchanges() -> Topology:
     """Return the exchanges that all services share."""
-    return Topology(exchanges=(Exchange(REPLAYS, "headers"), Exchange(GIVEN_UP, "headers")))
+    return Topology(exchanges=(Exchange(REPLAYS, "headers"), Exchange(GIVEN_UP, "headers"), Exchange(LOST, "direct")))
 
 
 def service(name: str, patterns: Iterable[str], max_bytes: int) -> Topology:
@@ -79,18 +92,20 @@ def service(name: str, patterns: Iterable[str], max_bytes: int) -> Topology:
 
     Of what it missed as much is kept; of what it rejected a quarter, at least 16 MiB.  Beyond that, the oldest goes.
     """
-    limits = {
-        missed_queue(name): (max_bytes, UNBOUNDED),
-        dead_queue(name): (max(max_bytes // 4, _LEAST), UNBOUNDED),
-        service_queue(name): (max_bytes, DELIVERIES),
-    }
-    queues = [Queue(each, _quorum(*limits[each])) for each in service_queues(name)]
-    main = queues[-1]
-    queues[-1] = Queue(main.name, {**main.arguments, "x-dead-letter-exchange": GIVEN_UP})
+    lost = lost_queue(name)
+    to_lost: dict[str, Argument] = {"x-dead-letter-exchange": LOST, "x-dead-letter-routing-key": lost}
+    main = Queue(service_queue(name), _quorum(max_bytes, DELIVERIES) | {"x-dead-letter-exchange": GIVEN_UP})
+    queues = (
+        Queue(lost, _quorum(_LEAST, UNBOUNDED) | {"x-max-length": 1}),
+        Queue(missed_queue(name), _quorum(max_bytes, UNBOUNDED) | to_lost),
+        Queue(dead_queue(name), _quorum(max(max_bytes // 4, _LEAST), UNBOUNDED)),
+        main,
+    )
     reasons = {dead_queue(name): _BY_SERVICE, missed_queue(name): _BY_BROKER}
     return Topology(
-        queues=tuple(queues),
+        queues=queues,
         bindings=(
+            Binding(LOST, lost, lost),
             *(_by_reason(queue, main.name, each) for queue, words in reasons.items() for each in words),
             Binding(REPLAYS, main.name, arguments={"x-match": "all", "service": name}),
             *(Binding(EVENTS, main.name, each) for each in patterns),

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from ..errors import BrokerError, Unreachable
 from .amqp.declarations import steps
-from .amqp.requests import Facts
+from .amqp.requests import Facts, Head
 from .client import Rabbit
 from .interface import Arrival, Message, Settlement
 from .topology import Binding, Topology
@@ -157,6 +157,10 @@ class Session:
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
+
+    def head(self, queue: str) -> Head | None:
+        """Return the first message of *queue*, which stays there; None without one.  See `Questions.head`."""
+        return self._ask(lambda answered: self._rabbit.questions.head(queue, answered))  # type: ignore[arg-type]  # errors are raised
 
     def delete_exchange(self, exchange: str) -> None:
         """Delete *exchange* with its bindings, if it exists."""

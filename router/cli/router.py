@@ -60,7 +60,7 @@ def router(context: typer.Context) -> None:
         )
         watch = ServiceWatch(broker, state, catalogues, partial(_services, current(context), catalogues))
         health = Health(broker, lambda: activity(service), Notifier(os.environ))
-        with _answering(wanted, broker, service, measures, health):
+        with _answering(wanted, broker, service, measures, watch, health):
             service.start()
             watch.start()
             run_until_stopped(broker, health=health)
@@ -72,14 +72,22 @@ def _services(settings: Settings, catalogues: Catalogues) -> Collection[str]:
 
 
 def _answering(
-    settings: RouterSettings, broker: Rabbit, service: Router, measures: Measures | None, health: Health
+    settings: RouterSettings,
+    broker: Rabbit,
+    service: Router,
+    measures: Measures | None,
+    watch: ServiceWatch,
+    health: Health,
 ) -> AbstractContextManager[None]:
     if measures is None:
         return nullcontext()
     # Importing prometheus-client takes as long as a quick command.
     from ..metrics.router_metrics import monitoring  # noqa: PLC0415
 
-    return monitoring(settings, broker, service, measures, problem=lambda: health.state.problem).answering()
+    page = monitoring(
+        settings, broker, service, measures, backlogs=watch.backlogs, problem=lambda: health.state.problem
+    )
+    return page.answering()
 
 
 def relay(context: typer.Context) -> None:

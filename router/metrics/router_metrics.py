@@ -10,11 +10,12 @@ from .exposition import Metric, Scrape, Values
 from .monitoring import Monitoring, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..broker.client import Rabbit
     from ..pipeline.metrics.measures import Measures
     from ..pipeline.router import Router
+    from ..services.backlog import Backlog
     from ..settings.sections.router_section import RouterSettings
 
 RECORDS = Metric(
@@ -60,6 +61,29 @@ REFUSED = Metric(
     "gauge",
     "Events that queues of other services have refused since they began to; 0 while they refuse none.",
 )
+_SERVICE = ("service",)
+WAITING = Metric(
+    "service_waiting_events", "gauge", "Events that wait for a service, without those that it holds.", _SERVICE
+)
+MISSED = Metric(
+    "service_missed_events",
+    "gauge",
+    "Events that a service missed because its queue was full, and that are kept for it.",
+    _SERVICE,
+)
+LOST = Metric(
+    "service_missed_events_dropped",
+    "gauge",
+    "1 while the queue of missed events of a service has dropped some itself: only the history has them.",
+    _SERVICE,
+)
+GIVEN_UP = Metric(
+    "service_given_up_events",
+    "gauge",
+    "Events that a service rejected, or did not acknowledge in 20 deliveries, and that are kept for it.",
+    _SERVICE,
+)
+READERS = Metric("service_consumers", "gauge", "Consumers of the queue of a service.", _SERVICE)
 METRICS = (
     RECORDS,
     FINDINGS,
@@ -73,18 +97,32 @@ METRICS = (
     MISSING,
     OUTBOX,
     REFUSED,
+    WAITING,
+    MISSED,
+    LOST,
+    GIVEN_UP,
+    READERS,
 )
 
 
 def monitoring(
-    settings: RouterSettings, broker: Rabbit, router: Router, measures: Measures, problem: Callable[[], str]
+    settings: RouterSettings,
+    broker: Rabbit,
+    router: Router,
+    measures: Measures,
+    *,
+    backlogs: Mapping[str, Backlog],
+    problem: Callable[[], str],
 ) -> Monitoring:
-    """Return what answers for *router* at the address in `router.metrics`.  Raises SettingsError."""
+    """Return what answers for *router*, and for services by their *backlogs*, at the address in `router.metrics`.
+
+    Raises SettingsError.
+    """
     reader = _StateReader(settings.state)
     program = Program(
         "router",
         broker,
-        look=lambda: _look(router, measures),
+        look=lambda: _look(router, measures, dict(backlogs)),
         read=reader.read,
         queues=lambda: INGRESS_QUEUES,
         problem=problem,
@@ -92,7 +130,7 @@ def monitoring(
     return Monitoring("router.metrics", settings.metrics, program)
 
 
-def _look(router: Router, measures: Measures) -> Values:
+def _look(router: Router, measures: Measures, backlogs: Mapping[str, Backlog]) -> Values:
     unfinished, heard = router.activity.unfinished, router.ingress.heard
 
     def add(scrape: Scrape) -> None:
@@ -105,6 +143,12 @@ def _look(router: Router, measures: Measures) -> Values:
         scrape.add(SKEWED, measures.captured_to_received.negative)
         scrape.add(UNFINISHED, unfinished)
         scrape.add(HEARD, heard.timestamp() if heard else 0)
+        for name, each in backlogs.items():
+            scrape.add(WAITING, each.messages, name)
+            scrape.add(MISSED, each.missed, name)
+            scrape.add(LOST, each.has_lost, name)
+            scrape.add(GIVEN_UP, each.dead, name)
+            scrape.add(READERS, each.consumers, name)
 
     return add
 

@@ -168,7 +168,8 @@ class Transaction:
         for name, each in changes.misses.items():
             self._connection.execute(delete(misses).where(misses.c.service == name))
             row = {"missed": each.missed, "count": each.count, "grown": microseconds(each.grown)}
-            self._insert(misses, [{"service": name, **row}])
+            emptied = microseconds(each.emptied) if each.emptied else None
+            self._insert(misses, [{"service": name, **row, "emptied": emptied}])
 
     def _replace_refusals(self, count: int, now: int) -> None:
         if not count:
@@ -204,9 +205,12 @@ class Transaction:
 
     def misses(self) -> dict[str, Misses]:
         """Return what services have missed, by name."""
-        columns = (misses.c.service, misses.c.missed, misses.c["count"], misses.c.grown)
+        columns = (misses.c.service, misses.c.missed, misses.c["count"], misses.c.grown, misses.c.emptied)
         rows = self._connection.execute(select(*columns))
-        return {name: Misses(missed, count, moment(grown)) for name, missed, count, grown in rows}
+        return {
+            name: Misses(missed, count, moment(grown), None if emptied is None else moment(emptied))
+            for name, missed, count, grown, emptied in rows
+        }
 
     def forget(self, before: datetime) -> bool:
         """Delete a limited number of rows received *before*; return whether there are more."""

@@ -13,7 +13,7 @@ from ..database.revisions import Revisions
 
 REVISIONS = Revisions(
     folder=Path(__file__).parent / "migrations" / "versions",
-    latest="4",
+    latest="5",
     table="state_alembic_version",
     first_sign="occurrences",
     lock_number=0x737461746573,
@@ -101,6 +101,7 @@ misses = Table(
     Column("missed", BigInteger, nullable=False),
     Column("count", BigInteger, nullable=False),
     Column("grown", BigInteger, nullable=False),
+    Column("emptied", BigInteger),
 )
 """What each service has missed: see `services.misses.Misses`."""
 

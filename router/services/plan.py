@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..broker.service_topology import (
     GIVEN_UP,
+    LOST,
     REPLAYS,
     service,
     service_exchanges,
@@ -27,7 +28,7 @@ from .service_files import Definition
 
 Does = Literal["add", "change", "keep", "remove", "refuse"]
 
-_OURS = (EVENTS, OWN_EVENTS, REPLAYS, GIVEN_UP)
+_OURS = (EVENTS, OWN_EVENTS, REPLAYS, GIVEN_UP, LOST)
 """The exchanges whose bindings to the queues of services are ours: what is not wanted there is removed."""
 
 _RIGHTS = ("configure", "write", "read")
@@ -44,6 +45,8 @@ class Step:
     does: Does
     what: tuple[str, ...] = ()
     is_paused: bool = False
+    elsewhere: tuple[str, ...] = ()
+    """What its user may do in other virtual hosts, a sentence each, with the command that ends it; `apply` does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +140,13 @@ def plan(
     users: Mapping[str, tuple[str, ...]],
     prefix: str,
     objections: Collection[str] = (),
+    elsewhere: Collection[str] = (),
 ) -> Plan:
     """Return the plan from what is *present* to all *wanted* services; *users* has what differs of each user.
 
     Each user that exists is in *users*, with an empty tuple where nothing differs.  The *objections* say why users
-    cannot get their rights, a sentence each that begins with the user.
+    cannot get their rights, and *elsewhere* what they may do in other virtual hosts, a sentence each that begins with
+    the user.
     """
     exchanges, steps = service_exchanges(), []
     topology = Topology()
@@ -155,9 +160,9 @@ def plan(
         differing = users.get(user)
         what += [f"user {user}"] if differing is None else [f"{part} of user {user}" for part in differing]
         wrong = [*(phrase for queue in objects.queues for phrase in present.unlike(queue)), *_taken(present, user)]
-        wrong += [each for each in objections if each.startswith(f"{user} ")]
+        wrong += _of_user(objections, user)
         does: Does = "refuse" if wrong else "add" if is_new else "change" if what else "keep"
-        steps.append(Step(name, does, tuple(wrong or what), present.is_paused(user)))
+        steps.append(Step(name, does, tuple(wrong or what), present.is_paused(user), _of_user(elsewhere, user)))
         if does in ("add", "change"):
             # All of it: what exists already costs the broker an answer, and is compared once more.
             topology += objects + Topology(stale=tuple(stale))
@@ -166,6 +171,10 @@ def plan(
     left = present.services - wanted.keys()
     steps += [Step(each, "remove", (f"in no file: clusterbus services remove {each}",)) for each in sorted(left)]
     return Plan(tuple(steps), topology)
+
+
+def _of_user(sentences: Iterable[str], user: str) -> tuple[str, ...]:
+    return tuple(each for each in sentences if each.startswith(f"{user} "))
 
 
 def _objects(present: Present, objects: Topology, exchanges: Topology) -> list[str]:

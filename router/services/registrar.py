@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from ..broker.amqp.requests import Facts
-from ..broker.service_topology import dead_queue, missed_queue, service_queue
+from ..broker.service_topology import service_queues
 from ..broker.topology import Topology
 from ..broker.users.admin_clients import Administrator
 from ..broker.users.drift import Change
@@ -22,6 +22,8 @@ from ..broker.users.password_files import Passwords
 from ..broker.users.permissions import ServiceRights
 from ..broker.users.provisioning import Done, Granting, Wanted
 from ..errors import Refused
+from ..terminal_text import counted
+from .backlog import Backlog, backlog
 from .plan import Plan, Present, plan, rights, rights_of, user_of
 from .service_files import Definition
 
@@ -40,16 +42,6 @@ class Session(Protocol):
 
     def delete(self, queue: str) -> int | None:
         """Delete *queue* with its messages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits for a service: ready *messages*, its *consumers*, what it gave up, and what it missed."""
-
-    messages: int
-    consumers: int
-    dead: int
-    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +73,8 @@ class Registrar:
         granting = self._granting(rights(self._wanted.values(), present, self._place.prefix))
         users = granting.planned()
         differing = {each.user: each.what for each in users.changes(present.definitions) if each.does != "add"}
-        return plan(self._wanted, present, differing, self._place.prefix, users.objections(present.definitions))
+        objections, elsewhere = users.objections(present.definitions), users.elsewhere(present.definitions)
+        return plan(self._wanted, present, differing, self._place.prefix, objections=objections, elsewhere=elsewhere)
 
     def apply(self, session: Callable[[], Session]) -> tuple[Plan, Done]:
         """Change the broker to the wanted services; return what was done.
@@ -117,10 +110,7 @@ class Registrar:
 
     def backlog(self, session: Session, name: str) -> Backlog | None:
         """Return what waits for service *name*; None if it has no queue."""
-        main, dead, missed = (session.queue_facts(each(name)) for each in (service_queue, dead_queue, missed_queue))
-        if main is None:
-            return None
-        return Backlog(main.messages, main.consumers, dead.messages if dead else 0, missed.messages if missed else 0)
+        return backlog(name, {each: session.queue_facts(each) for each in service_queues(name)})
 
     def remove(self, name: str, session: Session, *, force: bool) -> dict[str, int]:
         """Remove service *name*: its user, its bindings and its queues; return how many messages each queue had.
@@ -144,8 +134,8 @@ class Registrar:
         found = self.backlog(session, name)
         if not found or force:
             return
-        counts = {"wait": found.messages, "were given up": found.dead, "were missed": found.missed}
-        if held := ", ".join(f"{count} events {what}" for what, count in counts.items() if count):
+        counts = {"waiting": found.messages, "given up": found.dead, "missed": found.missed}
+        if held := ", ".join(f"{counted(count, 'event')} {what}" for what, count in counts.items() if count):
             raise Refused(f"{name}: {held}; --force deletes them with the service")
 
     def _wait_until_gone(self, user: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..broker.amqp.consumption import OFFSET
-from ..broker.amqp.requests import Facts
+from ..broker.amqp.requests import Facts, Head
 from ..broker.client import Rabbit
 from ..broker.interface import Arrival, HeaderValue, Message, Settlement, clean, history_offset
 from ..broker.service_topology import REPLAYS, missed_queue, service_queue
@@ -65,8 +65,10 @@ class Replay:
         self._broker, self._name, self._room = broker, name, max_bytes // 2
         self._mark, self._gap = mark, gap
         self._ready: deque[tuple[Arrival, Callable[[Arrival], None]]] = deque()
-        self._wanted = self._published = self._done = self._octets = 0
-        self._since_look, self._is_waiting, self._is_full = _WINDOW, False, False
+        self._wanted = self._published = self._done = 0
+        self._taken = self._octets = 0
+        self._left = self._until_look = 0
+        self._is_waiting, self._is_full = False, False
         self._tried = timedelta()
         self._end: Callable[[], None] = lambda: None
 
@@ -79,7 +81,8 @@ class Replay:
 
     def events(self, found: Iterable[Arrival]) -> Replayed:
         """Publish the events *found* in the history again; there is at least one."""
-        self._ready.extend((each, lambda _: None) for each in found)
+        for each in found:
+            self._take(each, lambda _: None)
         self._wanted = len(self._ready)
         self._broker.questions.when_ready(self._go)
         return self._run()
@@ -91,8 +94,13 @@ class Replay:
     def _arrived(self, arrival: Arrival) -> None:
         self._again()
         if self._published + len(self._ready) < self._wanted:
-            self._ready.append((arrival, self._broker.ack))
+            self._take(arrival, self._broker.ack)
             self._go()
+
+    def _take(self, arrival: Arrival, done: Callable[[Arrival], None]) -> None:
+        self._ready.append((arrival, done))
+        self._taken += 1
+        self._octets += len(arrival.body)
 
     def _again(self) -> None:
         """Stop when nothing more arrives for a while, and nothing is under way."""
@@ -107,7 +115,9 @@ class Replay:
 
     def _go(self) -> None:
         while self._ready and not self._is_waiting:
-            if self._since_look >= _WINDOW:
+            if not self._until_look or self._left <= 0:
+                if self._done < self._published:
+                    return  # the broker may not count them yet
                 self._is_waiting = True
                 self._broker.questions.inspect(service_queue(self._name), self._seen)
                 return
@@ -124,9 +134,9 @@ class Replay:
         """Go on if the queue has room for more; wait if its service reads, and give up if that does not help."""
         if not isinstance(answer, Facts):
             raise answer or Refused(f"{self._name} has no queue: run clusterbus services apply")
-        average = self._octets / self._published if self._published else 1024
-        if answer.messages * average < self._room:
-            self._since_look, self._tried = 0, timedelta()
+        self._left = self._room - answer.messages * self._octets // self._taken
+        if self._left > 0:
+            self._until_look, self._tried = _WINDOW, timedelta()
             self._on()
         elif self._tried < _PATIENCE:
             self._tried += _LOOK
@@ -138,8 +148,8 @@ class Replay:
 
     def _publish(self, arrival: Arrival, done: Callable[[Arrival], None]) -> None:
         self._published += 1
-        self._since_look += 1
-        self._octets += len(arrival.body)
+        self._until_look -= 1
+        self._left -= len(arrival.body)
         self._broker.publish(
             message_of(arrival, self._name, self._mark), lambda settlement: self._settled(arrival, done, settlement)
         )
@@ -151,6 +161,8 @@ class Replay:
         self._done += 1
         if self._done == self._wanted:
             self._broker.stop()
+        elif self._done == self._published:
+            self._go()
 
 
 def message_of(arrival: Arrival, service: str, mark: str) -> Message:
@@ -161,7 +173,7 @@ def message_of(arrival: Arrival, service: str, mark: str) -> Message:
     )
 
 
-def facts(arrival: Arrival) -> dict[str, str]:
+def facts(arrival: Arrival | Head) -> dict[str, str]:
     """Return type and time of the event in *arrival*; empty where it cannot be read."""
     try:
         found = json.loads(arrival.body)

@@ -162,6 +162,6 @@ class _Reading:
     @staticmethod
     def _line(document: Document, place: Place, message: str) -> str:
         if not document.file:
-            return f"{yaml_documents.dotted(place[2:])}: {message}"
+            return ": ".join(filter(None, (yaml_documents.dotted(place[2:]), message)))
         name = yaml_documents.dotted(place)
         return redaction.redact(f"{document.file}:{document.line(place)}: {name}{': ' if name else ''}{message}")

@@ -99,8 +99,11 @@ def _duration(value: object) -> timedelta:
 
 
 def _octets(value: object) -> object:
-    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
-    return int(found[1]) * _UNITS[found[2]] if found else value
+    if not isinstance(value, str) or re.fullmatch("[0-9]{1,18}", value, re.ASCII):
+        return value
+    if found := re.fullmatch(_SIZE, value):
+        return int(found[1]) * _UNITS[found[2]]
+    raise ValueError("is not a size: write a number and KiB, MiB, GiB or TiB, such as 512MiB")
 
 
 def _words(value: object) -> object:

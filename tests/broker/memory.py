@@ -86,7 +86,7 @@ class Memory:
         except BrokerError as error:
             self._failure = error
 
-    def consume(self, queue: str, receive: Receive, *, prefetch: int, offset: str | None = None) -> None:
+    def consume(self, queue: str, receive: Receive, *, prefetch: int, offset: str | int | None = None) -> None:
         """Call *receive* for each message of *queue*, at most *prefetch* unsettled at once."""
         if queue in self._consuming:
             raise BrokerError(f"queue {queue!r} is already consumed: cancel that first")

@@ -189,7 +189,7 @@ def test_a_proxy_that_refuses_and_one_that_is_down_are_told_apart_from_the_recei
 def test_a_proxy_of_another_kind_is_refused_without_its_password(handler_of, tmp_path):
     (tmp_path / "proxy").write_text("socks5://anna:hunter22@proxy:1080\n")
 
-    with pytest.raises(Rejected, match=r"only proxies that are called by http|not a web address") as caught:
+    with pytest.raises(Rejected, match="is a SOCKS proxy, which post does not support") as caught:
         handler_of(proxy=f"file:{tmp_path}/proxy")(delivery_of())
 
     assert "hunter22" not in str(caught.value)

@@ -116,7 +116,7 @@ def test_messages_that_wait_and_queues_of_others_are_reasons_to_refuse(site: Sit
 
     _, said = site.run("remove", "--apply", code=1)
 
-    assert "clusterbus.sub.audit: 1 messages wait" in said
+    assert "clusterbus.sub.audit: 1 message waiting" in said
     assert "tickets: a queue or exchange of another service gets events until now" in said
     assert "clusterbus.history" not in said
     assert site.there() == with_ours

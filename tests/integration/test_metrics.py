@@ -9,7 +9,9 @@ import pika
 import pytest
 
 from router.broker.client import Rabbit
-from router.broker.topology import INGRESS, queue_of
+from router.broker.service_topology import service, service_exchanges
+from router.broker.session import Session
+from router.broker.topology import INGRESS, base, queue_of
 from router.metrics import monitoring
 from router.metrics.monitoring import Monitoring, Program
 from tests import metrics_page
@@ -40,7 +42,13 @@ def on():
 
 @pytest.fixture
 def flow(tmp_path, vhost_url, on):
-    with Flow(tmp_path, vhost_url, subscriptions=SUBSCRIPTIONS, more=on) as flow:
+    folder = tmp_path / "services"
+    folder.mkdir()
+    (folder / "services.yaml").write_text('version: 1\nservices: [{name: tickets, on: "gpfs.#"}]\n')
+    with Session(vhost_url, name="test") as session:
+        session.declare(base() + service_exchanges() + service("tickets", ["gpfs.#"], 64 * 2**20))
+    more = on | {"CLUSTERBUS_SERVICES_FOLDER": str(folder)}
+    with Flow(tmp_path, vhost_url, subscriptions=SUBSCRIPTIONS, more=more) as flow:
         yield flow
 
 
@@ -74,6 +82,7 @@ def happen(flow, tap):
 def test_metrics_are_what_happened(flow, tap, router, consumer):
     happen(flow, tap)
     wait_for(lambda: scrape(consumer).by("kind", "consumer_letters_kept_total").get("record"), 30, "the letter")
+    wait_for(lambda: scrape(router).by("service", "service_waiting_events") == {"tickets": 8}, 60, "what waits")
     # Answers of database and broker are used for five seconds.
     wait_for(lambda: scrape(consumer).value("letters_waiting") == 2, 30, "both letters")
 
@@ -105,6 +114,8 @@ def test_metrics_are_what_happened(flow, tap, router, consumer):
     assert recorded == {"audit": 8, "works": 3, "fails": 2, "once": 1}
     assert of_consumer.by("kind", "consumer_letters_kept_total") == {"delivery": 1, "record": 1}
     assert of_consumer.by("kind", "letters_by_failure") == {"delivery": 1, "record": 1}
+    numbers = ("missed_events", "missed_events_dropped", "given_up_events", "consumers")
+    assert [of_router.value(f"service_{each}", service="tickets") for each in numbers] == [0, 0, 0, 0]
     for each in (of_router, of_consumer):
         assert (each.value("ready"), each.value("database_up"), each.value("broker_connected")) == (1, 1, 1)
     # What the page says is what is there, but for breakers: none is open.

@@ -51,10 +51,13 @@ def watched(service_site: ServiceSite, database: Callable[[str], str]) -> Callab
     return look
 
 
-def overflow(site: ServiceSite, count: int) -> None:
+def overflow(site: ServiceSite, count: int) -> Event:
+    """Publish *count* events, so that the oldest are dropped; return the first."""
     missed = site.tap.count(missed_queue("tickets"))
-    publish(site.url, [make_event(type="gpfs.diskFailure", category="disk", reason="x" * 20_000) for _ in range(count)])
+    events = [make_event(type="gpfs.diskFailure", category="disk", reason="x" * 20_000) for _ in range(count)]
+    publish(site.url, events)
     wait_for(lambda: site.tap.count(missed_queue("tickets")) > missed, 30, "what was dropped")
+    return events[0]
 
 
 def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
@@ -63,7 +66,8 @@ def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
     clock = Clock()
     assert watched(clock) == []
 
-    overflow(service_site, 300)
+    clock.now += timedelta(minutes=1)
+    first = overflow(service_site, 300)
     (behind,) = watched(clock)
     overflow(service_site, 20)
     assert watched(clock) == [behind]
@@ -75,7 +79,11 @@ def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
 
     assert (behind.type, behind.subject, behind.severity) == ("clusterbus.serviceBehind", "tickets", "error")
     assert behind.data["command"] == "clusterbus services replay tickets --missed --apply"
+    assert (behind.data["firstEventId"], behind.data["firstEventTime"]) == (first.id, first.time)
+    assert behind.data["emptiedAt"] == "2026-12-01T12:00:00.000000000Z"
     assert (ended.type, ended.data["count"]) == ("clusterbus.serviceBehindEnded", missed)
+    assert ended.data["firstEventId"] == first.id
+    assert ended.data["lastMissedAt"] == "2026-12-01T12:01:00.000000000Z"
     assert [each.type for each in again[2:]] == ["clusterbus.serviceBehind"]
 
 

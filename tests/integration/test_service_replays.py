@@ -170,6 +170,7 @@ def test_ids_that_the_history_does_not_have_for_it_are_named(service_site: Servi
     assert service_site.tap.count(service_queue("tickets")) == 0
     service_site.run("replay", "tickets", "--ids", "x", code=2)
     service_site.run("replay", "tickets", code=2)
+    service_site.run("replay", "tickets", "--since", "1h ago", "--rate", "fast", code=2)
 
 
 def test_what_a_service_rejected_is_not_missed(service_site: ServiceSite):

@@ -11,7 +11,7 @@ import pytest
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker, StreamLostError
 
 from router.broker import topology as names
-from router.broker.service_topology import GIVEN_UP, REPLAYS, dead_queue, missed_queue, service_queue
+from router.broker.service_topology import GIVEN_UP, LOST, REPLAYS, dead_queue, lost_queue, missed_queue, service_queue
 from router.broker.users.permissions import SERVICE_CHANNELS, SERVICE_CONNECTIONS
 from tests.consuming import make_event, publish
 from tests.service_site import ServiceSite
@@ -47,6 +47,7 @@ REFUSED: dict[str, Callable[[Any], object]] = {
     "publish-dead": lambda channel: channel.basic_publish(names.DEAD, "", b"{}"),
     "publish-replay": lambda channel: channel.basic_publish(REPLAYS, "other", b"{}"),
     "publish-given-up": lambda channel: channel.basic_publish(GIVEN_UP, "", b"{}"),
+    "publish-lost": lambda channel: channel.basic_publish(LOST, lost_queue("other"), b"{}"),
     "publish-own-queue": lambda channel: channel.basic_publish("", OWN, b"{}"),
     "publish-another-queue": lambda channel: channel.basic_publish("", OTHER, b"{}"),
     "declare-queue": lambda channel: channel.queue_declare("clusterbus.svc.mine", durable=True),
@@ -68,6 +69,7 @@ REFUSED: dict[str, Callable[[Any], object]] = {
     "consume-another": lambda channel: channel.basic_consume(OTHER, lambda *_: None),
     "get-dead-of-another": lambda channel: channel.basic_get(dead_queue("other")),
     "get-missed": lambda channel: channel.basic_get(missed_queue("tickets")),
+    "get-lost": lambda channel: channel.basic_get(lost_queue("tickets")),
     "get-ingress": lambda channel: channel.basic_get(names.INGRESS),
     "get-unrouted": lambda channel: channel.basic_get(names.UNROUTED),
     "read-history": lambda channel: next(channel.consume(names.HISTORY)),

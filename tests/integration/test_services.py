@@ -11,11 +11,13 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, ProbableAuthenticationError
 from typer.testing import CliRunner
 
+from consumers.inspection.doctor.service_queues import elsewhere
 from router.broker.amqp.declarations import steps
 from router.broker.service_topology import missed_queue, service_queue
 from router.broker.topology import EVENTS, Exchange, Queue, Topology
 from router.cli.services import service_commands, site
 from router.errors import Refused, SettingsError
+from router.settings.loading import load
 from tests.consuming import make_event, publish
 from tests.service_site import ServiceSite, app
 
@@ -70,7 +72,19 @@ def test_the_queues_have_the_arguments_that_are_promised(service_site: ServiceSi
             "x-dead-letter-exchange": "clusterbus.services.dead",
         },
         "clusterbus.svc.tickets.dead": {**drops, "x-delivery-limit": 1_000_000, "x-max-length-bytes": 16 * 2**20},
-        "clusterbus.svc.tickets.missed": {**drops, "x-delivery-limit": 1_000_000, "x-max-length-bytes": 64 * 2**20},
+        "clusterbus.svc.tickets.missed": {
+            **drops,
+            "x-delivery-limit": 1_000_000,
+            "x-max-length-bytes": 64 * 2**20,
+            "x-dead-letter-exchange": "clusterbus.services.lost",
+            "x-dead-letter-routing-key": "clusterbus.svc.tickets.lost",
+        },
+        "clusterbus.svc.tickets.lost": {
+            **drops,
+            "x-delivery-limit": 1_000_000,
+            "x-max-length": 1,
+            "x-max-length-bytes": 16 * 2**20,
+        },
     }
 
 
@@ -156,6 +170,27 @@ def test_a_topic_permission_that_only_a_command_removes_is_told_with_it(service_
     assert does(service_site.run("status")) == {"tickets": "keep"}
 
 
+def test_rights_in_other_virtual_hosts_are_said_and_left_alone(service_site: ServiceSite):
+    service_site.define({"name": "tickets", "on": "disk"})
+    service_site.run("apply")
+    user, other = service_site.user("tickets"), f"{service_site.vhost}-other"
+    service_site.admin.call("PUT", "vhosts", other)
+    try:
+        rights = {"configure": "^$", "write": "^$", "read": "^orders$"}
+        service_site.admin.call("PUT", "permissions", other, user, body=rights)
+
+        (status,) = service_site.run("status")
+        found = list(elsewhere(load(service_site.settings, environment={}).settings.broker, {"tickets": None}))
+    finally:
+        service_site.admin.call("DELETE", "vhosts", other)
+
+    sentence = f"{user} also has rights in the virtual host {other}; to remove them, run rabbitmqctl clear_permissions"
+    assert (status["does"], [each.startswith(sentence) for each in status["elsewhere"]]) == ("keep", [True])
+    assert [(each.verdict, each.seen, each.advice.startswith("to remove them, run")) for each in found] == [
+        ("warning", sentence.partition(";")[0], True)
+    ]
+
+
 def test_a_new_password_lets_connections_stay_and_refuses_the_old_one(service_site: ServiceSite):
     service_site.define(TICKETS)
     service_site.run("apply")
@@ -195,7 +230,7 @@ def test_a_service_with_a_backlog_is_removed_only_by_force(service_site: Service
     service_site.run("add", "tickets", "--on", "disk", "--apply")
     publish(service_site.url, [make_event(type="gpfs.diskFailure", category="disk")])
     service_site.run("remove", "tickets")
-    with pytest.raises(Refused, match="tickets: 1 events wait; --force deletes them"):
+    with pytest.raises(Refused, match="tickets: 1 event waiting; --force deletes them"):
         service_site.run("remove", "tickets", "--apply")
     assert service_site.run("status")[0]["does"] == "keep"
 

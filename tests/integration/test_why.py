@@ -1,10 +1,13 @@
 """What operators ask and do, on a real broker: why, dead edit, subscriptions list and remove."""
 
+from datetime import datetime
+
 import pytest
 
 from consumers.dead_letters.kept_letters import find
 from consumers.policies.retry import RetryPolicy
 from router.broker.topology import DEAD, queue_of
+from router.model.ids import moment_of
 from tests.consuming import Consumer, make_event, make_subscription, publish, python
 from tests.operating import invoke, json_lines
 from tests.waiting import wait_for
@@ -107,7 +110,10 @@ def test_a_removed_subscription_leaves_its_messages_as_dead_letters_and_no_queue
     assert command("subscriptions", "remove", "act")[0] == 2, "it is in the files"
     code, listed = command("subscriptions", "list", "--json")
     assert code == 0
-    assert {each["name"]: each["waiting"] for each in json_lines(listed)} == {"act": 3, "disks": None, "other": None}
+    found = {each["name"]: each for each in json_lines(listed)}
+    assert {name: each["waiting"] for name, each in found.items()} == {"act": 3, "disks": None, "other": None}
+    assert datetime.fromisoformat(found["act"]["oldest"]) == moment_of(events[0].id)
+    assert not found["act"]["is_older"]
 
     (tmp_path / "subscriptions.yaml").write_text(file)
     (gone,) = [each for each in json_lines(command("subscriptions", "list", "--json")[1]) if each["mode"] == "removed"]
@@ -119,7 +125,7 @@ def test_a_removed_subscription_leaves_its_messages_as_dead_letters_and_no_queue
     code, output = command("subscriptions", "remove", "act", "--force")
 
     assert code == 0, output
-    assert "3 messages are now dead letters" in output
+    assert "new dead letters: 3" in output
     letters = tap.drain(DEAD)
     assert {each.properties.message_id for each in letters} == {each.id for each in events}
     assert {each.headers["subscription"] for each in letters} == {"act"}
@@ -132,7 +138,7 @@ def test_a_subscription_that_is_served_is_not_removed(consumer, command, tmp_pat
 
     code, output = command("subscriptions", "remove", "act", "--force")
 
-    assert (code, "1 consumers still serve" in output) == (1, True)
+    assert (code, "has 1 consumer: reload" in output) == (1, True)
 
 
 def test_without_a_broker_subscriptions_are_listed_all_the_same(command):

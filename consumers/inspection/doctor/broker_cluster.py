@@ -12,7 +12,7 @@ from router.broker.users.broker_state import BrokerNode, BrokerState, Client, Qu
 from router.errors import BrokerError, Refused, SettingsError
 from router.settings.sections.logins import BrokerSettings
 
-from .check_results import Finding
+from .check_results import Finding, waiting
 
 _REPLICAS = 3
 _MOST = 5
@@ -132,7 +132,7 @@ def _clients(clients: Collection[Client]) -> Iterator[Finding]:
     if blocked:
         names = sorted({each.facts.get("connection_name") or each.user for each in blocked})
         more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-        seen = f"{len(blocked)} connections are blocked: {', '.join(names[:_MOST])}{more}"
+        seen = f"blocked connections ({len(blocked)}): {', '.join(names[:_MOST])}{more}"
         yield Finding("publishing", "error", seen, "the broker is short of memory or disk: free some")
 
 
@@ -165,6 +165,6 @@ def _unread(queues: Collection[QueueDetails], subscriptions: Collection[str] | N
     for each in sorted(queues, key=lambda each: each.name):
         if each.name.startswith(_SUBSCRIPTION) and not each.consumers and each.name not in known:
             name = each.name.removeprefix(_SUBSCRIPTION)
-            seen = f"nobody reads {each.name}, which goes on filling; {each.ready} deliveries wait"
+            seen = f"nobody reads {each.name}, which goes on filling; {waiting(each.ready, 'delivery')}"
             advice = f"start the consumers that serve it, or run clusterbus subscriptions remove {name}"
             yield Finding("subscriptions", "warning", seen, advice)

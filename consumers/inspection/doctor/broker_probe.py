@@ -25,6 +25,7 @@ from router.errors import BrokerError, Refused, SettingsError, Unreachable
 from router.model.ids import new_id
 from router.settings.models import Settings
 from router.settings.sections.logins import BrokerSettings, ProgramLogin
+from router.terminal_text import counted
 
 from ...config.program_logins import unreadable
 from .check_results import Finding
@@ -92,7 +93,7 @@ def refusals(settings: BrokerSettings, refused: int, since: datetime | None) -> 
         seen = f"{len(found) - _MOST} more queues have a limit and refuse messages once they are full"
         yield Finding("publishing", "warning", seen, "look at the queues above first")
     if refused and since and not any(each.is_full and not each.is_ours for each in found):
-        seen = f"queues that are not ours have refused {refused} events since {since:%Y-%m-%d %H:%M} UTC"
+        seen = f"queues that are not ours have refused {counted(refused, 'event')} since {since:%Y-%m-%d %H:%M} UTC"
         advice = (
             "no such queue is full now: its owner reads too slowly, or it answers nothing, as without a majority of its"
             " replicas; look for queues bound to clusterbus.events with a length limit and x-overflow reject-publish,"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from router import redaction
+from router.terminal_text import counted
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -32,3 +33,12 @@ class Finding:
     def __post_init__(self) -> None:
         """Hide secrets in *seen*, which often quotes brokers, databases and files."""
         object.__setattr__(self, "seen", redaction.redact(self.seen))
+
+
+def waiting(count: int, noun: str) -> str:
+    """Say that *count* of *noun* wait.
+
+    >>> waiting(1, "event"), waiting(2, "delivery")
+    ('1 event waits', '2 deliveries wait')
+    """
+    return f"{counted(count, noun)} {'waits' if count == 1 else 'wait'}"

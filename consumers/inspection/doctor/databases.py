@@ -13,7 +13,7 @@ from router.pipeline.state import State
 from ...errors import StoreError
 from ...store import audit, breakers, letters
 from ...store.database import Store
-from .check_results import Finding, Verdict
+from .check_results import Finding, Verdict, waiting
 
 _NAMED = 20
 """Targets that are named at most."""
@@ -84,7 +84,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
         advice = f"end the subscription, or let it go on: clusterbus breakers close '{each.target}'"
         yield Finding("breakers", "error", f"{each.target} is gone, and deliveries wait{since}: {each.reason}", advice)
     if kept and oldest:
-        seen = f"{kept} letters wait for a decision, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
+        seen = f"{waiting(kept, 'letter')} for a decision, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
         yield Finding("letters", "warning", seen, "run clusterbus dead list --group")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import TypeVar
 
+from router.broker.client import Rabbit
+from router.broker.history import queue_ages
 from router.broker.session import Session
 from router.broker.topology import base, queue_of
 from router.broker.users.broker_state import BrokerState
@@ -22,12 +24,12 @@ from router.settings.site_catalogue import catalogues
 from ...config import local_folders
 from ...store.database import Store
 from ...subscriptions import validation
-from . import broker_cluster, gpfs_cluster, hand_overs, node, service_queues
+from . import broker_cluster, gpfs_cluster, hand_overs, node, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
 from .machine_roles import belonging, operator_is_elsewhere
-from .queues import ask, broker, subscriptions
+from .queues import Patterns, ask, broker, subscriptions
 from .services import services
 
 Found = TypeVar("Found")
@@ -55,7 +57,7 @@ def examine(
     yield from services() if "services" in parts else ()
     yield from node.spool(settings.shim.spool) if "spool" in parts else ()
     yield from node.relay(settings.shim.spool) if "relay" in parts else ()
-    names: list[str] | None = None
+    names: Patterns | None = None
     if "subscriptions" in parts:
         found_here, names = _files(settings, files)
         yield from found_here
@@ -66,7 +68,10 @@ def examine(
 
 
 def _broker(
-    settings: Settings, connect: Callable[[], Session], parts: Collection[str], names: list[str] | None
+    settings: Settings,
+    connect: Callable[[], Session],
+    parts: Collection[str],
+    names: Patterns | None,
 ) -> Iterator[Finding]:
     if {"broker", "publishing", "router", "subscriptions", service_queues.PART}.isdisjoint(parts):
         return
@@ -77,7 +82,7 @@ def _broker(
         return
     looked = broker_cluster.look(settings.broker) if "broker" in parts else None
     known = looked if isinstance(looked, BrokerState) else None
-    for found in _asked(settings, connect, names or [], known, probed="publishing" in parts):
+    for found in _asked(settings, connect, names or {}, known, probed="publishing" in parts):
         # Report an unreachable broker for every part that needs it.
         if (
             found.unreachable
@@ -141,14 +146,14 @@ def _misplaced(part: str, setting: str, wrong: Mapping[str, str]) -> Sequence[Fi
     return [Finding(part, "error", f"{setting}: {reason}", CORRECT_IT)] if reason else []
 
 
-def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], list[str]]:
-    """Return what is wrong with the subscription files and the site's catalogue, and the names of subscriptions."""
+def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], Patterns]:
+    """Return what is wrong with the subscription files and the site's catalogue, and the patterns of subscriptions."""
     try:
         report = validation.check(files or [settings.consumers.subscriptions], catalogues(settings), settings)
     except SettingsError as error:
-        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], []
-    names = [each.name for each in report.subscriptions.subscriptions] if report.subscriptions else []
-    return list(files_found(report)), names
+        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], {}
+    known = report.subscriptions.subscriptions if report.subscriptions else ()
+    return list(files_found(report)), {each.name: each.patterns for each in known}
 
 
 def files_found(report: validation.Report) -> Iterator[Finding]:
@@ -164,17 +169,17 @@ def files_found(report: validation.Report) -> Iterator[Finding]:
 def _asked(
     settings: Settings,
     connect: Callable[[], Session],
-    names: Sequence[str],
+    names: Patterns,
     state: BrokerState | None,
     *,
     probed: bool,
 ) -> Iterator[Finding]:
     found: list[Finding] = []
     services_of_others = service_queues.read(settings)[1]
-    queues = [*(queue.name for queue in base().queues), *map(queue_of, names)]
+    wanted = [*(queue.name for queue in base().queues), *map(queue_of, names)]
     try:
         with connect() as session:
-            known = ask(session, [*queues, *service_queues.queues(services_of_others)])
+            known = ask(session, [*wanted, *service_queues.queues(services_of_others)])
             found += probe(session) if probed else ()
     except (BrokerError, SettingsError) as error:
         advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"
@@ -183,5 +188,13 @@ def _asked(
         yield from broker(known)
         yield from found
         yield from logins(settings)
-        yield from subscriptions(known, names, state)
-        yield from service_queues.examine(known, services_of_others)
+        held = queues.held(known, names, state) | service_queues.held(known, services_of_others, state)
+        # Where they are not known, the parts say the rest.
+        ages, _ = queue_ages.read(lambda: _client(settings), held)
+        yield from subscriptions(known, names, state, ages)
+        yield from service_queues.examine(known, services_of_others, state, ages)
+        yield from service_queues.elsewhere(settings.broker, services_of_others)
+
+
+def _client(settings: Settings) -> Rabbit:
+    return Rabbit(settings.broker.urls(), name="clusterbus-doctor", give_up=settings.broker.patience)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from router import network_folders
+from router.terminal_text import counted
 
 from .check_results import Finding
 
@@ -40,7 +41,9 @@ def spool(folder: Path) -> Iterator[Finding]:
     waiting = sorted(entry.name for entry in os.scandir(folder / "new"))
     yield _waiting(waiting)
     if bad := sum(1 for entry in os.scandir(folder / "bad") if not entry.name.endswith(".reason")):
-        yield Finding("spool", "warning", f"{bad} files in bad/", "read the .reason file of each, then remove both")
+        yield Finding(
+            "spool", "warning", f"{counted(bad, 'file')} in bad/", "read the .reason file of each, then remove both"
+        )
     yield from _lost(folder / "lost")
     yield from _room(folder)
 

@@ -1,19 +1,25 @@
 """The checks of `clusterbus doctor` on queues, with what AMQP tells: are they there, who reads them, what waits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from types import MappingProxyType
 
 from router.broker.amqp.requests import Facts
+from router.broker.history.queue_ages import Age, Held
 from router.broker.session import Session
 from router.broker.topology import DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
 from router.broker.users.broker_state import BrokerState
 from router.errors import Denied
 
 from .broker_cluster import unacknowledged
-from .check_results import Finding, Verdict
+from .check_results import Finding, Verdict, waiting
 
 _MANY = 10_000
 _UNSERVED = "start clusterbus consume; where it runs, its log says why it does not serve this subscription"
+
+Patterns = Mapping[str, Collection[str]]
+"""The patterns of subscriptions, by name."""
 
 Known = Mapping[str, Facts | None]
 """The broker's facts of each queue, None if it does not exist; without queues that our user may not read."""
@@ -33,9 +39,7 @@ def broker(known: Known) -> Iterator[Finding]:
     queues = [queue.name for queue in base().queues]
     absent = [name for name in queues if name in known and known[name] is None]
     if absent:
-        yield Finding(
-            "broker", "error", f"{len(absent)} queues are missing: {', '.join(absent)}", "run clusterbus broker setup"
-        )
+        yield Finding("broker", "error", f"missing queues: {', '.join(absent)}", "run clusterbus broker setup")
     else:
         seen = "" if known.keys() >= set(queues) else ", as far as this user may read it"
         yield Finding("broker", "ok", f"the topology is complete{seen}")
@@ -46,7 +50,7 @@ def broker(known: Known) -> Iterator[Finding]:
             yield Finding(
                 "letters",
                 "warning",
-                f"{facts.messages} letters wait in {name}",
+                f"{waiting(facts.messages, 'letter')} in {name}",
                 "start clusterbus consume: it moves them into the store",
             )
 
@@ -70,14 +74,49 @@ def _ingress(queues: Mapping[str, Facts]) -> Iterator[Finding]:
         yield Finding("nodes", "warning", f"records of nodes that flood, waiting behind the others: {aside}", advice)
 
 
-def subscriptions(known: Known, names: Sequence[str], state: BrokerState | None = None) -> Iterator[Finding]:
+def backlog(count: int, noun: str, begun: int | None, age: Age | None, now: datetime) -> str:
+    """Say that *count* of *noun* wait and *begun* are unacknowledged, if that is known, and how old the oldest is.
+
+    >>> from datetime import timedelta
+    >>> noon = datetime(2026, 12, 1, 12)
+    >>> backlog(1, "event", 2, Age(noon), noon + timedelta(minutes=20))
+    '1 event waits, 2 are unacknowledged, the oldest is 20m old'
+    >>> backlog(5, "event", None, None, noon)
+    '5 events wait'
+    """
+    parts = [waiting(count, noun)]
+    parts += [f"{begun:,} {'is' if begun == 1 else 'are'} unacknowledged"] if begun is not None else []
+    parts += [f"the oldest is {age.text(now)} old"] if age else []
+    return ", ".join(parts)
+
+
+def held(known: Known, wanted: Patterns, state: BrokerState | None) -> dict[str, Held]:
+    """Return what the queues of the subscriptions *wanted* hold, by queue; their patterns are by name.
+
+    Unacknowledged deliveries count if *state* is known.
+    """
+    return {
+        queue: Held(patterns, facts.messages + (unacknowledged(state, queue) or 0 if state else 0))
+        for name, patterns in wanted.items()
+        if (facts := known.get(queue := queue_of(name)))
+    }
+
+
+def subscriptions(
+    known: Known,
+    names: Collection[str],
+    state: BrokerState | None = None,
+    ages: Mapping[str, Age] = MappingProxyType({}),
+) -> Iterator[Finding]:
     """Check whether each subscription of *names* has its queue and a consumer, and say what waits and is unfinished.
 
-    The number of unfinished deliveries is in *state*, if that is known.
+    The number of unfinished deliveries is in *state*, if that is known.  *ages* are those of the oldest events in
+    queues.
     """
+    now = datetime.now(UTC)
     for name in names:
         facts, unfinished = known.get(queue_of(name)), unacknowledged(state, queue_of(name)) if state else None
-        begun = "" if unfinished is None else f", {unfinished} are unacknowledged"
+        waits = backlog(facts.messages, "delivery", unfinished, ages.get(queue_of(name)), now) if facts else ""
         if queue_of(name) not in known:
             advice = "run this as the consumers' user"
             yield Finding(name, "warning", "this broker user may not read its queue", advice)
@@ -86,9 +125,9 @@ def subscriptions(known: Known, names: Sequence[str], state: BrokerState | None 
                 name, "error", "has no queue", "start clusterbus consume with this file: it creates the queue"
             )
         elif not facts.consumers:
-            yield Finding(name, "error", f"has no consumer; {facts.messages} deliveries wait{begun}", _UNSERVED)
+            yield Finding(name, "error", f"has no consumer; {waits}", _UNSERVED)
         elif facts.messages > _MANY:
             advice = "`clusterbus deliveries --summary` shows what it does: its handler is slow, fails, or waits"
-            yield Finding(name, "warning", f"served, but {facts.messages} deliveries wait{begun}", advice)
+            yield Finding(name, "warning", f"served, but {waits}", advice)
         else:
-            yield Finding(name, "ok", f"served; {facts.messages} deliveries wait{begun}")
+            yield Finding(name, "ok", f"served; {waits}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from router.programs.health import PROBLEM
+from router.terminal_text import counted
 
 from .check_results import Finding
 
@@ -38,7 +39,11 @@ def findings(shown: str) -> Iterator[Finding]:
 
 def _finding(name: str, facts: Mapping[str, str]) -> Finding:
     says, restarts = facts.get("StatusText", ""), facts.get("NRestarts", "0")
-    again = f"; systemd has restarted it {restarts} times" if restarts not in ("", "0") else ""
+    again = (
+        f"; systemd has restarted it {counted(int(restarts), 'time')}"
+        if restarts.isdecimal() and restarts != "0"
+        else ""
+    )
     log = f"see journalctl -u {name}"
     if facts["ActiveState"] not in ("active", "reloading"):
         seen = f"{name} is {facts['ActiveState']} ({facts.get('Result') or 'no result'}){again}"

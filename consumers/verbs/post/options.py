@@ -20,7 +20,7 @@ from router.settings.secret_references import Reference
 from ...config import secrets
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import AbsolutePath, Duration, no_longer_than
-from ...errors import SecretError
+from ...errors import Rejected, SecretError
 from ...processes import executables
 from ...processes.service_unit import runs_as
 from ..interface import Verb
@@ -28,7 +28,7 @@ from .connections import certificates, proxies
 from .connections.certificates import Files
 from .connections.oauth_options import OAuthOptions
 from .signing import key
-from .urls import ADDRESS, looks_secret, split, url
+from .urls import ADDRESS, address, looks_secret, split, url
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = {"host", "content-length", "transfer-encoding", "connection", "traceparent", "te", "trailer", "upgrade"}
@@ -199,8 +199,7 @@ class PostOptions(Verb):
             except (SecretError, OSError) as error:
                 if not secrets.problem(each):
                     yield Remark(("secret", at), str(error))
-        if is_reference(self.proxy):
-            yield from self._secret_warnings(("proxy",), self.proxy)
+        yield from self._about_proxy()
         if self.oauth:
             yield from self.oauth.remarks_here()
         yield from self._about_certificates()
@@ -213,6 +212,18 @@ class PostOptions(Verb):
             return
         except ValueError as error:
             yield Remark(("url",), f"secret {self.url}: {error}", fault=True)
+
+    def _about_proxy(self) -> Iterator[Remark]:
+        if is_reference(self.proxy):
+            yield from self._secret_warnings(("proxy",), self.proxy)
+        try:
+            proxies.proxy_for(self.proxy, address(self.url))
+        except (SecretError, OSError):
+            return  # said of the secret
+        except Rejected as error:
+            # The consumer may have another environment than this command.
+            is_here = self.proxy == proxies.ENVIRONMENT
+            yield Remark(("proxy",), str(error), warning=is_here, fault=not is_here)
 
     def _about_certificates(self) -> Iterator[Remark]:
         if self.files == Files():

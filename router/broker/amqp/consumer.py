@@ -68,7 +68,7 @@ class Consumer:
         return any(not (each.has_begun or each.pausing) for each in self._consumptions.values())
 
     def consume(
-        self, queue: str, receive: Receive, prefetch: int, offset: str | None, *, settles: bool = False
+        self, queue: str, receive: Receive, prefetch: int, offset: str | int | None, *, settles: bool = False
     ) -> None:
         """Begin to consume *queue*, now or when there is a connection; raises BrokerError if it is consumed already.
 

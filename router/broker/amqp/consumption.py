@@ -29,7 +29,7 @@ class Lease:
 class Consumption:
     """One queue that we consume, and its state."""
 
-    def __init__(self, queue: str, receive: Receive, prefetch: int, offset: str | None, *, settles: bool) -> None:
+    def __init__(self, queue: str, receive: Receive, prefetch: int, offset: str | int | None, *, settles: bool) -> None:
         """Keep the arguments of `Consumer.consume`."""
         self.queue, self.receive, self.prefetch, self.offset = queue, receive, prefetch, offset
         self.settles = settles

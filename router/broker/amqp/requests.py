@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ...errors import BrokerError, Denied, Refused, Unreachable
 from .pika_types import Answered, Channel, Connection, code_of, text_of
@@ -27,11 +27,20 @@ class Facts:
     consumers: int
 
 
-class Counts(Protocol):
-    """The numbers in the broker's answers."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first message of a queue, which is still there."""
 
-    message_count: int
-    consumer_count: int
+    id: str
+    key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """An answer whose *method* is the message: the others have a method frame there."""
+
+    method: Head
 
 
 class Questions:
@@ -69,6 +78,24 @@ class Questions:
             lambda method: Facts(method.message_count, method.consumer_count),
         )
 
+    def head(self, queue: str, on_answer: Callable[[Head | BrokerError | None], None]) -> None:
+        """Call *on_answer* with the first message of *queue*, None without one, or an error.
+
+        The message stays where it is; RabbitMQ counts that as a delivery, so the queue must have no delivery limit.
+        """
+
+        def ask(channel: Channel, answered: Answered) -> None:
+            channel.add_callback(lambda _: answered(None), ["Basic.GetEmpty"])
+            # Not acknowledged: it is back in the queue when the channel closes.
+            channel.basic_get(
+                queue,
+                lambda _, deliver, properties, body: answered(
+                    _Got(Head(properties.message_id or "", deliver.routing_key, body))
+                ),
+            )
+
+        self._put(f"queue {queue!r}", ask, on_answer, lambda found: found)
+
     def delete(self, queue: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
         """Delete *queue* with its messages; *on_answer* gets their number."""
         self._put(
@@ -92,10 +119,10 @@ class Questions:
         what: str,
         ask: Ask,
         on_answer: Callable[[Answer | BrokerError | None], None],
-        understand: Callable[[Counts], Answer],
+        understand: Callable[[Any], Answer],
     ) -> None:
         def tell(answer: object) -> None:
-            method: Counts | None = getattr(answer, "method", None)
+            method: Any = getattr(answer, "method", None)
             try:
                 on_answer(understand(method) if method else answer)  # type: ignore[arg-type]  # else an error or None
             except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
@@ -125,7 +152,8 @@ class Question:
     def _answered(self, frame: object) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.close()
+            if channel.is_open:  # else the whole connection closes just now
+                channel.close()
             self._on_answer(frame)
 
     def _closed(self, channel: Channel, reason: Exception) -> None:

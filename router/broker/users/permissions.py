@@ -42,8 +42,8 @@ _SUBSCRIPTIONS = r"clusterbus\.sub\.[^.]+"
 _SHARDS = r"clusterbus\.ingress\.[^.]+"
 """The exchange that shares out the records, and its queues."""
 
-_MISSED = r"clusterbus\.svc\.[^.]+\.missed"
-"""The queues of what services missed, which the router counts: since RabbitMQ 4.2.6, that needs a right."""
+_SERVICES = r"clusterbus\.svc\.[^.]+(\.[a-z]+)?"
+"""The queues of services, whose messages the router counts: since RabbitMQ 4.2.6, that needs a right."""
 
 
 CONNECTIONS, CHANNELS = 4, 8
@@ -244,7 +244,7 @@ def _permissions(user: User) -> dict[str, str]:
             return _rights(write=[INGRESS])
         case Role.ROUTER:
             # Binding a node to its shard needs `write` on the queue and `read` on the exchange.
-            return _rights(write=[EVENTS, OWN_EVENTS, REJECTED], read=[INGRESS], used=_SHARDS, seen=_MISSED)
+            return _rights(write=[EVENTS, OWN_EVENTS, REJECTED], read=[INGRESS], used=_SHARDS, seen=_SERVICES)
         case Role.CONSUMER:
             # Binding a queue needs `write` on the queue and `read` on the exchange.  Giving it a dead-letter exchange
             # needs `read` on the queue and `write` on that exchange.

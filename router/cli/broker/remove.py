@@ -19,6 +19,7 @@ from ...broker.users.password_files import Passwords
 from ...broker.users.removal import Removal, removal, waiting
 from ...cluster.fleet.node_sets import fold
 from ...settings.models import Settings
+from ...terminal_text import counted
 from ..app import Json, current, open_session
 from ..output import fail, note, say
 
@@ -68,7 +69,7 @@ def _counts(session: Session | None, found: Removal) -> dict[str, int]:
 
 
 def _objections(found: Removal, counts: Mapping[str, int]) -> list[str]:
-    said = [f"{name}: {count} messages wait" for name, count in waiting(counts).items()]
+    said = [f"{name}: {counted(count, 'message')} waiting" for name, count in waiting(counts).items()]
     return said + [f"{name}: a queue or exchange of another service gets events until now" for name in found.bound]
 
 

@@ -11,9 +11,10 @@ import typer
 from ...broker.client import Rabbit
 from ...broker.interface import Arrival
 from ...broker.service_topology import service_queue
+from ...broker.session import Session
 from ...errors import Refused, did_you_mean
 from ...model import durations, ids
-from ...services.registrar import Backlog
+from ...services.backlog import Backlog
 from ...services.replay import (
     Replay,
     begin_of,
@@ -24,8 +25,10 @@ from ...services.replay import (
     of_patterns,
 )
 from ...services.service_files import Definition
+from ...terminal_text import counted
 from ..app import Json, connect, current, open_session, past
 from ..output import fail, note, rows, say
+from .lost_events import Lost, forget, lost_events
 from .site import Site, site
 
 Name = Annotated[str, typer.Argument(help="The name of a service.")]
@@ -41,7 +44,9 @@ def missed(
 ) -> None:
     """Show the events that a service missed because its queue was full, the oldest first."""
     here = site(context)
-    held = _backlog(context, here, name)
+    with open_session(context, "clusterbus-services") as session:
+        held = _backlog(session, here, name)
+        lost = lost_events(context, session, name) if held.has_lost else None
     found = missed_events(_broker(context), name, min(most, held.missed)) if held.missed else []
     rows(
         found,
@@ -52,12 +57,14 @@ def missed(
         },
         as_json=as_json,
         facts=lambda each: {"id": each.id, "topic": each.key, **facts(each)},
-        empty=f"{name} missed nothing",
+        empty=f"nothing that {name} missed is kept" if lost else f"{name} missed nothing",
     )
     if held.missed > len(found):
         note(f"{held.missed} in all; --most shows more")
     if held.missed:
         note(f"clusterbus services replay {name} --missed --apply gives them to {name} again")
+    for each in lost.lines() if lost else ():
+        note(each)
 
 
 def replay(  # noqa: PLR0913 - each is an option
@@ -75,10 +82,11 @@ def replay(  # noqa: PLR0913 - each is an option
     if sum([of_missed, bool(wanted), since is not None]) != 1:
         fail("say what to replay: --missed, --ids or --since", 2)
     here = site(context)
-    held = _backlog(context, here, name)
+    with open_session(context, "clusterbus-services") as session:
+        held = _backlog(session, here, name)
     if name not in here.definitions:
         fail(f"{name} is in no file: it gets no events", 2)
-    gap = durations.pace(rate) if rate else timedelta()
+    gap = _pace(rate) if rate else timedelta()
     if of_missed:
         _missed(context, here, name, held, gap, apply=apply, as_json=as_json)
     else:
@@ -90,7 +98,8 @@ def _missed(
 ) -> None:
     if not apply or not held.missed:
         _tell(name, held.missed, "missed", as_json=as_json)
-        note(_NOTHING if held.missed else f"{name} missed nothing")
+        if held.missed:
+            note(_NOTHING)
         return
     size = here.definitions[name].service.max_bytes
     done = Replay(_broker(context), name, size, mark=ids.new_id(), gap=gap).missed(held.missed)
@@ -112,9 +121,11 @@ def _of_history(  # noqa: PLR0913 - what `replay` was told
 ) -> None:
     now = datetime.now(UTC)
     begin = past("--since", since, now) if since else now - _back(wanted, now)
-    sought, mark, count = set(wanted), ids.new_id(), 0
+    lost = _lost(context, name) if since else None
+    sought, mark, count, is_whole = set(wanted), ids.new_id(), 0, False
     size = here.definitions[name].service.max_bytes
     for found in _portions(context, here.definitions[name], sought, begin):
+        is_whole = is_whole or (lost is not None and any(each.id == lost.newest for each in found))
         if not apply:
             count += len(found)
             continue
@@ -126,8 +137,26 @@ def _of_history(  # noqa: PLR0913 - what `replay` was told
     _tell(name, count, "replayed" if apply else "found", as_json=as_json)
     if sought:
         fail(f"the history has no event of {name} with these ids: {' '.join(sorted(sought))}")
+    if lost:
+        _settle(context, lost, begin, is_whole=is_whole, apply=apply)
     if not apply:
         note(_NOTHING)
+
+
+def _lost(context: typer.Context, name: str) -> Lost | None:
+    with open_session(context, "clusterbus-services") as session:
+        return lost_events(context, session, name)
+
+
+def _settle(context: typer.Context, lost: Lost, begin: datetime, *, is_whole: bool, apply: bool) -> None:
+    """Say whether a replay since *begin* has all that was *lost*; forget it if so, and the replay *is_whole*."""
+    if begin > (lost.since or lost.moment):
+        note(f"{lost.service} missed events before that, too: {lost.command}")
+    elif not is_whole:
+        fail(f"the history no longer has event {lost.newest}, which {lost.service} missed: nothing else has it")
+    elif apply:
+        with open_session(context, "clusterbus-services") as session:
+            forget(session, lost)
 
 
 def _portions(
@@ -152,6 +181,13 @@ def _portions(
         after = portion.last
 
 
+def _pace(rate: str) -> timedelta:
+    try:
+        return durations.pace(rate)
+    except ValueError as error:
+        fail(f"--rate: {error}", 2)
+
+
 def _back(wanted: list[str], now: datetime) -> timedelta:
     try:
         return begin_of(wanted, now)
@@ -160,17 +196,16 @@ def _back(wanted: list[str], now: datetime) -> timedelta:
 
 
 def _full(name: str, left: int | None) -> None:
-    rest = "the rest" if left is None else f"{left} events"
-    raise Refused(f"{name} does not read, and its queue is half full: {rest} are left; run this again when it reads")
+    rest = "the rest" if left is None else counted(left, "event")
+    raise Refused(f"{name} does not read, and its queue is half full: {rest} must wait; run this again when it reads")
 
 
 def _tell(name: str, count: int, what: str, *, as_json: bool) -> None:
-    say({"service": name, what: count}, as_json=as_json, text=f"{name}: {count} events {what}")
+    say({"service": name, what: count}, as_json=as_json, text=f"{name}: {counted(count, 'event')} {what}")
 
 
-def _backlog(context: typer.Context, here: Site, name: str) -> Backlog:
-    with open_session(context, "clusterbus-services") as session:
-        held = here.registrar.backlog(session, name)
+def _backlog(session: Session, here: Site, name: str) -> Backlog:
+    held = here.registrar.backlog(session, name)
     if held is None:
         if name not in here.definitions:
             fail(f"there is no service {name}{did_you_mean(name, here.definitions)}", 2)

@@ -11,20 +11,20 @@ import typer
 
 from ...broker.service_topology import dead_queue, service_queue
 from ...errors import did_you_mean
+from ...services.backlog import Backlog
 from ...services.plan import Plan, Step
 from ...services.service_files import Definition
-from ...terminal_text import encoded
+from ...terminal_text import counted, encoded
+from ..ages import age_text
 from ..app import Json, open_session
 from ..output import fail, fields, note, rows, say
+from .lost_events import commands, lost_events
 from .replays import missed, replay
-from .site import Site, site
+from .site import Shown, Site, site
 
 services_app = typer.Typer(
     help="Services: programs of other teams, each with a queue and a broker user of its own.", no_args_is_help=True
 )
-
-services_app.command("missed")(missed)
-services_app.command("replay")(replay)
 
 Name = Annotated[str, typer.Argument(help="The name of a service.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this, only show what would be done.")]
@@ -62,22 +62,25 @@ def list_services(context: typer.Context, *, as_json: Json = False) -> None:
             "on": lambda each: " ".join(each.on) or "-",
             "owner": lambda each: each.owner or "-",
             "state": lambda each: each.state,
-            "waiting": lambda each: "-" if each.waiting is None else each.waiting,
-            "consumers": lambda each: "-" if each.consumers is None else each.consumers,
-            "given up": lambda each: "-" if each.given_up is None else each.given_up,
-            "missed": lambda each: "-" if each.missed is None else each.missed,
+            "waiting": lambda each: each.backlog.messages if each.backlog else "-",
+            "oldest": lambda each: age_text(each.age),
+            "consumers": lambda each: each.backlog.consumers if each.backlog else "-",
+            "given up": lambda each: each.backlog.dead if each.backlog else "-",
+            "missed": lambda each: _missed_text(each.backlog) if each.backlog else "-",
         },
         as_json=as_json,
+        facts=Shown.facts,
         empty="no services",
     )
 
 
 @services_app.command()
 def status(context: typer.Context, *, as_json: Json = False) -> None:
-    """Compare the services at the broker with the files; exit code 1 if they differ."""
+    """Compare the services at the broker with the files, and show what they missed; exit code 1 if they differ."""
     here = site(context)
     found = here.registrar.plan(here.registrar.present())
     _tell(found, as_json=as_json)
+    _tell_missed(context, here, as_json=as_json)
     if not found.is_done:
         raise typer.Exit(1)
 
@@ -105,10 +108,8 @@ def show(context: typer.Context, name: Name, *, as_json: Json = False) -> None:
         "bindings": list(known.patterns),
         "max_bytes": known.service.max_bytes,
         "state": found.state,
-        "waiting": found.waiting,
-        "consumers": found.consumers,
-        "given_up": found.given_up,
-        "missed": found.missed,
+        **found.numbers(),
+        **({} if as_json else _in_words(found)),
         "file": f"{known.file}:{known.line}",
     }
     told = {key: each for key, each in facts.items() if each is not None}
@@ -220,8 +221,8 @@ def remove(
     with open_session(context, "clusterbus-services") as session:
         held = here.registrar.backlog(session, name)
         facts = {"service": name, "does": "remove", "waiting": held.messages if held else 0}
-        text = f"remove  {name}" + (f"  ({held.messages} messages wait)" if held and held.messages else "")
-        say(facts, as_json=as_json, text=text)
+        waits = f"  ({counted(held.messages, 'message')} waiting)" if held and held.messages else ""
+        say(facts, as_json=as_json, text=f"remove  {name}{waits}")
         if not apply:
             _nothing()
             return
@@ -229,6 +230,25 @@ def remove(
         if found:
             found.file.unlink(missing_ok=True)
         here.registrar.remove(name, session, force=force)
+
+
+def _in_words(found: Shown) -> dict[str, object]:
+    """Return the numbers of *found* that people read differently."""
+    known = found.backlog
+    return {
+        "oldest": age_text(found.age) if found.age else None,
+        "is_older": None,
+        "missed": _missed_text(known) if known else None,
+        "has_lost": None,
+    }
+
+
+def _missed_text(found: Backlog) -> str:
+    return f"{found.missed} and more" if found.has_lost else str(found.missed)
+
+
+services_app.command("missed")(missed)
+services_app.command("replay")(replay)
 
 
 def _nothing() -> None:
@@ -244,11 +264,29 @@ def _known(here: Site, name: str) -> Definition:
 def _tell(found: Plan, *, as_json: bool, is_applied: bool = False) -> None:
     for each in found.steps:
         facts = {"service": each.service, "does": each.does, "what": list(each.what), "paused": each.is_paused}
-        say(facts, as_json=as_json, text=_line(each))
+        say(facts | ({"elsewhere": list(each.elsewhere)} if each.elsewhere else {}), as_json=as_json, text=_line(each))
+        for sentence in () if as_json else each.elsewhere:
+            note(f"warning: {sentence}")
     if not found.steps:
         note("no services")
     elif not is_applied and any(each.does in ("add", "change") for each in found.steps):
-        note("nothing was changed; `clusterbus services apply` applies it")
+        note("the broker was not changed; `clusterbus services apply` changes it")
+
+
+def _tell_missed(context: typer.Context, here: Site, *, as_json: bool) -> None:
+    """Show what each service missed, with the commands that give it to it again."""
+    with open_session(context, "clusterbus-services") as session:
+        for name in here.definitions:
+            held = here.registrar.backlog(session, name)
+            if held is None or not (held.missed or held.has_lost):
+                continue
+            lost = lost_events(context, session, name) if held.has_lost else None
+            ways = commands(name, held, lost)
+            facts = {"service": name, "missed": held.missed, "lost_until": lost and lost.newest, "commands": ways}
+            missed = f"{counted(held.missed, 'event')}{' and more' if lost else ''}"
+            say(facts, as_json=as_json, text=f"missed  {name}  ({missed}; {'; '.join(ways)})")
+            for each in lost.lines() if lost and not as_json else ():
+                note(each)
 
 
 def _line(step: Step) -> str:

@@ -12,15 +12,20 @@ from urllib.parse import quote, urlsplit
 import typer
 
 from ...broker import addresses
+from ...broker.client import Rabbit
+from ...broker.history.queue_ages import Age, Held
+from ...broker.history.queue_ages import read as read_ages
 from ...broker.session import Session
 from ...broker.users.admin_clients import administrator
 from ...broker.users.password_files import Passwords
 from ...errors import BrokerError
 from ...services import service_files
-from ...services.registrar import Backlog, Place, Registrar
+from ...services.backlog import Backlog
+from ...services.registrar import Place, Registrar
 from ...services.service_files import Definition
 from ...settings.models import Settings
 from ...settings.site_catalogue import catalogues
+from ..ages import age_facts
 from ..app import current
 from ..output import note
 
@@ -30,19 +35,34 @@ _PATIENCE = timedelta(seconds=3)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One service in the list; numbers are None if the broker did not answer, or the service has no queue.
+    """One service in the list; *backlog* is None if the broker did not answer, or the service has no queue.
 
-    *state* is `ok`, `paused`, `not applied`, `removed` for one that no file has, or `unknown`.
+    *state* is `ok`, `paused`, `not applied`, `removed` for one that no file has, or `unknown`.  *age* is that of the
+    oldest event that waits.
     """
 
     name: str
     on: tuple[str, ...]
     owner: str
     state: str
-    waiting: int | None = None
-    consumers: int | None = None
-    given_up: int | None = None
-    missed: int | None = None
+    backlog: Backlog | None = None
+    age: Age | None = None
+
+    def numbers(self) -> dict[str, object]:
+        """Return what waits, what it gave up and what it missed, as JSON has it."""
+        held = self.backlog
+        return {
+            "waiting": held and held.messages,
+            **age_facts(self.age),
+            "consumers": held and held.consumers,
+            "given_up": held and held.dead,
+            "missed": held and held.missed,
+            "has_lost": held and held.has_lost,
+        }
+
+    def facts(self) -> dict[str, object]:
+        """Return all of it, as JSON has it."""
+        return {"name": self.name, "on": self.on, "owner": self.owner, "state": self.state} | self.numbers()
 
 
 class Site:
@@ -76,13 +96,24 @@ class Site:
         wanted = [each for each in self.definitions if names is None or each in names]
         removed = [each for each in left if names is None or each in names]
         found, problem = self._backlogs([*wanted, *removed])
-        if problem:
-            note(problem)
+        ages, unknown = self._ages(found)
+        for each in filter(None, (problem, unknown)):
+            note(each)
         for name in wanted:
-            service = self.definitions[name].service
-            yield Shown(name, service.on, service.owner, states.get(name, "unknown"), *_numbers(found.get(name)))
+            service, state = self.definitions[name].service, states.get(name, "unknown")
+            yield Shown(name, service.on, service.owner, state, found.get(name), ages.get(name))
         for name in removed:
-            yield Shown(name, (), "", "removed", *_numbers(found.get(name)))
+            yield Shown(name, (), "", "removed", found.get(name))
+
+    def _ages(self, found: Mapping[str, Backlog | None]) -> tuple[Mapping[str, Age], str]:
+        held = {
+            name: Held(self.definitions[name].patterns, each.messages)
+            for name, each in found.items()
+            if each and name in self.definitions
+        }
+        broker = self._settings.broker
+        limit = min(_PATIENCE, broker.patience)
+        return read_ages(lambda: Rabbit(broker.urls(), name="clusterbus-services", give_up=limit), held)
 
     def _states(self) -> tuple[Mapping[str, str], list[str]]:
         try:
@@ -104,10 +135,6 @@ class Site:
                 return {name: self.registrar.backlog(session, name) for name in names}, ""
         except BrokerError as error:
             return {}, f"the number of waiting events is unknown: {error}"
-
-
-def _numbers(found: Backlog | None) -> tuple[int | None, ...]:
-    return (found.messages, found.consumers, found.dead, found.missed) if found else (None,) * 4
 
 
 def site(context: typer.Context) -> Site:

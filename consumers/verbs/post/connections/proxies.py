@@ -7,7 +7,7 @@ what sends the messages of `notify`.
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment
 
 from router.references import REFERENCE, is_reference, looks_like_one
@@ -19,6 +19,7 @@ from ..urls import ADDRESS, host_and_port, split
 
 ENVIRONMENT: Literal["environment"] = "environment"
 NONE = "none"
+_WRITE = "use one that is called by http, such as http://proxy.example.com:3128"
 
 SCHEMA = whole(rf"{ENVIRONMENT}|{NONE}|{REFERENCE}|(?={in_any_case('http')}://){ADDRESS}")
 
@@ -29,12 +30,25 @@ def proxy(text: str) -> str:
         return text
     if looks_like_one(text):
         raise ValueError("is not a valid reference: write file:/absolute/path or env:NAME")
-    parts = split(text)
+    parts = _parts(text)
     if parts.username is not None or parts.password is not None:
         raise ValueError("contains a user or password: put the address into a file and write proxy: file:/path")
-    if parts.scheme != "http":
-        raise ValueError("is called by http: write http://proxy.example.com:3128; what it carries is encrypted anyway")
     return text
+
+
+def _parts(text: str) -> SplitResult:
+    """Return the parts of the address *text* of a proxy; raises ValueError, which does not repeat it."""
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if scheme.startswith("socks"):
+        raise ValueError(f"is a SOCKS proxy, which post does not support: {_WRITE}")
+    if scheme == "https":
+        raise ValueError(f"is called by https, which post does not support: {_WRITE}; calls to https stay encrypted")
+    if scheme != "http":
+        raise ValueError(f"is not the address of a proxy: {_WRITE}")
+    try:
+        return split(text)
+    except ValueError:
+        raise ValueError(f"is not the address of a proxy: {_WRITE}") from None
 
 
 def proxy_for(setting: str, url: str) -> str:
@@ -77,8 +91,7 @@ def login(address: str) -> tuple[bytes, bytes] | None:
 
 def _usable(address: str, name: str) -> str:
     try:
-        if split(address).scheme == "http":
-            return address
+        _parts(address)
     except ValueError as error:
-        raise Rejected(f"proxy {name}: {error}") from None
-    raise Rejected(f"proxy {name}: only proxies that are called by http:// are supported")
+        raise Rejected(f"the proxy {name} {error}") from None
+    return address

@@ -50,7 +50,7 @@ def test_records_that_wait_too_long_bad_files_and_losses_are_found(folder: Path)
 
     assert (waiting.verdict, bad.verdict, lost.verdict) == ("error", "warning", "warning")
     assert "1 records wait" in waiting.seen
-    assert "1 files" in bad.seen
+    assert "1 file" in bad.seen
     assert "3 callbacks" in lost.seen
 
 
@@ -133,7 +133,7 @@ def test_each_subscription_is_said_to_be_served_or_not() -> None:
     found = list(subscriptions(facts, ["a", "b", "c", "d"]))
 
     assert verdicts(found) == [("a", "ok"), ("b", "error"), ("c", "error"), ("d", "warning")]
-    assert found[3].seen == "served, but 10001 deliveries wait"
+    assert found[3].seen == "served, but 10,001 deliveries wait"
 
 
 def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_clients_that_the_broker_blocks_are_named():
     blocked = Client("nsd01", "blocked", {"connection_name": "clusterbus-relay nsd01"})
 
     assert said(clients=[blocked, Client("other", "running")]) == [
-        ("publishing", "error", "1 connections are blocked: clusterbus-relay nsd01")
+        ("publishing", "error", "blocked connections (1): clusterbus-relay nsd01")
     ]
 
 

@@ -11,20 +11,21 @@ from router.services.service_files import Definition
 from router.settings.models import Settings
 
 WANTED = {"a": Definition(Service(name="a", on=("disk",), owner="team@example.com"), (), Path("a.yaml"), 1)}
-MAIN, DEAD, MISSED = "clusterbus.svc.a", "clusterbus.svc.a.dead", "clusterbus.svc.a.missed"
+MAIN, DEAD, MISSED, LOST = (f"clusterbus.svc.a{each}" for each in ("", ".dead", ".missed", ".lost"))
 
 
 @pytest.mark.parametrize(
     ("waiting", "consumers", "given_up", "missed", "said"),
     [
         (0, 0, 0, 0, ["ok a: 0 events wait, 0 consumers"]),
-        (5, 1, 0, 0, ["ok a: 5 events wait, 1 consumers"]),
+        (1, 1, 0, 0, ["ok a: 1 event waits, 1 consumer"]),
         (5, 0, 0, 0, ["warning a reads nothing; 5 events wait"]),
-        (10_001, 1, 0, 0, ["warning a is behind; 10001 events wait"]),
+        (10_001, 1, 0, 0, ["warning a is behind; 10,001 events wait"]),
+        (5, 0, 0, 1, ["error a missed 1 event, because its queue was full; 5 events wait"]),
         (5, 0, 0, 3, ["error a missed 3 events, because its queue was full; 5 events wait"]),
         (
             *(0, 1, 2, 0),
-            ["ok a: 0 events wait, 1 consumers", "warning a gave up 2 events: it rejected them, or failed 20 times"],
+            ["ok a: 0 events wait, 1 consumer", "warning a gave up 2 events: it rejected them, or failed 20 times"],
         ),
     ],
 )
@@ -35,7 +36,7 @@ def test_what_waits_and_was_missed_is_told(waiting: int, consumers: int, given_u
 
     assert [f"{each.verdict} {each.seen}" for each in found] == said
     assert all("team@example.com" in each.advice for each in found if each.verdict != "ok")
-    assert queues(WANTED) == [MISSED, DEAD, MAIN]
+    assert queues(WANTED) == [LOST, MISSED, DEAD, MAIN]
 
 
 def test_a_service_that_was_not_applied_or_may_not_be_seen_is_told():

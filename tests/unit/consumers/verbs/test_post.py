@@ -102,9 +102,10 @@ def test_what_is_no_key_is_refused_by_its_reference(secret):
         ({"verify": "ca.pem"}, "absolute path"),
         ({"timeout": "1h"}, "longer than 5m"),
         ({"wire": "xml"}, "binary"),
-        ({"proxy": "proxy.example.com:3128"}, "not a web address|not an address"),
+        ({"proxy": "proxy.example.com:3128"}, "is not the address of a proxy: use one that is called by http"),
+        ({"proxy": "socks5h://proxy:1080"}, "is a SOCKS proxy, which post does not support: use one"),
         ({"proxy": "http://u:hunter22@proxy:3128"}, "contains a user or password"),
-        ({"proxy": "https://proxy:3128"}, "is called by http"),
+        ({"proxy": "https://proxy:3128"}, "is called by https, which post does not support"),
         ({"proxy": "file:relative"}, "not a valid reference"),
         ({"certificate": "client.pem"}, "not an absolute path"),
         ({"oauth": {"token_url": "https://a/", "client_id": "a"}}, "client_secret"),
@@ -276,6 +277,21 @@ def test_certificates_of_this_machine_are_looked_at(tmp_path):
     assert {*found} == {("proxy",), ("oauth", "token_url"), ("oauth", "client_secret"), ("certificate",)}
     assert found["certificate",].fault
     assert "write both in PEM format" in found["certificate",].message
+
+
+@pytest.mark.parametrize(("written", "is_fault"), [("file", True), ("environment", False)])
+def test_a_proxy_that_cannot_be_used_here_is_said_without_its_password(written, is_fault, tmp_path, monkeypatch):
+    (tmp_path / "proxy").write_text("socks5://anna:hunter22@proxy:1080\n")
+    (tmp_path / "proxy").chmod(0o600)
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://anna:hunter22@proxy:1080")
+    proxy = f"file:{tmp_path}/proxy" if written == "file" else "environment"
+    verb = PostVerb(url="https://a.example.com/x", proxy=proxy)
+
+    (found,) = verb.remarks_here(Kinds(Registrations(CATALOGUES)), Settings())
+
+    assert (found.place, found.fault, found.warning) == (("proxy",), is_fault, not is_fault)
+    assert "is a SOCKS proxy, which post does not support: use one that is called by http" in found.message
+    assert "hunter22" not in found.message
 
 
 def test_a_410_is_tried_again_only_where_that_is_written():

@@ -193,7 +193,7 @@ def test_commands_read_passwords_from_files_and_give_no_rights_before_rows():
         (
             "rabbitmqctl set_permissions -p bus clusterbus-router '^$'"
             r" '^(clusterbus\.events|clusterbus\.events\.own|clusterbus\.rejected|clusterbus\.ingress\.[^.]+)$'"
-            r" '^(clusterbus\.ingress|clusterbus\.ingress\.[^.]+|clusterbus\.svc\.[^.]+\.missed)$'"
+            r" '^(clusterbus\.ingress|clusterbus\.ingress\.[^.]+|clusterbus\.svc\.[^.]+(\.[a-z]+)?)$'"
         ),
     ]
 

@@ -129,6 +129,13 @@ def test_a_size_has_a_unit_or_is_a_number(size: object):
         Service.model_validate({"name": "a", "on": ["#"], "max_bytes": size})
 
 
+def test_a_size_that_cannot_be_read_says_what_to_write_and_a_mistake_of_all_parts_begins_with_no_part():
+    with pytest.raises(SettingsError, match="max_bytes: is not a size: write a number and KiB, MiB, GiB or TiB"):
+        checked({"name": "a", "on": ["disk"], "max_bytes": "lots"}, SHIPPED)
+    with pytest.raises(SettingsError, match=r"^selects no event"):
+        checked({"name": "a", "on": ["disk"], "severity": "critical"}, SHIPPED)
+
+
 def test_a_severity_selects_event_types_also_those_that_no_catalogue_has():
     patterns = Service(name="a", on=("gpfs.#",), severity="warning").patterns(SHIPPED)
     severe = Service(name="a", on=("gpfs.#",), severity="error").patterns(SHIPPED)

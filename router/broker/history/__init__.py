@@ -1,0 +1,1 @@
+"""What the history, the stream of all events, says of other queues."""
