@@ -47,7 +47,7 @@ About = tuple[tuple[str, Value], ...]
 class Sighting:
     """What one event says of one alert: it opens it or closes it.
 
-    *node* is the node that the alert is about, as events name it, or that reported it.  *severity*, *summary* and
+    *node* is the node that the alert is about, as events name it; empty if it is about none.  *severity*, *summary* and
     *owner* are those of an opening; what closes has no summary and no owner.
     """
 
@@ -186,9 +186,9 @@ class ActiveRules:
             variable = catalogue.variable(place.removeprefix("data.")) if place.startswith("data.") else None
             value = value_at(event, place)
             name = value[0] if isinstance(value, list) and value else value
-            if variable and variable.type in _NODES and isinstance(name, str) and name:
-                return word_of(name)
-        return event.node
+            if place == "node" or (variable and variable.type in _NODES):
+                return word_of(name) if isinstance(name, str) else ""
+        return ""
 
 
 class _Trigger:

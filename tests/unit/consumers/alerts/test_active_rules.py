@@ -77,10 +77,11 @@ def test_each_node_of_a_list_has_an_alert_of_its_own():
     assert back.about == left[1].about
 
 
-def test_the_node_is_that_which_reported_it_where_the_alert_is_about_no_node():
-    (sighting,) = active(opens="lowDiskSpace", by="data.fsName").seen(event("lowDiskSpace", fsName="gpfs1"))
+@pytest.mark.parametrize(("by", "node"), [("data.fsName", ""), ("node", "nsd01"), (["data.fsName", "node"], "nsd01")])
+def test_an_alert_that_is_about_no_node_has_none(by, node):
+    (sighting,) = active(opens="lowDiskSpace", by=by).seen(event("lowDiskSpace", fsName="gpfs1"))
 
-    assert sighting.node == "nsd01"
+    assert sighting.node == node
 
 
 @pytest.mark.parametrize(("used", "severity"), [("91", "warning"), ("96", "error"), ("100", "critical")])
