@@ -11,6 +11,7 @@ from typing import Any
 
 from router.model.catalogue import Catalogues
 from router.settings.json_schemas import document
+from router.sources.event_selectors import ALERTS
 
 from ..alerts import shipped_rules
 from ..verbs.interface import installed
@@ -112,7 +113,7 @@ _ACTING_ON_NODES = [
 
 def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mapping[str, Any]]:
     """Return the forms of `on`: one selector, or *several*."""
-    names = [*dict.fromkeys(each.name for each in catalogues.all()), *catalogues.categories]
+    names = [*dict.fromkeys(each.name for each in catalogues.all()), *catalogues.categories, ALERTS]
     pattern = {"type": "string", "pattern": rf"^(?=[\s\S]*[.#*])(?:{_PATTERN})$", "maxLength": 255}
     one = {"anyOf": [{"enum": list(dict.fromkeys(names))}, pattern]}
     return [one, {**several, "items": one}]

@@ -102,7 +102,7 @@ class Selected:
             **{name: _plain(name) for name in Event.model_fields},
             "type": type_,
             "category": _one(kind.category),
-            "severity": _one(kind.severity),
+            "severity": Domain("string", frozenset(kind.severities)),
             "scope": _one(kind.scope),
             "source": Domain("string", texts=Texts(r"\S", f"/{kind.source}/")),
             "cluster": _WORD if self.clusters is None else Domain("string", self.clusters),

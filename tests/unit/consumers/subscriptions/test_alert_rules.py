@@ -127,3 +127,19 @@ def test_what_is_as_shipped_is_not_remarked_on(tmp_path):
     report = checked(tmp_path, "{name: fileset-limit, remind: 1h}", "{name: soft-quota, severity: error}")
 
     assert report.mistakes == report.warnings == ()
+
+
+def of_alerts(tmp_path: Path, where: str) -> list[str]:
+    text = f"version: 1\nsubscriptions:\n  - {{name: a, on: alerts, where: '{where}', log: {{}}}}\n"
+    (tmp_path / "subscriptions.yaml").write_text(text)
+    return [each.message for each in check(tmp_path, SHIPPED, here=False).mistakes]
+
+
+def test_filters_of_subscriptions_on_alerts_know_that_alerts_have_any_severity(tmp_path):
+    assert of_alerts(tmp_path, 'severity >= "error" && data.suppressedBy == null') == []
+    assert of_alerts(tmp_path, 'data.state != "closed" && severity == "info"') == []
+
+
+def test_filters_of_subscriptions_on_alerts_are_checked_by_the_values_that_alerts_have(tmp_path):
+    assert "data.state is one of acknowledged, closed, open" in of_alerts(tmp_path, 'data.state == "opn"')[0]
+    assert "is never true" in of_alerts(tmp_path, 'severity == "fatal"')[0]
