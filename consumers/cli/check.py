@@ -42,8 +42,9 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
             say({"kind": kind, "message": line}, as_json=as_json, text=f"{kind}: {line}")
     if report.subscriptions is None or report.faults or wanted_services.mistakes:
         raise typer.Exit(1)
-    count = len(report.subscriptions.subscriptions)
-    say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
+    count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
+    text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
+    say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
 
 
 def catalogue(

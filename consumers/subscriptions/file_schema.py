@@ -12,6 +12,7 @@ from typing import Any
 from router.model.catalogue import Catalogues
 from router.settings.json_schemas import document
 
+from ..alerts import shipped_rules
 from ..verbs.interface import installed
 from .models import File
 from .semantic_checks import NOT_WITH_LOG
@@ -36,7 +37,43 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
     ]
+    return _with_alerts(schema, catalogues)
+
+
+def _with_alerts(schema: dict[str, Any], catalogues: Catalogues) -> dict[str, Any]:
+    """Return *schema* with what rules of alerts need, unless they are shipped: then with what they must keep."""
+    schema["required"] = [each for each in schema["required"] if each != "subscriptions"]
+    schema["anyOf"] = [{"required": ["subscriptions"]}, {"required": ["alerts"]}]
+    entry = schema["$defs"]["RuleEntry"]
+    for name in ("opens", "closes"):
+        entry["properties"][name]["anyOf"] = _selectors(entry["properties"][name]["anyOf"][1], catalogues)
+    shipped = shipped_rules.fields()
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, fields in shipped.items():
+        groups.setdefault(tuple(each for each in _CLOSING if each in fields), []).append(name)
+    off = {"required": ["enabled"], "properties": {"enabled": {"const": False}}}
+    own = {"properties": {"name": {"not": {"enum": [*shipped]}}}}
+    needs: list[dict[str, Any]] = [
+        {"if": own, "then": {"required": ["opens"], "anyOf": [_given(each) for each in _CLOSING]}},
+        *(
+            {
+                "if": {"properties": {"name": {"enum": names}}},
+                "then": {"anyOf": [_kept(each) if each in closing else _given(each) for each in _CLOSING]},
+            }
+            for closing, names in groups.items()
+        ),
+    ]
+    entry |= {"if": {"not": off}, "then": {"allOf": needs}, "else": {"anyOf": [{"required": ["opens"]}, {"not": own}]}}
     return schema
+
+
+_CLOSING = ("closes", "closes_when", "closes_after")
+"""The fields of a rule that say what closes its alerts."""
+
+
+def _kept(name: str) -> dict[str, Any]:
+    """Return the schema of an object in which *name* is not null."""
+    return {"properties": {name: {"not": {"type": "null"}}}}
 
 
 def _given(name: str) -> dict[str, Any]:

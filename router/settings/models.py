@@ -25,6 +25,7 @@ from .sections import default_places
 from .sections.alerts_section import AlertsSettings
 from .sections.default_places import CONSUMER
 from .sections.logins import BrokerSettings, ProgramLogin
+from .sections.owner_row import OwnerRow
 from .sections.router_section import RouterSettings
 from .sections.section import Section
 
@@ -106,6 +107,8 @@ class ConsumersSettings(Section):
         Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
     ] = {}
     """The people and services that `notify` may name."""
+    owners: tuple[OwnerRow, ...] = ()
+    """Who is responsible for what: the contacts that `owner` stands for; the most specific row wins."""
 
     job_progress: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     """How often to publish the event `jobProgress` for a command whose nodes begin or end; by default, never."""

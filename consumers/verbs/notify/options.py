@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from router.errors import did_you_mean
 from router.references import is_reference
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.models import Contact, Settings
 from router.settings.yaml_documents import Place
 
 from ...config import secrets
+from ...config.contact_names import unknown_contact
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
 from ..interface import Verb
@@ -64,10 +64,8 @@ class NotifyOptions(Verb):
         """Yield the contacts that the settings do not define."""
         contacts = settings.consumers.contacts
         for at, name in enumerate(self.to):
-            if name not in contacts:
-                known = f"; known contacts are {', '.join(sorted(contacts))}" if contacts else ""
-                hint = did_you_mean(name, contacts) or known or "; define it in the settings, consumers.contacts"
-                yield Remark(("to", at), f"no contact {name!r}{hint}")
+            if wrong := unknown_contact(name, contacts):
+                yield Remark(("to", at), wrong)
         with_html = [name for name in self.to if name in contacts and contacts[name].format == "html"]
         if self.html and contacts and not with_html:
             yield Remark(("html",), f"none of {', '.join(self.to)} has `format: html`: it is unused", warning=True)
