@@ -42,6 +42,7 @@ from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
+from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,20 @@ def consume(
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
+        alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
+            alerts.stop()
             keeper.stop()
             engine.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+
+        def follow_all(found: Subscriptions) -> None:
+            follow(engine, found)
+            alerts.follow(found)
+
+        reader = Reader(paths, settings, lambda found: broker.call(partial(follow_all, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
@@ -85,6 +93,7 @@ def consume(
         ):
             engine.start()
             keeper.start()
+            alerts.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
