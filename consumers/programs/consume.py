@@ -72,17 +72,13 @@ def consume(
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
-            alerts.stop()
-            keeper.stop()
-            engine.stop()
+            for each in (alerts, keeper, engine):
+                each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-
-        def follow_all(found: Subscriptions) -> None:
-            follow(engine, found)
-            alerts.follow(found)
-
-        reader = Reader(paths, settings, lambda found: broker.call(partial(follow_all, found)), health, only)
+        reader = Reader(
+            paths, settings, lambda found: broker.call(partial(follow, engine, alerts, found)), health, only
+        )
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
@@ -91,9 +87,8 @@ def consume(
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
         ):
-            engine.start()
-            keeper.start()
-            alerts.start()
+            for each in (engine, keeper, alerts):
+                each.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
@@ -168,8 +163,16 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> None:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result."""
+def _followed(broker: Rabbit, engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    broker.call(lambda: follow(engine, alerts, subscriptions))
+
+
+def follow(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
+
+    *alerts* follow their rules.
+    """
+    alerts.follow(subscriptions)
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:

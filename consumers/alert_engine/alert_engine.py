@@ -29,8 +29,8 @@ from ..delivery.batching import BatchQueue
 from ..errors import StoreError
 from ..store import bindings
 from ..store.database import Store
+from .change_publisher import ChangePublisher
 from .counting import EVERY, Counting, since_boot
-from .publisher import ChangePublisher
 from .transactions import Seen, Transactions
 
 log = logging.getLogger(__name__)
