@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "actions": Entry(
         "consumers.cli.actions.run_by_hand", "actions_app", "Actions: what subscriptions and operators can run."
     ),
+    "alerts": Entry("consumers.cli.alerts.lists", "alerts_app", "Alerts: what is wrong now, and who takes care of it."),
     "silences": Entry(
         "consumers.cli.silences", "silences_app", "Mute notifications for a while, with author and comment."
     ),
