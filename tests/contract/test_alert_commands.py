@@ -7,6 +7,7 @@ import pytest
 
 from consumers.alerts.observations import Observation
 from consumers.deliveries import Done, Retry
+from consumers.inspection.doctor import machine_roles
 from consumers.store import attempts
 from consumers.store.alerts import observed
 from consumers.store.attempts import Attempt
@@ -167,3 +168,49 @@ def test_an_act_is_later_than_all_that_is_known(settings, database):
     with Store(database("store")) as store, store.reading() as transaction:
         key = alert_row().key
         assert max(each.at for each in observed.of_keys(transaction, [key])[key] if each.kind == "ack") > ahead
+
+
+@pytest.fixture
+def hub(settings, tmp_path, monkeypatch):
+    """The settings of a hub whose broker does not answer."""
+    monkeypatch.setattr(machine_roles, "_RELAY_SETTINGS", tmp_path / "relay.conf")
+    subscriptions = tmp_path / "subscriptions.yaml"
+    subscriptions.write_text("version: 1\nsubscriptions: []\n")
+    return settings | {
+        "CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/x",
+        "CLUSTERBUS_BROKER_PATIENCE": "1s",
+        "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(subscriptions),
+        "CLUSTERBUS_SHIM_SPOOL": str(tmp_path / "spool"),
+        "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path}/router.db",
+    }
+
+
+def test_the_status_shows_the_worst_alerts_first_and_what_cannot_be_read(hub):
+    code, output = invoke(hub, "status")
+
+    assert code == 3
+    first, *_, last = output.splitlines()
+    assert (first.split("\t")[0], first.split("\t")[-1]) == ("critical", "Disk d1 is down (prod)")
+    assert last.startswith("error  3 alerts open")
+    assert "unknown\t" in output
+
+
+def test_the_status_for_nagios_is_critical_for_what_is_known(hub):
+    code, output = invoke(hub, "status", "--nagios")
+
+    assert code == 2
+    (line,) = output.splitlines()
+    assert line.startswith("CLUSTERBUS CRITICAL - 3 alerts open: Disk d1 is down")
+    assert "alerts_critical=1" in line
+
+
+def test_a_store_that_cannot_be_read_is_unknown(hub, tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database at all, but longer than a header of one" * 100)
+
+    code, output = invoke(hub | {"CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{broken}"}, "status", "--json")
+
+    facts = json.loads(output)
+    assert code == 3
+    assert any("alerts and deliveries are not known" in each for each in facts["unknown"])
+    assert (facts["letters"], facts["verdict"] in ("error", "unknown")) == (None, True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from router.settings.local_zone import local_zone
 from ...alerts.alert_row import AlertRow, State
 from ...expressions.values import human_texts
 from ...inspection.status import alert_listing
-from ...inspection.status.alert_listing import OPEN, AlertFilter
+from ...inspection.status.alert_listing import OPEN, AlertFilter, alert_facts
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
 from ...store.database import Store
@@ -81,7 +81,8 @@ def show_alert(context: typer.Context, alert: OneAlert, as_json: Json = False) -
         changes = alerts.history(transaction, found.id)
         told = alert_listing.told(transaction, found.id)
     if as_json:
-        say(plain(found) | {"told_to": dict(told), "changes": [asdict(each) for each in changes]}, as_json=True)
+        facts = alert_facts(found, datetime.now(UTC))
+        say(facts | {"told_to": dict(told), "changes": [asdict(each) for each in changes]}, as_json=True)
         return
     fields(_fields(found, told))
     _print_changes(changes)
@@ -115,7 +116,7 @@ def watch(
                 ended = [alerts.find(transaction, each) for each in known if each not in found]
             for each in (*ended, *(each for each in found.values() if _has_changed(known.get(each.id), each))):
                 if as_json:
-                    say(plain(each), as_json=True)
+                    say(alert_facts(each, datetime.now(UTC)), as_json=True)
                 else:
                     live.show(*_line(each))
             known = found
@@ -164,7 +165,7 @@ def _print(found: Sequence[AlertRow], *, as_json: bool) -> None:
             "summary": lambda each: each.summary + (" (suppressed)" if each.suppressed_by else ""),
         },
         as_json=as_json,
-        facts=plain,
+        facts=lambda each: alert_facts(each, now),
         empty="no alerts",
         cut=True,
     )
@@ -215,11 +216,3 @@ def _fields(alert: AlertRow, told: Mapping[str, str]) -> Iterator[tuple[str, obj
     yield "suppressed by", alert.suppressed_by or "-"
     yield "suppresses", alert.suppressed
     yield "told", ", ".join(f"{name} ({how})" if how != "done" else name for name, how in told.items()) or "nobody yet"
-
-
-def plain(alert: AlertRow) -> dict[str, Any]:
-    """Return what programs read of *alert*."""
-    hidden = ("key", "openings_told", "act", "tell_due", "remind_due", "escalate_due", "ask_due", "last_change")
-    facts = {name: value for name, value in asdict(alert).items() if name not in hidden}
-    end = alert.until or datetime.now(UTC)
-    return facts | {"about": dict(alert.about), "age": round((end - alert.since).total_seconds())}

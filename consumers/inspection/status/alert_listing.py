@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
@@ -118,3 +118,11 @@ def _of_rows(rows: Collection[queries.Row]) -> Iterator[tuple[str, str]]:
             yield name, "done"
         if not named or row.outcome not in ("done", None):
             yield row.subscription, row.outcome or "open"
+
+
+def alert_facts(alert: AlertRow, now: datetime) -> dict[str, Any]:
+    """Return what programs read of *alert*."""
+    hidden = ("key", "openings_told", "act", "tell_due", "remind_due", "escalate_due", "ask_due", "last_change")
+    facts = {name: value for name, value in asdict(alert).items() if name not in hidden}
+    end = alert.until or now
+    return facts | {"about": dict(alert.about), "age": round((end - alert.since).total_seconds())}
