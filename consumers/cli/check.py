@@ -12,6 +12,7 @@ from router.cli.app import Json, current, open_session
 from router.cli.catalogue import event_names, show_types, sources
 from router.cli.output import block, fail, say, verdicts
 from router.settings import site_catalogue
+from router.terminal_text import counted
 
 from ..inspection.doctor.check_results import PARTS
 from .options import Files
@@ -38,8 +39,9 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
             say({"kind": kind, "message": line}, as_json=as_json, text=f"{kind}: {line}")
     if report.subscriptions is None or report.faults or wanted_services.mistakes:
         raise typer.Exit(1)
-    count = len(report.subscriptions.subscriptions)
-    say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
+    count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
+    text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
+    say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
 
 
 def catalogue(

@@ -79,11 +79,8 @@ def test_without_anything_the_reason_is_all_that_is_said():
 
 
 def test_programs_read_alerts_counts_and_who_was_told():
-    facts = overview(
-        alerts=[alert_row(since=NOON - timedelta(hours=1))],
-        counts={"warning": 1},
-        told={alert_row().id: {"team": "done"}},
-    ).as_dict("error")
+    row = alert_row(since=NOON - timedelta(hours=1))
+    facts = overview(alerts=[row], counts={"warning": 1}, told={row.id: {"team": "done"}}).as_dict("error")
 
     (alert,) = facts["alerts"]["worst"]
     assert (alert["age"], alert["told_to"], facts["verdict"]) == (3600, {"team": "done"}, "warning")
