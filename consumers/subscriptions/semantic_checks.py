@@ -24,7 +24,7 @@ from ..verbs.interface import TemplateText, installed, texts_in
 from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
 from .trials import Filling, Trial, partly, trials_of
 
-NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
+NOT_WITH_LOG = ("order_by", "delay", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
 
 

@@ -115,7 +115,7 @@ CASES = {
     "silences add": [("silences", "add", "--where", "true", "--until", HOSTILE, "--comment", "x", 2)],
     "silences expire": [("silences", "expire", HOSTILE, 1)],
     "silences list": [("silences", "list", 0)],
-    "status": [("status", 1), ("status", "--nagios", 2)],
+    "status": [("status", 1), ("quiet", "status", "--nagios", 2)],
     "subscriptions list": [("quiet", "subscriptions", "list", 0), ("subscriptions", "list", "--file", HOSTILE, 2)],
     "subscriptions show": [("subscriptions", "show", HOSTILE, 2), ("quiet", "subscriptions", "show", "act", 0)],
     "subscriptions resume": [("subscriptions", "resume", HOSTILE, "--comment", HOSTILE, 1)],
