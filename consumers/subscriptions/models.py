@@ -13,6 +13,7 @@ from router.settings.field_types import ONE_OR_SEVERAL
 from ..alerts import shipped_rules
 from ..alerts.rules import Rule
 from ..config.field_types import Closed, Name, Words
+from ..policies.delays import Delay
 from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
@@ -39,6 +40,8 @@ class Entry(Closed):
     """How many events are handled at once."""
     order_by: Places = ()
     """Events with the same values at these places are handled one after another."""
+    delay: Delay | None = None
+    """How long a delivery waits before its first attempt."""
     fold: Folding | None = None
     once_per: OncePer | None = None
     limit: Limit | None = None

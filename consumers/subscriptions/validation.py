@@ -31,7 +31,7 @@ from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
 from .alerts import owner_checks
-from .alerts.rule_checks import RuleChecks
+from .alerts.rule_checks import RuleChecks, TryRuleTests
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
@@ -77,19 +77,20 @@ def check(
     settings: Settings | None = None,
     *,
     try_tests: TryTests | None = None,
+    try_rule_tests: TryRuleTests | None = None,
     here: bool = True,
 ) -> Report:
     """Check the files and folders *paths* under *settings*; return their subscriptions, mistakes and warnings.
 
     With *settings*, this includes the subscriptions of Python callbacks in the folder `consumers.callbacks`.
-    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for *here*, nothing of this
-    machine is looked at, such as programs, users, secrets and modules: only the files.
+    With *try_tests* and *try_rule_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for
+    *here*, nothing of this machine is looked at, such as programs, users, secrets and modules: only the files.
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
     wanted = settings or Settings()
     actions = ActionUse(wanted)
     samples = Samples(registrations)
-    rules = RuleChecks(samples, wanted, tries_tests=try_tests is not None)
+    rules = RuleChecks(samples, wanted, try_rule_tests)
     checking = _Checking(catalogues, wanted, samples, actions, rules, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()

@@ -109,6 +109,8 @@ class ConsumersSettings(Section):
     """The people and services that `notify` may name."""
     owners: tuple[OwnerRow, ...] = ()
     """Who is responsible for what: the contacts that `owner` stands for; the most specific row wins."""
+    alert_link: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,500})?$")] = ""
+    """The page of an alert for notifications, such as https://bus.example.com/alerts/{alert}, with its id there."""
 
     job_progress: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     """How often to publish the event `jobProgress` for a command whose nodes begin or end; by default, never."""
