@@ -76,9 +76,7 @@ def consume(
                 each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(
-            paths, settings, lambda found: broker.call(partial(follow, engine, alerts, found)), health, only
-        )
+        reader = Reader(paths, settings, partial(_followed, broker, engine, alerts), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
