@@ -1,4 +1,4 @@
-"""The commands that validate and describe: `check`, `catalogue`; `doctor` and `status` for what runs."""
+"""The commands that validate and describe: `check`, `catalogue`; `doctor` for what runs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ import typer
 
 from router.cli.app import Json, current, open_session
 from router.cli.catalogue import event_names, show_types, sources
-from router.cli.output import block, fail, say, show, verdicts
+from router.cli.output import block, fail, say, verdicts
 from router.settings import site_catalogue
 from router.terminal_text import counted
 
 from ..inspection.doctor.check_results import PARTS
 from .options import Files
 
-_SHOWN_WHEN_WELL = frozenset({"machine", "services", "service-queues", "spool", "router", "nodes", "hand-overs"})
-"""The parts of which a line is shown although all is well: what runs where, and what waits."""
-
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
     """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
     from router.services import service_files  # noqa: PLC0415 - only `check` reads these
 
-    from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
+    from ..inspection import rule_tests  # noqa: PLC0415 - `catalogue` needs no templates
+    from ..inspection.test_runner import try_all  # noqa: PLC0415 - as above
     from ..subscriptions import validation  # noqa: PLC0415 - as above
 
     wanted = current(context)
     catalogues, known = site_catalogue.read(wanted.router.catalogue)
-    report = validation.check(files or [wanted.consumers.subscriptions], catalogues, wanted, try_tests=try_all)
+    report = validation.check(
+        files or [wanted.consumers.subscriptions],
+        catalogues,
+        wanted,
+        try_tests=try_all,
+        try_rule_tests=rule_tests.failures,
+    )
     for place in known:
         say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
     for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):
@@ -42,8 +46,9 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
             say({"kind": kind, "message": line}, as_json=as_json, text=f"{kind}: {line}")
     if report.subscriptions is None or report.faults or wanted_services.mistakes:
         raise typer.Exit(1)
-    count = len(report.subscriptions.subscriptions)
-    say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
+    count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
+    text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
+    say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
 
 
 def catalogue(
@@ -96,28 +101,4 @@ def doctor(
     if any(each.part == "broker" and each.unreachable for each in found):
         raise typer.Exit(3)
     if any(each.verdict == "error" for each in found):
-        raise typer.Exit(1)
-
-
-def status(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show what runs here and is well, what waits, and what is wrong now; `doctor` says what to do about it."""
-    from ..inspection.doctor.examination import examine  # noqa: PLC0415 - as `doctor`
-
-    found = list(examine(current(context), None, partial(open_session, context, "clusterbus-status")))
-    errors, warnings = ([each for each in found if each.verdict == verdict] for verdict in ("error", "warning"))
-    away = any(each.unreachable for each in found)
-    if as_json:
-        verdict = "error" if errors else "warning" if warnings else "ok"
-        facts = {"verdict": verdict, "errors": len(errors), "warnings": len(warnings), "unreachable": away}
-        say(facts | {"findings": [asdict(each) for each in found]}, as_json=True)
-    else:
-        well = [each for each in found if each.verdict == "ok" and each.part in _SHOWN_WHEN_WELL]
-        verdicts((each.verdict, each.part, each.seen, "") for each in (*errors, *warnings, *well))
-        if errors or warnings:
-            show(f"{counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}: clusterbus doctor says more")
-        else:
-            show("all is well")
-    if away:
-        raise typer.Exit(3)
-    if errors:
         raise typer.Exit(1)

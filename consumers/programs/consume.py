@@ -26,6 +26,7 @@ from router.settings import bounded_files
 from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alert_engine.alert_engine import AlertEngine
 from ..config import python_files
 from ..dead_letters.keeper import Keeper
 from ..deliveries import Key
@@ -42,6 +43,7 @@ from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
+from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 
 log = logging.getLogger(__name__)
@@ -68,23 +70,24 @@ def consume(
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
+        alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
-            keeper.stop()
-            engine.stop()
+            for each in (alerts, keeper, engine):
+                each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+        reader = Reader(paths, settings, partial(_followed, broker, engine, alerts), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
-            _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
+            _answering(settings.consumers, broker, store, engine, keeper, alerts.engine, latencies, health),
             reader.reading(),
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
         ):
-            engine.start()
-            keeper.start()
+            for each in (engine, keeper, alerts):
+                each.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
@@ -104,12 +107,13 @@ def taken_over(store: Store, about: Mapping[str, Any]) -> str:
     return "" if host == os.uname().nodename else host
 
 
-def _answering(
+def _answering(  # noqa: PLR0913, PLR0917 - each is one collaborator
     settings: ConsumersSettings,
     broker: Rabbit,
     store: Store,
     engine: Engine,
     keeper: Keeper,
+    alerts: AlertEngine,
     latencies: Latencies | None,
     health: Health,
 ) -> AbstractContextManager[None]:
@@ -124,6 +128,7 @@ def _answering(
         store,
         engine=engine,
         keeper=keeper,
+        alerts=alerts,
         latencies=latencies,
         clock=_now,
         problem=lambda: health.state.problem,
@@ -155,11 +160,20 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
         if name not in found.by_name:
             wrong = f"there is no subscription of this name{did_you_mean(name, found.by_name)}"
             raise SubscriptionsError([Mistake("--only", 0, name, "", wrong)])
-    return Subscriptions(subscriptions=tuple(each for each in found.subscriptions if each.name in only))
+    chosen = tuple(each for each in found.subscriptions if each.name in only)
+    return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> None:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result."""
+def _followed(broker: Rabbit, engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    broker.call(lambda: follow(engine, alerts, subscriptions))
+
+
+def follow(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
+
+    *alerts* follow their rules.
+    """
+    alerts.follow(subscriptions)
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:

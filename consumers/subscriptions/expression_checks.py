@@ -12,9 +12,9 @@ from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
 from router.model.events import Event
 from router.settings.yaml_documents import Place
-from router.sources.event_selectors import limits
+from router.sources.event_selectors import Selection, limits, narrow, select
 
-from ..config.event_samples import Kinds, Remark
+from ..config.event_samples import Kinds, Remark, Samples
 from ..errors import FilterError
 from ..expressions import fact_paths, facts_cache
 from ..expressions.fact_paths import Path
@@ -23,6 +23,7 @@ from ..expressions.templates import Template
 from ..expressions.type_checks import template_conditions
 from ..expressions.type_checks.checker import check, may_all_match
 from ..expressions.type_checks.event_domains import Selected, of_sample
+from ..expressions.values.alert_values import with_about
 
 _ALWAYS_KNOWN = frozenset(("cluster", "age", "stale", "taken_at", "parts", "missing"))
 """The facts that are known if any are."""
@@ -38,6 +39,26 @@ def selected(on: object, kinds: Kinds) -> Selected:
     texts = [each for each in (on if isinstance(on, list) else [on]) if isinstance(each, str)]
     unknown, clusters, nodes = limits(texts, kinds.catalogues)
     return Selected(kinds.catalogues, types, unknown, clusters, nodes)
+
+
+def selection(texts: object, samples: Samples) -> tuple[Selection, list[Remark]]:
+    """Return everything that the *texts* of a field such as `on` select, one or a list, and remarks on each of them.
+
+    Places of the remarks are below the field.
+    """
+    found, remarks = [], []
+    for at, text in enumerate(texts if isinstance(texts, (list, tuple)) else [texts]):
+        if isinstance(text, str):
+            spot: Place = (at,) if isinstance(texts, list) else ()
+            chosen = select(text, samples.registrations.catalogues)
+            found.append(chosen)
+            if chosen.mistake:
+                remarks.append(Remark(spot, chosen.mistake))
+            warnings = (chosen.warning, samples.registrations.why_none(chosen.types))
+            remarks += [Remark(spot, each, warning=True) for each in warnings if each]
+    by_type = {each.type: each for one in found for each in one.types}
+    patterns = narrow(pattern for each in found for pattern in each.patterns)
+    return Selection(patterns, tuple(by_type.values())), remarks
 
 
 class Passing:
@@ -100,8 +121,13 @@ class Passing:
         # A filter may be false for the values of the sample only: ask those that read what is different.
         asked = (each for each in self._filters if seen(event, each) != seen(full, each))
         return may_all_match(self._filters, of_sample(self.events.names[event.type], event)) and all(
-            each.matches(event, known(event, each.facts)).matched for each in asked
+            each.matches(with_about(event, each.about), known(event, each.facts)).matched for each in asked
         )
+
+    @property
+    def names_rules(self) -> bool:
+        """Whether a filter asks which rule an alert is of, or what it is about."""
+        return any("rule" in each.variables or each.about for each in self._asked)
 
     def without_facts(self, event: Event, paths: Sequence[Path]) -> Iterator[tuple[Path | None, Known]]:
         """Yield each of *paths* with facts of which it alone is null, if *event* may pass then; at last, no facts."""

@@ -21,22 +21,22 @@ from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..policies.guards import PER
 from ..verbs.interface import TemplateText, installed, texts_in
-from .expression_checks import Passing, Stages, callback_variables, known, template_remarks, type_remarks
-from .trials import Filling, Trial, partly, tried
+from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
+from .trials import Filling, Trial, partly, trials_of
 
-NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
+NOT_WITH_LOG = ("order_by", "delay", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
 
 
 def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterator[Remark]:
     """Yield remarks on the filters and fields of the entry *raw*, for *events*, and on the templates of its *kind*."""
     if isinstance(where := raw.get("where"), str):
-        yield from _filter(("where",), where, events.selected)
+        yield from filter_remarks(("where",), where, events.selected)
     if kind == "log":
         yield from _log_remarks(raw)
     guard = raw.get("guard")
     if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
-        yield from _filter(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
+        yield from filter_remarks(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
         alone = events.arriving.lets_nothing_pass or events.selected.asking(only_when).lets_nothing_pass
         if not alone and events.handled.lets_nothing_pass:
             message = "is never true for an event that matches `where`, so this subscription never acts: change either"
@@ -45,7 +45,7 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
     yield from _facts(raw, events.handled.reached)
     yield from _limits(raw, kind)
     for template, misread in templates(raw, kind):
-        yield from _template(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
+        yield from text_remarks(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
 
 
 def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[TemplateText, Callable[[str], str]]]:
@@ -98,7 +98,7 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
                 yield Remark(place, unknown)
             elif unpassed:
                 whole = len(lacking) + len(unpassed) == len(kinds.kinds)
-                message = _not_passed(variable, unpassed, kinds, "all such events form one group")
+                message = not_passed(variable, unpassed, kinds, "all such events form one group")
                 yield Remark(place, message, warning=not whole, fault=whole)
             elif lacking:
                 message = f"{named(lacking)} cannot have data.{variable}: all such events form one group"
@@ -156,21 +156,22 @@ def _expression(where: Place, limit: object, kinds: Kinds) -> Iterator[Remark]:
         yield from _unknown((*where, "per"), per, kinds)
 
 
-def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
+def filter_remarks(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
+    """Yield remarks on the filter *text* for events that pass; with *receives*, others hand over events too."""
     kinds = passes.reached
     try:
         compiled = Filter(text)
     except FilterError as error:
         yield Remark(place, str(error))
         return
-    if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
+    if unknown := kinds.all_unknown(compiled.variables, compiled.about):
         yield from (Remark(place, each) for each in unknown)
         return
     remarks = () if receives else tuple(type_remarks(place, compiled, passes.events))
     yield from remarks
     if not all(each.warning for each in remarks):
         return
-    trials = tried(compiled, lambda event: compiled.matches(event, known(event, compiled.facts)).reason, passes)
+    trials = trials_of(compiled, passes)
     for name in compiled.variables:
         # An expression that checks the type or category may never read the variable: there the sample decides.
         lacking = [each for each in kinds.lacking(name) if trials[each].reason or not compiled.asks_for_type]
@@ -180,7 +181,7 @@ def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False)
         if unpassed := [each for each in kinds.unpassed(name) if trials[each].reason or name in compiled.guarded]:
             all_fail = all(trials[each].reason for each in kinds.kinds)
             effect = f"has(data.{name}) is false" if name in compiled.guarded else "these events do not match"
-            yield Remark(place, _not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
+            yield Remark(place, not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
     yield from _failing(place, compiled, kinds, trials)
     for types, name, reason in partly(trials):
         if name:
@@ -212,7 +213,7 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
         yield Remark(place, message, warning=len(failing) < len(complete))
 
 
-def _template(
+def text_remarks(
     found: TemplateText, passes: Passing, misread: Callable[[str], str], *, receives: bool, meta: object
 ) -> Iterator[Remark]:
     """Yield remarks on the template *found*; *misread* returns what is wrong with what it becomes."""
@@ -246,6 +247,8 @@ def _template(
         about = f"for {named(types)}: data.{name} may not apply, and then" if name else None
         message = f"{about or f'for some events of {named(types)}:'} {reason}"
         yield Remark(place, message, warning=bool(name) or reason not in filling.wrong)
+    for name, reason in () if passes.names_rules else filling.failures_without_about(kinds):
+        yield Remark(place, f"for alerts that are not about {name}: {reason}", warning=True)
     if template.facts:
         sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
         yield from _with_unknown_facts(place, filling, sound, passes)
@@ -255,7 +258,7 @@ def _not_there(found: TemplateText, template: Template, kinds: Kinds) -> list[st
     """Return what is wrong with the names that *template* reads: of variables, of earlier steps, of parameters."""
     if later := found.unknown_step(template.steps):
         return [later]
-    if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
+    if unknown := kinds.all_unknown(template.variables, template.about):
         return unknown
     if template.parameters:
         return [f"parameters are those of an action: write data.{template.parameters[0]} for a variable"]
@@ -268,7 +271,7 @@ def _unpassed(place: Place, template: Template, kinds: Kinds, trials: Mapping[st
         unpassed = kinds.unpassed(name)
         for fails, effect in ((True, "the template cannot be filled in"), (False, "counts as missing in the template")):
             if those := [each for each in unpassed if bool(trials[each].reason) is fails]:
-                yield Remark(place, _not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
+                yield Remark(place, not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
 
 
 def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
@@ -289,7 +292,7 @@ def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Pa
         yield Remark(place, f"{message}, or ask for it in guard.only_when", warning=True)
 
 
-def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
+def not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
     """Return that the registrations of *types* do not pass *variable*, the *effect*, and the setting that would."""
     registrations = "the registration" if len(types) == 1 else "the registrations"
     do = "does" if len(types) == 1 else "do"

@@ -169,6 +169,9 @@ class Verb(Closed):
     tells: ClassVar[bool] = False
     """Whether the verb notifies people, so that silences apply to it."""
 
+    leaves_out_suppressed: ClassVar[bool] = False
+    """Whether it leaves out changes of alerts that are suppressed, unless `where` asks for `suppressedBy`."""
+
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - for those that have some
         """Yield mistakes and warnings about the options on any machine; places are relative to the verb."""
         yield from ()

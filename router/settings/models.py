@@ -22,8 +22,10 @@ from .field_types import (
 )
 from .secret_references import Address
 from .sections import default_places
+from .sections.alerts_section import AlertsSettings
 from .sections.default_places import CONSUMER
 from .sections.logins import BrokerSettings, ProgramLogin
+from .sections.owner_row import OwnerRow
 from .sections.router_section import RouterSettings
 from .sections.section import Section
 
@@ -74,6 +76,9 @@ class ConsumersSettings(Section):
     keep_deliveries: Weeks = timedelta(days=90)
     """How long to keep attempts that have ended: they show which deliveries are done."""
 
+    keep_alerts: Duration = timedelta(days=400)
+    """How long to keep alerts after they were closed, with all their changes."""
+
     keep_letters: Duration = timedelta(days=90)
     """How long to keep letters after they were replayed or dropped; letters that wait for a decision stay."""
 
@@ -102,6 +107,10 @@ class ConsumersSettings(Section):
         Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
     ] = {}
     """The people and services that `notify` may name."""
+    owners: tuple[OwnerRow, ...] = ()
+    """Who is responsible for what: the contacts that `owner` stands for; the most specific row wins."""
+    alert_link: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,500})?$")] = ""
+    """The page of an alert for notifications, such as https://bus.example.com/alerts/{alert}, with its id there."""
 
     job_progress: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     """How often to publish the event `jobProgress` for a command whose nodes begin or end; by default, never."""
@@ -109,6 +118,7 @@ class ConsumersSettings(Section):
     """Whether to publish the event `deliveryDone` for deliveries of all verbs but `log`."""
     metrics: ListenAddress = ""
     """Where to answer `/metrics`, `/healthz` and `/readyz`, such as 127.0.0.1:9465; nothing means nowhere."""
+    alerts: AlertsSettings = DEFAULTS
 
 
 class ServicesSettings(Section):

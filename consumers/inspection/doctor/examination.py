@@ -29,7 +29,7 @@ from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
 from .machine_roles import belonging, operator_is_elsewhere
-from .queues import Patterns, ask, broker, subscriptions
+from .queues import Patterns, alerts, ask, broker, subscriptions
 from .services import services
 
 Found = TypeVar("Found")
@@ -192,6 +192,7 @@ def _asked(
         # Where they are not known, the parts say the rest.
         ages, _ = queue_ages.read(lambda: _client(settings), held)
         yield from subscriptions(known, names, state, ages)
+        yield from alerts(known) if settings.consumers.alerts.enabled else ()
         yield from service_queues.examine(known, services_of_others, state, ages)
         yield from service_queues.elsewhere(settings.broker, services_of_others)
 

@@ -93,6 +93,14 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "targetGone",
         "jobProgress",
         "actionRequested",
+        "alertOpened",
+        "alertRepeated",
+        "alertAcknowledged",
+        "alertReminded",
+        "alertEscalated",
+        "alertFlapping",
+        "alertNoted",
+        "alertClosed",
     }
 
 
