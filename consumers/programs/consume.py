@@ -42,6 +42,7 @@ from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
+from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,16 @@ def consume(
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
+        alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
-            keeper.stop()
-            engine.stop()
+            for each in (alerts, keeper, engine):
+                each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+        reader = Reader(
+            paths, settings, lambda found: broker.call(partial(follow, engine, alerts, found)), health, only
+        )
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
@@ -83,8 +87,8 @@ def consume(
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
         ):
-            engine.start()
-            keeper.start()
+            for each in (engine, keeper, alerts):
+                each.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
@@ -159,8 +163,16 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> None:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result."""
+def _followed(broker: Rabbit, engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    broker.call(lambda: follow(engine, alerts, subscriptions))
+
+
+def follow(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
+
+    *alerts* follow their rules.
+    """
+    alerts.follow(subscriptions)
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:
