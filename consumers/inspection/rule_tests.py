@@ -23,7 +23,7 @@ from ..alert_engine.due_work import DueWork
 from ..alerts.active_rules import ActiveRules, Sighting
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
-from ..alerts.life.fold import Policy
+from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Act, Observation
 from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import Surroundings

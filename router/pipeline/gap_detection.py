@@ -86,7 +86,7 @@ class GapClosed:
 
 @dataclass(frozen=True, slots=True)
 class GapAccepted:
-    """A person, *by*, has said that *count* records of the gap reported as *first* to *last* will not arrive, and why."""
+    """A person, *by*, has said that *count* records of the gap reported as *first* to *last* will not arrive."""
 
     epoch: str
     first: int
