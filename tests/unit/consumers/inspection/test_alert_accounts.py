@@ -91,7 +91,7 @@ def test_what_changed_nothing_says_why(bench, why):
     (not_seen,) = alerts(why(unseen, "--json"))
 
     assert (closing["because"], closing["alert"]) == ("nothing was open to close", None)
-    assert again["because"] == "opened again what was open, 3 times by now; told at 2, 4, 8, ... openings"
+    assert again["because"] == "opened again what was open, 3 times by now; reported at 2, 4, 8, ... openings"
     assert not_seen["because"] == "no engine of alerts has seen the event, or the rule has changed since"
 
 
