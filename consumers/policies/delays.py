@@ -35,7 +35,9 @@ class Delay(Closed):
     """
 
     wait: Interval
+    """How long it waits."""
     unless: Annotated[frozenset[Unless], Field(strict=False, max_length=2)] = frozenset()
+    """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
 
     @model_validator(mode="before")
     @classmethod

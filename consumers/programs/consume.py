@@ -43,6 +43,7 @@ from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
 from .draining import Drain, Draining
+from .due_timers import DueTimers, timing
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,13 @@ def consume(
             engine.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+        serving = [subscriptions]
+
+        def apply(found: Subscriptions) -> None:
+            if follow(engine, found):
+                serving[0] = found
+
+        reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
@@ -82,6 +89,7 @@ def consume(
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
+            timing(DueTimers(broker, store, settings, lambda: serving[0].subscriptions, _now)),
         ):
             engine.start()
             keeper.start()
@@ -159,13 +167,13 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> None:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result."""
+def follow(engine: Engine, subscriptions: Subscriptions) -> bool:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result, and return it."""
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
-        return
+        return False
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],
@@ -173,6 +181,7 @@ def follow(engine: Engine, subscriptions: Subscriptions) -> None:
         "removed": list(change.removed),
     }
     log.info("subscriptions reloaded" if change else "subscriptions reloaded, nothing changed", extra=facts)
+    return True
 
 
 class Reader:

@@ -28,7 +28,7 @@ from ..errors import Mistake, SubscriptionsError
 from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
-from . import expression_checks, handed_over, retry_checks, semantic_checks
+from . import expression_checks, handed_over, retry_checks, semantic_checks, timed_events
 from .actions.action_use import ActionUse
 from .alerts.rule_checks import RuleChecks
 from .mistake_texts import meant_as_verb, message, placed
@@ -198,7 +198,7 @@ class _Checking:
 
     def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> Verb | None:
         """Check one entry, and add its subscription if it has no mistakes; return its verb if that has none."""
-        before = len(self.mistakes)
+        before, raw = len(self.mistakes), timed_events.with_events(raw)
         kind = self._verb(document, place, raw)
         # `log:` without a value means `log: {}`.
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
