@@ -98,5 +98,5 @@ def keep(transaction: Connection, *rows: AlertRow) -> None:
         own = {"alert": row.id, "number": 1, "name": "alertOpened", "at": row.since, "cause": "event"}
         told = {"by": "", "comment": "", "why": "", "body": opened.to_json(), "published": row.since}
         transaction.execute(insert(alert_tables.changes), {"id": f"{row.id[:-1]}Z", **own, **told})
-        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "policy": "{}", "base": "{}"}
+        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "policy": Policy().as_json(), "base": ""}
         transaction.execute(insert(alert_tables.keys), {**key, "latest": row.since})

@@ -22,12 +22,19 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
     """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
     from router.services import service_files  # noqa: PLC0415 - only `check` reads these
 
-    from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
+    from ..inspection import rule_tests  # noqa: PLC0415 - `catalogue` needs no templates
+    from ..inspection.test_runner import try_all  # noqa: PLC0415 - as above
     from ..subscriptions import validation  # noqa: PLC0415 - as above
 
     wanted = current(context)
     catalogues, known = site_catalogue.read(wanted.router.catalogue)
-    report = validation.check(files or [wanted.consumers.subscriptions], catalogues, wanted, try_tests=try_all)
+    report = validation.check(
+        files or [wanted.consumers.subscriptions],
+        catalogues,
+        wanted,
+        try_tests=try_all,
+        try_rule_tests=rule_tests.failures,
+    )
     for place in known:
         say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
     for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):

@@ -21,15 +21,19 @@ from router.model.events import Event
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alerts.active_rules import ActiveRules
+from ..alerts.owners import Owners
 from ..config.registrations import Registrations
 from ..config.synthetic_events import CLUSTER, NODE, synthetic_event
 from ..errors import SyntheticEventError
+from ..expressions.facts_cache import FactsCache
 from ..expressions.sanitize import shortened
+from ..inspection.alert_preview import AlertPreview, AlertPreviews
 from ..inspection.dry_run import Rehearsal, rehearse
-from ..inspection.rehearsal_view import show_one
+from ..inspection.rehearsal_view import show_alert, show_one
 from ..inspection.test_runner import planner
 from ..subscriptions.fact_use import looked_up
-from ..subscriptions.models import Subscription
+from ..subscriptions.models import Subscription, Subscriptions
 from .options import FileOption, loaded
 
 EventOrFile = Annotated[
@@ -59,7 +63,7 @@ def route(  # noqa: PLR0913 - each is an option
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show which subscriptions match an event, what they would do, and why the others do not match."""
+    """Show which subscriptions match an event and what they would do, and which alerts it would open or close."""
     registrations, now = Registrations.of_site(catalogues(current(context)), current(context)), datetime.now(UTC)
     note = unregistered = ""
     try:
@@ -81,8 +85,14 @@ def route(  # noqa: PLR0913 - each is an option
             note, unregistered = _note(written), registrations.why_none([written.event_type])
     except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
         fail(str(error), 2)
-    found = list(rehearsals(loaded(context, file).subscriptions, happened, current(context)))
+    subscriptions = loaded(context, file)
+    found = list(rehearsals(subscriptions.subscriptions, happened, current(context)))
     _show(happened, found, note, unregistered, as_json=as_json)
+    for each in alert_previews(subscriptions, current(context), registrations.catalogues, happened):
+        if as_json:
+            say({"event": happened.type, "topic": happened.topic, "alert": each.as_dict()}, as_json=True)
+        else:
+            show_alert(each)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -105,6 +115,19 @@ def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Se
     for each in every:
         with planner(each, settings) as plan:
             yield rehearse(each, event, plan, known)
+
+
+def alert_previews(
+    subscriptions: Subscriptions, settings: Settings, catalogues: Catalogues, event: Event
+) -> list[AlertPreview]:
+    """Return the alerts that *event* would open or close."""
+    owners = Owners(settings.consumers.owners, catalogues)
+    facts = FactsCache(settings)
+    rules = ActiveRules(subscriptions.alerts, catalogues, facts, owners.contact_of(facts))
+    if rules.needs_facts or owners.needs_facts:
+        facts.begin()
+    known = facts.of(event.cluster)
+    return AlertPreviews(rules, subscriptions.subscriptions, owners, catalogues).of(event, known)
 
 
 def _read(place: str) -> Event:

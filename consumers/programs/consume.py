@@ -42,6 +42,7 @@ from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
+from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 from .due_timers import DueTimers, timing
 
@@ -69,18 +70,15 @@ def consume(
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
+        alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
-            keeper.stop()
-            engine.stop()
+            for each in (alerts, keeper, engine):
+                each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        serving = [subscriptions]
-
-        def apply(found: Subscriptions) -> None:
-            if follow(engine, found):
-                serving[0] = found
-
+        timers = DueTimers(broker, store, settings, subscriptions, _now)
+        apply = partial(follow, engine, alerts, timers)
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
@@ -89,10 +87,10 @@ def consume(
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
-            timing(DueTimers(broker, store, settings, lambda: serving[0].subscriptions, _now)),
+            timing(timers),
         ):
-            engine.start()
-            keeper.start()
+            for each in (engine, keeper, alerts):
+                each.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
@@ -167,13 +165,18 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> bool:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result, and return it."""
+def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscriptions: Subscriptions) -> None:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
+
+    *alerts* follow their rules, and *timers* what is served.
+    """
+    alerts.follow(subscriptions)
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
-        return False
+        return
+    timers.follow(subscriptions)
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],
@@ -181,7 +184,6 @@ def follow(engine: Engine, subscriptions: Subscriptions) -> bool:
         "removed": list(change.removed),
     }
     log.info("subscriptions reloaded" if change else "subscriptions reloaded, nothing changed", extra=facts)
-    return True
 
 
 class Reader:

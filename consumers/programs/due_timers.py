@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,10 +25,10 @@ from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
 from ..errors import StoreError
+from ..policies.schedules.timed_events import EVENT
 from ..store import rates_and_folds
 from ..store.database import Store, lock
-from ..subscriptions.models import Subscription
-from ..subscriptions.timed_events import EVENT
+from ..subscriptions.models import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +49,24 @@ class DueTimers:
         broker: Broker,
         store: Store,
         settings: Settings,
-        serving: Callable[[], Iterable[Subscription]],
+        subscriptions: Subscriptions,
         clock: Callable[[], datetime],
     ) -> None:
-        """Publish over *broker* for the subscriptions that are *serving*; remember in *store*."""
-        self._broker, self._store, self._serving, self._clock = broker, store, serving, clock
+        """Publish over *broker* for those of *subscriptions* that have timers; remember in *store*."""
+        self._broker, self._store, self._clock = broker, store, clock
+        self._subscriptions = subscriptions
         self._catalogues, self._wire = catalogues(settings), settings.router.wire
         self._cluster = settings.facts.cluster or ABSENT
         self._seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
 
+    def follow(self, subscriptions: Subscriptions) -> None:
+        """Publish for *subscriptions* from now on."""
+        self._subscriptions = subscriptions
+
     def look(self) -> None:
         """Publish what is due, and remember it once the broker has it.  Raises StoreError."""
         now = self._clock()
-        for each in [*self._serving()]:
+        for each in self._subscriptions.subscriptions:
             if each.every is None or each.mode == "off":
                 continue
             key, due = (each.name, each.every.text), each.every.latest(now)

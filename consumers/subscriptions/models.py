@@ -13,15 +13,15 @@ from router.settings.field_types import ONE_OR_SEVERAL
 from ..alerts import shipped_rules
 from ..alerts.rules import Rule
 from ..config.field_types import Closed, Name, Words
-from ..policies.delays import Delay
 from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
+from ..policies.schedules import timed_events
+from ..policies.schedules.delays import Delay
+from ..policies.schedules.timers import Every
 from ..policies.throttling import Folding, Limit, OncePer
-from ..policies.timers import Every
 from ..verbs.interface import Verb, installed
-from . import timed_events
 from .test_cases import AlertTest, Expectation
 
 Mode = Literal["live", "shadow", "off"]

@@ -25,12 +25,14 @@ from ..config.event_samples import Kinds, Remark, Samples
 from ..config.field_types import ON_THIS_MACHINE
 from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
+from ..policies.schedules import timed_events
 from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
-from . import expression_checks, handed_over, retry_checks, semantic_checks, timed_events
+from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
-from .alerts.rule_checks import RuleChecks
+from .alerts import owner_checks
+from .alerts.rule_checks import RuleChecks, TryRuleTests
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
@@ -76,19 +78,20 @@ def check(
     settings: Settings | None = None,
     *,
     try_tests: TryTests | None = None,
+    try_rule_tests: TryRuleTests | None = None,
     here: bool = True,
 ) -> Report:
     """Check the files and folders *paths* under *settings*; return their subscriptions, mistakes and warnings.
 
     With *settings*, this includes the subscriptions of Python callbacks in the folder `consumers.callbacks`.
-    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for *here*, nothing of this
-    machine is looked at, such as programs, users, secrets and modules: only the files.
+    With *try_tests* and *try_rule_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for
+    *here*, nothing of this machine is looked at, such as programs, users, secrets and modules: only the files.
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
     wanted = settings or Settings()
     actions = ActionUse(wanted)
     samples = Samples(registrations)
-    rules = RuleChecks(samples, wanted, tries_tests=try_tests is not None)
+    rules = RuleChecks(samples, wanted, try_rule_tests)
     checking = _Checking(catalogues, wanted, samples, actions, rules, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
@@ -103,6 +106,7 @@ def check(
         checking.faults += (Mistake("settings", 0, "", *each) for each in (*local_folders.mistakes(settings), *closed))
     for each, reason in bounded_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
+    checking.mistakes += owner_checks.mistakes(wanted, catalogues, here=here)
     if settings and (problem := trust.problem(folder := settings.consumers.callbacks)):
         checking.mistakes.append(Mistake(str(folder), 0, "", "", f"is not read: {problem}"))
     checking.hand_over()
@@ -274,10 +278,8 @@ class _Checking:
         return verbs[0] if len(verbs) == 1 else None
 
     def _unique(self, document: Document, place: Place, name: object, places: dict[str, str]) -> None:
-        if not isinstance(name, str):
-            return
         here = f"{document.file}:{document.line((*place, 'name'))}"
-        if (first := places.setdefault(name, here)) != here:
+        if isinstance(name, str) and (first := places.setdefault(name, here)) != here:
             self._wrong(document, (*place, "name"), f"the name {name} is already used at {first}")
 
     def _on(self, document: Document, place: Place, raw: object) -> Selection:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.alerts.observations import Observation
+from consumers.alerts.life.observations import Observation
 from consumers.deliveries import Done, Retry
 from consumers.inspection.doctor import machine_roles
 from consumers.store import attempts

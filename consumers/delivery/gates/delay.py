@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 from ...deliveries import FOLDED, Done, Key, Outcome, Retry, Skipped, is_fold
 from ...errors import AlertNotFound
 from ...expressions.values.alert_values import is_change
-from ...policies import delays
-from ...policies.delays import Delay
+from ...policies.schedules import delays
+from ...policies.schedules.delays import Delay
 from ...store import attempts
 from ...store.alerts import alerts
 from ...subscriptions.models import Subscription

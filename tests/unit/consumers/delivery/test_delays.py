@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from consumers.deliveries import Report
 from consumers.inspection.dry_run import rules
-from consumers.policies.delays import Delay
+from consumers.policies.schedules.delays import Delay
 from consumers.policies.throttling import Folding, Limit
 from consumers.store.schema import alert_tables
 from router.broker.topology import queue_of

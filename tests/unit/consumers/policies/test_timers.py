@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumers.policies.timers import Every
+from consumers.policies.schedules.timers import Every
 
 HOUR = timedelta(hours=1)
 BERLIN, GMT = {"zone": "Europe/Berlin"}, {"zone": "UTC"}

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.policies.timers import Every
+from consumers.policies.schedules.timed_events import pattern
+from consumers.policies.schedules.timers import Every
 from consumers.programs.due_timers import DueTimers
 from consumers.store import rates_and_folds
 from consumers.store.database import Store
-from consumers.subscriptions.timed_events import pattern
+from consumers.subscriptions.models import Subscriptions
 from router.broker.interface import Settlement
 from router.model.topics import matches
 from router.settings.models import Settings
@@ -42,7 +43,10 @@ class Site:
         self.subscriptions = [timed("tidy", "1h")]
 
     def consumer(self):
-        return DueTimers(self.broker, self.store, Settings(), lambda: self.subscriptions, lambda: self.now)
+        return DueTimers(self.broker, self.store, Settings(), self.serving(), lambda: self.now)
+
+    def serving(self):
+        return Subscriptions(subscriptions=tuple(self.subscriptions))
 
     def due(self):
         """Return when the timers of what is published were due, each once in effect."""
@@ -144,6 +148,7 @@ def test_a_changed_timer_begins_anew_and_one_that_is_off_is_not_due(site):
     consumer = site.consumer()
     consumer.look()
     site.subscriptions = [timed("tidy", "2h"), timed("idle", "1h", mode="off")]
+    consumer.follow(site.serving())
     site.now += HOUR
     consumer.look()
     assert site.due() == []

@@ -13,8 +13,8 @@ from router.model import durations, time_zones
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.local_zone import local_zone
 
-from ..config.field_types import EACH_ONCE, Closed, Words
-from .throttling import Interval
+from ...config.field_types import EACH_ONCE, Closed, Words
+from ..throttling import Interval
 
 _SHORTEST: Final = timedelta(seconds=10)
 _LOOK_BACK: Final = 70
