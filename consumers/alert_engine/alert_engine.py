@@ -35,7 +35,7 @@ from .transactions import Seen, Transactions
 
 log = logging.getLogger(__name__)
 
-_PREFETCH = 500
+_PREFETCH = 200
 _TICK = timedelta(seconds=1)
 _IDLE = timedelta(seconds=1)
 """How long no old event arrives before a backlog counts as read."""
