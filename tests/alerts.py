@@ -101,15 +101,8 @@ def keep(transaction: Connection, *rows: AlertRow) -> None:
         own = {"alert": row.id, "number": 1, "name": "alertOpened", "at": row.since, "cause": "event"}
         told = {"by": "", "comment": "", "why": "", "body": opened.to_json(), "published": row.since}
         transaction.execute(insert(alert_tables.changes), {"id": f"{row.id[:-1]}Z", **own, **told})
-        key = {
-            "key": row.key,
-            "rule": row.rule,
-            "cluster": row.cluster,
-            "about": about,
-            "policy": Policy().to_json(),
-            "base": "",
-        }
-        transaction.execute(insert(alert_tables.keys), {**key, "latest": row.since})
+        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "latest": row.since}
+        transaction.execute(insert(alert_tables.keys), {**key, "policy": Policy().to_json(), "base": ""})
         began = {"severity": row.severity, "summary": row.summary, "node": row.node, "event_node": row.event_node}
         opening = Observation(id=row.opened_by, at=row.since, kind="opens", alert=row.id, **began)
         observed.keep(transaction, [(row.key, opening)])

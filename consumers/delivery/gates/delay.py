@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Self
 
 from sqlalchemy.engine import Connection
@@ -41,7 +42,8 @@ class DelayGate:
                 continue
             left = self._left(transaction, each, now)
             if left > timedelta():
-                answers[each.key] = delays.waiting(left, now)
+                # The store keeps whole seconds.
+                answers[each.key] = delays.waiting(timedelta(seconds=ceil(left.total_seconds())), now)
             elif outcome := self._unneeded(transaction, each):
                 answers[each.key] = outcome
         return answers
