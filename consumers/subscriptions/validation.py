@@ -89,10 +89,9 @@ def check(
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
     wanted = settings or Settings()
-    actions = ActionUse(wanted)
     samples = Samples(registrations)
     rules = RuleChecks(samples, wanted, try_rule_tests)
-    checking = _Checking(catalogues, wanted, samples, actions, rules, try_tests, here)
+    checking = _Checking(catalogues, wanted, samples, ActionUse(wanted), rules, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
@@ -106,7 +105,6 @@ def check(
         checking.faults += (Mistake("settings", 0, "", *each) for each in (*local_folders.mistakes(settings), *closed))
     for each, reason in bounded_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
-    checking.mistakes += owner_checks.mistakes(wanted, catalogues, here=here)
     if settings and (problem := trust.problem(folder := settings.consumers.callbacks)):
         checking.mistakes.append(Mistake(str(folder), 0, "", "", f"is not read: {problem}"))
     checking.hand_over()
@@ -116,9 +114,8 @@ def check(
         for line in text.splitlines():
             problem = f"what is registered is not known, because `{section}` is invalid: {line}"
             checking.faults.append(Mistake("settings", 0, "", section, problem))
-    mistakes, faults, warnings = (
-        tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.faults, checking.warnings)
-    )
+    every = (checking.mistakes, checking.faults, checking.warnings)
+    mistakes, faults, warnings = (tuple(dict.fromkeys(each)) for each in every)
     found = Subscriptions(subscriptions=tuple(checking.subscriptions), rules=rules.rules) if not mistakes else None
     return Report(found, mistakes, faults, warnings)
 
@@ -152,13 +149,14 @@ class _Checking:
         self.mistakes[first:] = sorted(self.mistakes[first:], key=lambda each: each.line)
 
     def hand_over(self) -> None:
-        """Check what subscriptions hand over to each other, once all files are known."""
+        """Check what subscriptions hand over to each other, rules suppress, and owners share; all files are known."""
         off = {name for name, each in self.entries.items() if each.raw.get("mode") == "off"}
         self.mistakes += retry_checks.check(self.follows, self.places, off)
         for entry, remark in handed_over.check(self.entries, self.settings):
             self._add(entry.document, entry.place, [remark])
         for document, place, remark in self.rules.together():
             self._add(document, place, [remark])
+        self.mistakes += owner_checks.mistakes(self.settings, self.catalogues, here=self.here)
 
     def _content(self, document: Document) -> None:
         top = document.value
