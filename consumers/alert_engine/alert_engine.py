@@ -90,6 +90,11 @@ class AlertEngine:
         self.counts = Counts()
 
     @property
+    def published(self) -> int:
+        """How many changes the broker has got from this engine."""
+        return self._publisher.published
+
+    @property
     def is_active(self) -> bool:
         """Whether this engine counts the time, and not another one."""
         return self._counting.is_ours

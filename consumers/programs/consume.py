@@ -26,6 +26,7 @@ from router.settings import bounded_files
 from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alert_engine.alert_engine import AlertEngine
 from ..config import python_files
 from ..dead_letters.keeper import Keeper
 from ..deliveries import Key
@@ -82,7 +83,7 @@ def consume(
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
-            _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
+            _answering(settings.consumers, broker, store, engine, keeper, alerts.engine, latencies, health),
             reader.reading(),
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
@@ -110,12 +111,13 @@ def taken_over(store: Store, about: Mapping[str, Any]) -> str:
     return "" if host == os.uname().nodename else host
 
 
-def _answering(
+def _answering(  # noqa: PLR0913, PLR0917 - each is one collaborator
     settings: ConsumersSettings,
     broker: Rabbit,
     store: Store,
     engine: Engine,
     keeper: Keeper,
+    alerts: AlertEngine,
     latencies: Latencies | None,
     health: Health,
 ) -> AbstractContextManager[None]:
@@ -130,6 +132,7 @@ def _answering(
         store,
         engine=engine,
         keeper=keeper,
+        alerts=alerts,
         latencies=latencies,
         clock=_now,
         problem=lambda: health.state.problem,
