@@ -25,6 +25,7 @@ from ..config.event_samples import Kinds, Remark, Samples
 from ..config.field_types import ON_THIS_MACHINE
 from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
+from ..policies.schedules import timed_events
 from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
@@ -199,7 +200,7 @@ class _Checking:
 
     def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> Verb | None:
         """Check one entry, and add its subscription if it has no mistakes; return its verb if that has none."""
-        before = len(self.mistakes)
+        before, raw = len(self.mistakes), timed_events.with_events(raw)
         kind = self._verb(document, place, raw)
         # `log:` without a value means `log: {}`.
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
@@ -275,10 +276,8 @@ class _Checking:
         return verbs[0] if len(verbs) == 1 else None
 
     def _unique(self, document: Document, place: Place, name: object, places: dict[str, str]) -> None:
-        if not isinstance(name, str):
-            return
         here = f"{document.file}:{document.line((*place, 'name'))}"
-        if (first := places.setdefault(name, here)) != here:
+        if isinstance(name, str) and (first := places.setdefault(name, here)) != here:
             self._wrong(document, (*place, "name"), f"the name {name} is already used at {first}")
 
     def _on(self, document: Document, place: Place, raw: object) -> Selection:
