@@ -5,6 +5,7 @@ ConsumerError
 ├── FilterError          a filter is not valid CEL, or uses CEL that is not supported
 ├── StoreError           the store cannot be read or written: trying again may help
 ├── JobsUnusable         the folder of jobs cannot be read
+├── AlertNotFound        no alert, or several, are meant by an id
 ├── LetterError          a dead letter does not exist, has expired, or cannot be replayed
 ├── SyntheticEventError        a test event cannot be built from these values
 ├── ManualRunError       an action cannot be run by hand with these values
@@ -16,6 +17,9 @@ ConsumerError
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+
+from router.errors import did_you_mean
 
 
 class ConsumerError(Exception):
@@ -61,6 +65,20 @@ class StoreError(ConsumerError):
 
 class JobsUnusable(ConsumerError):
     """The folder of jobs cannot be read."""
+
+
+class AlertNotFound(ConsumerError):
+    """No alert has this id, or several begin so; `near` has the ids of those that may be meant."""
+
+    def __init__(self, wanted: str, near: Sequence[str], *, is_ambiguous: bool = False) -> None:
+        """Say what was *wanted*; all of *near* begin so if it *is_ambiguous*."""
+        if is_ambiguous:
+            self.near = tuple(near)
+            text = f"several alerts begin with {wanted}: {', '.join(self.near)}"
+        else:
+            self.near = tuple(get_close_matches(wanted.upper(), near, n=3, cutoff=0.4))
+            text = f"there is no alert {wanted}{did_you_mean(wanted.upper(), near)}"
+        super().__init__(text)
 
 
 class LetterError(ConsumerError):

@@ -56,7 +56,7 @@ class Rule(Closed):
     closes_if: str | None = None
     """A filter in CEL over the event that closes."""
     closes_when: str | None = None
-    """An expression in CEL over the facts of the cluster and the event that opened: closes the alert once it is true."""
+    """An expression in CEL over the event that opened and the facts of its cluster; once true, the alert is closed."""
     closes_after: _Wait | None = None
     """Closes the alert once it did not open again for so long."""
     by: Places = ()

@@ -127,20 +127,20 @@ def _keys(step: object, value: Mapping[str, Any], facts: Any, event: Event) -> I
         case str():
             yield step
         case Place(("data", name)):
-            yield from _texts(event.data.get(name))
+            yield from texts(event.data.get(name))
         case Place((name,)):
-            yield from _texts(getattr(event, name))
+            yield from texts(getattr(event, name))
         case Path(steps):
             reached = facts
             for each in steps:
                 key = next(_keys(each, reached, facts, event), None) if isinstance(reached, Mapping) else None
                 reached = None if key is None else _found(reached, key)
-            yield from _texts(reached)
+            yield from texts(reached)
         case _:
             yield from value
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
     """Yield the texts that *value* is or lists."""
     yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
 

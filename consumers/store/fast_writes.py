@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy import BindParameter, Dialect, bindparam, literal_column, or_, update
 from sqlalchemy.engine import Connection
 
-from router.database.column_types import inserting, plain_text
+from router.database.column_types import inserting, moment_text, plain_text
 
 from .attempts import DONE, WAIT, WRITTEN, Attempt, row_of
 from .schema import deliveries as table
-from .schema import moment_text
 
 
 def begin(transaction: Connection, attempts: Sequence[Attempt]) -> bool:

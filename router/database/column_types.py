@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,26 @@ class Word(Plain):
 
     impl = String
     cache_ok = True
+
+
+def moment_text(value: datetime) -> str:
+    """Return the stored text of the aware datetime *value*."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC text of fixed width, so that text order is time order."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
+        """Return the stored text of *value*."""
+        return None if value is None else moment_text(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the interface
+        """Return the datetime of the stored text."""
+        return None if value is None else datetime.fromisoformat(value)
 
 
 def inserting(dialect: str, table: Table) -> Any:  # noqa: ANN401 - the dialects' inserts are alike, their types are not

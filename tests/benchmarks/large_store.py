@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from consumers.store.database import Store
-from consumers.store.schema import moment_text
+from router.database.column_types import moment_text
 from router.model.ids import new_id
 from router.pipeline.state import State
 from tests.consuming import make_event

@@ -180,7 +180,8 @@ class Facts(_Fact):
             for name, nodes in [*self.shared_names.items()][:_SHARED]
         ]
         reasons = "; ".join([*(f"{part}: {reason}" for part, reason in self.missing.items()), *shared])
-        return Known(facts, reasons and f"not known of cluster {self.cluster}: {reasons}", _NULLS)
+        confirmed = {name: each.confirmed for name, each in self.parts.items() if each.confirmed}
+        return Known(facts, reasons and f"not known of cluster {self.cluster}: {reasons}", _NULLS, confirmed)
 
     def _part(self, name: str, now: datetime) -> dict[str, Any]:
         part = self.parts[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -53,12 +54,13 @@ class Named(dict[str, Any]):
 class Known:
     """The facts of a cluster at one moment: *values*, or None if nothing is known; *missing* says what, and why.
 
-    *nulls* gives a null for the name of every possible value.
+    *nulls* gives a null for the name of every possible value.  *confirmed* says by part when it was last read.
     """
 
     values: Mapping[str, Any] | None
     missing: str = ""
     nulls: Mapping[str, Any] = field(default_factory=dict)
+    confirmed: Mapping[str, datetime] = field(default_factory=dict)
 
     def for_templates(self) -> Mapping[str, Any]:
         """Return the values, with nulls for all names that are not known."""

@@ -1,47 +1,25 @@
-"""The tables of the store, and the format of its timestamps.  A change to a table needs a new revision."""
+"""The tables of deliveries, letters and the audit.  A change to a table needs a new revision."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Column, ColumnElement, Dialect, Index, Integer, LargeBinary, MetaData, String, Table, func, or_
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Column, ColumnElement, Index, Integer, LargeBinary, MetaData, Table, func, or_
 
-from router.database.column_types import Plain, Word, plain_text
+from router.database.column_types import Moment, Plain, Word, plain_text
 from router.database.revisions import Revisions
 
 LOCK = 0x636C7573746572
 """The PostgreSQL advisory lock for transactions that read, decide and write: audit, rates, breakers, upgrades."""
 
 REVISIONS = Revisions(
-    folder=Path(__file__).parent / "migrations" / "versions",
-    latest="6",
+    folder=Path(__file__).parents[1] / "migrations" / "versions",
+    latest="7",
     table="alembic_version",
     first_sign="store_version",
     lock_number=LOCK,
     command="clusterbus consume",
 )
-
-
-def moment_text(value: datetime) -> str:
-    """Return the stored text of the aware datetime *value*."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-class Moment(TypeDecorator[datetime]):
-    """An aware datetime, stored as UTC text of fixed width, so that text order is time order."""
-
-    impl = String(32)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface
-        """Return the stored text of *value*."""
-        return None if value is None else moment_text(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the interface
-        """Return the datetime of the stored text."""
-        return None if value is None else datetime.fromisoformat(value)
 
 
 def is_event(column: Column[str], event: str) -> ColumnElement[bool]:

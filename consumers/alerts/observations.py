@@ -1,0 +1,48 @@
+"""What is observed of an alert: events that open and close it, facts, acts of people, and that time has passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from router.model.events import Severity
+
+from .alert_row import Cause
+
+Act = Literal["ack", "unack", "note", "close"]
+Kind = Literal["opens", "closes", "passes", Act]
+"""`passes` says only that time has passed, so that what closes by itself is closed."""
+
+ACTS: tuple[Act, ...] = ("ack", "unack", "note", "close")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One observation of one key.  Its id is that of its event, so that copies and repetitions count once.
+
+    `at` is when it was captured; facts when they were read; acts when they were done, but after all that was known.
+    """
+
+    id: str
+    at: datetime
+    kind: Kind
+    cause: Cause = "event"
+    event_type: str = ""
+    event_node: str = ""
+    severity: Severity = "warning"
+    summary: str = ""
+    node: str = ""
+    owner: str | None = None
+    depth: int = 0
+    by: str = ""
+    comment: str = ""
+    alert: str | None = None
+    """The alert whose life began with this opening."""
+    body: bytes | None = None
+    """The event, where facts are to be asked about it."""
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What observations are sorted by."""
+        return self.at, self.id

@@ -1,0 +1,49 @@
+"""The table of observations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from router.database.column_types import inserting
+
+from ...alerts.observations import Observation
+from ..database import batched
+from ..schema.alert_tables import observations as table
+
+_COLUMNS = ("id", "at", "kind", "alert", "body")
+_FACTS = tuple(each for each in fields(Observation) if each.name not in _COLUMNS)
+
+
+def keep(transaction: Connection, observed: Iterable[tuple[str, Observation]]) -> None:
+    """Write observations, each with its key; those that exist get the alert that they began."""
+    rows = [_row(key, each) for key, each in observed]
+    if rows:
+        statement = inserting(transaction.dialect.name, table)
+        began = {"alert": statement.excluded["alert"]}
+        upsert = statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=began)
+        transaction.execute(upsert, rows)
+
+
+def of_keys(transaction: Connection, keys: Collection[str]) -> dict[str, list[Observation]]:
+    """Return what was observed of *keys*, in no order."""
+    found: dict[str, list[Observation]] = {each: [] for each in keys}
+    for portion in batched([*found]):
+        for row in transaction.execute(select(table).where(table.c.key.in_(portion))).mappings():
+            found[row["key"]].append(_observation(row))
+    return found
+
+
+def _row(key: str, observation: Observation) -> dict[str, object]:
+    facts = {each.name: getattr(observation, each.name) for each in _FACTS}
+    told = {name: value for (name, value), each in zip(facts.items(), _FACTS, strict=True) if value != each.default}
+    return {"key": key, "facts": json.dumps(told)} | {name: getattr(observation, name) for name in _COLUMNS}
+
+
+def _observation(row: Mapping[Any, Any]) -> Observation:
+    return Observation(**json.loads(row["facts"]), **{name: row[name] for name in _COLUMNS})

@@ -1,0 +1,45 @@
+"""The tables of the store.  A change to a table needs a new revision."""
+
+from . import alert_tables
+from .delivery_tables import (
+    LOCK,
+    REVISIONS,
+    amendments,
+    approvals,
+    audit_cuts,
+    bindings,
+    breakers,
+    deliveries,
+    events,
+    failures,
+    folds,
+    is_event,
+    letters,
+    metadata,
+    passes,
+    places,
+    silences,
+    stops,
+)
+
+__all__ = [
+    "LOCK",
+    "REVISIONS",
+    "alert_tables",
+    "amendments",
+    "approvals",
+    "audit_cuts",
+    "bindings",
+    "breakers",
+    "deliveries",
+    "events",
+    "failures",
+    "folds",
+    "is_event",
+    "letters",
+    "metadata",
+    "passes",
+    "places",
+    "silences",
+    "stops",
+]
