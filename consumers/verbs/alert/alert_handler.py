@@ -60,8 +60,8 @@ class AlertHandler(Handler):
     def __call__(self, delivery: Delivery) -> Report | None:
         """Send the change, unless later ones have made it pointless; return None if a stop interrupted the call."""
         change = AlertChange.of(delivery.event)
-        first, last = self._known(change.alert) or (change, change)
-        if unsent := self._unsent(change, last):
+        first, last = self._changes(change.alert) or (delivery.event, delivery.event)
+        if unsent := self._unsent(change, AlertChange.of(last)):
             return Report(result={"not_sent": unsent})
         return self._send(delivery, change, first, last)
 
@@ -74,10 +74,8 @@ class AlertHandler(Handler):
         """Return why *change* is not sent, where *last* is the last change of the alert; empty if it is."""
 
     @abstractmethod
-    def _send(
-        self, delivery: Delivery, change: AlertChange, first: AlertChange, last: AlertChange
-    ) -> Report | None:
-        """Send *change*, where *first* and *last* are the alert's first and last change."""
+    def _send(self, delivery: Delivery, change: AlertChange, first: Event, last: Event) -> Report | None:
+        """Send *change*, where *first* and *last* are the first and the last change of the alert."""
 
     @abstractmethod
     def states(self, alerts: Sequence[str]) -> Iterable[RemoteState]:
@@ -99,9 +97,9 @@ class AlertHandler(Handler):
         # Alertmanager refuses all alerts of a call if one of them has an address that is not valid.
         return quote(self._link.render_text(delivery), safe="!#$%&'()*+,/:;=?@[]~")
 
-    def called(self, call: Call, *, keep: int | None = None) -> Answer | Report | None:
+    def called(self, call: Call) -> Answer | Report | None:
         """Return what the caller returns."""
-        return self._caller(call, keep=keep)
+        return self._caller(call)
 
     def asked(self, call: Call, *, is_missing_fine: bool = False) -> str:
         """Return the body of the answer, empty for one that is not there if *is_missing_fine*.  Raises OSError."""
@@ -113,10 +111,6 @@ class AlertHandler(Handler):
         if answer.status != 200:  # noqa: PLR2004 - found
             raise OSError(f"{call.target} answered {answer}")
         return answer.body
-
-    def _known(self, alert: str) -> tuple[AlertChange, AlertChange] | None:
-        found = self._changes(alert)
-        return (AlertChange.of(found[0]), AlertChange.of(found[1])) if found else None
 
 
 class Receiver:

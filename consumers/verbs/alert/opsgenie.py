@@ -52,13 +52,7 @@ class Processed(NamedTuple):
         return self.is_done is False and "does not exist" in self.status.lower()
 
 
-def request(
-    change: AlertChange,
-    link: str,
-    priorities: Mapping[Severity, Priority],
-    responders: Sequence[str],
-    tags: Sequence[str],
-) -> Request:
+def request(change: AlertChange, link: str, options: OpsgenieOptions) -> Request:
     """Return the request for *change*, with a *link* to a page about the alert."""
     by = shortened(one_line(change.by), _USER) or "clusterbus"
     note = {"user": by, "source": "clusterbus"} | ({"note": shortened(change.comment, _NOTE)} if change.comment else {})

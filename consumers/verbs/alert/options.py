@@ -13,6 +13,7 @@ from router.model.events import OWN
 from router.references import is_reference
 from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
 from router.settings.models import Settings
+from router.settings.yaml_documents import Place
 
 from ...config.event_samples import Kinds, Remark
 from ...config.field_types import EACH_ONCE, Duration, no_longer_than
@@ -47,7 +48,7 @@ def _labels(found: dict[str, str]) -> dict[str, str]:
 def _annotations(found: dict[str, str]) -> dict[str, str]:
     for name in found:
         if not re.fullmatch(LABEL, name):
-            raise ValueError(f"{name!r} is not the name of an annotation: use letters, digits and _, and no digit first")
+            raise ValueError(f"{name!r} is not the name of an annotation: use letters, digits and _")
     return found
 
 
@@ -71,6 +72,10 @@ _ONE_SYSTEM: list[Any] = [{"required": [name], "properties": {name: {"not": {"ty
 _Every = Annotated[Duration, AfterValidator(no_longer_than(timedelta(hours=1))), AfterValidator(_often)]
 
 
+Addresses = Annotated[tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL]
+"""One address or several."""
+
+
 class AlertOptions(ConnectionOptions):
     """Keep alerts in another system as they are here: opened, acknowledged and closed, each in its order."""
 
@@ -81,15 +86,15 @@ class AlertOptions(ConnectionOptions):
     tells = True
     order: ClassVar[tuple[str, ...]] = ("data.alert",)
 
-    alertmanager: Annotated[tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL] = Field(
-        (), repr=False
-    )
+    alertmanager: Annotated[
+        tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL
+    ] = Field((), repr=False)
     """The address of Alertmanager, or all of its cluster, since each gets all alerts."""
     pagerduty: PagerDuty | None = None
     """A service of PagerDuty: a reference to its key, or more."""
     opsgenie: Opsgenie | None = None
     """An integration of Opsgenie: a reference to its key, or more."""
-    url: Address | None = None
+    url: Address | None = Field(None, repr=False)
     """The address of any other system, or a reference to it."""
     body: Body = "event"
     """What `url` gets: `event`, or a text, mapping or list whose texts are templates."""
@@ -99,9 +104,7 @@ class AlertOptions(ConnectionOptions):
     """References to the keys that sign the calls of `url`."""
     labels: Annotated[dict[str, str], Checked(_labels, _LABELS)] = Field(default={})
     """Labels for Alertmanager besides those of the alert, such as a team."""
-    annotations: Annotated[
-        dict[str, str], Checked(_annotations, {"propertyNames": whole(LABEL)})
-    ] = Field(default={})
+    annotations: Annotated[dict[str, str], Checked(_annotations, {"propertyNames": whole(LABEL)})] = Field(default={})
     """Annotations for Alertmanager besides those of the alert: templates by name."""
     every: _Every = timedelta(minutes=1)
     """How often Alertmanager gets all open alerts again, at least 10s; it resolves those that it does not get."""
@@ -144,7 +147,7 @@ class AlertOptions(ConnectionOptions):
         if self.follow and self.system == "url":
             yield Remark(("follow",), "is for alertmanager, pagerduty and opsgenie only: remove it")
         if self.pagerduty and bool(self.follow) != bool(self.pagerduty.token):
-            place: tuple[str, ...] = ("follow",) if self.follow else ("pagerduty", "token")
+            place: Place = ("follow",) if self.follow else ("pagerduty", "token")
             yield Remark(place, "`follow` and `pagerduty.token` need each other: add the other, or remove this")
         if self.opsgenie and any(name.lower() == "authorization" for name in self.headers):
             yield Remark(("headers", "Authorization"), "is set by `opsgenie`: remove it")
@@ -177,7 +180,7 @@ class AlertOptions(ConnectionOptions):
         elif kinds.kinds and _CLOSED not in kinds.kinds:
             yield Remark((), "alerts would never end there: add alertClosed to `on`, or write `on: alerts`")
 
-    def _addresses(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _addresses(self) -> Iterator[tuple[Place, str]]:
         yield from ((("alertmanager", at), each) for at, each in enumerate(self.alertmanager))
         for below, options in (("pagerduty", self.pagerduty), ("opsgenie", self.opsgenie)):
             for name in ("url", "api"):

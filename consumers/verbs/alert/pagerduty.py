@@ -19,6 +19,8 @@ from .remote_states import RemoteState, parsed, text_at
 EVENTS = {"us": "https://events.pagerduty.com", "eu": "https://events.eu.pagerduty.com"}
 REST = {"us": "https://api.pagerduty.com", "eu": "https://api.eu.pagerduty.com"}
 ENQUEUE = "/v2/enqueue"
+REST_VERSION = "application/vnd.pagerduty+json;version=2"
+"""What the REST API wants as `Accept`."""
 
 _SEVERITIES: Mapping[Severity, str] = {
     "info": "info",

@@ -36,11 +36,11 @@ class PagerDutyOptions(Closed):
     """A reference to the integration key (Events API v2), which has 32 characters."""
     region: Region = "us"
     """The region of the account."""
-    url: Address | None = None
+    url: Address | None = Field(None, repr=False)
     """Another address of the Events API."""
     token: Reference | None = Field(None, repr=False)
     """A reference to a read-only token of the REST API, for `follow`."""
-    api: Address | None = None
+    api: Address | None = Field(None, repr=False)
     """Another address of the REST API."""
 
     def remarks_here(self) -> Iterator[Remark]:
@@ -51,7 +51,9 @@ class PagerDutyOptions(Closed):
         except (SecretError, OSError):
             return
         if len(found) != _ROUTING_KEY or not (found.isascii() and found.isalnum()):
-            message = f"secret {self.key}: is not an integration key of the Events API v2, which has 32 letters and digits"
+            message = (
+                f"secret {self.key}: is not an integration key of the Events API v2, which has 32 letters and digits"
+            )
             yield Remark(("pagerduty", "key"), message, fault=True)
 
 
@@ -62,7 +64,7 @@ class OpsgenieOptions(Closed):
     """A reference to the key of an API integration."""
     region: Region = "us"
     """The region of the account."""
-    url: Address | None = None
+    url: Address | None = Field(None, repr=False)
     """Another address of the API, below which `/v2/alerts` is."""
     responders: Annotated[
         tuple[Annotated[str, matching(_RESPONDER, "is not a responder: write team:NAME or user:NAME")], ...],

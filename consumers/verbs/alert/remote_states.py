@@ -37,9 +37,9 @@ class RemoteState:
 def act_of(remote: RemoteState, before: State | None, *, state: str, by: str, system: str) -> Act | None:
     """Return what is taken over from *system*, which has the alert in *remote*, and had it in *before* when last asked.
 
-    Here the alert is in *state*, set *by* a person.  Who closes an alert there closes it here.  Of acknowledgements only
-    changes count: who takes one back here is not overruled by the one that is still there.  The first answer (*before*
-    is None) counts, unless a person has decided otherwise here.
+    Here the alert is in *state*, set *by* a person.  Who closes an alert there closes it here.  Of acknowledgements
+    only changes count: who takes one back here is not overruled by the one that is still there.  The first answer
+    (*before* is None) counts, unless a person has decided otherwise here.
 
     >>> def act(there, before, here, by=""):
     ...     return act_of(RemoteState("1", there), before, state=here, by=by, system="opsgenie")

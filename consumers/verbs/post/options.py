@@ -42,7 +42,7 @@ def _keys(body: object) -> None:
         _keys(value)
 
 
-Address = Annotated[str, Checked(url, whole(rf"{REFERENCE}|{ADDRESS}")), Field(repr=False)]
+Address = Annotated[str, Checked(url, whole(rf"{REFERENCE}|{ADDRESS}"))]
 """The address of a receiver, or a reference to it."""
 
 Body = Annotated[Any, Checked(_body, _BODY)]
@@ -57,7 +57,7 @@ class PostOptions(ConnectionOptions):
 
     templates = ("body",)
 
-    url: Address
+    url: Address = Field(repr=False)
     """The address, or a reference to it, such as file:/path or env:NAME, if it is secret."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     """The method of HTTP."""
