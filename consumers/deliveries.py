@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from router.cluster.facts.views import Known
-from router.model.events import OWN, Event, Value
+from router.model.events import OWN, Event
+
+from .folds import Fold
 
 FOLDED = "folded"
 """The `replay` of the delivery that stands for folded events, and the outcome word of the deliveries folded into it."""
@@ -17,7 +19,7 @@ FOLDED = "folded"
 HANDED_OVER = ">"
 """How `replay` begins after another subscription dead-lettered the delivery; the name of that subscription follows."""
 
-UNHEARD = ("silenced", "repeated", "limited", "unanswered", "busy", "beyond", "stopped", "guarded")
+UNHEARD = ("silenced", "suppressed", "repeated", "limited", "unanswered", "busy", "beyond", "stopped", "guarded")
 """The words of skipped deliveries that must not suppress the next of their kind: nobody received them.
 
 Not among them are `refused`, which a person has seen, and `shadow`, which stands for a delivery.
@@ -57,24 +59,6 @@ class Key(NamedTuple):
     event_id: str
     subscription: str
     replay: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Events that are delivered as one: how many, from which nodes (as `n[001-400]`), the first and last time.
-
-    *values* lists for each variable its distinct values in order of arrival, up to a limit.
-    """
-
-    count: int
-    nodes: str
-    first: str
-    last: str
-    values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
-
-    def as_dict(self) -> Mapping[str, Any]:
-        """Return the names that templates use, without a copy of the values: no template changes them."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

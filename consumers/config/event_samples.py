@@ -106,6 +106,14 @@ class Kinds:
         """Return the variables in the data of the event type *name*, or None if no registration passes such events."""
         return self.kinds[name].given if self.kinds[name].is_registered else None
 
+    def all_unknown(self, variables: Iterable[str], about: Iterable[str]) -> list[str]:
+        """Return what is wrong with *variables* that no selected event type has, and with what no alert is *about*."""
+        if found := [wrong for name in variables if (wrong := self.unknown(name))]:
+            return found
+        everywhere = {each for catalogue in self.catalogues.values() for each in catalogue.variables}
+        everywhere |= {*Event.model_fields}
+        return [f"no alert is about {name}{did_you_mean(name, everywhere)}" for name in about if name not in everywhere]
+
     def lacking(self, variable: str) -> list[str]:
         """Return the selected event types that cannot have *variable*."""
         return [name for name, each in self.kinds.items() if variable not in each.possible and variable != EXTRA]

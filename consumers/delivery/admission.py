@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
-from ..deliveries import FOLDED, Delivery, Done, Fold, Outcome, Waiting, is_fold, is_replay, is_unheard, judge
+from ..deliveries import FOLDED, Delivery, Done, Outcome, Waiting, is_fold, is_replay, is_unheard, judge
+from ..folds import Fold
 from ..policies import consumer_deaths
 from ..processes import cleanup
 from ..store import attempts as table

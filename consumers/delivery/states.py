@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..deliveries import LEFT, NOT_BEFORE, Delivery, Done, Fold, Key, Outcome, Waiting, has_job, is_fold, is_replay
+from ..deliveries import LEFT, NOT_BEFORE, Delivery, Done, Key, Outcome, Waiting, has_job, is_fold, is_replay
+from ..folds import Fold
 from ..policies.places import Place
 from .thread_pool import Ticket
 

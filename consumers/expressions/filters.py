@@ -2,9 +2,11 @@
 
     data.fsName == "gpfs1" && data.blockUsage > data.blockQuota
 
-Names are the event's attributes (`type`, `node`, `severity`, ...), `data`, and `facts`, the facts of the cluster (null
-if none are known).  An expression that cannot be evaluated does not match, and returns the reason: CEL cannot compare
-null, or read a variable that the event does not have.
+Names are the event's attributes (`type`, `node`, `severity`, ...), `data`, `facts`, the facts of the cluster (null if
+none are known), and `alert`, the alert that the event tells a change of (null if it tells none).
+
+An expression that cannot be evaluated does not match, and returns the reason: CEL cannot compare null, or read a
+variable that the event does not have.
 """
 
 import json
@@ -27,6 +29,8 @@ from . import fact_paths, fact_reads, library_errors, list_lengths, severities, 
 from .cel_syntax.parser import UnreadableExpression, parse
 from .cel_syntax.tree import MACROS, Binary, Call, Constant, Macro, Name, Node, Select, binding, walk
 from .fact_paths import FACTS
+from .values import alert_values
+from .values.alert_values import ALERT
 
 
 @cache
@@ -61,7 +65,7 @@ FUNCTIONS = frozenset(
 _CONSTANTS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false", "None": "null", "NULL": "null"}
 _BUILDERS = frozenset(("map", "filter"))
 TYPES = frozenset(("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"))
-_NAMES = frozenset((*Event.model_fields, FACTS, *TYPES))
+_NAMES = frozenset((*Event.model_fields, FACTS, ALERT, *TYPES))
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 
 
@@ -78,7 +82,7 @@ class Filter:
 
     `variables` lists the variables of `data` that it reads; `guarded` those that it tests with `has(data.x)` or
     `"x" in data`; `reads_all` means that it reads `data` as a whole too.  `asks_for_type` means that it may distinguish
-    event types.  `facts` lists the paths of the facts that it reads.
+    event types.  `facts` lists the paths of the facts that it reads, `about` the names of `alert.about`.
     """
 
     def __init__(self, text: str) -> None:
@@ -102,6 +106,8 @@ class Filter:
         # Pass only the names that are read, since the library copies all of them.
         self._attributes = tuple(name for name in self._program.variables() if name in Event.model_fields)
         reads = tuple(_reads(self.tree))
+        self.about = tuple(dict.fromkeys(_about(self.tree)))
+        self._asks_alert = ALERT in self._program.variables()
         self.variables = tuple(dict.fromkeys(name for name, _ in reads))
         self.guarded = frozenset(name for name, guard in reads if guard)
         parts = {id(node.of) for node, _ in walk(self.tree) if isinstance(node, Select)}
@@ -125,6 +131,8 @@ class Filter:
         try:
             # An absent attribute is null, so that `subject == null` works.
             names = {name: getattr(event, name) for name in self._attributes}
+            if self._asks_alert:
+                names[ALERT] = alert_values.for_filters(event)
             if self._walks:
                 list_lengths.check(self._walks, self._builds, event)
             if self.facts:
@@ -164,6 +172,8 @@ class Filter:
         for node, around in walk(self.tree):
             if isinstance(node, Name) and node.name not in _NAMES and not binding(node.name, around):
                 raise FilterError(f"unknown name {node.name}{_hint(node.name, self.text)}")
+            if isinstance(node, Select) and node.of == Name(ALERT) and (wrong := alert_values.mistake(node.name)):
+                raise FilterError(wrong)
         for node, _ in walk(self.tree):
             if isinstance(node, Call) and node.name not in FUNCTIONS:
                 near = "; write !" if node.name == "not" else did_you_mean(node.name, FUNCTIONS | MACROS)
@@ -171,7 +181,7 @@ class Filter:
 
     def _check_loops(self) -> None:
         bound = fact_reads.bound_names(self.tree)
-        for name in ("data", FACTS):
+        for name in ("data", FACTS, ALERT):
             if name in bound:
                 raise FilterError(f"{name} is a reserved name: give the items of a list another name")
         self.facts = fact_reads.paths_of(self.tree)
@@ -201,18 +211,34 @@ def _hint(name: str, text: str) -> str:
         return without_event(text)
     if name in _CONSTANTS:
         return f"; write {_CONSTANTS[name]}"
-    near = did_you_mean(name, (*Event.model_fields, FACTS))
+    near = did_you_mean(name, (*Event.model_fields, FACTS, ALERT))
     return near or f"; write data.{name} for a variable; the attributes are {', '.join(sorted(Event.model_fields))}"
 
 
 def _reads(tree: Node) -> Iterator[tuple[str, bool]]:
-    """Yield (variable, whether this asks for its presence) for each `data.x`, `has(data.x)` and `"x" in data`."""
+    """Yield (variable, whether this asks for its presence) for each `data.x`, `has(data.x)` and `"x" in data`.
+
+    What is read of `alert` is made of variables too.
+    """
     for node, _ in walk(tree):
         match node:
             case Select(Name("data"), name, tests):
                 yield name, tests
             case Binary("in", Constant("string", name), Name("data")):
                 yield str(name), True
+            case Select(Name("alert"), name):
+                yield from ((each, False) for each in alert_values.variables([name]))
+
+
+def _about(tree: Node) -> Iterator[str]:
+    """Yield x of each `alert.about.x` and `alert.about["x"]`."""
+    of = Select(Name(ALERT), alert_values.ABOUT)
+    for node, _ in walk(tree):
+        match node:
+            case Select(above, name) if above == of:
+                yield name
+            case Binary("in", Constant("string", name), above) if above == of:
+                yield str(name)
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from router.cluster.facts.views import Named
+from router.settings.local_zone import local_zone
 
 from ..errors import FilterError, TemplateError
 from .severities import rank
+from .values import human_texts
 
 LARGEST = 65536
 """Most characters in a rendered word."""
@@ -181,6 +183,14 @@ def _round(value: float, precision: int = 0, method: Any = "common") -> float:  
     return jinja_filters.do_round(value, precision, method)
 
 
+def _size(value: object, unit: str = "B") -> str:
+    """Return the number *value* of *unit* as people write sizes."""
+    _one_text(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("size takes a number")  # noqa: TRY004 - the environment reports this class
+    return human_texts.size(value, unit)
+
+
 def _unique(context: Context, value: Any) -> list[Any]:  # noqa: ANN401 - the filter of jinja2 checks it
     return list(jinja_filters.sync_do_unique(context.environment, value))
 
@@ -229,8 +239,10 @@ def _environment() -> _Environment:
     filters: Mapping[str, Callable[..., object]] = {
         "default": _default,
         "join": _join,
+        "local": _of_one(lambda value: human_texts.moment(str(value), local_zone())),
         "replace": _of_one(_replace),
         "round": _round,
+        "size": _size,
         "unique": pass_context(_unique),
         OWN_TEXT: _own,
         ONE_TEXT: _one_text,

@@ -23,11 +23,14 @@ from jinja2 import TemplateSyntaxError, nodes
 from router.cluster.facts.models import unknown
 from router.errors import did_you_mean
 from router.model.events import Event
+from router.settings.local_zone import local_zone
 
 from ..errors import TemplateError, without_event
 from . import library_errors, template_severities
 from .fact_paths import FACTS, AnyKey, Path, mistake
 from .template_environment import ENVIRONMENT, FOREIGN, LARGEST, MARK, ONE_TEXT, OWN_TEXT
+from .values import alert_values
+from .values.alert_values import ALERT
 
 LONGEST = 4096
 """Most characters in a template."""
@@ -57,8 +60,8 @@ STEPS = "steps"
 OF_STEP = frozenset(("output", "exit", "state", "succeeded", "failed"))
 """What a template can read of an earlier step, as `steps.NAME.output`."""
 
-_NAMES = frozenset((*Event.model_fields, "fold", "meta", FACTS, _PARAMETERS, STEPS))
-_OF_FOLD = frozenset(("count", "nodes", "first", "last", "values"))
+_NAMES = frozenset((*Event.model_fields, "fold", "meta", FACTS, ALERT, _PARAMETERS, STEPS))
+_OF_FOLD = frozenset(("count", "nodes", "first", "last", "values", "alerts", "unlisted", "states"))
 
 
 class About(Protocol):
@@ -72,14 +75,16 @@ class Template:
     """One word, parsed once; any thread may render it.
 
     `variables` lists the variables of the event's `data` that it reads, `parameters` those of an action, `facts` the
-    paths of the facts that it reads, `steps` the values of earlier steps, such as `("snapshot", "output")`.  `is_plain`
-    means that it is the same for every event.
+    paths of the facts that it reads, `steps` the values of earlier steps, such as `("snapshot", "output")`, `about` the
+    names that it reads of `alert.about`.  `is_plain` means that it is the same for every event.
     """
 
     variables: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     facts: tuple[Path, ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
+    about: tuple[str, ...] = ()
+    _reads_alert = False
 
     def __init__(self, text: str) -> None:
         """Parse *text*; raises TemplateError with the line of the mistake."""
@@ -99,7 +104,10 @@ class Template:
             # Before it is compiled, which may take as long as what is refused here.
             _check(tree, text)
             _check_lists(tree)
-            self.variables = tuple(dict.fromkeys(_reads(tree, "data")))
+            of_alert = alert_values.variables(_reads(tree, ALERT))
+            self.variables = tuple(dict.fromkeys((*_reads(tree, "data"), *of_alert)))
+            self._reads_alert = any(each == nodes.Name(ALERT, "load") for each in _walk(tree))
+            self.about = tuple(dict.fromkeys(_about(tree)))
             self.parameters = tuple(dict.fromkeys(_reads(tree, _PARAMETERS)))
             self.steps = tuple(dict.fromkeys(_step_values(tree)))
             self.facts = tuple(
@@ -138,6 +146,8 @@ class Template:
             values = {name: value for name, value in about.as_dict().items() if value is not None}
             if self.facts and FACTS not in values:
                 values[FACTS] = unknown("").for_templates()
+            if self._reads_alert and (alert := alert_values.for_templates(values, local_zone())):
+                values[ALERT] = alert
             parts = self._template.render(values).split(MARK)
         except TemplateError as error:
             raise TemplateError(f"{self._shown}: {error}") from error
@@ -167,6 +177,8 @@ def _check(tree: nodes.Template, text: str) -> None:
             raise TemplateError(f"unknown name {each.name}{near or f'; write data.{each.name} for a variable'}")
         if (part := _part(each, "fold")) is not None and part not in _OF_FOLD:
             raise TemplateError(f"fold has no {part}{did_you_mean(part, _OF_FOLD) or f'; write fold.values.{part}'}")
+        if (part := _part(each, ALERT)) is not None and (wrong := alert_values.mistake(part)):
+            raise TemplateError(wrong)
         if isinstance(each, nodes.Const):
             _check_literal(each.value)
         if (steps := _steps(each)) is not None and (wrong := mistake(Path(steps))):
@@ -255,6 +267,15 @@ def _step_values(tree: nodes.Template) -> Iterator[tuple[str, str]]:
 
 def _reads(node: nodes.Node, of: str) -> Iterable[str]:
     return (name for each in _walk(node) if (name := _part(each, of)))
+
+
+def _about(tree: nodes.Node) -> Iterator[str]:
+    """Yield x of each `alert.about.x` and `alert.about["x"]`."""
+    for each in _walk(tree):
+        if isinstance(each, nodes.Getattr | nodes.Getitem) and _part(each.node, ALERT) == alert_values.ABOUT:
+            name = each.attr if isinstance(each, nodes.Getattr) else getattr(each.arg, "value", None)
+            if isinstance(name, str):
+                yield name
 
 
 def _part(node: nodes.Node, of: str) -> str | None:

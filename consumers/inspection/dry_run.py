@@ -14,6 +14,7 @@ from router.model.events import Event
 from router.model.topics import matches
 
 from ..deliveries import Delivery, is_own
+from ..delivery.gates.suppression import leaves_out_suppressed, suppressed_by
 from ..errors import ConsumerError, Rejected
 from ..expressions.filters import Filter, shown_values
 from ..policies.enrichment import enriched
@@ -96,7 +97,8 @@ def rehearse(subscription: Subscription, event: Event, plan: Plan, known: Known 
     except Exception as error:  # noqa: BLE001 - a verb of another package may raise anything; the failure is reported
         unknown = f"{type(error).__name__}: {error}"
     attempts = () if refused else moments(subscription.retry)
-    return Rehearsal(subscription, verdict, effect, refused, unknown, attempts, tuple(rules(subscription)))
+    those = (*suppression(subscription, event), *rules(subscription))
+    return Rehearsal(subscription, verdict, effect, refused, unknown, attempts, those)
 
 
 def consider(subscription: Subscription, event: Event | None, topic: str, known: Known | None = None) -> Verdict:
@@ -128,6 +130,12 @@ def _filtered(subscription: Subscription, event: Event | None, pattern: str, kno
             return Verdict("filter", f"where is false: {subscription.where}{shown_values(asked, event, known)}")
     also = f", and where is true: {subscription.where}" if subscription.where else ""
     return Verdict("matched", f"pattern {pattern} matches{also}")
+
+
+def suppression(subscription: Subscription, event: Event) -> Iterator[str]:
+    """Yield, in words, that *subscription* skips *event* because another alert suppresses the one that it tells of."""
+    if (other := suppressed_by(event)) and leaves_out_suppressed(subscription):
+        yield f"skipped, suppressed: alert {other} suppresses it, and `where` does not ask for data.suppressedBy"
 
 
 def does(kind: str) -> str:

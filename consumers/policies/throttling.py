@@ -17,7 +17,9 @@ from router.model import durations
 from router.model.events import Event, Value
 
 from ..config.field_types import Closed, Duration, no_longer_than
-from ..deliveries import Fold, Outcome, Skipped, Waiting
+from ..deliveries import Outcome, Skipped, Waiting
+from ..folds import Fold, FoldedAlert
+from .folded_alerts import with_change
 from .group_keys import Places
 
 MOST_VALUES = 20
@@ -113,9 +115,12 @@ class Gathered:
     first: str = ""
     last: str = ""
     values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    alerts: Sequence[FoldedAlert] = ()
+    unlisted: int = 0
 
     def with_event(self, event: Event) -> Gathered:
         """Return a copy that includes *event*, and as many of its values as fit."""
+        alerts, unlisted = with_change(self.alerts, event)
         values = {name: list(known) for name, known in self.values.items()}
         room = _LARGEST - sum(_size(each) for known in values.values() for each in known)
         for name, value in event.data.items():
@@ -135,12 +140,15 @@ class Gathered:
             first=min(self.first or event.time, event.time),
             last=max(self.last, event.time),
             values=values,
+            alerts=alerts,
+            unlisted=self.unlisted + unlisted,
         )
 
     @property
     def fold(self) -> Fold:
         """Return the fold to deliver."""
-        return Fold(self.count, folded(self.nodes), self.first, self.last, self.values)
+        nodes = folded(self.nodes)
+        return Fold(self.count, nodes, self.first, self.last, self.values, self.alerts, self.unlisted)
 
 
 def _cut(value: Value) -> Value:

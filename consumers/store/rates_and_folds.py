@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from router.database.column_types import inserting
 
 from ..deliveries import FOLDED, UNHEARD
+from ..folds import FoldedAlert
 from ..policies.throttling import Gathered
 from .attempts import DEAD
 from .schema import deliveries, folds, passes
@@ -133,10 +134,13 @@ def mark_moved(transaction: Connection, subscription: str, head: str, at: dateti
 
 def _facts(gathered: Gathered) -> str:
     facts = asdict(gathered)
-    return json.dumps({name: facts[name] for name in ("nodes", "first", "last", "values")})
+    of_alerts = {name: facts[name] for name in ("alerts", "unlisted") if facts[name]}
+    return json.dumps({name: facts[name] for name in ("nodes", "first", "last", "values")} | of_alerts)
 
 
 def _gathered(row: Any) -> Gathered:  # noqa: ANN401 - a row of any query
     facts = json.loads(row.facts)
     nodes = tuple(facts["nodes"])
-    return Gathered(row.head, row.due, row.events, nodes, facts["first"], facts["last"], facts["values"])
+    alerts = tuple(FoldedAlert(**each) for each in facts.get("alerts", ()))
+    times = facts["first"], facts["last"]
+    return Gathered(row.head, row.due, row.events, nodes, *times, facts["values"], alerts, facts.get("unlisted", 0))

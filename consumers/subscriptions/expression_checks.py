@@ -23,6 +23,7 @@ from ..expressions.templates import Template
 from ..expressions.type_checks import template_conditions
 from ..expressions.type_checks.checker import check, may_all_match
 from ..expressions.type_checks.event_domains import Selected, of_sample
+from ..expressions.values.alert_values import with_about
 
 _ALWAYS_KNOWN = frozenset(("cluster", "age", "stale", "taken_at", "parts", "missing"))
 """The facts that are known if any are."""
@@ -100,8 +101,13 @@ class Passing:
         # A filter may be false for the values of the sample only: ask those that read what is different.
         asked = (each for each in self._filters if seen(event, each) != seen(full, each))
         return may_all_match(self._filters, of_sample(self.events.names[event.type], event)) and all(
-            each.matches(event, known(event, each.facts)).matched for each in asked
+            each.matches(with_about(event, each.about), known(event, each.facts)).matched for each in asked
         )
+
+    @property
+    def names_rules(self) -> bool:
+        """Whether a filter asks which rule an alert is of, or what it is about."""
+        return any("rule" in each.variables or each.about for each in self._asked)
 
     def without_facts(self, event: Event, paths: Sequence[Path]) -> Iterator[tuple[Path | None, Known]]:
         """Yield each of *paths* with facts of which it alone is null, if *event* may pass then; at last, no facts."""

@@ -21,8 +21,8 @@ from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..policies.guards import PER
 from ..verbs.interface import TemplateText, installed, texts_in
-from .expression_checks import Passing, Stages, callback_variables, known, template_remarks, type_remarks
-from .trials import Filling, Trial, partly, tried
+from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
+from .trials import Filling, Trial, partly, trials_of
 
 NOT_WITH_LOG = ("order_by", "fold", "once_per", "limit", "guard")
 """The keys of an entry that have no meaning with `log`."""
@@ -163,14 +163,14 @@ def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False)
     except FilterError as error:
         yield Remark(place, str(error))
         return
-    if unknown := [wrong for name in compiled.variables if (wrong := kinds.unknown(name))]:
+    if unknown := kinds.all_unknown(compiled.variables, compiled.about):
         yield from (Remark(place, each) for each in unknown)
         return
     remarks = () if receives else tuple(type_remarks(place, compiled, passes.events))
     yield from remarks
     if not all(each.warning for each in remarks):
         return
-    trials = tried(compiled, lambda event: compiled.matches(event, known(event, compiled.facts)).reason, passes)
+    trials = trials_of(compiled, passes)
     for name in compiled.variables:
         # An expression that checks the type or category may never read the variable: there the sample decides.
         lacking = [each for each in kinds.lacking(name) if trials[each].reason or not compiled.asks_for_type]
@@ -246,6 +246,8 @@ def _template(
         about = f"for {named(types)}: data.{name} may not apply, and then" if name else None
         message = f"{about or f'for some events of {named(types)}:'} {reason}"
         yield Remark(place, message, warning=bool(name) or reason not in filling.wrong)
+    for name, reason in () if passes.names_rules else filling.failures_without_about(kinds):
+        yield Remark(place, f"for alerts that are not about {name}: {reason}", warning=True)
     if template.facts:
         sound = kinds.those(lambda each: not trials[each.event_type.type].reason)
         yield from _with_unknown_facts(place, filling, sound, passes)
@@ -255,7 +257,7 @@ def _not_there(found: TemplateText, template: Template, kinds: Kinds) -> list[st
     """Return what is wrong with the names that *template* reads: of variables, of earlier steps, of parameters."""
     if later := found.unknown_step(template.steps):
         return [later]
-    if unknown := [wrong for name in template.variables if (wrong := kinds.unknown(name))]:
+    if unknown := kinds.all_unknown(template.variables, template.about):
         return unknown
     if template.parameters:
         return [f"parameters are those of an action: write data.{template.parameters[0]} for a variable"]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from router.cluster.facts.views import Known
 from router.model.events import Event
 
+from ..config.event_samples import Kinds
 from ..deliveries import Delivery
 from ..errors import TemplateError
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
+from ..expressions.values.alert_values import with_about, without_about
 from ..verbs.interface import OF_A_STEP
 from .expression_checks import Passing, known, seen, varying
 
@@ -31,7 +33,20 @@ class Filling:
 
     def trials(self, passes: Passing) -> dict[str, Trial]:
         """Return how the template does for each type of event that passes."""
-        return tried(self.template, lambda event: self.failure(event, known(event, self.template.facts)), passes)
+
+        def fails(event: Event) -> str:
+            return self.failure(with_about(event, self.template.about), known(event, self.template.facts))
+
+        return tried(self.template, fails, passes)
+
+    def failures_without_about(self, kinds: Kinds) -> Iterator[tuple[str, str]]:
+        """Yield each name without which in `alert.about` the template cannot be filled in, and the reason."""
+        for name in self.template.about:
+            for kind in kinds.kinds.values():
+                sample = without_about(with_about(kind.sample, self.template.about), name)
+                if reason := self.failure(sample, known(sample, self.template.facts)):
+                    yield name, reason
+                    break
 
     def failure(self, event: Event, facts: Known | None) -> str:
         """Return why the template cannot be filled in for *event*, or the text not be used; empty if they can."""
@@ -55,6 +70,15 @@ class Trial:
 
     reason: str
     variants: Sequence[tuple[Sequence[str], str]] = ()
+
+
+def trials_of(asked: Filter, passes: Passing) -> dict[str, Trial]:
+    """Return how the filter *asked* does for each type of event that passes."""
+
+    def fails(event: Event) -> str:
+        return asked.matches(with_about(event, asked.about), known(event, asked.facts)).reason
+
+    return tried(asked, fails, passes)
 
 
 def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: Passing) -> dict[str, Trial]:

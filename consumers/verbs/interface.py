@@ -176,8 +176,11 @@ class Verb(Closed):
     tells: ClassVar[bool] = False
     """Whether the verb notifies people, so that silences apply to it."""
 
-    order: ClassVar[tuple[str, ...]] = ()
-    """The places of `order_by` where the order of deliveries is a matter of the verb, and not of the subscription."""
+    keeps_alerts: ClassVar[bool] = False
+    """Whether it keeps alerts in another system: their changes keep their order, and no silence mutes the end."""
+
+    leaves_out_suppressed: ClassVar[bool] = False
+    """Whether it leaves out changes of alerts that are suppressed, unless `where` asks for `suppressedBy`."""
 
     def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - for those that have some
         """Yield mistakes and warnings about the options on any machine; places are relative to the verb."""

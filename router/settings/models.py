@@ -102,6 +102,8 @@ class ConsumersSettings(Section):
         Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
     ] = {}
     """The people and services that `notify` may name."""
+    alert_link: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,500})?$")] = ""
+    """The page of an alert for notifications, such as https://bus.example.com/alerts/{alert}, with its id there."""
 
     job_progress: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     """How often to publish the event `jobProgress` for a command whose nodes begin or end; by default, never."""

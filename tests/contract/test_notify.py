@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from consumers.deliveries import DeadLetter, Delivery, Fold, Retry
+from consumers.deliveries import DeadLetter, Delivery, Retry
 from consumers.errors import Rejected
+from consumers.folds import Fold
 from consumers.policies.retry import RetryPolicy, attempt
 from consumers.verbs.interface import Surroundings
-from consumers.verbs.notify.apprise_client import addresses
+from consumers.verbs.notify import threads
+from consumers.verbs.notify.apprise_client import Service, addresses
 from consumers.verbs.notify.verb import NotifyVerb
 from router.settings.models import Settings
+from tests.alerts import ALERT, change
 from tests.consuming import make_delivery, make_event
 from tests.webhooks import answering, mail_server, seconds, silent, webhook
 
@@ -460,3 +463,47 @@ def test_no_value_calls_everybody_or_is_markup_where_a_service_takes_text_for_it
     assert "&lt;b&gt;y&lt;/b&gt;" in told["telegram"]["text"]
     assert "@everyone" not in json.dumps(told, ensure_ascii=False)
     assert "<!channel>" not in json.dumps(told, ensure_ascii=False)
+
+
+def test_mails_about_one_alert_refer_to_one_message_and_so_form_one_thread(mail, contact):
+    handler = handler_of({"team": contact(mail.url())})
+    for name in ("alertOpened", "alertClosed"):
+        handler(make_delivery(change(name)))
+    handler(make_delivery(make_event()))
+
+    opened, closed, other = mail.mails
+    root = [f"<{ALERT}.alerts@clusterbus.invalid>"]
+    assert opened.headers["references"] == opened.headers["in-reply-to"] == closed.headers["references"] == root
+    assert opened.headers["message-id"] != closed.headers["message-id"]
+    assert "references" not in other.headers
+
+
+def test_what_an_address_says_of_threads_stays(mail, contact):
+    handler_of({"team": contact(f"{mail.url()}&%2BReferences=%3Cmine%40example.com%3E")})(
+        make_delivery(change("alertOpened"))
+    )
+
+    (told,) = mail.mails
+    assert told.headers["references"] == ["<mine@example.com>"]
+
+
+def test_a_google_chat_has_a_thread_for_each_alert():
+    service = Service("gchat://workspace/key/token", "x")._plugin
+    own = Service("gchat://workspace/key/token/mine", "x")._plugin
+    for each in (service, own):
+        threads.join(each, ALERT)
+
+    assert (service.thread_key, own.thread_key) == (f"clusterbus-{ALERT}", "mine")
+
+
+def test_escalations_go_to_the_contact_of_the_rule(mail, contact):
+    with mail_server() as boss:
+        contacts = {"team": contact(mail.url()), "boss": contact(boss.url())}
+        settings = Settings.model_validate({"consumers": {"contacts": contacts}})
+        handler = NotifyVerb(to="owner").handler(Surroundings("a", threading.Event(), settings))
+
+        report = handler(make_delivery(change("alertEscalated", owner="team", escalatedTo="boss")))
+
+        assert (report.failure, len(boss.mails), len(mail.mails)) == (None, 1, 0)
+        with pytest.raises(Rejected, match="the alert has no owner"):
+            handler(make_delivery(change("alertOpened")))

@@ -18,8 +18,9 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.deliveries import DeadLetter, Done, Fold, Retry
+from consumers.deliveries import DeadLetter, Done, Retry
 from consumers.errors import Rejected, SubscriptionsError
+from consumers.folds import Fold
 from consumers.policies.retry import RetryPolicy, attempt
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.post.verb import PostVerb

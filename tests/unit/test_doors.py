@@ -28,9 +28,10 @@ from consumers.cli.main import app
 from consumers.dead_letters import editing, replay
 from consumers.dead_letters.keeper import Keeper
 from consumers.dead_letters.kept_letters import find
-from consumers.deliveries import Fold, Report
+from consumers.deliveries import Report
 from consumers.delivery.metrics.latencies import Latencies
 from consumers.errors import ConsumerError, LetterError
+from consumers.folds import Fold
 from consumers.inspection.explain import trace
 from consumers.policies.guards import Guard
 from consumers.policies.throttling import Folding, Limit, OncePer

@@ -21,9 +21,11 @@ from .open_breaker import OpenBreakerGate
 from .order import OrderGate
 from .rate import RateGate
 from .silence import SilenceGate
+from .suppression import SuppressionGate
 
 ORDER: Sequence[MakeGate] = (
     # First those that skip.  A fold is silenced when it is delivered: only then are its events complete.
+    SuppressionGate.of,
     SilenceGate.of_events,
     FoldGate.of,
     SilenceGate.of_folds,

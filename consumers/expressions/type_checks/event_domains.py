@@ -20,7 +20,9 @@ from router.model.events import OWN, SEVERITIES, Event, Scope
 from ...config.event_samples import EXTRA
 from ..cel_syntax.tree import Name
 from ..fact_paths import FACTS
-from .domains import ANY, LARGEST, NULL, Domain, Form, Texts
+from ..values import alert_values
+from ..values.alert_values import ALERT
+from .domains import ANY, LARGEST, NULL, TRUTHS, Domain, Form, Texts
 
 IDENTITY: Final = Texts("[a-z0-9-]", meaning="the word of a node")
 """The word of a node, as capture makes it, which facts have too."""
@@ -102,7 +104,8 @@ class Selected:
             **{name: _plain(name) for name in Event.model_fields},
             "type": type_,
             "category": _one(kind.category),
-            "severity": _one(kind.severity),
+            # An alert has a severity of its own, which is not that of the type.
+            "severity": _plain("severity") if kind.category == ALERT else _one(kind.severity),
             "scope": _one(kind.scope),
             "source": Domain("string", texts=Texts(r"\S", f"/{kind.source}/")),
             "cluster": _WORD if self.clusters is None else Domain("string", self.clusters),
@@ -110,6 +113,7 @@ class Selected:
             # GPFS passes variables of the whole family, and what the catalogue does not know is in one of its own.
             "data": Domain("map", fields=data, longest=len({*catalogue.variables, *data, EVENT_NAME})),
             FACTS: facts(),
+            ALERT: _alert(data) if (kind.source, kind.category) == (OWN, ALERT) else NULL,
         }
 
 
@@ -136,6 +140,21 @@ def _data(variables: tuple[Variable, ...]) -> dict[str, Domain]:
     fields = {each.name: _TYPED.get(each.type) or _names(each.type, each.separator or ",") for each in variables}
     fields |= {each.name: fields[each.name].having(values=frozenset(each.values)) for each in variables if each.values}
     return fields | {EXTRA: _EXTRA}
+
+
+def _alert(data: Mapping[str, Domain]) -> Domain:
+    """Return what `alert` is for the changes of alerts, whose variables are *data*."""
+    own = {name: data[made[0]] for name, made in alert_values.VARIABLES.items() if made[0] in data}
+    own |= {
+        "state": Domain("string", frozenset(alert_values.STATES)),
+        "cause": Domain("string", frozenset(alert_values.CAUSES)),
+        "age": Domain("duration", null=True),
+        "flapping": Domain("bool", TRUTHS),
+        alert_values.ABOUT: Domain("map", item=Domain("string", absent=True)),
+    }
+    never_null = ("id", "rule", "change", "since", "openings", "openedBy", "eventType")
+    own |= {name: _there(own[name]) for name in never_null if name in own}
+    return Domain("map", fields=own)
 
 
 @cache

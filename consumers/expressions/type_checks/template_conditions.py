@@ -24,6 +24,7 @@ from ...errors import FilterError
 from ..fact_paths import FACTS
 from ..filters import Filter
 from ..template_environment import ENVIRONMENT
+from ..values.alert_values import ALERT
 from .checker import Finding, check
 from .event_domains import Selected
 
@@ -36,6 +37,7 @@ _CEL_ONLY: Final = re.compile(r"\bnull\b|\b(exists|contains|startsWith|endsWith|
 _FOLD: Final = nodes.Name("fold", "load")
 _FOLDED: Final = (nodes.Getattr(_FOLD, "values", "load"), nodes.Getitem(_FOLD, nodes.Const("values"), "load"))
 _LISTS: Final = frozenset(("names", "nodes"))
+_WRITTEN_OUT: Final = frozenset(("since", "until", "age"))
 
 
 def findings(text: str, events: Selected) -> Iterator[Finding]:
@@ -124,7 +126,9 @@ def _text(node: nodes.Expr) -> str | None:  # noqa: PLR0911 - one result for eac
         case nodes.Neg(node=nodes.Const(value=int() | float() as number)):
             return f"-{number}"
         case nodes.Name(name=name):
-            return name if name in Event.model_fields or name == FACTS else None
+            return name if name in Event.model_fields or name in (FACTS, ALERT) else None
+        case nodes.Getattr(node=nodes.Name(name="alert"), attr=name) if name in _WRITTEN_OUT:
+            return None  # a text for people, which filters have as another type
         case nodes.List(items=items) | nodes.Tuple(items=items):
             texts = [_text(each) for each in items]
             return None if None in texts else f"[{', '.join(map(str, texts))}]"

@@ -14,7 +14,6 @@ from router.model.events import Event
 from router.references import is_reference
 
 from ...deliveries import Delivery, Report
-from ...expressions.templates import Template
 from ..interface import Handler, Surroundings
 from ..post.connections.caller import Call, Caller
 from ..post.connections.certificates import Unusable
@@ -40,7 +39,7 @@ class AlertHandler(Handler):
     def __init__(self, verb: AlertOptions, surroundings: Surroundings) -> None:
         """Prepare the connections.  Raises SubscriptionsError if certificates cannot be used."""
         self._verb, self._changes = verb, surroundings.changes
-        self._link = Template(verb.link) if verb.link else None
+        self._link = surroundings.settings.consumers.alert_link
         self._asked = 0
         try:
             self._caller = Caller(verb, surroundings.stopping)
@@ -90,12 +89,10 @@ class AlertHandler(Handler):
         self._asked = begin + _MOST_ASKED
         return [*alerts[begin:], *alerts[:begin]][:_MOST_ASKED]
 
-    def linked(self, delivery: Delivery) -> str:
-        """Return the address of the page about the alert; empty if there is none.  Raises Rejected."""
-        if self._link is None:
-            return ""
+    def linked(self, alert: str) -> str:
+        """Return the address of the page about *alert*; empty if the settings name none."""
         # Alertmanager refuses all alerts of a call if one of them has an address that is not valid.
-        return quote(self._link.render_text(delivery), safe="!#$%&'()*+,/:;=?@[]~")
+        return quote(self._link.replace("{alert}", alert), safe="!#$%&'()*+,/:;=?@[]~")
 
     def called(self, call: Call) -> Answer | Report | None:
         """Return what the caller returns."""

@@ -129,7 +129,8 @@ class AlertmanagerHandler(AlertHandler):
                 continue
 
     def _alert(self, alert: OpenAlert) -> Mapping[str, Any]:
-        change, link = AlertChange.of(alert.last.event), self.linked(alert.last)
+        change = AlertChange.of(alert.last.event)
+        link = self.linked(change.alert)
         more = {name: each.render_text(alert.last) for name, each in self._annotations.items()}
         labels = alertmanager.labels_of(AlertChange.of(alert.first), self._verb.labels)
         annotations = alertmanager.annotations_of(change, link, more)

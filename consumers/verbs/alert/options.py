@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -52,12 +52,6 @@ def _annotations(found: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _link(text: str) -> str:
-    if not re.match(r"https?://[^\s{]", text):
-        raise ValueError("must begin with https:// or http:// and a host")
-    return text
-
-
 def _often(value: timedelta) -> timedelta:
     if value < _SHORTEST:
         raise ValueError("must be at least 10s")
@@ -82,9 +76,10 @@ class AlertOptions(ConnectionOptions):
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SYSTEM})
 
     short_form = "alertmanager"
-    templates = ("body", "annotations", "link")
+    templates = ("body", "annotations")
     tells = True
-    order: ClassVar[tuple[str, ...]] = ("data.alert",)
+    keeps_alerts = True
+    leaves_out_suppressed = True
 
     alertmanager: Annotated[
         tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL
@@ -108,8 +103,6 @@ class AlertOptions(ConnectionOptions):
     """Annotations for Alertmanager besides those of the alert: templates by name."""
     every: _Every = timedelta(minutes=1)
     """How often Alertmanager gets all open alerts again, at least 10s; it resolves those that it does not get."""
-    link: Annotated[str, Checked(_link, {"pattern": r"^https?://[^\s{]"})] | None = None
-    """The address of a page about the alert, a template."""
     follow: _Every | None = None
     """How often to ask for what people did there, which is then taken over; by default never."""
 

@@ -66,7 +66,7 @@ class PagerDutyHandler(_PagingHandler):
         change = AlertChange.of(delivery.event)
         if unsent := self._unsent(change, change):
             return {"not_sent": unsent}
-        event = pagerduty.event(change, self._options.key, self.linked(delivery))
+        event = pagerduty.event(change, self._options.key, self.linked(change.alert))
         return {"calls": [shown("POST", f"{self._receiver.shown}{pagerduty.ENQUEUE}", event)]}
 
     def _unsent(self, change: AlertChange, last: AlertChange) -> str:
@@ -76,7 +76,7 @@ class PagerDutyHandler(_PagingHandler):
 
     def _send(self, delivery: Delivery, change: AlertChange, first: Event, last: Event) -> Report | None:  # noqa: ARG002 - as all
         key, began = secrets.read(self._options.key), time.monotonic()
-        event = pagerduty.event(change, key, self.linked(delivery))
+        event = pagerduty.event(change, key, self.linked(change.alert))
         call = replace(self._receiver.call("POST", pagerduty.ENQUEUE, event), hidden=(key,))
         answer = self.called(call)
         if not isinstance(answer, Answer):
@@ -110,13 +110,14 @@ class OpsgenieHandler(_PagingHandler):
 
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the call that would be made."""
-        path, body = opsgenie.request(AlertChange.of(delivery.event), self.linked(delivery), self._options)
+        change = AlertChange.of(delivery.event)
+        path, body = opsgenie.request(change, self.linked(change.alert), self._options)
         return {"calls": [shown("POST", f"{self._receiver.shown}{path}", body)], "key": self._options.key}
 
     def _send(self, delivery: Delivery, change: AlertChange, first: Event, last: Event) -> Report | None:  # noqa: ARG002 - as all
         if isinstance(taken := delivery.earlier.get(_REQUEST), str):
             return self._look(delivery, change, taken)
-        path, body = opsgenie.request(change, self.linked(delivery), self._options)
+        path, body = opsgenie.request(change, self.linked(change.alert), self._options)
         call = self._keyed("POST", path, body)
         answer = self.called(call)
         if not isinstance(answer, Answer):

@@ -15,8 +15,9 @@ from typing import Any
 from router.model.events import Event
 
 from ...config import python_files
-from ...deliveries import Delivery, Fold, Report
+from ...deliveries import Delivery, Report
 from ...errors import Rejected
+from ...folds import Fold
 from . import results
 from .arguments import Arguments
 from .function_handler import called
@@ -67,7 +68,7 @@ def _outcome(request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _call(request: Mapping[str, Any]) -> Report:
     event = Event.from_json(request["event"].encode())
-    folded = Fold(**request["folded"]) if request["folded"] else None
+    folded = Fold.restored(request["folded"]) if request["folded"] else None
     delivery = Delivery(
         event,
         request["subscription"],

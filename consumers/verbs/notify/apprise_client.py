@@ -29,7 +29,7 @@ from router.references import is_reference
 from ...config import secrets
 from ...errors import Rejected, SecretError
 from ...expressions.sanitize import one_line, shortened
-from . import address_parameters
+from . import address_parameters, threads
 from .message import Message
 
 _LONGEST_REASON = 400
@@ -160,6 +160,7 @@ class Service:
         """Send *message*; return an empty text if the service accepted it, else the reason.  Never raises."""
         if missing := self.missing_daemon():
             return missing
+        threads.join(self._plugin, message.thread)
         with _caught() as lines:
             try:
                 sent = bool(

@@ -11,9 +11,13 @@ Format = Literal["text", "html", "markdown"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to a contact; *body* is written in *format*."""
+    """A message to a contact; *body* is written in *format*.
+
+    Messages with the same *thread*, the id of an alert, belong together; an empty text is no thread.
+    """
 
     title: str
     body: str
     format: Format
     importance: Importance
+    thread: str = ""

@@ -9,15 +9,21 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from router.cluster.facts.views import Named
+from router.model import ids
 from router.model.catalogue import EVENT_NAME, Catalogues
 from router.model.events import Event, Value
+from router.settings.local_zone import local_zone
 
-from ...deliveries import Delivery, Fold
+from ...deliveries import Delivery
 from ...expressions.sanitize import one_line, shortened
 from ...expressions.templates import Template
+from ...expressions.values.alert_values import is_change
+from ...folds import Fold, FoldedAlert
+from . import alert_texts
 from .message import Format, Importance, Message
 from .options import NotifyOptions
 
@@ -39,25 +45,29 @@ _BY_SEVERITY: Mapping[str, Importance] = {"warning": "warning", "error": "failur
 class Messages:
     """Writes the messages of one subscription; any thread may use it."""
 
-    def __init__(self, verb: NotifyOptions, catalogues: Catalogues) -> None:
-        """Use the templates of *verb*, or by default the meanings and units of *catalogues*."""
+    def __init__(self, verb: NotifyOptions, catalogues: Catalogues, link: str = "") -> None:
+        """Use the templates of *verb*, or by default the meanings and units of *catalogues*.
+
+        *link* is the page of an alert, with `{alert}` for its id; empty if there is none.
+        """
         self._title, self._body, self._html = (
             Template(text) if text is not None else None for text in (verb.title, verb.body, verb.html)
         )
         self._importance = verb.importance
-        self._catalogues = catalogues
+        self._catalogues, self._link = catalogues, link
 
     def message(self, delivery: Delivery, wanted: Format) -> Message:
         """Return the message about *delivery* in the format *wanted*; raises TemplateError if it cannot be rendered."""
         plain = _Plain(delivery)
         title = self._title.render_text(plain) if self._title else _title(plain.event, plain.fold)
-        importance = self._importance or _BY_SEVERITY.get(plain.event.severity, "info")
+        of_alert = alert_texts.importance(plain.event, plain.fold) if is_change(plain.event) else None
+        importance = self._importance or of_alert or _BY_SEVERITY.get(plain.event.severity, "info")
         body, written = self._written(plain, wanted)
         # Do not cut HTML, since that would break its markup; rendered templates are limited anyway.
         body = body if written == "html" else shortened(body, LONGEST_BODY)
         # Values are on one line already, but the template may have several lines.
         title = " ".join(title.splitlines()).strip() or plain.event.name
-        return Message(shortened(title, LONGEST_TITLE), body, written, importance)
+        return Message(shortened(title, LONGEST_TITLE), body, written, importance, _thread(delivery))
 
     def _written(self, plain: _Plain, wanted: Format) -> tuple[str, Format]:
         """Return the body and its format: text if there is no template for the format *wanted*."""
@@ -67,7 +77,11 @@ class Messages:
             return self._body.render_escaped(plain, _escape_markdown), "markdown"
         if self._body:
             return self._body.render_text(plain), "text"
-        return _WRITERS[wanted]([*facts(plain.event, plain.fold, self._catalogues), *plain.meta.items()]), wanted
+        if is_change(plain.event):
+            said = alert_texts.facts(plain.event, plain.fold, self._link, local_zone())
+        else:
+            said = facts(plain.event, plain.fold, self._catalogues)
+        return _WRITERS[wanted]([*said, *plain.meta.items()]), wanted
 
 
 def facts(event: Event, fold: Fold, catalogues: Catalogues) -> Iterator[tuple[str, str]]:
@@ -105,7 +119,9 @@ class _Plain:
         self.event = _event(delivery.event)
         fold = delivery.fold
         values = {one_line(name): [_value(each) for each in some] for name, some in fold.values.items()}
-        self.fold = Fold(fold.count, shortened(one_line(fold.nodes), _LONGEST_VALUE), fold.first, fold.last, values)
+        alerts = tuple(map(_alert, fold.alerts))
+        nodes = shortened(one_line(fold.nodes), _LONGEST_VALUE)
+        self.fold = replace(fold, nodes=nodes, values=values, alerts=alerts)
         self.meta = {name: shortened(one_line(text), _LONGEST_VALUE) for name, text in delivery.meta.items()}
         self._delivery = delivery
 
@@ -135,6 +151,20 @@ def _event(event: Event) -> Event:
     )
 
 
+def _alert(alert: FoldedAlert) -> FoldedAlert:
+    texts = {name: getattr(alert, name) for name in ("id", "rule", "summary", "severity", "state", "since", "until")}
+    safe: dict[str, Any] = {name: _plain(text, _LONGEST_VALUE) for name, text in texts.items()}
+    return replace(alert, **safe)
+
+
+def _thread(delivery: Delivery) -> str:
+    """Return the alert that the message is about, and its thread: none where it is about several, or about none."""
+    if not is_change(delivery.event) or len(delivery.fold.alerts) > 1:
+        return ""
+    alert = delivery.event.data["alert"]
+    return alert if isinstance(alert, str) and ids.is_id(alert) else ""
+
+
 def _value(value: Value) -> Value:
     if isinstance(value, str):
         return _plain(value, _LONGEST_VALUE)
@@ -156,6 +186,8 @@ def _text(value: Value) -> str:
 
 
 def _title(event: Event, fold: Fold) -> str:
+    if is_change(event):
+        return alert_texts.title(event, fold)
     about = f" {event.subject}" if event.subject else ""
     where = f"{fold.count} events, {fold.nodes}" if fold.count > 1 else event.node
     return f"[{event.severity}] {event.name}{about} ({event.cluster}: {where})"

@@ -18,6 +18,7 @@ from ..interface import Handler, Surroundings
 from .address_calls import Call, Sending
 from .message_texts import Messages
 from .options import NotifyOptions
+from .recipients import recipients
 
 FAILURE = "notify"
 
@@ -40,7 +41,8 @@ class NotifyHandler(Handler):
         """Notify contacts from the settings in *surroundings*."""
         self._verb, self._stopping = verb, surroundings.stopping
         self._contacts = surroundings.settings.consumers.contacts
-        self._messages = Messages(verb, catalogues(surroundings.settings))
+        settings = surroundings.settings
+        self._messages = Messages(verb, catalogues(settings), settings.consumers.alert_link)
         self._hanging: set[threading.Thread] = set()
         self._hanging_lock = threading.Lock()
 
@@ -48,8 +50,9 @@ class NotifyHandler(Handler):
         """Send the message to every address that has not accepted it in an earlier attempt."""
         began = time.monotonic()
         notified = {name: list(each) for name, each in _notified(delivery).items()}
-        paused = [name for name in self._verb.to if _target(name) in delivery.paused_targets]
-        calls = [each for each in self._calls(notified) if each.contact not in paused]
+        to = self._to(delivery)
+        paused = [name for name in to if _target(name) in delivery.paused_targets]
+        calls = [each for each in self._calls(to, notified) if each.contact not in paused]
         self._make([each for each in calls if not each.hopeless], delivery)
         for call in calls:
             notified[call.contact] = call.remembered(notified.get(call.contact, ()))
@@ -66,7 +69,7 @@ class NotifyHandler(Handler):
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the messages and their contacts; addresses are references."""
         notified, messages = _notified(delivery), []
-        for name in self._verb.to:
+        for name in self._to(delivery):
             contact = self._contact(name)
             left = [each for each in contact.urls if each not in notified.get(name, ())]
             if left:
@@ -78,7 +81,15 @@ class NotifyHandler(Handler):
     def targets(self, delivery: Delivery) -> Sequence[str]:
         """Return the contacts that have not been notified yet."""
         notified = _notified(delivery)
-        return [_target(name) for name in self._verb.to if not self._is_notified(name, notified)]
+        try:
+            to = self._to(delivery)
+        except Rejected:
+            return ()  # the call says why
+        return [_target(name) for name in to if not self._is_notified(name, notified)]
+
+    def _to(self, delivery: Delivery) -> Sequence[str]:
+        """Return the contacts to notify.  Raises Rejected if the owner is not known."""
+        return recipients(self._verb.to, self._verb.otherwise, delivery.event, self._contacts)
 
     def _is_notified(self, name: str, notified: Mapping[str, Sequence[str]]) -> bool:
         contact = self._contacts.get(name)
@@ -90,8 +101,8 @@ class NotifyHandler(Handler):
             raise Rejected(f"contact {name} is not in the settings: define it in consumers.contacts")
         return contact
 
-    def _calls(self, notified: Mapping[str, Sequence[str]]) -> Iterator[Call]:
-        for name in self._verb.to:
+    def _calls(self, to: Sequence[str], notified: Mapping[str, Sequence[str]]) -> Iterator[Call]:
+        for name in to:
             try:
                 contact = self._contact(name)
             except Rejected as error:

@@ -16,10 +16,12 @@ from router.settings.models import Contact, Settings
 from router.settings.yaml_documents import Place
 
 from ...config import secrets
-from ...config.event_samples import Kinds, Remark
+from ...config.event_samples import Kinds, Remark, named
 from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
+from ...expressions.values.alert_values import ALERT
 from ..interface import Verb
 from .message import Importance
+from .recipients import OWNER
 
 _IN_A_TAG = re.compile(r"<[^<>]*\{[{%]")
 _NOT_FOR_VALUES = re.compile(r"<\s*(script|style|iframe|object|embed)\b", re.IGNORECASE)
@@ -39,9 +41,12 @@ class NotifyOptions(Verb):
 
     templates = ("title", "body", "html")
     tells = True
+    leaves_out_suppressed = True
 
     to: Annotated[Words, Field(min_length=1, max_length=20), EACH_ONCE, ONE_OR_SEVERAL]
-    """Names of contacts in the settings, `consumers.contacts`: one or several."""
+    """Names of contacts in the settings, `consumers.contacts`: one or several.  `owner` is the owner of an alert."""
+    otherwise: Annotated[Words, Field(max_length=20), EACH_ONCE, ONE_OR_SEVERAL] = ()
+    """The contacts to notify in place of an owner who is not known."""
     title: str | None = None
     """The title, a template."""
     body: str | None = None
@@ -60,23 +65,42 @@ class NotifyOptions(Verb):
         """What its reports may say."""
         return ("notify",)
 
-    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
+    def remarks(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
         """Yield the contacts that the settings do not define."""
         contacts = settings.consumers.contacts
-        for at, name in enumerate(self.to):
+        for place, name in self._named():
             if name not in contacts:
                 known = f"; known contacts are {', '.join(sorted(contacts))}" if contacts else ""
                 hint = did_you_mean(name, contacts) or known or "; define it in the settings, consumers.contacts"
-                yield Remark(("to", at), f"no contact {name!r}{hint}")
-        with_html = [name for name in self.to if name in contacts and contacts[name].format == "html"]
-        if self.html and contacts and not with_html:
+                yield Remark(place, f"no contact {name!r}{hint}")
+        yield from self._about_owner(kinds)
+        with_html = [name for _, name in self._named() if name in contacts and contacts[name].format == "html"]
+        if self.html and contacts and not with_html and OWNER not in self.to:
             yield Remark(("html",), f"none of {', '.join(self.to)} has `format: html`: it is unused", warning=True)
 
     def remarks_here(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:  # noqa: ARG002 - the protocol
         """Yield what is wrong with the addresses of the contacts."""
-        for at, name in enumerate(self.to):
+        for place, name in self._named():
             if contact := settings.consumers.contacts.get(name):
-                yield from self._about_addresses(("to", at), name, contact)
+                yield from self._about_addresses(place, name, contact)
+
+    def _named(self) -> Iterator[tuple[Place, str]]:
+        """Yield the contacts that are named, with their places."""
+        for field, names in (("to", self.to), ("otherwise", self.otherwise)):
+            yield from (((field, at), name) for at, name in enumerate(names) if (field, name) != ("to", OWNER))
+
+    def _about_owner(self, kinds: Kinds) -> Iterator[Remark]:
+        """Yield what is wrong with `owner` in place of a contact."""
+        if OWNER not in self.to:
+            if self.otherwise:
+                yield Remark(("otherwise",), "is for `to: owner`: it is unused", warning=True)
+            return
+        place = ("to", self.to.index(OWNER))
+        if without := [name for name, each in kinds.kinds.items() if each.event_type.category != ALERT]:
+            yield Remark(place, f"{named(without)} cannot have an owner: only alerts have one (on: alerts)")
+        elif not self.otherwise:
+            message = "alerts without a known owner become dead letters: name contacts in `otherwise`"
+            yield Remark(place, message, warning=True)
 
     @staticmethod
     def _about_addresses(place: Place, name: str, contact: Contact) -> Iterator[Remark]:

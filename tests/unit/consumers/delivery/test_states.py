@@ -8,10 +8,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from consumers.deliveries import FOLDED, DeadLetter, Delivery, Done, Fold, Report, Retry, Skipped
+from consumers.deliveries import FOLDED, DeadLetter, Delivery, Done, Report, Retry, Skipped
 from consumers.delivery.states import Admitted, Arrived, Ended, Recorded, Running
 from consumers.delivery.thread_pool import Ticket
 from consumers.errors import StoreError
+from consumers.folds import Fold
 from consumers.policies.circuit_breaker import Breaker
 from consumers.store import breakers
 from tests.consuming import make_event

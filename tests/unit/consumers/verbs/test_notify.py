@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumers.config.event_samples import Kinds
+from consumers.config.event_samples import Kinds, Samples
 from consumers.config.registrations import Registrations
 from consumers.deliveries import Delivery
+from consumers.errors import Rejected
+from consumers.policies.throttling import Gathered
 from consumers.subscriptions import validation as checking
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.notify import apprise_client, message_texts
 from consumers.verbs.notify.message import Message
+from consumers.verbs.notify.recipients import recipients
 from consumers.verbs.notify.verb import NotifyVerb
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
-from tests.consuming import make_event
+from tests.alerts import ALERT, OTHER, change
+from tests.consuming import make_delivery, make_event
 
 CATALOGUES = Catalogues.shipped()
 README = Path(__file__).parents[4] / "consumers" / "verbs" / "notify" / "README.md"
@@ -291,3 +296,185 @@ def test_what_apprise_ignores_of_an_address_is_warned_of(address, said):
     assert len(found) == len(said)
     assert all(each in text for each, text in zip(said, found, strict=True)), found
     assert not any("s3cr3t" in text for text in found)
+
+
+def alert_message(event, wanted="text", *, folded=None, link="", **fields):
+    verb = NotifyVerb.model_validate({"to": ["team"], **fields})
+    return message_texts.Messages(verb, CATALOGUES, link).message(make_delivery(event, folded=folded), wanted)
+
+
+SINCE, LATER = "2026-11-20T12:00:00.000000Z", "2026-11-20T14:05:30.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "title", "importance"),
+    [
+        ("alertOpened", {}, "[warning] projects of gpfs1 is over its soft quota (prod)", "warning"),
+        ("alertRepeated", {"openings": 4}, "[warning] 4 times: projects of gpfs1 is over", "warning"),
+        ("alertAcknowledged", {"by": "anna"}, "[acknowledged by anna] projects", "info"),
+        ("alertAcknowledged", {"by": "anna", "state": "open"}, "[no longer acknowledged by anna] projects", "info"),
+        ("alertReminded", {"time": LATER}, "[warning] still open after 2 h 5 min: projects", "warning"),
+        ("alertEscalated", {"severity": "critical", "time": LATER}, "[critical] not acknowledged after", "failure"),
+        ("alertFlapping", {}, "[warning] opens and closes too often: projects", "warning"),
+        ("alertNoted", {"by": "anna"}, "[note by anna] projects", "info"),
+        ("alertClosed", {"until": LATER, "severity": "critical"}, "[closed after 2 h 5 min] projects", "success"),
+    ],
+)
+def test_each_change_of_an_alert_is_told_as_what_it_is(name, fields, title, importance):
+    message = alert_message(change(name, since=SINCE, **fields))
+
+    assert message.title.startswith(title)
+    assert message.importance == importance
+
+
+def test_a_change_of_an_alert_says_all_that_people_ask(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    event = change(
+        "alertReminded", since=SINCE, time=LATER, openings=3, owner="storage-team", suppressed=2, nodes="nsd[01-02]"
+    )
+
+    lines = alert_message(event, link="https://bus.example.com/alerts/{alert}").body.splitlines()
+
+    said = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines)}
+    assert lines[0] == "projects of gpfs1 is over its soft quota"
+    assert (
+        said
+        | {
+            "since": "2026-11-20 13:00 CET",
+            "open for": "2 h 5 min",
+            "openings": "3",
+            "nodes": "nsd[01-02]",
+            "owner": "storage-team",
+            "suppresses": "2 alerts that are not told while this one is open",
+            "acknowledge": f"clusterbus alerts ack {ALERT}",
+            "link": f"https://bus.example.com/alerts/{ALERT}",
+            "fsName": "gpfs1",
+        }
+        == said
+    )
+
+
+def test_a_recovery_says_how_long_it_took_and_why_it_is_over_and_wants_nothing():
+    body = alert_message(change("alertClosed", since=SINCE, until=LATER, cause="fact")).body
+
+    assert "after 2 h 5 min" in body
+    assert "the facts of the cluster said so" in body
+    assert "alerts ack" not in body
+
+
+@pytest.mark.parametrize("wanted", ["text", "html", "markdown"])
+def test_no_value_of_an_alert_adds_lines_or_markup(wanted):
+    hostile = "<b>*x*</b>\r\nBcc: evil@example.com @everyone"
+
+    message = alert_message(
+        change("alertOpened", **dict.fromkeys(("summary", "owner", "comment", "rule"), hostile)), wanted
+    )
+
+    assert len(message.title.splitlines()) == 1
+    assert "\nBcc" not in message.body
+    assert "@everyone" not in message.body
+    assert wanted == "text" or "<b>*x*</b>" not in message.body
+
+
+def folded(*events):
+    gathered = Gathered(events[0].id, datetime.now(UTC))
+    for each in events:
+        gathered = gathered.with_event(each)
+    return gathered.fold
+
+
+def test_an_alert_that_opened_and_closed_within_a_fold_is_told_as_over():
+    opened = change("alertOpened", since=SINCE)
+    closed = change("alertClosed", since=SINCE, until=LATER, change=2)
+
+    message = alert_message(opened, folded=folded(opened, closed))
+
+    assert message.title == "[opened and closed after 2 h 5 min] projects of gpfs1 is over its soft quota (prod)"
+    assert message.importance == "success"
+    assert "alerts ack" not in message.body
+
+
+def test_a_fold_of_several_alerts_counts_them_by_state_and_names_what_is_open_first():
+    opened = change("alertOpened", since=SINCE, severity="error")
+    other = change("alertOpened", alert=OTHER, summary="Disk d1 is down", rule="disk-down", since=SINCE)
+    ended = change(
+        "alertClosed", alert=OTHER, summary="Disk d1 is down", rule="disk-down", since=SINCE, until=LATER, change=2
+    )
+
+    # Late and repeated changes make no difference.
+    message = alert_message(opened, folded=folded(other, ended, opened, other))
+
+    assert message.title == "[error] 2 alerts: 1 open, 1 closed (prod: nsd01)"
+    lines = message.body.splitlines()
+    assert [line.split()[0] for line in lines if "since" in line or "closed," in line] == ["soft-quota", "disk-down"]
+    assert message.thread == ""
+
+
+def test_templates_read_what_became_of_the_alerts_of_a_fold():
+    opened, closed = change("alertOpened", since=SINCE), change("alertClosed", since=SINCE, until=LATER, change=2)
+
+    message = alert_message(
+        opened,
+        folded=folded(opened, closed),
+        title="{{ fold.states.open | default(0) }} open: {{ fold.alerts | join }}",
+    )
+
+    assert message.title == "0 open: soft-quota: projects of gpfs1 is over its soft quota (opened and closed)"
+
+
+def test_all_messages_about_one_alert_are_one_thread():
+    assert {alert_message(change(name)).thread for name in ("alertOpened", "alertClosed")} == {ALERT}
+    assert alert_message(make_event()).thread == ""
+    assert alert_message(change("alertOpened", alert="x\r\nBcc: a@example.com")).thread == ""
+
+
+KNOWN = ("storage-team", "on-call", "everybody")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "to", "otherwise", "found"),
+    [
+        ("alertOpened", {"owner": "storage-team"}, ["owner"], [], ["storage-team"]),
+        ("alertOpened", {"owner": "storage-team"}, ["owner", "storage-team"], [], ["storage-team"]),
+        ("alertEscalated", {"owner": "storage-team", "escalatedTo": "on-call"}, ["owner"], [], ["on-call"]),
+        (
+            "alertClosed",
+            {"owner": "storage-team", "escalatedTo": "on-call"},
+            ["owner"],
+            [],
+            ["storage-team", "on-call"],
+        ),
+        ("alertEscalated", {"owner": "storage-team", "escalatedTo": "owner"}, ["owner"], [], ["storage-team"]),
+        ("alertOpened", {}, ["owner"], ["everybody"], ["everybody"]),
+        ("alertOpened", {"owner": "gone"}, ["owner"], ["everybody"], ["everybody"]),
+        ("alertOpened", {"owner": "gone"}, ["on-call"], [], ["on-call"]),
+    ],
+)
+def test_the_owner_of_an_alert_is_found_with_the_event(name, fields, to, otherwise, found):
+    assert [*recipients(to, otherwise, change(name, **fields), KNOWN)] == found
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (change("alertOpened"), "the alert has no owner: set `owner`"),
+        (change("alertOpened", owner="gone"), "the alert goes to gone, and consumers.contacts"),
+        (make_event(), "softQuotaExceeded has no owner"),
+    ],
+)
+def test_without_an_owner_it_is_said_what_is_missing(event, said):
+    with pytest.raises(Rejected, match=said):
+        recipients(["owner"], [], event, KNOWN)
+
+
+def test_owner_is_for_alerts_only_and_wants_somebody_in_its_place():
+    quota, alert = ([each for each in CATALOGUES.all() if each.name == name] for name in ("nodeLeave", "alertOpened"))
+    samples = Samples(Registrations(CATALOGUES))
+    verb = NotifyVerb(to="owner")
+
+    (wrong,) = verb.remarks(Kinds.of(quota, samples), settings_with("team"))
+    (warning,) = verb.remarks(Kinds.of(alert, samples), settings_with("team"))
+
+    assert "nodeLeave cannot have an owner" in wrong.message
+    assert (warning.warning, "name contacts in `otherwise`" in warning.message) == (True, True)
+    assert not [*NotifyVerb(to="owner", otherwise="team").remarks(Kinds.of(alert, samples), settings_with("team"))]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.deliveries import FOLDED, Delivery, Fold, Skipped
+from consumers.deliveries import FOLDED, Delivery, Skipped
 from consumers.delivery.gates.approval import ApprovalGate
 from consumers.delivery.gates.fold import FoldGate
 from consumers.delivery.gates.limits.at_most import AtMostGate
@@ -16,10 +16,13 @@ from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.gates.pipeline import ORDER, Pipeline, gates_of
 from consumers.delivery.gates.rate import RateGate
 from consumers.delivery.gates.silence import SilenceGate
+from consumers.delivery.gates.suppression import SuppressionGate
 from consumers.delivery.states import Arrived
+from consumers.folds import Fold
 from consumers.policies.guards import Ask, BlastRadius, Guard
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.verbs.interface import Handler
+from consumers.verbs.notify.verb import NotifyVerb
 from tests.consuming import make_event, make_subscription
 from tests.engines import START, Recorded, TellVerb, subscription
 
@@ -27,6 +30,7 @@ ARCHITECTURE = Path(__file__).parents[5] / "ARCHITECTURE.md"
 HOUR = timedelta(hours=1)
 HANDLER = Handler()
 ROWS = {
+    SuppressionGate.of: "suppression",
     SilenceGate.of_events: "silence",
     FoldGate.of: "fold",
     SilenceGate.of_folds: "silence",
@@ -65,6 +69,7 @@ def test_the_list_of_gates_has_the_order_of_the_architectures_table():
         (StopGate.of, {"guard": Guard(stop_after=5)}),
         (SilenceGate.of_events, {"verb": TellVerb()}),
         (SilenceGate.of_folds, {"verb": TellVerb()}),
+        (SuppressionGate.of, {"verb": NotifyVerb(to=("a",))}),
     ],
 )
 def test_a_gate_is_made_for_what_asks_for_it_alone(make, fields):
