@@ -14,7 +14,7 @@ from router.settings.json_schemas import document
 
 from ..verbs.interface import installed
 from .models import File
-from .semantic_checks import NOT_WITH_LOG
+from .verb_keys import conditions
 
 _PATTERN = r"(?:[A-Za-z0-9_-]+|[*#])(?:\.(?:[A-Za-z0-9_-]+|[*#]))*"
 
@@ -31,8 +31,8 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
             entry["properties"][kind] = options
         entry["properties"][kind].pop("default", None)
     entry["oneOf"] = [{"required": [kind]} for kind in installed()]
-    entry |= {"if": {"required": ["log"]}, "then": {"properties": _with_log(entry["properties"])}}
     entry["allOf"] = [
+        *conditions(entry["properties"]),
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
     ]
@@ -79,9 +79,3 @@ def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mappi
     pattern = {"type": "string", "pattern": rf"^(?=[\s\S]*[.#*])(?:{_PATTERN})$", "maxLength": 255}
     one = {"anyOf": [{"enum": list(dict.fromkeys(names))}, pattern]}
     return [one, {**several, "items": one}]
-
-
-def _with_log(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the keys that have no meaning with `log` may be: absent or empty."""
-    empty: dict[str, Any] = {name: {"enum": [None, []]} for name in NOT_WITH_LOG if name in properties}
-    return empty | {"mode": {"not": {"const": "shadow"}}}
