@@ -26,6 +26,7 @@ from router.settings import bounded_files
 from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alert_receivers.receivers import AlertReceivers
 from ..config import python_files
 from ..dead_letters.keeper import Keeper
 from ..deliveries import Key
@@ -65,11 +66,16 @@ def consume(
     with Store(settings.consumers.store) as store:
         facts_cache = FactsCache(settings)
         latencies = Latencies() if settings.consumers.metrics else None
-        how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
+        receivers = AlertReceivers(store, _now)
+        how: dict[str, Any] = {
+            "serve": receivers.noticing(partial(serve, facts=facts_cache)),
+            "latencies": latencies,
+        }
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
 
         def stop() -> None:
+            receivers.stop()
             keeper.stop()
             engine.stop()
 
@@ -85,6 +91,7 @@ def consume(
         ):
             engine.start()
             keeper.start()
+            receivers.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()

@@ -8,8 +8,7 @@ from typing import Any
 from ..config.event_samples import Remark
 from ..verbs.interface import installed
 
-_LOG = ("order_by", "fold", "once_per", "limit", "guard")
-_WITH_ALERTS = ("order_by", "fold", "once_per", "limit")
+_KEYS = ("order_by", "fold", "once_per", "limit", "guard")
 
 
 def remarks(raw: Mapping[str, object], kind: str | None) -> Iterator[Remark]:
@@ -33,6 +32,4 @@ def conditions(properties: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _without(kind: str | None) -> Sequence[str]:
-    if kind == "log":
-        return _LOG
-    return _WITH_ALERTS if kind and installed()[kind].keeps_alerts else ()
+    return _KEYS if kind == "log" or (kind and installed()[kind].keeps_alerts) else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, or_, select
+from sqlalchemy import ScalarSelect, or_, select
 from sqlalchemy.engine import Connection
 
 from router.errors import InvalidEvent
@@ -16,7 +16,7 @@ from router.model.events import Event
 from ..schema.alert_tables import alerts, changes
 from .alerts import OPEN
 
-PAGE = 500
+_PAGE = 500
 """Alerts that one query returns, at most."""
 
 
@@ -42,31 +42,24 @@ def of_alert(transaction: Connection, alert: str) -> tuple[Event, Event] | None:
     return (Event.from_json(first), Event.from_json(last)) if first and last else None
 
 
-def present(transaction: Connection, *, closed_after: datetime, after: str = "") -> list[Published]:
-    """Return alerts that are open, or were *closed_after* a moment, and of which something was published.
-
-    There are at most `PAGE`, in the order of their ids, beginning *after* one of them; those of which nothing was
-    published are left out.
-    """
+def present(transaction: Connection, *, closed_after: datetime) -> Iterator[Published]:
+    """Yield the alerts that are open, or were *closed_after* a moment, if anything of them was published."""
     wanted = or_(alerts.c.state.in_(OPEN), alerts.c.until > closed_after)
     first, last = _body(changes.c.number).label("first"), _body(changes.c.number.desc()).label("last")
-    query = select(alerts.c.id, alerts.c.state, alerts.c.by, first, last).where(wanted, alerts.c.id > after)
-    return [*_readable(transaction, query.order_by(alerts.c.id).limit(PAGE))]
+    query = select(alerts.c.id, alerts.c.state, alerts.c.by, first, last).where(wanted)
+    after = ""
+    while page := transaction.execute(query.where(alerts.c.id > after).order_by(alerts.c.id).limit(_PAGE)).all():
+        after = page[-1].id
+        for row in page:
+            try:
+                if row.first:
+                    yield Published(row.id, row.state, row.by, Event.from_json(row.first), Event.from_json(row.last))
+            except InvalidEvent:
+                # Another release has written it: its own delivery reports that.
+                continue
 
 
 def _body(order: Any) -> ScalarSelect[Any]:  # noqa: ANN401 - a column or its reverse
     """Return the event of the first change that was published, in this *order*."""
     body = select(changes.c.body).where(changes.c.alert == alerts.c.id, changes.c.body.is_not(None))
     return body.order_by(order).limit(1).scalar_subquery()
-
-
-def _readable(transaction: Connection, query: Select[Any]) -> Iterator[Published]:
-    for row in transaction.execute(query).mappings():
-        if not row["first"]:
-            continue
-        try:
-            first, last = Event.from_json(row["first"]), Event.from_json(row["last"])
-        except InvalidEvent:
-            # Another release has written it: its own delivery reports that.
-            continue
-        yield Published(row["id"], row["state"], row["by"], first, last)
