@@ -62,11 +62,11 @@ _LABELS = {
     "propertyNames": whole(rf"(?!__)(?!(?:{'|'.join(OWN_LABELS)})$){LABEL}"),
     "additionalProperties": {"type": "string", "pattern": r"^(?![\s\S]*\{[{%])"},
 }
-_ONE_SYSTEM: list[Any] = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SYSTEMS]
+_ONE_SYSTEM: list[Any] = [{"required": [name], "properties": {name: {"not": {"enum": [None, []]}}}} for name in SYSTEMS]
 _Every = Annotated[Duration, AfterValidator(no_longer_than(timedelta(hours=1))), AfterValidator(_often)]
 
 
-Addresses = Annotated[tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL]
+Addresses = Annotated[tuple[Address, ...], Field(strict=False, max_length=10), EACH_ONCE, ONE_OR_SEVERAL]
 """One address or several."""
 
 
@@ -81,9 +81,9 @@ class AlertOptions(ConnectionOptions):
     keeps_alerts = True
     leaves_out_suppressed = True
 
-    alertmanager: Annotated[
-        tuple[Address, ...], Field(strict=False, min_length=1, max_length=10), EACH_ONCE, ONE_OR_SEVERAL
-    ] = Field((), repr=False)
+    alertmanager: Annotated[tuple[Address, ...], Field(strict=False, max_length=10), EACH_ONCE, ONE_OR_SEVERAL] = Field(
+        (), repr=False
+    )
     """The address of Alertmanager, or all of its cluster, since each gets all alerts."""
     pagerduty: PagerDuty | None = None
     """A service of PagerDuty: a reference to its key, or more."""
