@@ -1,7 +1,14 @@
 """Events of the changes of alerts, as the engine publishes them."""
 
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Connection, insert
+
+from consumers.alerts.alert_row import AlertRow, key_of
+from consumers.store.schema import alert_tables
 from router.model.catalogue import Catalogues
 from router.model.events import Event
 from tests.consuming import make_event
@@ -51,3 +58,45 @@ def change(name: str, event_id: str | None = None, **changed: Any) -> Event:
         "data": DATA | {"state": state} | changed,
     }
     return make_event(event_id, **attributes | own)
+
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def alert_row(alert: str = ALERT, **fields: Any) -> AlertRow:
+    """Return an alert as the store has it."""
+    about = (("fsName", "gpfs1"), ("filesetName", "projects"))
+    defaults: dict[str, Any] = {
+        "id": alert,
+        "key": key_of("soft-quota", "prod", [*about, ("alert", alert)]),
+        "rule": "soft-quota",
+        "cluster": "prod",
+        "node": "",
+        "event_node": "nsd01",
+        "nodes": "nsd01",
+        "about": about,
+        "severity": "warning",
+        "summary": "projects of gpfs1 is over its soft quota",
+        "since": NOON,
+        "opened_by": DATA["openedBy"],
+        "last_opening": DATA["openedBy"],
+        "event_type": "gpfs.softQuotaExceeded",
+        "told": True,
+        "change": 1,
+    }
+    return AlertRow(**defaults | fields)
+
+
+def keep(transaction: Connection, *rows: AlertRow) -> None:
+    """Write alerts, each with the change that told its opening."""
+    for row in rows:
+        facts = asdict(replace(row, about=()))
+        del facts["last_change"]
+        about = json.dumps([[name, value] for name, value in row.about])
+        transaction.execute(insert(alert_tables.alerts), facts | {"about": about, "next_due": row.next_due})
+        opened = change("alertOpened", row.opened_by, alert=row.id)
+        own = {"alert": row.id, "number": 1, "name": "alertOpened", "at": row.since, "cause": "event"}
+        told = {"by": "", "comment": "", "why": "", "body": opened.to_json(), "published": row.since}
+        transaction.execute(insert(alert_tables.changes), {"id": f"{row.id[:-1]}Z", **own, **told})
+        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "policy": "{}", "base": "{}"}
+        transaction.execute(insert(alert_tables.keys), {**key, "latest": row.since})

@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field, model_validator
 from router.model.events import Severity
 from router.settings.field_types import ONE_OR_SEVERAL
 
-from ..config.field_types import Closed, Duration, Words, no_longer_than
+from ..config.field_types import Closed, Duration, Name, Words, no_longer_than
 from ..policies.group_keys import Places
 
 _Wait = Annotated[Duration, AfterValidator(no_longer_than(timedelta(days=31)))]
-_Events = Annotated[Words, Field(max_length=100), ONE_OR_SEVERAL]
+_Events = Annotated[Words, Field(min_length=1, max_length=100), ONE_OR_SEVERAL]
 
 
 class Escalation(Closed):
@@ -46,8 +46,8 @@ class Grouping(Closed):
 class Rule(Closed):
     """What opens one kind of alert, what closes it, and who is to know."""
 
-    name: str
-    """Also the name in `suppresses`; a rule with the name of a shipped one replaces it."""
+    name: Name
+    """The name of the rule: that of a shipped one changes the fields that are written, and leaves the others."""
     opens: _Events = ()
     """Event types, categories or patterns of topics, as in `on`."""
     opens_if: str | None = None
@@ -70,7 +70,7 @@ class Rule(Closed):
     remind: _Wait | None = None
     """Say again that it is open, so often, until somebody acknowledges it."""
     escalate: Escalation | None = None
-    suppresses: Words = ()
+    suppresses: Annotated[Words, ONE_OR_SEVERAL] = ()
     """Rules whose alerts of the same node (or cluster, where there is no node) are not told while this one is open."""
     flapping: Flapping | None = Flapping()
     group: Grouping | None = None

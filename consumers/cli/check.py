@@ -1,4 +1,4 @@
-"""The commands that validate and describe: `check`, `catalogue`; `doctor` and `status` for what runs."""
+"""The commands that validate and describe: `check`, `catalogue`; `doctor` for what runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import typer
 
 from router.cli.app import Json, current, open_session
 from router.cli.catalogue import event_names, show_types, sources
-from router.cli.output import block, fail, say, show, verdicts
+from router.cli.output import block, fail, say, verdicts
 from router.settings import site_catalogue
 from router.terminal_text import counted
 
 from ..inspection.doctor.check_results import PARTS
 from .options import Files
-
-_SHOWN_WHEN_WELL = frozenset({"machine", "services", "service-queues", "spool", "router", "nodes", "hand-overs"})
-"""The parts of which a line is shown although all is well: what runs where, and what waits."""
 
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
@@ -42,8 +39,9 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
             say({"kind": kind, "message": line}, as_json=as_json, text=f"{kind}: {line}")
     if report.subscriptions is None or report.faults or wanted_services.mistakes:
         raise typer.Exit(1)
-    count = len(report.subscriptions.subscriptions)
-    say({"kind": "ok", "subscriptions": count}, as_json=as_json, text=f"ok: {count} subscriptions")
+    count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
+    text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
+    say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
 
 
 def catalogue(
@@ -96,28 +94,4 @@ def doctor(
     if any(each.part == "broker" and each.unreachable for each in found):
         raise typer.Exit(3)
     if any(each.verdict == "error" for each in found):
-        raise typer.Exit(1)
-
-
-def status(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show what runs here and is well, what waits, and what is wrong now; `doctor` says what to do about it."""
-    from ..inspection.doctor.examination import examine  # noqa: PLC0415 - as `doctor`
-
-    found = list(examine(current(context), None, partial(open_session, context, "clusterbus-status")))
-    errors, warnings = ([each for each in found if each.verdict == verdict] for verdict in ("error", "warning"))
-    away = any(each.unreachable for each in found)
-    if as_json:
-        verdict = "error" if errors else "warning" if warnings else "ok"
-        facts = {"verdict": verdict, "errors": len(errors), "warnings": len(warnings), "unreachable": away}
-        say(facts | {"findings": [asdict(each) for each in found]}, as_json=True)
-    else:
-        well = [each for each in found if each.verdict == "ok" and each.part in _SHOWN_WHEN_WELL]
-        verdicts((each.verdict, each.part, each.seen, "") for each in (*errors, *warnings, *well))
-        if errors or warnings:
-            show(f"{counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}: clusterbus doctor says more")
-        else:
-            show("all is well")
-    if away:
-        raise typer.Exit(3)
-    if errors:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from router import file_modes
 from router.cli.app import Commands, Entry, program
-from router.cli.output import fail, fault
+from router.cli.output import fail, fault, show
 from router.cluster.facts.errors import FactStoreError
 from router.cluster.gpfs.errors import CommandMissing
 from router.errors import RouterError, SettingsError, StateError, Unreachable
@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "actions": Entry(
         "consumers.cli.actions.run_by_hand", "actions_app", "Actions: what subscriptions and operators can run."
     ),
+    "alerts": Entry("consumers.cli.alerts.lists", "alerts_app", "Alerts: what is wrong now, and who takes care of it."),
     "silences": Entry(
         "consumers.cli.silences", "silences_app", "Mute notifications for a while, with author and comment."
     ),
@@ -63,7 +64,7 @@ COMMANDS: Mapping[str, Entry] = {
     "facts": Entry("router.cli.facts", "facts_app", "Facts about the cluster: nodes, quorum, file systems, disks."),
     "check": Entry("consumers.cli.check", "check", "Validate settings, subscriptions and the catalogue file."),
     "doctor": Entry("consumers.cli.check", "doctor", "Report problems, and how to fix them."),
-    "status": Entry("consumers.cli.check", "status", "Show on one screen what runs, what waits and what is wrong."),
+    "status": Entry("consumers.cli.status.command", "status", "One screen: what is wrong, what waits, who was told."),
     "settings": Entry("router.cli.settings", "settings", "Show the effective settings and where each comes from."),
 }
 
@@ -101,6 +102,10 @@ def main() -> None:
 
 
 def _end(error: Exception, code: int) -> NoReturn:
+    if "--nagios" in sys.argv:
+        # A plugin that cannot read its settings knows nothing; the other codes would say something else.
+        show(f"CLUSTERBUS UNKNOWN - {' '.join(str(error).split())}".replace("|", "/"))
+        sys.exit(3)
     fail(f"clusterbus: {error}", code)
 
 

@@ -27,6 +27,7 @@ ON_THIS_MACHINE = "on this machine"
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 _RESERVED = "CLUSTERBUS_"
+_NAME = "[a-z0-9][a-z0-9-]{0,62}"
 
 PROGRAM = r"(?!-)(?![\s\S]*\{[{%])(?:/[\s\S]*|[^/]+)"
 """The first word of a command: an absolute path or a name, and no template."""
@@ -102,6 +103,15 @@ def _positive(value: timedelta) -> timedelta:
         raise ValueError("must be longer than 0s")
     return value
 
+
+def _name(value: str) -> str:
+    if not re.fullmatch(_NAME, value):
+        raise ValueError("must be 1 to 63 characters of a-z, 0-9 and -, and begin with a letter or digit")
+    return value
+
+
+Name = Annotated[str, Checked(_name, whole(_NAME))]
+"""The name of a subscription or of a rule of alerts."""
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 EACH_ONCE = Checked(_each_once, {"uniqueItems": True})

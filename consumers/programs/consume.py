@@ -162,7 +162,8 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
         if name not in found.by_name:
             wrong = f"there is no subscription of this name{did_you_mean(name, found.by_name)}"
             raise SubscriptionsError([Mistake("--only", 0, name, "", wrong)])
-    return Subscriptions(subscriptions=tuple(each for each in found.subscriptions if each.name in only))
+    chosen = tuple(each for each in found.subscriptions if each.name in only)
+    return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
 def follow(engine: Engine, subscriptions: Subscriptions) -> None:

@@ -12,9 +12,9 @@ from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
 from router.model.events import Event
 from router.settings.yaml_documents import Place
-from router.sources.event_selectors import limits
+from router.sources.event_selectors import Selection, limits, narrow, select
 
-from ..config.event_samples import Kinds, Remark
+from ..config.event_samples import Kinds, Remark, Samples
 from ..errors import FilterError
 from ..expressions import fact_paths, facts_cache
 from ..expressions.fact_paths import Path
@@ -39,6 +39,26 @@ def selected(on: object, kinds: Kinds) -> Selected:
     texts = [each for each in (on if isinstance(on, list) else [on]) if isinstance(each, str)]
     unknown, clusters, nodes = limits(texts, kinds.catalogues)
     return Selected(kinds.catalogues, types, unknown, clusters, nodes)
+
+
+def selection(texts: object, samples: Samples) -> tuple[Selection, list[Remark]]:
+    """Return everything that the *texts* of a field such as `on` select, one or a list, and remarks on each of them.
+
+    Places of the remarks are below the field.
+    """
+    found, remarks = [], []
+    for at, text in enumerate(texts if isinstance(texts, (list, tuple)) else [texts]):
+        if isinstance(text, str):
+            spot: Place = (at,) if isinstance(texts, list) else ()
+            chosen = select(text, samples.registrations.catalogues)
+            found.append(chosen)
+            if chosen.mistake:
+                remarks.append(Remark(spot, chosen.mistake))
+            warnings = (chosen.warning, samples.registrations.why_none(chosen.types))
+            remarks += [Remark(spot, each, warning=True) for each in warnings if each]
+    by_type = {each.type: each for one in found for each in one.types}
+    patterns = narrow(pattern for each in found for pattern in each.patterns)
+    return Selection(patterns, tuple(by_type.values())), remarks
 
 
 class Passing:

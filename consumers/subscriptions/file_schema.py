@@ -11,7 +11,9 @@ from typing import Any
 
 from router.model.catalogue import Catalogues
 from router.settings.json_schemas import document
+from router.sources.event_selectors import ALERTS
 
+from ..alerts import shipped_rules
 from ..verbs.interface import installed
 from .models import File
 from .verb_keys import conditions
@@ -36,7 +38,43 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
     ]
+    return _with_alerts(schema, catalogues)
+
+
+def _with_alerts(schema: dict[str, Any], catalogues: Catalogues) -> dict[str, Any]:
+    """Return *schema* with what rules of alerts need, unless they are shipped: then with what they must keep."""
+    schema["required"] = [each for each in schema["required"] if each != "subscriptions"]
+    schema["anyOf"] = [{"required": ["subscriptions"]}, {"required": ["alerts"]}]
+    entry = schema["$defs"]["RuleEntry"]
+    for name in ("opens", "closes"):
+        entry["properties"][name]["anyOf"] = _selectors(entry["properties"][name]["anyOf"][1], catalogues)
+    shipped = shipped_rules.fields()
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, fields in shipped.items():
+        groups.setdefault(tuple(each for each in _CLOSING if each in fields), []).append(name)
+    off = {"required": ["enabled"], "properties": {"enabled": {"const": False}}}
+    own = {"properties": {"name": {"not": {"enum": [*shipped]}}}}
+    needs: list[dict[str, Any]] = [
+        {"if": own, "then": {"required": ["opens"], "anyOf": [_given(each) for each in _CLOSING]}},
+        *(
+            {
+                "if": {"properties": {"name": {"enum": names}}},
+                "then": {"anyOf": [_kept(each) if each in closing else _given(each) for each in _CLOSING]},
+            }
+            for closing, names in groups.items()
+        ),
+    ]
+    entry |= {"if": {"not": off}, "then": {"allOf": needs}, "else": {"anyOf": [{"required": ["opens"]}, {"not": own}]}}
     return schema
+
+
+_CLOSING = ("closes", "closes_when", "closes_after")
+"""The fields of a rule that say what closes its alerts."""
+
+
+def _kept(name: str) -> dict[str, Any]:
+    """Return the schema of an object in which *name* is not null."""
+    return {"properties": {name: {"not": {"type": "null"}}}}
 
 
 def _given(name: str) -> dict[str, Any]:
@@ -75,7 +113,7 @@ _ACTING_ON_NODES = [
 
 def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mapping[str, Any]]:
     """Return the forms of `on`: one selector, or *several*."""
-    names = [*dict.fromkeys(each.name for each in catalogues.all()), *catalogues.categories]
+    names = [*dict.fromkeys(each.name for each in catalogues.all()), *catalogues.categories, ALERTS]
     pattern = {"type": "string", "pattern": rf"^(?=[\s\S]*[.#*])(?:{_PATTERN})$", "maxLength": 255}
     one = {"anyOf": [{"enum": list(dict.fromkeys(names))}, pattern]}
     return [one, {**several, "items": one}]

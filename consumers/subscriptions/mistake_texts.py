@@ -90,7 +90,7 @@ def placed(document: Document, place: Place, message: str, *, line: int | None =
     line = document.line(place) if line is None else line
     message = redaction.redact(message)
     match place:
-        case ("subscriptions" | "actions" as section, int(at), *rest):
+        case ("subscriptions" | "alerts" | "actions" as section, int(at), *rest):
             return Mistake(document.file, line, _entry_name(document, section, at), _dotted(rest), message)
         case _:
             return Mistake(document.file, line, "", _dotted(place), message)

@@ -2,34 +2,25 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model_validator
 
-from router.settings.field_types import ONE_OR_SEVERAL, Checked, whole
+from router.settings.field_types import ONE_OR_SEVERAL
 
-from ..config.field_types import Closed, Words
+from ..alerts import shipped_rules
+from ..alerts.rules import Rule
+from ..config.field_types import Closed, Name, Words
 from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
 from ..policies.throttling import Folding, Limit, OncePer
 from ..verbs.interface import Verb, installed
-from .test_cases import Expectation
+from .test_cases import AlertTest, Expectation
 
-_NAME = "[a-z0-9][a-z0-9-]{0,62}"
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(_NAME, value):
-        raise ValueError("must be 1 to 63 characters of a-z, 0-9 and -, and begin with a letter or digit")
-    return value
-
-
-Name = Annotated[str, Checked(_name, whole(_NAME))]
 Mode = Literal["live", "shadow", "off"]
 """`shadow` does everything except the effect, and records what would have been done.  `off` serves nothing."""
 
@@ -68,6 +59,18 @@ EntryWithVerb: type[Entry] = create_model(
 )
 
 
+class RuleEntry(Rule):
+    """What opens one kind of alert, what closes it, and who is to know; shipped rules are changed by their name."""
+
+    tests: Annotated[tuple[AlertTest, ...], Field(strict=False, max_length=1000)] = ()
+    """What happens and what is expected of it, which `check` tries."""
+
+    @property
+    def rule(self) -> Rule:
+        """The rule without its tests, which do not change its meaning."""
+        return Rule.model_construct(**{name: getattr(self, name) for name in Rule.model_fields})
+
+
 class Defaults(Closed):
     """Values for each subscription of the file that does not set its own."""
 
@@ -87,13 +90,16 @@ class Frame(Closed):
     """The version of the format."""
     defaults: Defaults = Field(default_factory=Defaults)
     subscriptions: list[Any]
+    alerts: list[Any] = Field(default=[])
 
 
 class File(Frame):
-    """A subscriptions file."""
+    """A subscriptions file: it has `subscriptions`, `alerts`, or both."""
 
     subscriptions: list[EntryWithVerb]  # type: ignore[valid-type]  # made from the installed verbs
     """What to do for which events."""
+    alerts: list[RuleEntry] = Field(default=[])
+    """What is wrong while some events have happened, and others have not yet."""
 
 
 _BY_ALERT = ("data.alert",)
@@ -132,15 +138,23 @@ class Subscription(Entry):
 
 
 class Subscriptions(Closed):
-    """All subscriptions of one load; two loads with the same meaning have the same *digest*."""
+    """All subscriptions of one load, and its *rules* of alerts; two loads with equal meanings have equal digests."""
 
     subscriptions: Annotated[tuple[Subscription, ...], Field(strict=False)] = ()
+    rules: Annotated[tuple[Rule, ...], Field(strict=False)] = ()
+    """Those in the files, completed where they change shipped ones."""
 
     @cached_property
     def digest(self) -> str:
         """A hash of their meaning; order, line numbers and comments do not change it."""
         meant = {each.name: each.meaning for each in self.subscriptions}
-        return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+        rules = {each.name: each.model_dump(mode="json") for each in self.rules}
+        return hashlib.sha256(json.dumps([meant, rules], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def alerts(self) -> tuple[Rule, ...]:
+        """All rules of alerts, with the shipped ones; those that are switched off are there too."""
+        return tuple({**shipped_rules.rules(), **{each.name: each for each in self.rules}}.values())
 
     @cached_property
     def by_name(self) -> Mapping[str, Subscription]:

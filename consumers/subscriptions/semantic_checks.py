@@ -29,11 +29,11 @@ from .trials import Filling, Trial, partly, trials_of
 def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterator[Remark]:
     """Yield remarks on the filters and fields of the entry *raw*, for *events*, and on the templates of its *kind*."""
     if isinstance(where := raw.get("where"), str):
-        yield from _filter(("where",), where, events.selected)
+        yield from filter_remarks(("where",), where, events.selected)
     yield from verb_keys.remarks(raw, kind)
     guard = raw.get("guard")
     if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
-        yield from _filter(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
+        yield from filter_remarks(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
         alone = events.arriving.lets_nothing_pass or events.selected.asking(only_when).lets_nothing_pass
         if not alone and events.handled.lets_nothing_pass:
             message = "is never true for an event that matches `where`, so this subscription never acts: change either"
@@ -42,7 +42,7 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
     yield from _facts(raw, events.handled.reached)
     yield from _limits(raw, kind)
     for template, misread in templates(raw, kind):
-        yield from _template(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
+        yield from text_remarks(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
 
 
 def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[TemplateText, Callable[[str], str]]]:
@@ -86,7 +86,7 @@ def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:
                 yield Remark(place, unknown)
             elif unpassed:
                 whole = len(lacking) + len(unpassed) == len(kinds.kinds)
-                message = _not_passed(variable, unpassed, kinds, "all such events form one group")
+                message = not_passed(variable, unpassed, kinds, "all such events form one group")
                 yield Remark(place, message, warning=not whole, fault=whole)
             elif lacking:
                 message = f"{named(lacking)} cannot have data.{variable}: all such events form one group"
@@ -144,7 +144,8 @@ def _expression(where: Place, limit: object, kinds: Kinds) -> Iterator[Remark]:
         yield from _unknown((*where, "per"), per, kinds)
 
 
-def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
+def filter_remarks(place: Place, text: str, passes: Passing, *, receives: bool = False) -> Iterator[Remark]:
+    """Yield remarks on the filter *text* for events that pass; with *receives*, others hand over events too."""
     kinds = passes.reached
     try:
         compiled = Filter(text)
@@ -168,7 +169,7 @@ def _filter(place: Place, text: str, passes: Passing, *, receives: bool = False)
         if unpassed := [each for each in kinds.unpassed(name) if trials[each].reason or name in compiled.guarded]:
             all_fail = all(trials[each].reason for each in kinds.kinds)
             effect = f"has(data.{name}) is false" if name in compiled.guarded else "these events do not match"
-            yield Remark(place, _not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
+            yield Remark(place, not_passed(name, unpassed, kinds, effect), warning=not all_fail, fault=all_fail)
     yield from _failing(place, compiled, kinds, trials)
     for types, name, reason in partly(trials):
         if name:
@@ -200,7 +201,7 @@ def _failing(place: Place, compiled: Filter, kinds: Kinds, trials: Mapping[str, 
         yield Remark(place, message, warning=len(failing) < len(complete))
 
 
-def _template(
+def text_remarks(
     found: TemplateText, passes: Passing, misread: Callable[[str], str], *, receives: bool, meta: object
 ) -> Iterator[Remark]:
     """Yield remarks on the template *found*; *misread* returns what is wrong with what it becomes."""
@@ -258,7 +259,7 @@ def _unpassed(place: Place, template: Template, kinds: Kinds, trials: Mapping[st
         unpassed = kinds.unpassed(name)
         for fails, effect in ((True, "the template cannot be filled in"), (False, "counts as missing in the template")):
             if those := [each for each in unpassed if bool(trials[each].reason) is fails]:
-                yield Remark(place, _not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
+                yield Remark(place, not_passed(name, those, kinds, effect), warning=not fails, fault=fails)
 
 
 def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Passing) -> Iterator[Remark]:
@@ -279,7 +280,7 @@ def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Pa
         yield Remark(place, f"{message}, or ask for it in guard.only_when", warning=True)
 
 
-def _not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
+def not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
     """Return that the registrations of *types* do not pass *variable*, the *effect*, and the setting that would."""
     registrations = "the registration" if len(types) == 1 else "the registrations"
     do = "does" if len(types) == 1 else "do"

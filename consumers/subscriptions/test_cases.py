@@ -5,21 +5,29 @@ tests:
     expect: runs
   - given: {event: lowDiskSpace, times: 10, every: 1s}
     expect: {deliveries: 1}
+
+Tests of a rule of alerts are steps on a clock:
+
+tests:
+  - steps:
+      - {event: lowDiskSpace, data: {fsName: gpfs1}, expect: opened}
+      - {after: 2h, expect: closed}
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from router.cluster.facts.models import unknown
 from router.cluster.facts.views import Known
 from router.model import bounds, durations
-from router.model.events import Value
-from router.settings.field_types import Checked, ShortForm, whole
+from router.model.events import Severity, Value
+from router.settings.field_types import ONE_OR_SEVERAL, Checked, ShortForm, whole
 
 from ..config.field_types import Closed, Duration
 from ..config.synthetic_events import CLUSTER, NODE
@@ -69,6 +77,18 @@ def _worded(value: object) -> object:
 
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", **whole(_MOMENT)})]
 Data = dict[str, Value]
+Facts = Annotated[dict[str, Any], Checked(_known_facts, {"propertyNames": {"enum": names()}})]
+"""Facts of a test, in the form of `clusterbus facts show --json`."""
+
+
+def as_known(facts: Mapping[str, Any], confirmed: Mapping[str, datetime] | None = None) -> Known:
+    """Return the *facts* of a test as they are known; those it leaves out are null.
+
+    *confirmed* says when each part was read.
+    """
+    nothing = unknown("")
+    values = dict.fromkeys(nothing.nulls) | {"quorum": nothing.nulls["quorum"], "age": 0, "stale": False}
+    return Known(values | dict(facts), "", nothing.nulls, confirmed or {})
 
 
 class Given(Closed):
@@ -116,16 +136,12 @@ class Expectation(Closed):
 
     given: Annotated[tuple[Given, ...], Field(strict=False, min_length=1, max_length=1000), ShortForm(_several)]
     expect: Annotated[Expected, ShortForm(_worded, {"type": "string"})]
-    facts: Annotated[dict[str, Any], Checked(_known_facts, {"propertyNames": {"enum": names()}})] | None = None
+    facts: Facts | None = None
 
     @property
     def known(self) -> Known:
         """The facts of this test; those it leaves out are null."""
-        if self.facts is None:
-            return unknown("the test gives no facts")
-        nothing = unknown("")
-        values = dict.fromkeys(nothing.nulls) | {"quorum": nothing.nulls["quorum"], "age": 0, "stale": False}
-        return Known(values | self.facts, "", nothing.nulls)
+        return unknown("the test gives no facts") if self.facts is None else as_known(self.facts)
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -133,5 +149,52 @@ class Expectation(Closed):
             raise ValueError(f"gives more than {MOST} events")
         seconds = sum(each.times * each.every.total_seconds() for each in self.given if each.every)
         if seconds > LONGEST.total_seconds():
+            raise ValueError(f"takes longer than {durations.text(LONGEST)}, the maximum")
+        return self
+
+
+ChangeWord = Literal[
+    "opened", "repeated", "acknowledged", "reminded", "escalated", "flapping", "noted", "closed", "nothing"
+]
+"""A change as a test names it: the event type without `alert`; `nothing` is none at all."""
+
+AlertState = Literal["open", "acknowledged", "closed"]
+
+
+class Step(Closed):
+    """What happens at one moment of a test: an event, what a person does, or only that time has passed."""
+
+    after: Duration | None = None
+    """The time since the step before; without it, none."""
+    event: str | None = None
+    """The event type, such as diskFailure."""
+    data: Data = Field(default={})
+    """The variables of the event; without any, the examples of the catalogue."""
+    node: str = NODE
+    """The node that reports it."""
+    cluster: str = CLUSTER
+    """The cluster that it happens in."""
+    facts: Facts | None = None
+    """What is known of the cluster from now on, in the form of `clusterbus facts show --json`."""
+    act: Literal["ack", "unack", "close"] | None = None
+    """What a person does with the alert."""
+    expect: Annotated[tuple[ChangeWord, ...], Field(strict=False, min_length=1, max_length=100), ONE_OR_SEVERAL] | (
+        None
+    ) = None
+    """The changes since the step before, in their order."""
+    state: AlertState | None = None
+    """The state of the alert that was opened last."""
+    severity: Severity | None = None
+    """Its severity."""
+
+
+class AlertTest(Closed):
+    """One test of a rule: what happens, and what is expected of it."""
+
+    steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if sum((each.after for each in self.steps if each.after), timedelta()) > LONGEST:
             raise ValueError(f"takes longer than {durations.text(LONGEST)}, the maximum")
         return self

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from router import trust
 from router.model.catalogue import Catalogues
 from router.settings import bounded_files, model_parts
 from router.settings.models import Settings
 from router.settings.yaml_documents import Document, Place
-from router.sources.event_selectors import Selection, narrow, select
+from router.sources.event_selectors import Selection
 
 from ..config import local_folders, program_logins, python_files, subscription_files
 from ..config.event_samples import Kinds, Remark, Samples
@@ -30,6 +30,7 @@ from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
+from .alerts.rule_checks import RuleChecks
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
@@ -86,7 +87,9 @@ def check(
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
     wanted = settings or Settings()
     actions = ActionUse(wanted)
-    checking = _Checking(catalogues, wanted, Samples(registrations), actions, try_tests, here)
+    samples = Samples(registrations)
+    rules = RuleChecks(samples, wanted, tries_tests=try_tests is not None)
+    checking = _Checking(catalogues, wanted, samples, actions, rules, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
@@ -112,7 +115,7 @@ def check(
     mistakes, faults, warnings = (
         tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.faults, checking.warnings)
     )
-    found = None if mistakes else Subscriptions(subscriptions=tuple(checking.subscriptions))
+    found = Subscriptions(subscriptions=tuple(checking.subscriptions), rules=rules.rules) if not mistakes else None
     return Report(found, mistakes, faults, warnings)
 
 
@@ -122,6 +125,7 @@ class _Checking:
     settings: Settings
     samples: Samples
     actions: ActionUse
+    rules: RuleChecks
     try_tests: TryTests | None = None
     here: bool = True
     mistakes: list[Mistake] = field(default_factory=list)
@@ -149,15 +153,22 @@ class _Checking:
         self.mistakes += retry_checks.check(self.follows, self.places, off)
         for entry, remark in handed_over.check(self.entries, self.settings):
             self._add(entry.document, entry.place, [remark])
+        for document, place, remark in self.rules.together():
+            self._add(document, place, [remark])
 
     def _content(self, document: Document) -> None:
         top = document.value
         if not isinstance(top, dict):
-            self._wrong(document, (), "must be a mapping with `version: 1` and `subscriptions:`")
+            self._wrong(document, (), "must be a mapping with `version: 1`, and `subscriptions:` or `alerts:`")
             return
         # This validates everything around the entries; the entries are validated one by one below.
-        entries = top.get("subscriptions")
-        self._validate(document, (), Frame, {**top, "subscriptions": []} if isinstance(entries, list) else top)
+        entries = top.get("subscriptions", [] if "alerts" in top else None)
+        lists = {"subscriptions": entries, "alerts": top.get("alerts", [])}
+        try:
+            Frame.model_validate({**top, **{name: [] for name, each in lists.items() if isinstance(each, list)}})
+        except ValidationError as error:
+            for wrong in error.errors(include_url=False):
+                self._wrong(document, wrong["loc"], message(Frame, wrong))
         base = self._defaults(top.get("defaults"))
         verbs: list[tuple[Mapping[str, object], Verb | None]] = []
         for at, entry in enumerate(entries if isinstance(entries, list) else ()):
@@ -166,7 +177,17 @@ class _Checking:
                 verbs.append((entry, self._entry(document, place, entry, base)))
             else:
                 self._wrong(document, place, f"must be a mapping with name, on and one of {', '.join(installed())}")
+        self._alerts(document, top.get("alerts"))
         self._add(document, ("defaults",), retry_checks.default_failures(top.get("defaults"), verbs))
+
+    def _alerts(self, document: Document, entries: object) -> None:
+        for at, entry in enumerate(entries if isinstance(entries, list) else ()):
+            place: Place = ("alerts", at)
+            if isinstance(entry, dict):
+                self._add(document, place, self.rules.entry(document, place, entry))
+                self._unique(document, place, entry.get("name"), self.rules.places)
+            else:
+                self._wrong(document, place, "must be a mapping with name, opens, and closes or closes_after")
 
     def _defaults(self, raw: object) -> Mapping[str, Any]:
         """Return the default retry fields of the entries; an empty mapping if the section has mistakes."""
@@ -188,7 +209,7 @@ class _Checking:
         entry, wrong = model_parts.validated(EntryWithVerb, completed, _NAMELESS, context)
         for part, error in wrong.items():
             self._wrong(document, (*place, *part), message(EntryWithVerb, error))
-        self._unique(document, place, raw.get("name"))
+        self._unique(document, place, raw.get("name"), self.places)
         self._follow(document, place, completed)
         selected = self._on(document, place, raw.get("on"))
         events, told = self._stages(completed, selected), self.actions.with_implied(completed)
@@ -252,39 +273,17 @@ class _Checking:
             self._wrong(document, place, f"has no verb: add one of {', '.join(installed())}")
         return verbs[0] if len(verbs) == 1 else None
 
-    def _unique(self, document: Document, place: Place, name: object) -> None:
+    def _unique(self, document: Document, place: Place, name: object, places: dict[str, str]) -> None:
         if not isinstance(name, str):
             return
         here = f"{document.file}:{document.line((*place, 'name'))}"
-        if (first := self.places.setdefault(name, here)) != here:
+        if (first := places.setdefault(name, here)) != here:
             self._wrong(document, (*place, "name"), f"the name {name} is already used at {first}")
 
     def _on(self, document: Document, place: Place, raw: object) -> Selection:
-        """Return everything that the entries of `on` select."""
-        found = []
-        for at, text in enumerate(raw if isinstance(raw, list) else [raw]):
-            if isinstance(text, str):
-                spot = (*place, "on", at) if isinstance(raw, list) else (*place, "on")
-                selected = select(text, self.catalogues)
-                found.append(selected)
-                if selected.mistake:
-                    self._wrong(document, spot, selected.mistake)
-                for warning in (selected.warning, self.samples.registrations.why_none(selected.types)):
-                    if warning:
-                        self._remark(document, spot, warning)
-        by_type = {each.type: each for selected in found for each in selected.types}
-        patterns = narrow(pattern for selected in found for pattern in selected.patterns)
-        return Selection(patterns, tuple(by_type.values()))
-
-    def _validate(
-        self, document: Document, place: Place, model: type[BaseModel], raw: Mapping[str, Any]
-    ) -> BaseModel | None:
-        try:
-            return model.model_validate(raw)
-        except ValidationError as error:
-            for each in error.errors(include_url=False):
-                self._wrong(document, (*place, *each["loc"]), message(model, each))
-            return None
+        found, remarks = expression_checks.selection(raw, self.samples)
+        self._add(document, (*place, "on"), remarks)
+        return found
 
     def _add(self, document: Document, place: Place, remarks: Iterable[Remark]) -> None:
         for remark in remarks:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ..errors import UnknownEvent, did_you_mean
-from .events import Scope, Severity, Value
+from .events import OWN, SEVERITIES, Scope, Severity, Value
 
 SOURCES = Path(__file__).parents[1] / "sources"
 FILE = "catalogue.json"
@@ -133,6 +133,14 @@ class EventType:
         """The CloudEvents type, such as `gpfs.softQuotaExceeded`."""
         return f"{self.source}.{self.name}"
 
+    @property
+    def severities(self) -> tuple[Severity, ...]:
+        """All severities that such events may have: a change of an alert has that of the alert."""
+        return SEVERITIES if self.source == OWN and self.category == ALERT else (self.severity,)
+
+
+ALERT = "alert"
+"""The category of the changes of alerts."""
 
 UNKNOWN = "unknown"
 """The category of events that are in no catalogue."""

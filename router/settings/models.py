@@ -24,6 +24,7 @@ from .secret_references import Address
 from .sections import default_places
 from .sections.default_places import CONSUMER
 from .sections.logins import BrokerSettings, ProgramLogin
+from .sections.owner_row import OwnerRow
 from .sections.router_section import RouterSettings
 from .sections.section import Section
 
@@ -102,6 +103,8 @@ class ConsumersSettings(Section):
         Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")], Contact], SECRET
     ] = {}
     """The people and services that `notify` may name."""
+    owners: tuple[OwnerRow, ...] = ()
+    """Who is responsible for what: the contacts that `owner` stands for; the most specific row wins."""
     alert_link: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,500})?$")] = ""
     """The page of an alert for notifications, such as https://bus.example.com/alerts/{alert}, with its id there."""
 

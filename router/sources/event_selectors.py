@@ -2,6 +2,7 @@
 
     on: softQuotaExceeded        an event type:  gpfs.*.quota.softQuotaExceeded.*.*
     on: quota                    a category:     gpfs.*.quota.*.*.*
+    on: alerts                   all changes of alerts, the category `alert`
     on: "gpfs.prod.#"            a pattern, unchanged
 
 A word that is both, such as `mount`, means the event type.
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..errors import InvalidTopic, did_you_mean
-from ..model.catalogue import UNKNOWN, Catalogues, EventType, unknown
+from ..model.catalogue import ALERT, UNKNOWN, Catalogues, EventType, unknown
 from ..model.events import SEVERITIES, Severity
 from ..model.topics import check_pattern
+
+ALERTS = "alerts"
+"""Selects all changes of alerts, as people say it."""
 
 _WORDS = 6
 _CLUSTER, _CATEGORY, _EVENT, _NODE = 1, 2, 3, 5
@@ -46,7 +50,9 @@ def select(text: str, catalogues: Catalogues) -> Selection:
     if text in {"#", "*"} or "." in text:
         return _by_pattern(text, catalogues)
     named = catalogues.find(text)
-    members = tuple(each for each in catalogues.all() if each.category == text)
+    members = _members(text, catalogues)
+    if not named and not members and text == ALERTS:
+        members = _members(ALERT, catalogues)
     if named and text not in {each.name for each in named}:
         right = " or ".join(dict.fromkeys(each.name for each in named))
         return Selection(mistake=f"event types are written as in the catalogue: {right}, not {text!r}")
@@ -60,6 +66,10 @@ def select(text: str, catalogues: Catalogues) -> Selection:
     known = [*(each.name for each in catalogues.all()), *catalogues.categories]
     hint = did_you_mean(text, known) or "; `clusterbus catalogue` shows all"
     return Selection(mistake=f"no event type, category or pattern {text!r}{hint}")
+
+
+def _members(category: str, catalogues: Catalogues) -> tuple[EventType, ...]:
+    return tuple(each for each in catalogues.all() if each.category == category)
 
 
 def _pattern(event_type: EventType) -> str:
@@ -136,7 +146,8 @@ def restricted(
     """Return the patterns of those events of *patterns* that are of *clusters*, and of *severity* or above.
 
     A topic does not have the severity, but each event type has one; so these patterns name the types that are severe
-    enough, and follow only a catalogue that is known here.
+    enough, and follow only a catalogue that is known here.  Changes of alerts, which have that of the alert, are all
+    selected.
 
     >>> restricted(["gpfs.#"], Catalogues.shipped(), clusters=["prod"])
     ('gpfs.prod.*.*.*.*',)
@@ -147,9 +158,9 @@ def restricted(
     if clusters:
         found = tuple(_common(found, [f"*.{each}.*.*.*.*" for each in clusters]))
     if severity is not None:
-        enough = SEVERITIES[SEVERITIES.index(severity) :]
+        enough = frozenset(SEVERITIES[SEVERITIES.index(severity) :])
         types = [*catalogues.all(), *(unknown(source, "*") for source in catalogues)]
-        found = tuple(_common(found, [_pattern(each) for each in types if each.severity in enough]))
+        found = tuple(_common(found, [_pattern(each) for each in types if not enough.isdisjoint(each.severities)]))
     return narrow(found)
 
 

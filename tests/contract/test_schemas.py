@@ -65,6 +65,8 @@ ASIDES = {
     "secrets in an address": r"contains a secret|the address of a service is a secret",
     "node sets": r"'.*' (is not a host name|is (not a|an empty) node set|names more than)|groups",
     "values deep inside a body": r"the key .* must be a plain text|.* is not allowed in JSON",
+    "which variables events have": r"no variable|.* cannot have data\.",
+    "rules of alerts together": r"no alert of them|a rule cannot suppress|there is no rule|says which|reads no facts",
     "results that a test expects": r"expect|test [0-9]",
 }
 ASIDE = re.compile("|".join(ASIDES.values()))
@@ -112,7 +114,9 @@ def of_tests() -> list[tuple[str, str]]:
 OF_PAGES = [(name, whole(text.replace("@STAGE@", "/stage"))) for name, text in EXAMPLES]
 CATALOGUES = [(name, text) for name, text in OF_PAGES if "\nversion: 1\ngpfs:" in text]
 FILES = [
-    (name, text) for name, text in OF_PAGES if text.lstrip("#").find("version: 1") >= 0 and "subscriptions:" in text
+    (name, text)
+    for name, text in OF_PAGES
+    if text.lstrip("#").find("version: 1") >= 0 and re.search("^(subscriptions|alerts):", text, re.MULTILINE)
 ]
 SETTINGS = [(name, text) for name, text in OF_PAGES if set(yaml.safe_load(text) or {}) <= set(Settings.model_fields)]
 

@@ -23,6 +23,7 @@ from router.broker.topology import HISTORY, base
 from router.simulator.cluster_state import CallbackState
 from router.simulator.listings.callback_listing import callbacks_for_people
 from router.simulator.simulated_cluster import Cluster
+from tests.alerts import ALERT, alert_row, keep
 from tests.consuming import make_delivery, make_event, publish
 from tests.mm_commands import answering
 from tests.rabbit import Tap
@@ -40,6 +41,14 @@ EVENT, LETTER = "01M7XDHD6YFQKHXD9TJAAEFMZ8", "00ff00ff00ff00ff"
 
 # A case is the words of a command and its exit code.  Where it shows nothing that is hostile, it begins with `quiet`.
 CASES = {
+    "alerts ack": [("alerts", "ack", HOSTILE, 1)],
+    "alerts close": [("alerts", "close", HOSTILE, "--comment", "x", 1)],
+    "alerts history": [("alerts", "history", HOSTILE, 1), ("quiet", "alerts", "history", ALERT, 0)],
+    "alerts list": [("alerts", "list", 0), ("alerts", "list", "--node", HOSTILE, 2)],
+    "alerts note": [("alerts", "note", HOSTILE, "--comment", "x", 1)],
+    "alerts show": [("alerts", "show", ALERT, 0)],
+    "alerts unack": [("alerts", "unack", HOSTILE, 1)],
+    "alerts watch": [("alerts", "watch", "--node", HOSTILE, 2)],
     "actions list": [("quiet", "actions", "list", 0)],
     "actions run": [
         ("actions", "run", "start-disk", "--with", f"fileSystem={HOSTILE}", 2),
@@ -106,7 +115,7 @@ CASES = {
     "silences add": [("silences", "add", "--where", "true", "--until", HOSTILE, "--comment", "x", 2)],
     "silences expire": [("silences", "expire", HOSTILE, 1)],
     "silences list": [("silences", "list", 0)],
-    "status": [("status", 1)],
+    "status": [("status", 1), ("status", "--nagios", 2)],
     "subscriptions list": [("quiet", "subscriptions", "list", 0), ("subscriptions", "list", "--file", HOSTILE, 2)],
     "subscriptions show": [("subscriptions", "show", HOSTILE, 2), ("quiet", "subscriptions", "show", "act", 0)],
     "subscriptions resume": [("subscriptions", "resume", HOSTILE, "--comment", HOSTILE, 1)],
@@ -223,6 +232,8 @@ class Site:
             )
             breakers.write(transaction, [Breaker(HOSTILE, 5, NOW + timedelta(hours=1), NOW, HOSTILE)])
             where = (HOSTILE, "true", HOSTILE, HOSTILE, NOW, NOW + timedelta(days=1))
+            texts = dict.fromkeys(("rule", "cluster", "node", "nodes", "summary", "by", "comment", "owner"), HOSTILE)
+            keep(transaction, alert_row(**texts, about=((HOSTILE, HOSTILE),)))
             silences.add(transaction, Silence("01M7XDHD6YFQKHXD9TJAAEFMZ9", *where))
 
     def _jobs(self):

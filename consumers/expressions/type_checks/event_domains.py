@@ -104,8 +104,7 @@ class Selected:
             **{name: _plain(name) for name in Event.model_fields},
             "type": type_,
             "category": _one(kind.category),
-            # An alert has a severity of its own, which is not that of the type.
-            "severity": _plain("severity") if kind.category == ALERT else _one(kind.severity),
+            "severity": Domain("string", frozenset(kind.severities)),
             "scope": _one(kind.scope),
             "source": Domain("string", texts=Texts(r"\S", f"/{kind.source}/")),
             "cluster": _WORD if self.clusters is None else Domain("string", self.clusters),

@@ -22,7 +22,7 @@ ALERT: Final = "alert"
 
 ABOUT: Final = "about"
 STATES: Final = ("open", "acknowledged", "closed")
-CAUSES: Final = ("event", "fact", "quiet", "time", "person", "group", "remote")
+CAUSES: Final = ("event", "fact", "quiet", "time", "person", "group", "remote", "rule")
 
 _PLAIN: Final = (
     *("rule", "state", "change", "summary", "since", "until", "openings", "openedBy", "eventType", "lastEvent"),

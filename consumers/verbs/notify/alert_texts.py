@@ -25,6 +25,7 @@ _WHY_CLOSED: Final[Mapping[str, str]] = {
     "person": "somebody closed it",
     "group": "all that it stands for is over",
     "remote": "it was closed in another system",
+    "rule": "its rule is in force no longer",
 }
 
 Facts = Iterator[tuple[str, str]]

@@ -12,13 +12,14 @@ from router.model import durations
 from router.settings.models import Contact
 from router.settings.site_catalogue import catalogues
 
+from ...alerts.owners import Owners
 from ...deliveries import Delivery, Report
 from ...errors import Rejected
 from ..interface import Handler, Surroundings
 from .address_calls import Call, Sending
 from .message_texts import Messages
 from .options import NotifyOptions
-from .recipients import recipients
+from .recipients import Recipients
 
 FAILURE = "notify"
 
@@ -42,7 +43,10 @@ class NotifyHandler(Handler):
         self._verb, self._stopping = verb, surroundings.stopping
         self._contacts = surroundings.settings.consumers.contacts
         settings = surroundings.settings
-        self._messages = Messages(verb, catalogues(settings), settings.consumers.alert_link)
+        known = catalogues(settings)
+        self._messages = Messages(verb, known, settings.consumers.alert_link)
+        owners = Owners(settings.consumers.owners, known)
+        self._recipients = Recipients(verb.to, verb.otherwise, owners, self._contacts)
         self._hanging: set[threading.Thread] = set()
         self._hanging_lock = threading.Lock()
 
@@ -89,7 +93,7 @@ class NotifyHandler(Handler):
 
     def _to(self, delivery: Delivery) -> Sequence[str]:
         """Return the contacts to notify.  Raises Rejected if the owner is not known."""
-        return recipients(self._verb.to, self._verb.otherwise, delivery.event, self._contacts)
+        return self._recipients.of(delivery.event, delivery.known)
 
     def _is_notified(self, name: str, notified: Mapping[str, Sequence[str]]) -> bool:
         contact = self._contacts.get(name)

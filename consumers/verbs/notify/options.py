@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from router.errors import did_you_mean
 from router.references import is_reference
 from router.settings.field_types import ONE_OR_SEVERAL
 from router.settings.models import Contact, Settings
 from router.settings.yaml_documents import Place
 
 from ...config import secrets
+from ...config.contact_names import unknown_contact
 from ...config.event_samples import Kinds, Remark, named
 from ...config.field_types import EACH_ONCE, Duration, Words, no_longer_than
 from ...expressions.values.alert_values import ALERT
@@ -44,7 +44,7 @@ class NotifyOptions(Verb):
     leaves_out_suppressed = True
 
     to: Annotated[Words, Field(min_length=1, max_length=20), EACH_ONCE, ONE_OR_SEVERAL]
-    """Names of contacts in the settings, `consumers.contacts`: one or several.  `owner` is the owner of an alert."""
+    """Names of contacts in the settings, `consumers.contacts`: one or several.  `owner` is who is responsible."""
     otherwise: Annotated[Words, Field(max_length=20), EACH_ONCE, ONE_OR_SEVERAL] = ()
     """The contacts to notify in place of an owner who is not known."""
     title: str | None = None
@@ -69,11 +69,9 @@ class NotifyOptions(Verb):
         """Yield the contacts that the settings do not define."""
         contacts = settings.consumers.contacts
         for place, name in self._named():
-            if name not in contacts:
-                known = f"; known contacts are {', '.join(sorted(contacts))}" if contacts else ""
-                hint = did_you_mean(name, contacts) or known or "; define it in the settings, consumers.contacts"
-                yield Remark(place, f"no contact {name!r}{hint}")
-        yield from self._about_owner(kinds)
+            if wrong := unknown_contact(name, contacts):
+                yield Remark(place, wrong)
+        yield from self._about_owner(kinds, settings)
         with_html = [name for _, name in self._named() if name in contacts and contacts[name].format == "html"]
         if self.html and contacts and not with_html and OWNER not in self.to:
             yield Remark(("html",), f"none of {', '.join(self.to)} has `format: html`: it is unused", warning=True)
@@ -89,17 +87,24 @@ class NotifyOptions(Verb):
         for field, names in (("to", self.to), ("otherwise", self.otherwise)):
             yield from (((field, at), name) for at, name in enumerate(names) if (field, name) != ("to", OWNER))
 
-    def _about_owner(self, kinds: Kinds) -> Iterator[Remark]:
+    @property
+    def reads_facts(self) -> bool:
+        """Whether the owner of an event may be that of its node's class, which only the facts know."""
+        return OWNER in self.to
+
+    def _about_owner(self, kinds: Kinds, settings: Settings) -> Iterator[Remark]:
         """Yield what is wrong with `owner` in place of a contact."""
         if OWNER not in self.to:
             if self.otherwise:
                 yield Remark(("otherwise",), "is for `to: owner`: it is unused", warning=True)
             return
         place = ("to", self.to.index(OWNER))
-        if without := [name for name, each in kinds.kinds.items() if each.event_type.category != ALERT]:
-            yield Remark(place, f"{named(without)} cannot have an owner: only alerts have one (on: alerts)")
+        without = [name for name, each in kinds.kinds.items() if each.event_type.category != ALERT]
+        if without and not settings.consumers.owners:
+            message = f"{named(without)} cannot have an owner: the settings have no consumers.owners"
+            yield Remark(place, message)
         elif not self.otherwise:
-            message = "alerts without a known owner become dead letters: name contacts in `otherwise`"
+            message = "what has no known owner becomes a dead letter: name contacts in `otherwise`"
             yield Remark(place, message, warning=True)
 
     @staticmethod

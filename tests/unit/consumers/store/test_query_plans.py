@@ -13,13 +13,15 @@ from sqlalchemy import Connection, Engine, event, text
 
 from consumers.inspection import explain
 from consumers.inspection.doctor import databases
+from consumers.inspection.status import alert_listing
+from consumers.inspection.status.alert_listing import AlertFilter
 from consumers.store import audit, letters, queries
 from consumers.store.database import Store
 from router.model.ids import new_id
 from tests.consuming import make_delivery
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-_LARGE = "events|deliveries|letters|amendments|passes|folds"
+_LARGE = "events|deliveries|letters|amendments|passes|folds|alerts|alert_changes|alert_observations"
 
 QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "deliveries": queries.find,
@@ -35,6 +37,11 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "dead list --subscription": lambda transaction: letters.summaries(transaction, subscription="act"),
     "dead list --group": lambda transaction: letters.summaries(transaction, limit=10**6),
     "the newest of the audit": audit.find,
+    "alerts list": lambda transaction: alert_listing.find(transaction, AlertFilter(), 100),
+    "alerts list --rule --node": lambda transaction: alert_listing.find(
+        transaction, AlertFilter(("closed",), "disk-down", "prod", "error", frozenset(("nsd01",)), NOW), 100
+    ),
+    "alerts show": lambda transaction: alert_listing.told(transaction, new_id()),
 }
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from consumers.alerts.owners import Owners
 from consumers.config.event_samples import Kinds, Samples
 from consumers.config.registrations import Registrations
 from consumers.deliveries import Delivery
@@ -21,10 +22,11 @@ from consumers.subscriptions import validation as checking
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.notify import apprise_client, message_texts
 from consumers.verbs.notify.message import Message
-from consumers.verbs.notify.recipients import recipients
+from consumers.verbs.notify.recipients import Recipients
 from consumers.verbs.notify.verb import NotifyVerb
 from router.model.catalogue import Catalogues
 from router.settings.models import Settings
+from router.settings.sections.owner_row import OwnerRow
 from tests.alerts import ALERT, OTHER, change
 from tests.consuming import make_delivery, make_event
 
@@ -429,6 +431,7 @@ def test_all_messages_about_one_alert_are_one_thread():
 
 
 KNOWN = ("storage-team", "on-call", "everybody")
+OWNERS = Owners([OwnerRow(file_system=("gpfs2",), to="storage-team")], CATALOGUES)
 
 
 @pytest.mark.parametrize(
@@ -451,23 +454,29 @@ KNOWN = ("storage-team", "on-call", "everybody")
     ],
 )
 def test_the_owner_of_an_alert_is_found_with_the_event(name, fields, to, otherwise, found):
-    assert [*recipients(to, otherwise, change(name, **fields), KNOWN)] == found
+    assert [*Recipients(to, otherwise, OWNERS, KNOWN).of(change(name, **fields))] == found
 
 
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        (change("alertOpened"), "the alert has no owner: set `owner`"),
-        (change("alertOpened", owner="gone"), "the alert goes to gone, and consumers.contacts"),
+        (change("alertOpened"), "the alert has no owner: add a row to consumers.owners"),
+        (change("alertOpened", owner="gone"), "the owner is gone, and consumers.contacts"),
         (make_event(), "softQuotaExceeded has no owner"),
     ],
 )
 def test_without_an_owner_it_is_said_what_is_missing(event, said):
     with pytest.raises(Rejected, match=said):
-        recipients(["owner"], [], event, KNOWN)
+        Recipients(["owner"], [], OWNERS, KNOWN).of(event)
 
 
-def test_owner_is_for_alerts_only_and_wants_somebody_in_its_place():
+def test_other_events_have_the_owner_that_the_settings_say():
+    whom = Recipients(["owner"], ["everybody"], OWNERS, KNOWN)
+
+    assert [whom.of(make_event(fsName=name)) for name in ("gpfs2", "gpfs1")] == [["storage-team"], ["everybody"]]
+
+
+def test_owner_wants_rows_in_the_settings_and_somebody_in_its_place():
     quota, alert = ([each for each in CATALOGUES.all() if each.name == name] for name in ("nodeLeave", "alertOpened"))
     samples = Samples(Registrations(CATALOGUES))
     verb = NotifyVerb(to="owner")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.model.catalogue import Catalogues, EventType
 from router.model.topics import matches, topic
-from router.sources.event_selectors import narrow, select
+from router.sources.event_selectors import narrow, restricted, select
 
 SHIPPED = Catalogues.shipped()
 PATTERNS = st.lists(st.sampled_from(["#", "*", "a", "b"]), min_size=1, max_size=7).map(".".join)
@@ -136,3 +136,19 @@ def test_a_pattern_that_another_covers_is_left_out(patterns: list[str], kept: tu
 )
 def test_a_source_before_a_name_is_refused_with_what_to_write(text: str, said: str) -> None:
     assert select(text, Catalogues.shipped()).mistake == f"pattern {text!r} can never match: {said}"
+
+
+def test_alerts_selects_all_changes_of_alerts():
+    found = select("alerts", Catalogues.shipped())
+
+    assert found.patterns == ("clusterbus.*.alert.*.*.*",)
+    assert {each.category for each in found.types} == {"alert"}
+    assert not found.mistake
+
+
+def test_changes_of_alerts_are_of_every_severity():
+    catalogues = Catalogues.shipped()
+
+    assert restricted(["clusterbus.*.alert.#"], catalogues, severity="critical") == tuple(
+        f"clusterbus.*.alert.{each.name}.*.*" for each in select("alerts", catalogues).types
+    )

@@ -1,0 +1,87 @@
+"""What people do to alerts: `clusterbus alerts ack | unack | note | close`.
+
+An act is written into the store, with who did it and why; the consumer that works on alerts tells it everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from router.cli.app import Json, current, who
+from router.cli.output import fail, fault, say
+
+from ...alerts.alert_row import AlertRow
+from ...alerts.observations import Act
+from ...errors import AlertNotFound
+from ...store.alerts import alerts
+from ...store.database import Store
+
+Ids = Annotated[list[str], typer.Argument(help="The alerts' ids, or how they begin.")]
+Comment = Annotated[str, typer.Option("--comment", "--why", help="Why; everybody who is told of the alert reads it.")]
+By = Annotated[str | None, typer.Option("--by", help="Who does it; by default your user name.")]
+
+_LONGEST = 1000
+_DONE = {"ack": "acknowledged", "unack": "no longer acknowledged", "note": "noted", "close": "closed"}
+
+
+def ack(context: typer.Context, ids: Ids, *, comment: Comment = "", by: By = None, as_json: Json = False) -> None:
+    """Say that somebody takes care of these alerts: no more reminders, no escalation."""
+    _act(context, "ack", ids, comment, by, as_json=as_json)
+
+
+def unack(context: typer.Context, ids: Ids, *, comment: Comment = "", by: By = None, as_json: Json = False) -> None:
+    """Say that nobody takes care of these alerts any more."""
+    _act(context, "unack", ids, comment, by, as_json=as_json)
+
+
+def note(context: typer.Context, ids: Ids, *, comment: Comment, by: By = None, as_json: Json = False) -> None:
+    """Write a note on these alerts; their state stays."""
+    _act(context, "note", ids, comment, by, as_json=as_json)
+
+
+def close(context: typer.Context, ids: Ids, *, comment: Comment, by: By = None, as_json: Json = False) -> None:
+    """Close these alerts by hand; what opens them next opens new ones."""
+    _act(context, "close", ids, comment, by, as_json=as_json)
+
+
+def _act(context: typer.Context, what: Act, ids: Sequence[str], comment: str, by: str | None, *, as_json: bool) -> None:
+    if what in ("note", "close") and not comment.strip():
+        fail("--comment is empty: say why", 2)
+    if len(comment) > _LONGEST:
+        fail(f"--comment has {len(comment)} characters, and the limit is {_LONGEST}", 2)
+    author, failed = by or who(), False
+    with Store(current(context).consumers.store) as store:
+        for each in dict.fromkeys(ids):
+            try:
+                alert = _written(store, what, each, author, comment.strip())
+            except (AlertNotFound, ValueError) as error:
+                failed = True
+                fault(str(error))
+                continue
+            facts = {"id": alert.id, "done": what, "by": author, "comment": comment.strip()}
+            say(facts, as_json=as_json, text=f"{alert.id} {_DONE[what]}: {alert.summary}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _written(store: Store, what: Act, alert_id: str, author: str, comment: str) -> AlertRow:
+    """Write that *author* did *what*.  Raises AlertNotFound, or ValueError if that cannot be done to the alert."""
+    with store.writing() as transaction:
+        alert = alerts.find(transaction, alert_id)
+        if wrong := _wrong(what, alert):
+            raise ValueError(wrong)
+        alerts.act(transaction, alert.id, what, by=author, comment=comment, at=datetime.now(UTC))
+    return alert
+
+
+def _wrong(what: Act, alert: AlertRow) -> str:
+    """Return why nobody can do *what* to *alert*; an empty text if somebody can."""
+    if what != "note" and alert.state == "closed":
+        return f"alert {alert.id} is closed already: clusterbus alerts show {alert.id}"
+    if what == "unack" and alert.state != "acknowledged":
+        return f"alert {alert.id} is {alert.state}: nobody has acknowledged it"
+    return ""

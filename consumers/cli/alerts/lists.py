@@ -1,0 +1,218 @@
+"""The commands that show alerts: `clusterbus alerts list | show | history | watch`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from router.cli.app import Json, current, past
+from router.cli.output import SEVERITIES, Live, Part, Styled, fail, fields, note, rows, say
+from router.model.events import Severity
+from router.settings.local_zone import local_zone
+
+from ...alerts.alert_row import AlertRow, State
+from ...expressions.values import human_texts
+from ...inspection.status import alert_listing
+from ...inspection.status.alert_listing import OPEN, AlertFilter, alert_facts
+from ...store.alerts import alerts
+from ...store.alerts.alerts import ChangeRow
+from ...store.database import Store
+from . import acts
+
+alerts_app = typer.Typer(help="Alerts: what is wrong now, and who takes care of it.", no_args_is_help=True)
+alerts_app.command()(acts.ack)
+alerts_app.command()(acts.unack)
+alerts_app.command("note")(acts.note)
+alerts_app.command()(acts.close)
+
+_STATES: Mapping[str, tuple[State, ...]] = {
+    "open": ("open",),
+    "acknowledged": ("acknowledged",),
+    "closed": ("closed",),
+    "unclosed": OPEN,
+    "all": (*OPEN, "closed"),
+}
+_LATEST = 100
+_POLL = 2.0
+
+StateOption = Annotated[
+    str, typer.Option("--state", help=f"Only in this state: {', '.join(_STATES)}; by default all that are not closed.")
+]
+RuleOption = Annotated[str | None, typer.Option("--rule", help="Only of this rule.")]
+SeverityOption = Annotated[Severity | None, typer.Option("--severity", help="Only of this severity or a worse one.")]
+NodeOption = Annotated[str | None, typer.Option("--node", help="Only about these nodes, as a node set: nsd[01-04].")]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", help="Only of this cluster.")]
+SinceOption = Annotated[str | None, typer.Option("--since", help="Only opened after this: 1h, 18:00, monday 07:00.")]
+OneAlert = Annotated[str, typer.Argument(help="The alert's id, or how it begins.")]
+
+
+@alerts_app.command("list")
+def list_alerts(  # noqa: PLR0913 - each is an option
+    context: typer.Context,
+    *,
+    state: StateOption = "unclosed",
+    rule: RuleOption = None,
+    severity: SeverityOption = None,
+    node: NodeOption = None,
+    cluster: ClusterOption = None,
+    since: SinceOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = _LATEST,
+    as_json: Json = False,
+) -> None:
+    """Show alerts, those that opened last first."""
+    wanted = _filter(state, rule, severity, node, cluster, since)
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found, has_more = alert_listing.find(transaction, wanted, limit)
+    _print(found, as_json=as_json)
+    if has_more and not as_json:
+        note(f"there may be more: only the {len(found)} that opened last are shown; use --limit or other options")
+
+
+@alerts_app.command("show")
+def show_alert(context: typer.Context, alert: OneAlert, as_json: Json = False) -> None:
+    """Show one alert: what it is about, since when, who takes care of it, who was told, and what happened to it."""
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        found = alerts.find(transaction, alert)
+        changes = alerts.history(transaction, found.id)
+        told = alert_listing.told(transaction, found.id)
+    if as_json:
+        facts = alert_facts(found, datetime.now(UTC))
+        say(facts | {"told_to": dict(told), "changes": [asdict(each) for each in changes]}, as_json=True)
+        return
+    fields(_fields(found, told))
+    _print_changes(changes)
+
+
+@alerts_app.command("history")
+def history(context: typer.Context, alert: OneAlert, as_json: Json = False) -> None:
+    """Show all changes of one alert: when, what, by whom, and whether people were told."""
+    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+        changes = alerts.history(transaction, alerts.find(transaction, alert).id)
+    _print_changes(changes, as_json=as_json)
+
+
+@alerts_app.command("watch")
+def watch(
+    context: typer.Context,
+    *,
+    rule: RuleOption = None,
+    severity: SeverityOption = None,
+    node: NodeOption = None,
+    cluster: ClusterOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show the alerts that are not closed, and go on showing what changes, until it is interrupted."""
+    wanted = _filter("unclosed", rule, severity, node, cluster, None)
+    live, known = Live(), dict[str, AlertRow]()
+    with Store(current(context).consumers.store) as store:
+        while True:
+            with store.reading() as transaction:
+                found = {each.id: each for each in alert_listing.find(transaction, wanted, _LATEST)[0]}
+                ended = [alerts.find(transaction, each) for each in known if each not in found]
+            for each in (*ended, *(each for each in found.values() if _has_changed(known.get(each.id), each))):
+                if as_json:
+                    say(alert_facts(each, datetime.now(UTC)), as_json=True)
+                else:
+                    live.show(*_line(each))
+            known = found
+            if not as_json:
+                live.replace([[Styled(f"{len(found)} alerts are not closed, {datetime.now(UTC):%H:%M:%S} UTC", "dim")]])
+            time.sleep(_POLL)
+
+
+def _has_changed(before: AlertRow | None, now: AlertRow) -> bool:
+    return before is None or (before.change, before.state) != (now.change, now.state)
+
+
+def _line(alert: AlertRow) -> Sequence[Part]:
+    style = "green" if alert.state == "closed" else SEVERITIES[alert.severity]
+    moment = alert.until if alert.state == "closed" and alert.until else alert.since
+    what = f"  {alert.severity}  {alert.rule}  {alert.summary}  {alert.cluster}  {alert.id}"
+    return f"{moment.astimezone(local_zone()):%Y-%m-%d %H:%M:%S}  ", Styled(alert.state, style), what
+
+
+def _filter(
+    state: str, rule: str | None, severity: Severity | None, node: str | None, cluster: str | None, since: str | None
+) -> AlertFilter:
+    if state not in _STATES:
+        fail(f"--state {state}: use one of {', '.join(_STATES)}", 2)
+    try:
+        nodes = None if node is None else alert_listing.expanded(node)
+    except ValueError as error:
+        fail(f"--node: {error}", 2)
+    moment = None if since is None else past("--since", since, datetime.now(UTC))
+    return AlertFilter(_STATES[state], rule, cluster, severity, nodes, moment)
+
+
+def _print(found: Sequence[AlertRow], *, as_json: bool) -> None:
+    now = datetime.now(UTC)
+    rows(
+        found,
+        {
+            "id": lambda each: each.id,
+            "severity": lambda each: Styled(each.severity, SEVERITIES[each.severity]),
+            "state": lambda each: each.state + (" (flapping)" if each.flapping else ""),
+            "age": lambda each: human_texts.span((each.until or now) - each.since),
+            "rule": lambda each: each.rule,
+            "cluster": lambda each: each.cluster,
+            "count": lambda each: each.openings,
+            "by": lambda each: each.by,
+            "summary": lambda each: each.summary + (" (suppressed)" if each.suppressed_by else ""),
+        },
+        as_json=as_json,
+        facts=lambda each: alert_facts(each, now),
+        empty="no alerts",
+        cut=True,
+    )
+
+
+def _print_changes(changes: Sequence[ChangeRow], *, as_json: bool = False) -> None:
+    rows(
+        changes,
+        {
+            "at": lambda each: f"{each.at.astimezone(local_zone()):%Y-%m-%d %H:%M:%S}",
+            "change": lambda each: each.name.removeprefix("alert").lower(),
+            "cause": lambda each: each.cause,
+            "by": lambda each: each.by,
+            "comment": lambda each: each.comment,
+            "told": _told,
+        },
+        as_json=as_json,
+        empty="no change has been told yet",
+    )
+
+
+def _told(change: ChangeRow) -> str:
+    if not change.told:
+        return f"not told: {change.why}"
+    return f"told as {change.id}" if change.published else "is being published"
+
+
+def _fields(alert: AlertRow, told: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    zone, end = local_zone(), alert.until or datetime.now(UTC)
+    yield "alert", alert.id
+    yield "summary", alert.summary
+    yield "state", Styled(alert.state, "green" if alert.state == "closed" else SEVERITIES[alert.severity])
+    yield "severity", alert.severity
+    yield "rule", alert.rule
+    yield "cluster", alert.cluster
+    yield from ((name, value) for name, value in alert.about)
+    yield "nodes", alert.nodes or alert.node or alert.event_node
+    yield "since", f"{alert.since.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    if alert.until:
+        yield "until", f"{alert.until.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    yield "age", human_texts.span(end - alert.since)
+    yield "openings", alert.openings
+    yield "flapping", "yes" if alert.flapping else "no"
+    yield "opened by", f"{alert.event_type} {alert.opened_by}"
+    yield "owner", alert.owner or "-"
+    yield "by", alert.by or "-"
+    yield "comment", alert.comment or "-"
+    yield "suppressed by", alert.suppressed_by or "-"
+    yield "suppresses", alert.suppressed
+    yield "told", ", ".join(f"{name} ({how})" if how != "done" else name for name, how in told.items()) or "nobody yet"

@@ -1,0 +1,143 @@
+"""What is wrong now, in one value: open alerts, what waits, what is paused, and the findings of the doctor.
+
+What cannot be read is *unknown*, with the reason, and never good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy.engine import Connection
+
+from router.broker.session import Session
+from router.errors import SettingsError
+from router.model.events import Severity
+from router.settings.models import Settings
+
+from ...alerts.alert_row import AlertRow
+from ...errors import StoreError
+from ...expressions.values import human_texts
+from ...store import breakers, letters, waiting_deliveries
+from ...store.alerts import alerts
+from ...store.database import Store
+from ...store.limits import stops
+from ...store.waiting_deliveries import WaitingDeliveries
+from ..doctor import machine_roles
+from ..doctor.check_results import Finding
+from ..doctor.examination import examine
+from . import alert_listing
+from .alert_listing import AlertFilter, alert_facts, at_least
+
+MOST_ALERTS: Final = 20
+"""Alerts that are shown, the worst first."""
+
+_MOST_READ: Final = 1000
+
+State = Literal["ok", "warning", "error", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is wrong at *now*.
+
+    *alerts* are the worst that are not closed, *counts* all of them by severity, *told* who was told of each, by id.
+    *paused* says in words which subscriptions and targets are stopped.  *unknown* are reasons why something is not
+    known; *asked_alerts* is False on a machine that has no consumers.
+    """
+
+    now: datetime
+    findings: Sequence[Finding] = ()
+    alerts: Sequence[AlertRow] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    waiting: Sequence[WaitingDeliveries] = ()
+    paused: Sequence[str] = ()
+    letters: int | None = None
+    unknown: Sequence[str] = ()
+    asked_alerts: bool = True
+
+    def of(self, verdict: str) -> list[Finding]:
+        """Return the findings with this *verdict*, without those that say only that something is not known."""
+        return [each for each in self.findings if each.verdict == verdict and not each.unreachable]
+
+    def open_at(self, severity: Severity) -> int:
+        """Return how many alerts of *severity* or a worse one are not closed."""
+        return sum(self.counts.get(each, 0) for each in at_least(severity))
+
+    def verdict(self, severity: Severity) -> State:
+        """Return how it is: `error` also for each open alert of *severity* or worse; what is known comes first."""
+        if self.of("error") or self.open_at(severity):
+            return "error"
+        if self.unknown:
+            return "unknown"
+        return "warning" if self.of("warning") or self.open_at("warning") or self.paused else "ok"
+
+    def as_dict(self, severity: Severity) -> dict[str, Any]:
+        """Return it as plain values."""
+        shown = [alert_facts(each, self.now) | {"told_to": dict(self.told.get(each.id, {}))} for each in self.alerts]
+        return {
+            "verdict": self.verdict(severity),
+            "errors": len(self.of("error")),
+            "warnings": len(self.of("warning")),
+            "unreachable": any(each.unreachable for each in self.findings),
+            "unknown": list(self.unknown),
+            "alerts": {"open": dict(self.counts), "worst": shown} if self.asked_alerts else None,
+            "waiting": [asdict(each) | {"age": self._age(each.oldest)} for each in self.waiting],
+            "paused": list(self.paused),
+            "letters": self.letters,
+            "findings": [asdict(each) for each in self.findings],
+        }
+
+    def oldest_waiting(self) -> int:
+        """Return the seconds since the oldest delivery began to wait; 0 if none waits."""
+        return max((self._age(each.oldest) for each in self.waiting), default=0)
+
+    def _age(self, since: datetime) -> int:
+        return max(0, round((self.now - since).total_seconds()))
+
+
+def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
+    """Return what is wrong now, as far as this machine has to know it."""
+    findings = list(examine(settings, None, connect))
+    unknown = [each.seen for each in findings if each.unreachable]
+    now, asked = datetime.now(UTC), "store" in machine_roles.belonging(settings)[1]
+    if not asked:
+        return Overview(now, findings, unknown=unknown, asked_alerts=False)
+    try:
+        with Store(settings.consumers.store, upgrade=False) as store, store.reading() as transaction:
+            return _of_store(transaction, now, findings, unknown)
+    except (StoreError, SettingsError) as error:
+        return Overview(now, findings, unknown=[*unknown, f"alerts and deliveries are not known: {error}"])
+
+
+def _of_store(transaction: Connection, now: datetime, findings: Sequence[Finding], unknown: Sequence[str]) -> Overview:
+    counts: dict[str, int] = {}
+    for (_, severity, _), number in alerts.count_open(transaction).items():
+        counts[severity] = counts.get(severity, 0) + number
+    found, _ = alert_listing.find(transaction, AlertFilter(), _MOST_READ)
+    order = {each: at for at, each in enumerate(at_least("info"))}
+    worst = sorted(found, key=lambda each: (-order[each.severity], each.since))[:MOST_ALERTS]
+    return Overview(
+        now,
+        findings,
+        worst,
+        counts,
+        {each.id: alert_listing.told(transaction, each.id) for each in worst},
+        waiting_deliveries.by_subscription(transaction),
+        list(_paused(transaction, now)),
+        letters.count_kept(transaction)[0],
+        unknown,
+    )
+
+
+def _paused(transaction: Connection, now: datetime) -> Iterator[str]:
+    for stop in stops.latest(transaction).values():
+        if stop.resumed is None:
+            yield f"subscription {stop.subscription} is stopped for {human_texts.span(now - stop.at)}: {stop.reason}"
+    for breaker in breakers.find(transaction).values():
+        # What is gone for good is a finding already.
+        if breaker.until is not None and breaker.opened is not None and not breaker.is_gone:
+            yield f"target {breaker.target} is paused for {human_texts.span(now - breaker.opened)}: {breaker.reason}"

@@ -1,0 +1,216 @@
+"""The commands on alerts, over both databases."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from consumers.alerts.observations import Observation
+from consumers.deliveries import Done, Retry
+from consumers.inspection.doctor import machine_roles
+from consumers.store import attempts
+from consumers.store.alerts import observed
+from consumers.store.attempts import Attempt
+from consumers.store.database import Store
+from tests.alerts import ALERT, OTHER, alert_row, change, keep
+from tests.consuming import make_delivery
+from tests.operating import invoke, json_lines
+
+NOW = datetime.now(UTC)
+DISK = "01KAG9V0M3Y8ZT6Q4XJ5W9E7RA"
+CLOSED = "01KAG1V0M3Y8ZT6Q4XJ5W9E7RA"
+GROUP = "01KAG8V0M3Y8ZT6Q4XJ5W9E7RA"
+
+
+@pytest.fixture
+def settings(database):
+    """The settings of a site whose store has four alerts."""
+    with Store(database("store")) as store, store.writing() as transaction:
+        disk = {"rule": "disk-down", "severity": "critical", "node": "nsd02", "summary": "Disk d1 is down"}
+        keep(
+            transaction,
+            alert_row(since=NOW - timedelta(hours=3)),
+            alert_row(DISK, **disk, since=NOW - timedelta(minutes=5), suppressed_by=GROUP),
+            alert_row(GROUP, rule="node-down", cluster="test", is_group=True, nodes="n[001-400]", state="acknowledged"),
+            alert_row(CLOSED, state="closed", until=NOW),
+        )
+    return {"CLUSTERBUS_CONSUMERS_STORE": database("store"), "TZ": "UTC"}
+
+
+def ids(settings, *words):
+    code, output = invoke(settings, "alerts", "list", *words, "--json")
+    assert code == 0
+    return [each["id"] for each in json_lines(output)]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ((), [DISK, GROUP, ALERT]),
+        (("--state", "all"), [DISK, GROUP, ALERT, CLOSED]),
+        (("--state", "closed"), [CLOSED]),
+        (("--state", "open"), [DISK, ALERT]),
+        (("--rule", "disk-down"), [DISK]),
+        (("--severity", "error"), [DISK]),
+        (("--severity", "info"), [DISK, GROUP, ALERT]),
+        (("--cluster", "test"), [GROUP]),
+        (("--since", "1h"), [DISK]),
+        (("--node", "nsd[01-02]"), [DISK, ALERT]),
+        (("--node", "n007"), [GROUP]),
+        (("--node", "n500"), []),
+        (("--limit", "1"), [DISK]),
+    ],
+)
+def test_a_list_has_what_is_asked_for_the_newest_first(settings, words, found):
+    assert ids(settings, *words) == found
+
+
+@pytest.mark.parametrize("words", [("--state", "opened"), ("--node", "n[1-"), ("--since", "soon")])
+def test_a_wrong_option_is_wrong_usage(settings, words):
+    assert invoke(settings, "alerts", "list", *words)[0] == 2
+
+
+def test_a_list_for_people_has_ages_and_says_what_is_suppressed(settings):
+    _, output = invoke(settings, "alerts", "list")
+
+    disk, group, quota = output.splitlines()
+    _, severity, state, age, rule, *_ = disk.split("\t")
+    assert (severity, state, rule) == ("critical", "open", "disk-down")
+    assert age.startswith("5 min")
+    assert disk.endswith("Disk d1 is down (suppressed)")
+    assert (group.split("\t")[2], quota.split("\t")[3][:3]) == ("acknowledged", "3 h")
+
+
+def acts(database, alert):
+    with Store(database("store")) as store, store.reading() as transaction:
+        key = alert_row(alert).key
+        return [(each.kind, each.by, each.comment) for each in observed.of_keys(transaction, [key])[key]]
+
+
+def test_an_act_is_written_for_each_alert_with_who_did_it_and_why(settings, database):
+    words = ("alerts", "ack", DISK[:8], ALERT, "--why", "on it", "--by", "anna")
+
+    code, output = invoke(settings, *words)
+
+    assert code == 0
+    assert [line.partition(":")[0] for line in output.splitlines()] == [
+        f"{DISK} acknowledged",
+        f"{ALERT} acknowledged",
+    ]
+    assert acts(database, DISK) == acts(database, ALERT) == [("ack", "anna", "on it")]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("ack", CLOSED), 1, "is closed already"),
+        (("unack", ALERT), 1, "is open: nobody has acknowledged it"),
+        (("ack", "01KAG"), 1, "several alerts begin with 01KAG"),
+        (("ack", "nothing"), 1, "there is no alert nothing"),
+        (("close", ALERT), 2, "Missing option"),
+        (("close", ALERT, "--comment", " "), 2, "--comment is empty"),
+        (("note", ALERT, "--comment", "x" * 1001), 2, "the limit is 1000"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(settings, words, code, said):
+    ended, output = invoke(settings, "alerts", *words)
+
+    assert ended == code
+    assert said in output
+
+
+def test_one_wrong_id_does_not_keep_the_others_from_being_written(settings, database):
+    code, output = invoke(settings, "alerts", "note", "nothing", ALERT, "--comment", "seen", "--by", "anna")
+
+    assert code == 1
+    assert "there is no alert nothing" in output
+    assert acts(database, ALERT) == [("note", "anna", "seen")]
+    assert acts(database, OTHER) == []
+
+
+def test_show_says_who_was_told_and_who_was_not(settings, database):
+    opened = f"{ALERT[:-1]}Z"
+    with Store(database("store")) as store, store.writing() as transaction:
+        for name, outcome in (
+            ("mail", Done({"told": {"storage-team": ["x"]}})),
+            ("pager", Retry(timedelta(seconds=5), "no answer", {"told": {}})),
+        ):
+            attempt = Attempt(make_delivery(change("alertOpened", opened), name), "me", "digest", NOW, NOW, outcome)
+            attempts.claim(transaction, [(attempt, "")])
+            attempts.record(transaction, [attempt])
+
+    code, output = invoke(settings, "alerts", "show", ALERT, "--json")
+    _, text = invoke(settings, "alerts", "show", ALERT)
+
+    shown = json.loads(output)
+    assert code == 0
+    assert shown["told_to"] == {"storage-team": "done", "pager": "retry"}
+    assert [each["name"] for each in shown["changes"]] == ["alertOpened"]
+    assert (shown["about"], shown["state"]) == ({"fsName": "gpfs1", "filesetName": "projects"}, "open")
+    assert "told\tstorage-team, pager (retry)" in text
+
+
+def test_the_history_says_what_was_not_told_and_why(settings):
+    code, output = invoke(settings, "alerts", "history", ALERT)
+
+    assert code == 0
+    assert output.split("\t")[1:3] == ["opened", "event"]
+    assert output.rstrip().endswith(f"told as {ALERT[:-1]}Z")
+
+
+def test_an_act_is_later_than_all_that_is_known(settings, database):
+    ahead = NOW + timedelta(days=1)
+    with Store(database("store")) as store, store.writing() as transaction:
+        observed.keep(transaction, [(alert_row().key, Observation(id=OTHER, at=ahead, kind="opens"))])
+
+    invoke(settings, "alerts", "ack", ALERT)
+
+    with Store(database("store")) as store, store.reading() as transaction:
+        key = alert_row().key
+        assert max(each.at for each in observed.of_keys(transaction, [key])[key] if each.kind == "ack") > ahead
+
+
+@pytest.fixture
+def hub(settings, tmp_path, monkeypatch):
+    """The settings of a hub whose broker does not answer."""
+    monkeypatch.setattr(machine_roles, "_RELAY_SETTINGS", tmp_path / "relay.conf")
+    subscriptions = tmp_path / "subscriptions.yaml"
+    subscriptions.write_text("version: 1\nsubscriptions: []\n")
+    return settings | {
+        "CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/x",
+        "CLUSTERBUS_BROKER_PATIENCE": "1s",
+        "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(subscriptions),
+        "CLUSTERBUS_SHIM_SPOOL": str(tmp_path / "spool"),
+        "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path}/router.db",
+    }
+
+
+def test_the_status_shows_the_worst_alerts_first_and_what_cannot_be_read(hub):
+    code, output = invoke(hub, "status")
+
+    assert code == 3
+    first, *_, last = output.splitlines()
+    assert (first.split("\t")[0], first.split("\t")[-1]) == ("critical", "Disk d1 is down (prod)")
+    assert last.startswith("error  3 alerts open")
+    assert "unknown\t" in output
+
+
+def test_the_status_for_nagios_is_critical_for_what_is_known(hub):
+    code, output = invoke(hub, "status", "--nagios")
+
+    assert code == 2
+    (line,) = output.splitlines()
+    assert line.startswith("CLUSTERBUS CRITICAL - 3 alerts open: Disk d1 is down")
+    assert "alerts_critical=1" in line
+
+
+def test_a_store_that_cannot_be_read_is_unknown(hub, tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database at all, but longer than a header of one" * 100)
+
+    code, output = invoke(hub | {"CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{broken}"}, "status", "--json")
+
+    facts = json.loads(output)
+    assert code == 3
+    assert any("alerts and deliveries are not known" in each for each in facts["unknown"])
+    assert (facts["letters"], facts["verdict"] in ("error", "unknown")) == (None, True)
