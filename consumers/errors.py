@@ -6,6 +6,7 @@ ConsumerError
 ├── StoreError           the store cannot be read or written: trying again may help
 ├── JobsUnusable         the folder of jobs cannot be read
 ├── AlertNotFound        no alert, or several, are meant by an id
+├── AlertIsClosed        an alert is over: nobody can acknowledge or close it
 ├── LetterError          a dead letter does not exist, has expired, or cannot be replayed
 ├── SyntheticEventError        a test event cannot be built from these values
 ├── ManualRunError       an action cannot be run by hand with these values
@@ -79,6 +80,10 @@ class AlertNotFound(ConsumerError):
             self.near = tuple(get_close_matches(wanted.upper(), near, n=3, cutoff=0.4))
             text = f"there is no alert {wanted}{did_you_mean(wanted.upper(), near)}"
         super().__init__(text)
+
+
+class AlertIsClosed(ConsumerError):
+    """An alert is over: nobody can acknowledge or close it."""
 
 
 class LetterError(ConsumerError):

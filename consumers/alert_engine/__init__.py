@@ -1,1 +1,1 @@
-"""Alerts as they are: from events to changes, through the store; one consumer of all works at it."""
+"""The engine of alerts: reads the events that open and close them, keeps them in the store, publishes their changes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -78,6 +78,12 @@ class AlertRow:
     escalate_due: int | None = None
     ask_due: int | None = None
     last_change: bytes | None = None
+
+    def closed(self, until: datetime) -> AlertRow:
+        """Return it as closed at this time of capture; nothing is due any more."""
+        return replace(
+            self, state="closed", until=until, tell_due=None, remind_due=None, escalate_due=None, ask_due=None
+        )
 
     @property
     def next_due(self) -> int | None:

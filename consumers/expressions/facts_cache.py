@@ -87,6 +87,10 @@ class FactsCache:
             self._wanted.set()
         return known
 
+    def of_all(self) -> list[Known]:
+        """Return the known facts of every cluster that has any."""
+        return [self.of(each) for each in self._facts]
+
     def look(self) -> None:
         """Read the store; if that fails, `of` returns the reason, and the next read tries again."""
         try:

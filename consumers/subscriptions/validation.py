@@ -30,6 +30,7 @@ from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
+from .alerts import owner_checks
 from .alerts.rule_checks import RuleChecks
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
@@ -103,6 +104,7 @@ def check(
         checking.faults += (Mistake("settings", 0, "", *each) for each in (*local_folders.mistakes(settings), *closed))
     for each, reason in bounded_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
+    checking.mistakes += owner_checks.mistakes(wanted, catalogues, here=here)
     if settings and (problem := trust.problem(folder := settings.consumers.callbacks)):
         checking.mistakes.append(Mistake(str(folder), 0, "", "", f"is not read: {problem}"))
     checking.hand_over()

@@ -27,6 +27,9 @@ Only a router whose metrics are on writes it.  It is a text because pika takes l
 """
 
 HISTORY = "clusterbus.history"
+ALERTS = "clusterbus.alerts"
+"""The queue of all events that open or close alerts; one consumer at a time reads it."""
+
 SHARDS = "clusterbus.ingress.shards"
 """The exchange that gives each node's records to the one queue that its node is bound to."""
 
@@ -159,6 +162,8 @@ def base(*, history_age: timedelta = timedelta(days=30), history_bytes: int = 20
         + _ingress()
         + event_exchanges()
         + Topology(queues=(Queue(HISTORY, history),), bindings=(event_binding(HISTORY, "#"),))
+        # What a consumer was killed with is delivered for ever: an event less would leave an alert open.
+        + Topology(queues=(Queue(ALERTS, _quorum(limit=UNBOUNDED, single_active_consumer=True)),))
         + _retries()
     )
 

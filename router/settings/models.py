@@ -22,6 +22,7 @@ from .field_types import (
 )
 from .secret_references import Address
 from .sections import default_places
+from .sections.alerts_section import AlertsSettings
 from .sections.default_places import CONSUMER
 from .sections.logins import BrokerSettings, ProgramLogin
 from .sections.owner_row import OwnerRow
@@ -75,6 +76,9 @@ class ConsumersSettings(Section):
     keep_deliveries: Weeks = timedelta(days=90)
     """How long to keep attempts that have ended: they show which deliveries are done."""
 
+    keep_alerts: Duration = timedelta(days=400)
+    """How long to keep alerts after they were closed, with all their changes."""
+
     keep_letters: Duration = timedelta(days=90)
     """How long to keep letters after they were replayed or dropped; letters that wait for a decision stay."""
 
@@ -114,6 +118,7 @@ class ConsumersSettings(Section):
     """Whether to publish the event `deliveryDone` for deliveries of all verbs but `log`."""
     metrics: ListenAddress = ""
     """Where to answer `/metrics`, `/healthz` and `/readyz`, such as 127.0.0.1:9465; nothing means nowhere."""
+    alerts: AlertsSettings = DEFAULTS
 
 
 class ServicesSettings(Section):

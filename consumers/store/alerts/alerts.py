@@ -1,33 +1,38 @@
-"""Reading alerts: lists, one alert, and its history."""
+"""Alerts for people and for other systems: lists, one alert, its history, and what people do to it.
+
+Acts need no consumer: the change is made at once, and its event is in the outbox.  The consumer that runs publishes
+it, or the next one.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 
-from sqlalchemy import Select, and_, func
+from sqlalchemy import func
 from sqlalchemy import select as selecting
 from sqlalchemy.engine import Connection
 
+from router.model.catalogue import Catalogues
 from router.model.events import Severity
 from router.model.ids import new_id
 
 from ...alerts.alert_row import AlertRow, Cause, State
-from ...alerts.observations import Act, Observation
-from ...errors import AlertNotFound
+from ...alerts.life.observations import Act, Observation
+from ...alerts.life.surroundings import Surroundings
+from ...alerts.life.unit_of_work import Times, UnitOfWork
+from ...errors import AlertIsClosed, AlertNotFound
 from ..database import lock
+from . import passed_time, subjects, work
 from ..schema.alert_tables import alerts as table
 from ..schema.alert_tables import changes
-from . import observed
+from .alert_rows import OPEN, query, rows
 
 __all__ = ["AlertRow", "ChangeRow", "act", "count_open", "find", "history", "select"]
 
-OPEN: tuple[State, ...] = ("open", "acknowledged")
 _NEAR, _KNOWN = 5, 200
-_MOMENT = timedelta(microseconds=1)
+_NO_SUPPRESSORS: Mapping[str, frozenset[str]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,7 @@ def select(  # noqa: PLR0913 - each is one filter
 
     *after* is the id of the last alert of the page before.
     """
-    query = _query().where(table.c.state.in_(tuple(states)))
+    query = query().where(table.c.state.in_(tuple(states)))
     for column, value in ((table.c.rule, rule), (table.c.cluster, cluster), (table.c.node, node)):
         if value is not None:
             query = query.where(column == value)
@@ -80,7 +85,7 @@ def find(transaction: Connection, id_or_prefix: str) -> AlertRow:
     """Return the alert with this id, or the only one whose id begins so; raises AlertNotFound with those like it."""
     wanted = id_or_prefix.strip().upper()
     begins = table.c.id.startswith(wanted, autoescape=True)
-    found = rows(transaction, _query().where(begins).order_by(table.c.id.desc()).limit(_NEAR)) if wanted else []
+    found = rows(transaction, query().where(begins).order_by(table.c.id.desc()).limit(_NEAR)) if wanted else []
     if len(found) == 1:
         return found[0]
     if found:
@@ -99,19 +104,53 @@ def history(transaction: Connection, alert_id: str) -> list[ChangeRow]:
     return [ChangeRow(**row) for row in transaction.execute(query.order_by(changes.c.number)).mappings()]
 
 
-def act(transaction: Connection, alert_id: str, what: Act, *, by: str, comment: str = "", at: datetime) -> None:
-    """Write that a person did this *at* a moment, after all that is known of the alert.
+def act(  # noqa: PLR0913 - what, who, when
+    transaction: Connection,
+    alert_id: str,
+    what: Act,
+    *,
+    by: str,
+    comment: str = "",
+    at: datetime,
+    cause: Cause = "person",
+    catalogues: Catalogues | None = None,
+) -> AlertRow:
+    """Do *what* to the alert, as *by* did *at* a moment, after all that is known of it; return the alert after it.
 
-    It needs no consumer.  Raises AlertNotFound if no alert has this id.
+    Closing an alert that stands for others closes these too.  The *cause* `remote` is for what was done in another
+    system.  Raises AlertNotFound if no alert has this id, and AlertIsClosed where it is over, except for notes.
     """
     lock(transaction)
-    key = find(transaction, alert_id).key
-    known = observed.of_keys(transaction, [key])[key]
-    moment = max([at, *(each.at + _MOMENT for each in known)])
-    observation = Observation(
-        id=new_id(at), at=moment, kind=what, cause="person", by=by, comment=comment, alert=alert_id
-    )
-    observed.keep(transaction, [(key, observation)])
+    row = find(transaction, alert_id)
+    times, made = Times(at, passed_time.passed(transaction)), catalogues or Catalogues.shipped()
+    if row.state == "closed":
+        if what != "note":
+            raise AlertIsClosed(f"alert {row.id} is closed since {row.until}")
+        return _note(transaction, replace(row, by=by, comment=comment), cause, times, made)
+    wanted = [row.key, *(_members(transaction, row) if what == "close" else ())]
+    found = subjects.read(transaction, wanted)
+    unit = UnitOfWork(times, found, subjects.around(transaction, found, _NO_SUPPRESSORS))
+    done = Observation(id=new_id(at), at=at, kind=what, cause=cause, by=by, comment=comment)
+    # Those that a group stands for first: while it is open, they are not told.
+    for key in reversed(wanted):
+        unit.observe(key, replace(done, at=found[key].after_all(at)))
+    work.write(transaction, unit, made)
+    return find(transaction, row.id)
+
+
+def _members(transaction: Connection, row: AlertRow) -> list[str]:
+    """Return the keys of the open alerts that *row* stands for, if it is a group."""
+    here = (table.c.rule == row.rule, table.c.cluster == row.cluster, table.c.state.in_(OPEN), table.c.id != row.id)
+    return [*transaction.scalars(selecting(table.c.key).where(*here))] if row.is_group else []
+
+
+def _note(transaction: Connection, row: AlertRow, cause: Cause, times: Times, catalogues: Catalogues) -> AlertRow:
+    """Write a note on an alert that is over."""
+    found = subjects.read(transaction, [row.key])
+    unit = UnitOfWork(times, found, Surroundings(_NO_SUPPRESSORS))
+    noted = unit.change(found[row.key], row, "alertNoted", cause, by=row.by, comment=row.comment)
+    work.write(transaction, unit, catalogues)
+    return noted
 
 
 def count_open(transaction: Connection) -> Mapping[tuple[str, str, State], int]:
@@ -119,21 +158,3 @@ def count_open(transaction: Connection) -> Mapping[tuple[str, str, State], int]:
     columns = (table.c.rule, table.c.severity, table.c.state)
     query = selecting(*columns, func.count()).where(table.c.state.in_(OPEN)).group_by(*columns)
     return {(rule, severity, state): number for rule, severity, state, number in transaction.execute(query)}
-
-
-def rows(transaction: Connection, query: Select[Any]) -> list[AlertRow]:
-    """Return the alerts that *query* finds: it selects COLUMNS."""
-    return [_row(each) for each in transaction.execute(query).mappings()]
-
-
-def _query() -> Select[Any]:
-    last = and_(changes.c.alert == table.c.id, changes.c.number == table.c.change)
-    return selecting(*COLUMNS, changes.c.body.label("last_change")).join_from(table, changes, last, isouter=True)
-
-
-COLUMNS = [table.c[each.name] for each in fields(AlertRow) if each.name != "last_change"]
-"""The columns of an `AlertRow`, without its last change."""
-
-
-def _row(found: Mapping[Any, Any]) -> AlertRow:
-    return AlertRow(**{**found, "about": tuple((name, value) for name, value in json.loads(found["about"]))})

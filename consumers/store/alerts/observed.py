@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
 
-from ...alerts.observations import Observation
+from ...alerts.life.observations import Observation
 from ..database import batched
 from ..schema.alert_tables import observations as table
 

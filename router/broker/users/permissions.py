@@ -18,6 +18,7 @@ from typing import Any
 from ...errors import SettingsError
 from ..service_topology import dead_queue, service_queue
 from ..topology import (
+    ALERTS,
     DEAD,
     EVENTS,
     HISTORY,
@@ -61,7 +62,7 @@ class Role(Enum):
 
     NODE = "publishes its own records"
     ROUTER = "reads records, publishes events and rejected records"
-    CONSUMER = "declares and reads its subscriptions, retries, dead-letters, reports actions, reads letters and history"
+    CONSUMER = "declares and reads its subscriptions, retries, dead-letters, keeps alerts, publishes what became of them"
     SERVICE = "reads its own queues, and may publish the records of one source"
     OPERATOR = "declares everything of clusterbus, and may publish and read all of it"
 
@@ -141,8 +142,8 @@ def _topics(user: User, cluster: str | None) -> list[dict[str, str]]:
         case Role.NODE:
             return [{"exchange": INGRESS, "write": ingress_pattern(user.name, cluster), "read": NOTHING}]
         case Role.CONSUMER:
-            # Only the consumers' own events about their actions, not the events of a source.
-            written = rf"^clusterbus\.{_ANY_WORD}\.action\."
+            # Only the consumers' own events about their actions and about alerts, not the events of a source.
+            written = rf"^clusterbus\.{_ANY_WORD}\.(action|alert)\."
             return [{"exchange": each, "write": written, "read": ".*"} for each in (EVENTS, OWN_EVENTS)]
         case Role.SERVICE:
             # Each has a row: without one, RabbitMQ would allow all keys to whoever is given the right to write.
@@ -251,6 +252,7 @@ def _permissions(user: User) -> dict[str, str]:
             return _rights(
                 write=[RETRY, RETURN, DEAD, EVENTS, OWN_EVENTS],
                 read=[EVENTS, OWN_EVENTS, RETURN, DEAD, REJECTED, UNROUTED, HISTORY],
+                used=re.escape(ALERTS),
                 owned=_SUBSCRIPTIONS,
             )
         case Role.SERVICE:

@@ -143,3 +143,17 @@ def test_filters_of_subscriptions_on_alerts_know_that_alerts_have_any_severity(t
 def test_filters_of_subscriptions_on_alerts_are_checked_by_the_values_that_alerts_have(tmp_path):
     assert "data.state is one of acknowledged, closed, open" in of_alerts(tmp_path, 'data.state == "opn"')[0]
     assert "is never true" in of_alerts(tmp_path, 'severity == "fatal"')[0]
+
+
+def test_owners_between_whom_nothing_decides_are_a_mistake(tmp_path):
+    (tmp_path / "subscriptions.yaml").write_text("version: 1\nsubscriptions: []\n")
+    owners = [{"to": "on-call", "file_system": "gpfs1"}, {"to": "storage", "file_system": ["gpfs1", "gpfs2"]}]
+    contacts = {"on-call": {"urls": "file:/etc/x"}}
+    settings = Settings.model_validate({"consumers": {"owners": owners, "contacts": contacts}})
+
+    mistakes = [str(each) for each in check(tmp_path, SHIPPED, settings, here=False).mistakes]
+
+    assert "settings: consumers.owners.2.to: no contact 'storage'; known contacts are on-call" in mistakes
+    assert any(
+        "consumers.owners.2: row 1 is as specific, and both match file_system gpfs1" in each for each in mistakes
+    )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from router.model.events import Severity
 
-from .alert_row import Cause
+from ..alert_row import Cause
 
 Act = Literal["ack", "unack", "note", "close"]
 Kind = Literal["opens", "closes", "passes", Act]

@@ -1,0 +1,80 @@
+"""What is due on an alert: asking the facts, telling what was held back, reminders, escalation, the end of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from router.model.ids import derived_id
+
+from ..alerts.alert_row import AlertRow
+from ..alerts.life.changes import milliseconds
+from ..alerts.life.observations import Observation
+from ..alerts.life.subject import Subject
+from ..alerts.life.unit_of_work import ASKING, UnitOfWork
+
+Asks = Callable[[Subject, AlertRow], datetime | None]
+"""Returns when the facts were read that say that an alert is over; None if they do not."""
+
+
+class DueWork:
+    """Does what is due, within one unit of work."""
+
+    def __init__(self, unit: UnitOfWork, asks: Asks, has_members: Callable[[str, str], bool]) -> None:
+        """Work in *unit*; *has_members* says whether any alert of a rule is open in a cluster."""
+        self._unit, self._asks, self._has_members = unit, asks, has_members
+
+    def close_quiet(self, subject: Subject) -> None:
+        """Close the alert of *subject* if it was not opened again for so long."""
+        moment, due = subject.quiet_at, subject.quiet_due
+        if moment is not None and due is not None and due <= self._unit.times.passed:
+            # Whatever the latest opening was: the same silence is observed once.
+            last = subject.lives.open.last if subject.lives.open else subject.key
+            id_ = derived_id(last[:10], f"passes/{subject.key}/{moment.isoformat()}")
+            self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="passes", cause="quiet"))
+
+    def look(self, subject: Subject) -> None:
+        """Do all that is due on the alert of *subject*."""
+        for step in (self._ask, self._tell, self._escalate, self._remind):
+            if subject.row is not None:
+                step(subject, subject.row)
+
+    def _is_due(self, due: int | None) -> bool:
+        return due is not None and due <= self._unit.times.passed
+
+    def _ask(self, subject: Subject, row: AlertRow) -> None:
+        if not self._is_due(row.ask_due):
+            return
+        self._unit.save(subject, replace(row, ask_due=self._unit.times.passed + milliseconds(ASKING)))
+        moment = self._asks(subject, row)
+        if moment is not None:
+            id_ = derived_id(row.id, f"fact/{moment.isoformat()}")
+            self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="closes", cause="fact"))
+
+    def _tell(self, subject: Subject, row: AlertRow) -> None:
+        if not self._is_due(row.tell_due):
+            return
+        row = self._unit.save(subject, replace(row, tell_due=None))
+        if not row.is_group:
+            self._unit.tell(subject)
+        elif not self._has_members(row.rule, row.cluster):
+            moment = subject.after_all(self._unit.times.now)
+            id_ = derived_id(row.id, "ended")
+            self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="closes", cause="group"))
+
+    def _escalate(self, subject: Subject, row: AlertRow) -> None:
+        if self._is_due(row.escalate_due):
+            row = replace(row, escalate_due=None)
+            self._unit.change(subject, row, "alertEscalated", "time", escalated_to=subject.policy.escalate_to)
+
+    def _remind(self, subject: Subject, row: AlertRow) -> None:
+        if self._is_due(row.remind_due):
+            remind = subject.policy.remind
+            again = None if remind is None else self._unit.times.passed + milliseconds(remind)
+            row = replace(row, remind_due=again)
+            if again is None:
+                # The rule no longer asks for it.
+                self._unit.save(subject, row)
+            else:
+                self._unit.change(subject, row, "alertReminded", "time")

@@ -1,0 +1,135 @@
+"""The alerts around one: those that suppress it, and the group that stands for it and others of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from router.cluster.fleet import node_sets
+from router.model.ids import derived_id
+
+from ..alert_row import AlertRow
+from ..rules import Rule
+from .observations import Observation
+from .subject import Subject
+
+
+@dataclass(slots=True)
+class Group:
+    """The group of one rule in one cluster: its own subject, and its members by the ids of their alerts.
+
+    While it is closed, *members* has those that are open or opened not long ago; while it is open, only new ones.
+    *nodes* has the nodes of all members.
+    """
+
+    subject: Subject
+    over: int
+    quiet: timedelta
+    members: dict[str, str] = field(default_factory=dict)
+    nodes: set[str] = field(default_factory=set)
+
+    @property
+    def row(self) -> AlertRow | None:
+        """The alert that stands for the members, while it is open."""
+        return self.subject.row
+
+    @property
+    def size(self) -> int:
+        """How many nodes it is about, or how many alerts, where they are about no nodes."""
+        return len(self.nodes) or (self.row.openings + 1 if self.row else len(self.members))
+
+    def text(self) -> str:
+        """Return the nodes as one folded text."""
+        return node_sets.fold(self.nodes)
+
+    def add(self, alert_id: str, node: str) -> None:
+        """Count the alert *alert_id* as a member, which is about *node* if that has a name."""
+        self.members[alert_id] = node
+        if node:
+            self.nodes.add(node)
+
+    def opening(self, row: AlertRow) -> Observation:
+        """Return what opens the alert that stands for the members, of which *row* is the latest."""
+        return Observation(
+            id=derived_id(row.id, f"group/{self.subject.key}"),
+            at=self.subject.after_all(row.since),
+            kind="opens",
+            cause="group",
+            event_type=row.event_type,
+            event_node=row.event_node,
+            severity=row.severity,
+            summary=f"{row.rule}: more than {self.over} at once",
+            owner=row.owner,
+            depth=row.depth,
+        )
+
+    def grown(self) -> AlertRow:
+        """Return the alert that stands for the members, with one more; that it may soon close is forgotten."""
+        if self.row is None:
+            raise ValueError("the group is not open")
+        nodes = self.text() if self.size >= 2 * self.row.openings_told else self.row.nodes
+        return replace(self.row, openings=self.size, nodes=nodes, tell_due=None)
+
+
+class Surroundings:
+    """What is open around the alerts of one unit of work."""
+
+    def __init__(self, suppressors: Mapping[str, frozenset[str]]) -> None:
+        """Begin without alerts; *suppressors* has the rules that suppress each rule."""
+        self.suppressors = suppressors
+        self.parents = frozenset().union(*suppressors.values())
+        """The rules that suppress any."""
+        self._parents: dict[tuple[str, str, str], dict[str, AlertRow]] = {}
+        self._nodes: dict[str, frozenset[str]] = {}
+        self.groups: dict[tuple[str, str], Group] = {}
+
+    def add(self, parents: Iterable[AlertRow]) -> None:
+        """Take in open alerts that may suppress others, or what has become of them."""
+        for each in parents:
+            same = self._parents.setdefault((each.rule, each.cluster, each.node), {})
+            if each.state == "closed":
+                same.pop(each.id, None)
+            else:
+                same[each.id] = each
+
+    def parent_of(self, row: AlertRow) -> str | None:
+        """Return the id of an open alert that suppresses *row*: the one that opened first."""
+        rules = self.suppressors.get(row.rule, frozenset())
+        found = [
+            each.id
+            for rule in rules
+            for node in {"", row.node}
+            for each in self._parents.get((rule, row.cluster, node), {}).values()
+            if row.id not in (each.id, each.suppressed_by) and self._covers(each, row)
+        ]
+        return min(found, default=None)
+
+    def group_of(self, subject: Subject) -> Group | None:
+        """Return the group that *subject* is, or that its alerts belong to, if its rule has any."""
+        return self.groups.get((subject.rule, subject.cluster))
+
+    def _covers(self, parent: AlertRow, row: AlertRow) -> bool:
+        if not parent.is_group:
+            return True
+        nodes = self._nodes_of(parent)
+        return not nodes or row.node in nodes
+
+    def _nodes_of(self, parent: AlertRow) -> AbstractSet[str]:
+        group = self.groups.get((parent.rule, parent.cluster))
+        if group and group.row and group.row.id == parent.id:
+            return group.nodes
+        if parent.id not in self._nodes:
+            self._nodes[parent.id] = frozenset(node_sets.unfold(parent.nodes))
+        return self._nodes[parent.id]
+
+
+def suppressors(rules: Mapping[str, Rule]) -> Mapping[str, frozenset[str]]:
+    """Return the rules that suppress each rule, by its name."""
+    found: dict[str, set[str]] = {}
+    for name, rule in rules.items():
+        for child in rule.suppresses:
+            if child != name:
+                found.setdefault(child, set()).add(name)
+    return {name: frozenset(each) for name, each in found.items()}
