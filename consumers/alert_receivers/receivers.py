@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -69,7 +70,6 @@ class AlertReceivers:
         self._kept: list[_Kept] = []
         self._stopping = threading.Event()
         self._pool = ThreadPool(_AT_ONCE, "alert-receivers")
-        self._thread = threading.Thread(target=self._work, name="alert-receivers", daemon=True)
 
     def noticing(self, serve: Serve) -> Serve:
         """Return *serve*, which also notes the subscriptions that keep alerts in other systems."""
@@ -86,9 +86,14 @@ class AlertReceivers:
 
         return noting
 
-    def start(self) -> None:
-        """Begin, in threads of its own."""
-        self._thread.start()
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Do what is due, in threads of its own, until the block ends or `stop` is called."""
+        threading.Thread(target=self._work, name="alert-receivers", daemon=True).start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """Begin nothing more."""

@@ -57,27 +57,22 @@ def consume(
     only: Sequence[str] = (),
     draining: Draining | None = None,
 ) -> Drain | None:
-    """Serve the subscriptions in *paths*, or *only* some, over *broker* until a signal stops it.
+    """Serve the subscriptions in *paths*, or *only* some, over *broker* until a signal stops it, or *draining* is done.
 
-    With *draining* it ends by itself; return how that went.  Raises SubscriptionsError, StoreError and what
-    `broker.run` raises.
+    Return how draining went.  Raises SubscriptionsError, StoreError and what `broker.run` raises.
     """
     subscriptions = load(paths, settings, only)
     with Store(settings.consumers.store) as store:
         facts_cache = FactsCache(settings)
         latencies = Latencies() if settings.consumers.metrics else None
         receivers = AlertReceivers(store, _now)
-        how: dict[str, Any] = {
-            "serve": receivers.noticing(partial(serve, facts=facts_cache)),
-            "latencies": latencies,
-        }
+        how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
 
         def stop() -> None:
-            receivers.stop()
-            keeper.stop()
-            engine.stop()
+            for each in (receivers.stop, keeper.stop, engine.stop):
+                each()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
@@ -88,10 +83,10 @@ def consume(
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
+            receivers.working(),
         ):
             engine.start()
             keeper.start()
-            receivers.start()
             Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()

@@ -15,8 +15,8 @@ from router.sources.event_selectors import ALERTS
 
 from ..alerts import shipped_rules
 from ..verbs.interface import installed
+from ..verbs.verb_keys import conditions
 from .models import File
-from .verb_keys import conditions
 
 _PATTERN = r"(?:[A-Za-z0-9_-]+|[*#])(?:\.(?:[A-Za-z0-9_-]+|[*#]))*"
 

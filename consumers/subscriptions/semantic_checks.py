@@ -20,8 +20,8 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..policies.guards import PER
+from ..verbs import verb_keys
 from ..verbs.interface import TemplateText, installed, texts_in
-from . import verb_keys
 from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
 from .trials import Filling, Trial, partly, trials_of
 

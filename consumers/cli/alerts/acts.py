@@ -15,7 +15,7 @@ from router.cli.app import Json, current, who
 from router.cli.output import fail, fault, say
 
 from ...alerts.alert_row import AlertRow
-from ...alerts.observations import Act
+from ...alerts.life.observations import Act
 from ...errors import AlertNotFound
 from ...store.alerts import alerts
 from ...store.database import Store

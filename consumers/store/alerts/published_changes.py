@@ -14,7 +14,7 @@ from router.errors import InvalidEvent
 from router.model.events import Event
 
 from ..schema.alert_tables import alerts, changes
-from .alerts import OPEN
+from .alert_rows import OPEN
 
 _PAGE = 500
 """Alerts that one query returns, at most."""

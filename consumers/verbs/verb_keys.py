@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..config.event_samples import Remark
-from ..verbs.interface import installed
+from .interface import installed
 
 _KEYS = ("order_by", "fold", "once_per", "limit", "guard")
 
