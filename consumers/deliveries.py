@@ -248,6 +248,10 @@ def bounded(text: str) -> str:
     return octets[:LONGEST_REASON].decode("utf-8", "ignore")
 
 
+DEEPEST = 5
+"""Deliveries and alerts that may follow one another because of events about them: it ends a circle."""
+
+
 def depth_of(event: Event) -> int:
     """Return how many deliveries led to *event*, each caused by the outcome of the one before."""
     depth = event.data.get("depth") if event.origin == OWN else 0

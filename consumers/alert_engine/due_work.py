@@ -32,7 +32,9 @@ class DueWork:
             # Whatever the latest opening was: the same silence is observed once.
             last = subject.lives.open.last if subject.lives.open else subject.key
             id_ = derived_id(last[:10], f"passes/{subject.key}/{moment.isoformat()}")
-            self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="passes", cause="quiet"))
+            if not self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="passes", cause="quiet")):
+                subject.quiet_at = subject.quiet_due = None
+                self._unit.touched.add(subject.key)
 
     def look(self, subject: Subject) -> None:
         """Do all that is due on the alert of *subject*."""

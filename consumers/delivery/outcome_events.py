@@ -15,14 +15,11 @@ from router.pipeline.messages import message_of
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..deliveries import GONE, DeadLetter, Delivery, Done, Outcome, Retry, depth_of
+from ..deliveries import DEEPEST, GONE, DeadLetter, Delivery, Done, Outcome, Retry, depth_of
 from ..policies.enrichment import META
 from ..subscriptions.models import Subscription
 from .in_flight import InFlight
 from .states import Ended, Recorded
-
-DEEPEST = 5
-"""Deliveries that may follow one another because of their outcomes: it ends a circle of subscriptions."""
 
 _NODES_IN = {
     "waiting": "waitingNodes",

@@ -43,6 +43,7 @@ from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
 from . import job_progress
+from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,15 @@ def consume(
         how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
+        alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
-            for each in (receivers.stop, keeper.stop, engine.stop):
+            for each in (alerts.stop, receivers.stop, keeper.stop, engine.stop):
                 each()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, lambda found: broker.call(lambda: follow(engine, found)), health, only)
+        found = partial(_follow_all, engine, alerts)
+        reader = Reader(paths, settings, lambda each: broker.call(partial(found, each)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
@@ -85,13 +88,18 @@ def consume(
             job_progress.reporting(broker, settings, _now),
             receivers.working(),
         ):
-            engine.start()
-            keeper.start()
-            Retention(store, settings.consumers, _now).start()
+            retention = Retention(store, settings.consumers, _now)
+            for start in (engine.start, keeper.start, alerts.start, retention.start):
+                start()
             if drain:
                 drain.begin()
             run_until_stopped(broker, stop, health=health)
         return drain
+
+
+def _follow_all(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+    follow(engine, subscriptions)
+    alerts.follow(subscriptions)
 
 
 def taken_over(store: Store, about: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
 from consumers.alerts.observations import Observation
+
 from consumers.deliveries import Done, Retry
 from consumers.inspection.doctor import machine_roles
 from consumers.store import attempts

@@ -17,9 +17,6 @@ from ..alert_row import AlertRow, Cause
 OVER = "over before it was known"
 """Why the life of an alert was never told."""
 
-DEEPEST = 5
-"""Alerts and deliveries that may follow one another: it ends a circle of rules and subscriptions."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:

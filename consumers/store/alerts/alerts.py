@@ -24,9 +24,9 @@ from ...alerts.life.surroundings import Surroundings
 from ...alerts.life.unit_of_work import Times, UnitOfWork
 from ...errors import AlertIsClosed, AlertNotFound
 from ..database import lock
-from . import passed_time, subjects, work
 from ..schema.alert_tables import alerts as table
 from ..schema.alert_tables import changes
+from . import passed_time, subjects, work
 from .alert_rows import OPEN, query, rows
 
 __all__ = ["AlertRow", "ChangeRow", "act", "count_open", "find", "history", "select"]
@@ -70,15 +70,15 @@ def select(  # noqa: PLR0913 - each is one filter
 
     *after* is the id of the last alert of the page before.
     """
-    query = query().where(table.c.state.in_(tuple(states)))
+    wanted = query().where(table.c.state.in_(tuple(states)))
     for column, value in ((table.c.rule, rule), (table.c.cluster, cluster), (table.c.node, node)):
         if value is not None:
-            query = query.where(column == value)
+            wanted = wanted.where(column == value)
     if severity is not None:
-        query = query.where(table.c.severity.in_(tuple(severity)))
+        wanted = wanted.where(table.c.severity.in_(tuple(severity)))
     if after is not None:
-        query = query.where(table.c.id < after)
-    return rows(transaction, query.order_by(table.c.id.desc()).limit(limit))
+        wanted = wanted.where(table.c.id < after)
+    return rows(transaction, wanted.order_by(table.c.id.desc()).limit(limit))
 
 
 def find(transaction: Connection, id_or_prefix: str) -> AlertRow:
@@ -100,8 +100,8 @@ def history(transaction: Connection, alert_id: str) -> list[ChangeRow]:
     """Return the changes of the alert, the first first."""
     names = [each.name for each in fields(ChangeRow) if each.name != "told"]
     told = changes.c.body.is_not(None).label("told")
-    query = selecting(*(changes.c[name] for name in names), told).where(changes.c.alert == alert_id)
-    return [ChangeRow(**row) for row in transaction.execute(query.order_by(changes.c.number)).mappings()]
+    found = selecting(*(changes.c[name] for name in names), told).where(changes.c.alert == alert_id)
+    return [ChangeRow(**row) for row in transaction.execute(found.order_by(changes.c.number)).mappings()]
 
 
 def act(  # noqa: PLR0913 - what, who, when
@@ -156,5 +156,5 @@ def _note(transaction: Connection, row: AlertRow, cause: Cause, times: Times, ca
 def count_open(transaction: Connection) -> Mapping[tuple[str, str, State], int]:
     """Return the number of open and acknowledged alerts by rule, severity and state."""
     columns = (table.c.rule, table.c.severity, table.c.state)
-    query = selecting(*columns, func.count()).where(table.c.state.in_(OPEN)).group_by(*columns)
-    return {(rule, severity, state): number for rule, severity, state, number in transaction.execute(query)}
+    found = selecting(*columns, func.count()).where(table.c.state.in_(OPEN)).group_by(*columns)
+    return {(rule, severity, state): number for rule, severity, state, number in transaction.execute(found)}

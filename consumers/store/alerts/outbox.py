@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.engine import Connection
 
 from ..schema.alert_tables import alerts, changes, keys
@@ -56,3 +56,9 @@ def keys_of_other_rules(transaction: Connection, rules: Collection[str], limit: 
     """Return the keys of up to *limit* open alerts whose rule is not among *rules*."""
     gone = and_(alerts.c.state.in_(OPEN), alerts.c.rule.not_in(sorted(rules)))
     return [*transaction.scalars(select(alerts.c.key).where(gone).limit(limit))]
+
+
+def next_due(transaction: Connection) -> int | None:
+    """Return the passed time at which something is due next; None if nothing is."""
+    found = [transaction.execute(select(func.min(each))).scalar_one() for each in (alerts.c.next_due, keys.c.quiet_due)]
+    return min((each for each in found if each is not None), default=None)

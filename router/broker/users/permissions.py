@@ -62,7 +62,7 @@ class Role(Enum):
 
     NODE = "publishes its own records"
     ROUTER = "reads records, publishes events and rejected records"
-    CONSUMER = "declares and reads its subscriptions, retries, dead-letters, keeps alerts, publishes what became of them"
+    CONSUMER = "declares and reads its subscriptions, retries, dead-letters, keeps alerts, reports what it does"
     SERVICE = "reads its own queues, and may publish the records of one source"
     OPERATOR = "declares everything of clusterbus, and may publish and read all of it"
 
