@@ -71,11 +71,7 @@ def consume(
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
-
-        def stop() -> None:
-            for each in (alerts.stop, receivers.stop, keeper.stop, engine.stop):
-                each()
-
+        stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         found = partial(_follow_all, engine, alerts)
         reader = Reader(paths, settings, lambda each: broker.call(partial(found, each)), health, only)
@@ -88,13 +84,16 @@ def consume(
             job_progress.reporting(broker, settings, _now),
             receivers.working(),
         ):
-            retention = Retention(store, settings.consumers, _now)
-            for start in (engine.start, keeper.start, alerts.start, retention.start):
-                start()
+            _in_turn(engine.start, keeper.start, alerts.start, Retention(store, settings.consumers, _now).start)
             if drain:
                 drain.begin()
             run_until_stopped(broker, stop, health=health)
         return drain
+
+
+def _in_turn(*calls: Callable[[], object]) -> None:
+    for each in calls:
+        each()
 
 
 def _follow_all(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
