@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -20,14 +20,14 @@ from ..deliveries import Delivery
 from ..delivery.active_subscription import ActiveSubscription
 from ..delivery.registry import Serve
 from ..delivery.thread_pool import ThreadPool
-from ..errors import AlertNotFound, Rejected, StoreError
+from ..errors import AlertIsClosed, AlertNotFound, Rejected, StoreError
 from ..store.alerts import alerts
 from ..store.alerts.published_changes import Published
 from ..store.database import Store
 from ..subscriptions.models import Subscription
 from ..verbs.alert.alert_handler import AlertHandler
 from ..verbs.alert.alertmanager_handler import AlertmanagerHandler, OpenAlert
-from ..verbs.alert.remote_states import State, act_of
+from ..verbs.alert.remote_states import Act, RemoteState, State, act_of
 from ..verbs.interface import Surroundings
 from .selection import kept
 
@@ -46,6 +46,20 @@ _AFTER_FAILURE = 4
 """After a failure, the next round comes so many times sooner."""
 
 
+class _Sentences(NamedTuple):
+    """What is logged when something fails, and when it works again."""
+
+    failed: str
+    works: str
+
+
+_SENDING = _Sentences("open alerts cannot be sent again; trying again soon", "open alerts are sent again")
+_FOLLOWING = _Sentences(
+    "another system cannot be asked what people did to alerts; trying again",
+    "another system answers about alerts again",
+)
+
+
 @dataclass(eq=False, slots=True)
 class _Kept:
     """A subscription that keeps alerts in another system: when it is due next, and what the system said last."""
@@ -55,7 +69,7 @@ class _Kept:
     again: float = 0.0
     follow: float = 0.0
     is_running: bool = False
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
 
 
@@ -121,14 +135,14 @@ class AlertReceivers:
     def _serve(self, each: _Kept) -> None:
         now = self._passed()
         try:
-            handler, problem = each.handler, ""
+            handler = each.handler
             if isinstance(handler, AlertmanagerHandler) and each.again <= now:
                 problem = self._send(each.subscription, handler)
                 each.again = now + handler.every.total_seconds() / (_AFTER_FAILURE if problem else 1)
+                self._report(each, _SENDING, problem)
             if handler.follow and each.follow <= now:
                 each.follow = now + handler.follow.total_seconds()
-                problem = problem or self._follow(each)
-            self._report(each, problem)
+                self._report(each, _FOLLOWING, self._follow(each))
         except Exception:  # the thread has to serve the others
             if not (self._stopping.is_set() or each.subscription.is_leaving):
                 log.exception(
@@ -165,22 +179,26 @@ class AlertReceivers:
                 row, before = here[remote.alert], each.states.get(remote.alert)
                 act = act_of(remote, before, state=row.state, by=row.by, system=system)
                 if act:
-                    comment, by = remote.comment, remote.author(system)
-                    with self._store.writing() as transaction:
-                        alerts.act(transaction, remote.alert, act, by=by, comment=comment, at=self._clock())
+                    self._act(act, remote, system)
                 each.states[remote.alert] = remote.state
-        except (OSError, ValueError, Rejected, StoreError, AlertNotFound) as error:
+        except (OSError, ValueError, Rejected, StoreError) as error:
             return f"{system} cannot be asked: {error}"
         each.states = {alert: state for alert, state in each.states.items() if alert in here}
         return ""
 
-    def _report(self, each: _Kept, problem: str) -> None:
-        facts = {"subscription": each.subscription.name, "reason": problem or each.problem}
-        if problem and not each.problem:
-            log.warning("another system does not know the present alerts; trying again", extra=facts)
-        elif each.problem and not problem:
-            log.info("the other system knows the present alerts again", extra=facts)
-        each.problem = problem
+    def _act(self, act: Act, remote: RemoteState, system: str) -> None:
+        by, at = remote.author(system), self._clock()
+        with suppress(AlertIsClosed, AlertNotFound), self._store.writing() as transaction:
+            alerts.act(transaction, remote.alert, act, by=by, comment=remote.comment, at=at, cause="remote")
+
+    def _report(self, each: _Kept, what: _Sentences, problem: str) -> None:
+        before = each.problems.get(what.failed, "")
+        facts = {"subscription": each.subscription.name, "reason": problem or before}
+        if problem and not before:
+            log.warning(what.failed, extra=facts)
+        elif before and not problem:
+            log.info(what.works, extra=facts)
+        each.problems[what.failed] = problem
 
 
 def _open(subscription: ActiveSubscription, found: Published) -> OpenAlert:

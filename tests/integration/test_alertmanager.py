@@ -2,14 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
 from consumers.deliveries import Done, Retry
-from consumers.store.alerts import alerts as table
-from consumers.store.alerts import observed
 from consumers.store.database import Store
 from consumers.verbs.alert.verb import AlertVerb
+from tests.alerting import HOUR, MINUTE, NODE_DOWN, AlertBench
 from tests.alertmanager import alertmanager
 from tests.alerts import ALERT, OTHER, change
 from tests.kept_alerts import keeping, publish
@@ -176,22 +176,49 @@ def test_who_gets_only_openings_and_ends_keeps_what_has_been_acknowledged(server
     assert ids(server.open()) == [ALERT]
 
 
-def test_a_silence_acknowledges_an_alert_and_its_end_takes_that_back(server, store):
-    with keeping(store, verb_of(server.url, follow="1m")) as kept:
-        kept.deliver(event("alertOpened"))
-        silence = server.silence("planned work", fsName=ALERT)
+def test_a_silence_acknowledges_an_alert_and_its_end_takes_that_back(server, tmp_path):
+    bench = AlertBench(f"sqlite:///{tmp_path / 'store.db'}")
+    with keeping(bench.store, verb_of(server.url, follow="1m"), clock=bench.clock) as kept:
+        bench.see("nodeLeave", node="n1")
+        kept.after(60)
+        (alert,) = server.open()
+        silence = server.silence("planned work", alertname="node-down")
 
-        kept.after(60)
-        first = acts(store)
-        publish(store, event("alertAcknowledged", 2, by="alertmanager:anna"))
-        kept.after(60)
-        assert acts(store) == first
+        for _ in range(3):
+            kept.after(60)
+        bench.advance(MINUTE)
+        (acknowledged,) = bench.alerts()
         server.expire(silence)
         wait_for(lambda: server.open()[0]["status"]["silencedBy"] == [], 60, "the end of the silence")
         kept.after(60)
+        bench.advance(MINUTE)
+        (opened,) = bench.alerts()
 
-    assert first == [("ack", "alertmanager:anna", "planned work")]
-    assert acts(store)[1:] == [("unack", "alertmanager:-", "")]
+    assert alert["annotations"]["alert"] == acknowledged.id
+    assert (acknowledged.state, acknowledged.by) == ("acknowledged", "alertmanager:anna")
+    assert acknowledged.comment == "planned work"
+    assert (opened.state, opened.by) == ("open", "alertmanager:-")
+    assert bench.names == ["alertOpened", "alertAcknowledged", "alertAcknowledged"]
+    assert [each.data["cause"] for each in bench.told] == ["event", "remote", "remote"]
+
+
+def test_a_restart_of_many_nodes_is_a_handful_of_alerts_there_too(server, tmp_path):
+    rule = {**NODE_DOWN, "group": {"over": 3}}
+    bench = AlertBench(f"sqlite:///{tmp_path / 'store.db'}", rule)
+    nodes = [f"n{at:03d}" for at in range(1, 10)]
+    with keeping(bench.store, verb_of(server.url), clock=bench.clock) as kept:
+        for each in nodes:
+            bench.see("nodeLeave", node=each)
+        kept.after(60)
+        is_open = server.open()
+        for each in nodes:
+            bench.see("nodeJoin", node=each)
+        bench.advance(HOUR)
+        kept.after(60)
+        wait_for(lambda: server.open() == [], 60, "the end of all")
+
+    assert len(is_open) <= 4
+    assert any("n[001-008]" in each["annotations"].get("nodes", "") for each in is_open)
 
 
 def counted(kept):
@@ -207,13 +234,6 @@ def counted(kept):
     return calls
 
 
-def acts(store):
-    with store.reading() as transaction:
-        key = table.find(transaction, ALERT).key
-        found = observed.of_keys(transaction, [key])[key]
-    return [(each.kind, each.by, each.comment) for each in sorted(found, key=lambda each: each.at)]
-
-
 def test_what_alertmanager_says_is_what_we_sent(server, store):
     hostile = 'a"b\\c\n{{ x }}' + "y" * 3000
     with keeping(store, verb_of(server.url)) as kept:
@@ -224,3 +244,43 @@ def test_what_alertmanager_says_is_what_we_sent(server, store):
     assert alert["labels"]["path"] == hostile
     assert (alert["labels"]["about_severity"], alert["labels"]["_1st"]) == ("x", "é")
     json.dumps(outcome.result)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_fails_in_between_alertmanager_has_at_the_end_what_is_open(server, store, seed):
+    random = Random(seed)
+    alerts = [f"01KAG2V0M3Y8ZT6Q4XJ5W{at:05d}" for at in range(4)]
+    numbers, pending = dict.fromkeys(alerts, 0), []
+    is_open = dict.fromkeys(alerts, False)
+
+    with keeping(store, verb_of(server.url)) as kept:
+        for _ in range(40):
+            match random.choice(["change", "change", "change", "attempt", "restart", "away", "pass"]):
+                case "change":
+                    alert = random.choice([each for each in alerts if not numbers[each] or is_open[each]] or alerts[:1])
+                    name = random.choice(["alertClosed", "alertRepeated"]) if numbers[alert] else "alertOpened"
+                    numbers[alert] += 1
+                    if numbers[alert] == 1 or is_open[alert]:
+                        is_open[alert] = name != "alertClosed"
+                        severity = random.choice(["warning", "critical"])
+                        pending.append(publish(store, event(name, numbers[alert], alert, severity=severity)))
+                case "attempt" if pending:
+                    # Lost, late, and in any order: retries, dead letters and replays.
+                    kept.attempt(random.choice(pending))
+                case "restart":
+                    server.kill()
+                    server.start()
+                case "away":
+                    server.kill()
+                    kept.after(60)
+                case "pass":
+                    kept.after(60)
+        server.kill()
+        server.start()
+        kept.after(60)
+
+        assert ids(server.open()) == [each for each in alerts if is_open[each]]
+        assert all(each["labels"]["severity"] in ("warning", "critical") for each in server.open())
+        for each in pending:
+            kept.attempt(each)
+        assert ids(server.open()) == [each for each in alerts if is_open[each]]
