@@ -36,9 +36,9 @@ demo: $(ready)
 	@$(bin)/clusterbus demo
 
 # The tests use strace to make disks hang, systemd-analyze to rate the units, rpm to read packages, PostgreSQL,
-# and Prometheus to check alert rules.
+# Prometheus to check alert rules, and Alertmanager to get alerts.
 test: $(ready)
-	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm prometheus pdsh jq 'amqp-tools=/usr/bin/amqp-consume' 'postgresql=/usr/lib/postgresql/*/bin/initdb' npm
+	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm prometheus prometheus-alertmanager pdsh jq 'amqp-tools=/usr/bin/amqp-consume' 'postgresql=/usr/lib/postgresql/*/bin/initdb' npm
 	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
 
 releases:

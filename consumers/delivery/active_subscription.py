@@ -13,10 +13,11 @@ from datetime import timedelta
 
 from router.broker import topology
 from router.model.events import Event
+from router.model.topics import matches
 
 from ..deliveries import Delivery, is_own
 from ..expressions.facts_cache import ClusterFacts
-from ..expressions.filters import Filter
+from ..expressions.filters import Filter, Verdict
 from ..policies.enrichment import enriched
 from ..policies.group_keys import key_of
 from ..subscriptions.fact_use import reads_facts
@@ -174,12 +175,22 @@ class ActiveSubscription:
         if is_own(event, self.name) and isinstance(self.way, Called):
             self.counts.no_match("")
             return False
-        known = self._filter_facts.of(event.cluster) if self._filter_facts else None
-        verdict = self._filter.matches(event, known) if self._filter else None
+        verdict = self._verdict(event)
         if verdict and not verdict.matched:
             self.counts.no_match(verdict.reason)
             return False
         return True
+
+    def selects(self, event: Event) -> bool:
+        """Say whether *event* would come here, and pass the filter; count nothing."""
+        if not any(matches(pattern, event.topic) for pattern in self.definition.patterns):
+            return False
+        verdict = self._verdict(event)
+        return verdict is None or verdict.matched
+
+    def _verdict(self, event: Event) -> Verdict | None:
+        known = self._filter_facts.of(event.cluster) if self._filter_facts else None
+        return self._filter.matches(event, known) if self._filter else None
 
     def close(self) -> None:
         """Close the handler and end the threads; to be called when no delivery is left."""

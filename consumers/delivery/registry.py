@@ -10,11 +10,13 @@ from threading import Event as Flag
 
 from router.broker import topology
 from router.broker.topology import Topology
+from router.model.events import Event
 from router.settings.models import Settings
 
 from ..config.python_files import error_text
 from ..errors import Mistake, SubscriptionsError
 from ..store import bindings
+from ..store.alerts import published_changes
 from ..store.database import Store
 from ..subscriptions.actions.action_use import unguarded
 from ..subscriptions.diff import Change, compare
@@ -84,7 +86,8 @@ class Registry:
             self.unserved.pop(each.name, None)
             if each.mode != "off":
                 action = partial(unguarded, self._settings)
-                surroundings = Surroundings(each.name, self._stopping, self._settings, each.file, each.line, action)
+                own = (each.name, self._stopping, self._settings, each.file, each.line)
+                surroundings = Surroundings(*own, action, self._changes)
                 try:
                     active[each.name] = self._serve(each, surroundings)
                 except Exception as error:  # noqa: BLE001 - verbs of others may raise anything, and the rest is served
@@ -94,6 +97,10 @@ class Registry:
                 else:
                     active[each.name].digest = digest
         return active
+
+    def _changes(self, alert: str) -> tuple[Event, Event] | None:
+        with self._store.reading() as transaction:
+            return published_changes.of_alert(transaction, alert)
 
     def topology(self, subscriptions: Subscriptions | None = None) -> Topology:
         """Return the topology that *subscriptions* need, by default those that are served.

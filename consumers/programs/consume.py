@@ -27,6 +27,7 @@ from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
 from ..alert_engine.alert_engine import AlertEngine
+from ..alert_receivers.receivers import AlertReceivers
 from ..config import python_files
 from ..dead_letters.keeper import Keeper
 from ..deliveries import Key
@@ -59,26 +60,22 @@ def consume(
     only: Sequence[str] = (),
     draining: Draining | None = None,
 ) -> Drain | None:
-    """Serve the subscriptions in *paths*, or *only* some, over *broker* until a signal stops it.
+    """Serve the subscriptions in *paths*, or *only* some, over *broker* until a signal stops it, or *draining* is done.
 
-    With *draining* it ends by itself; return how that went.  Raises SubscriptionsError, StoreError and what
-    `broker.run` raises.
+    Return how draining went.  Raises SubscriptionsError, StoreError and what `broker.run` raises.
     """
     subscriptions = load(paths, settings, only)
     with Store(settings.consumers.store) as store:
         facts_cache = FactsCache(settings)
         latencies = Latencies() if settings.consumers.metrics else None
-        how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
+        receivers = AlertReceivers(store, _now)
+        how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
-
-        def stop() -> None:
-            for each in (alerts, keeper, engine):
-                each.stop()
-
-        health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         timers = DueTimers(broker, store, settings, subscriptions, _now)
+        stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
+        health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         apply = partial(follow, engine, alerts, timers)
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
@@ -89,14 +86,18 @@ def consume(
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
             timing(timers),
+            receivers.working(),
         ):
-            for each in (engine, keeper, alerts):
-                each.start()
-            Retention(store, settings.consumers, _now).start()
+            _in_turn(engine.start, keeper.start, alerts.start, Retention(store, settings.consumers, _now).start)
             if drain:
                 drain.begin()
             run_until_stopped(broker, stop, health=health)
         return drain
+
+
+def _in_turn(*calls: Callable[[], object]) -> None:
+    for each in calls:
+        each()
 
 
 def taken_over(store: Store, about: Mapping[str, Any]) -> str:

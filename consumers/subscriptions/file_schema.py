@@ -15,8 +15,8 @@ from router.sources.event_selectors import ALERTS
 
 from ..alerts import shipped_rules
 from ..verbs.interface import installed
+from ..verbs.verb_keys import conditions
 from .models import File
-from .semantic_checks import NOT_WITH_LOG
 
 _PATTERN = r"(?:[A-Za-z0-9_-]+|[*#])(?:\.(?:[A-Za-z0-9_-]+|[*#]))*"
 
@@ -33,10 +33,10 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
             entry["properties"][kind] = options
         entry["properties"][kind].pop("default", None)
     entry["oneOf"] = [{"required": [kind]} for kind in installed()]
-    entry |= {"if": {"required": ["log"]}, "then": {"properties": _with_log(entry["properties"])}}
     # A timer has events of its own.
     entry["required"] = [each for each in entry["required"] if each != "on"]
     entry["allOf"] = [
+        *conditions(entry["properties"]),
         {"if": _given("every"), "then": {"not": {"required": ["on"]}}, "else": {"required": ["on"]}},
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
@@ -120,9 +120,3 @@ def _selectors(several: Mapping[str, Any], catalogues: Catalogues) -> list[Mappi
     pattern = {"type": "string", "pattern": rf"^(?=[\s\S]*[.#*])(?:{_PATTERN})$", "maxLength": 255}
     one = {"anyOf": [{"enum": list(dict.fromkeys(names))}, pattern]}
     return [one, {**several, "items": one}]
-
-
-def _with_log(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the keys that have no meaning with `log` may be: absent or empty."""
-    empty: dict[str, Any] = {name: {"enum": [None, []]} for name in NOT_WITH_LOG if name in properties}
-    return empty | {"mode": {"not": {"const": "shadow"}}}

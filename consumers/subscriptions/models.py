@@ -115,6 +115,9 @@ class File(Frame):
     """What is wrong while some events have happened, and others have not yet."""
 
 
+_BY_ALERT = ("data.alert",)
+
+
 class Subscription(Entry):
     """One valid subscription: *patterns* are its bindings, *kind* is the name of its verb."""
 
@@ -137,10 +140,14 @@ class Subscription(Entry):
     @model_validator(mode="before")
     @classmethod
     def _verb_by_kind(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic's
-        """Restore the verb's own model when a subscription is read from JSON."""
-        if isinstance(values, dict) and isinstance(verb := values.get("verb"), dict):
-            return values | {"verb": installed()[values["kind"]].restored(verb)}
-        return values
+        """Restore the verb's own model when a subscription is read from JSON; order what keeps alerts elsewhere."""
+        if not isinstance(values, dict):
+            return values
+        verb: Any = values.get("verb")
+        if isinstance(verb, dict):
+            verb = installed()[values["kind"]].restored(verb)
+            values = values | {"verb": verb}
+        return values | {"order_by": _BY_ALERT} if isinstance(verb, Verb) and verb.keeps_alerts else values
 
 
 class Subscriptions(Closed):

@@ -20,20 +20,17 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..policies.guards import PER
+from ..verbs import verb_keys
 from ..verbs.interface import TemplateText, installed, texts_in
 from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
 from .trials import Filling, Trial, partly, trials_of
-
-NOT_WITH_LOG = ("order_by", "delay", "fold", "once_per", "limit", "guard")
-"""The keys of an entry that have no meaning with `log`."""
 
 
 def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterator[Remark]:
     """Yield remarks on the filters and fields of the entry *raw*, for *events*, and on the templates of its *kind*."""
     if isinstance(where := raw.get("where"), str):
         yield from filter_remarks(("where",), where, events.selected)
-    if kind == "log":
-        yield from _log_remarks(raw)
+    yield from verb_keys.remarks(raw, kind)
     guard = raw.get("guard")
     if isinstance(guard, dict) and isinstance(only_when := guard.get("only_when"), str):
         yield from filter_remarks(("guard", "only_when"), only_when, events.arriving, receives=events.receives)
@@ -66,15 +63,6 @@ def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[Tem
         verb = installed()[kind]
         for each in verb.template_texts(below):
             yield each._replace(place=(kind, *each.place)), partial(verb.misread, each.field)
-
-
-def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
-    """Yield a remark for each key that has no meaning with `log`, which calls no handler."""
-    for name in NOT_WITH_LOG:
-        if raw.get(name) not in (None, []):
-            yield Remark((name,), "cannot be used with log, which writes every event in order: remove it")
-    if raw.get("mode") == "shadow":
-        yield Remark(("mode",), "log cannot run in shadow mode, because writing is its only effect: use live or off")
 
 
 def _places(raw: Mapping[str, object], kinds: Kinds) -> Iterator[Remark]:

@@ -23,6 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from router.errors import did_you_mean
+from router.model.events import Event
 from router.settings.models import Settings
 from router.settings.yaml_documents import Place
 
@@ -43,13 +44,18 @@ def _no_action(name: str, _given: Mapping[str, object]) -> Verb | str:
     return f"no actions are known here, so not {name} either"
 
 
+def _no_changes(_alert: str) -> tuple[Event, Event] | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a consumer passes to the handlers that it creates.
 
     *name*, *file* and *line* belong to the subscription.  Once *stopping* is set, a handler should end within seconds
     and return None for each delivery that it interrupted.  *action* gives the verb that runs an action of the catalogue
-    with values, or a text that says why it cannot be run so.
+    with values, or a text that says why it cannot be run so.  *changes* gives the first and the last change of an alert
+    that were published, by its id; None where they are not known.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Surroundings:
     file: str = ""
     line: int = 0
     action: Callable[[str, Mapping[str, object]], Verb | str] = _no_action
+    changes: Callable[[str], tuple[Event, Event] | None] = _no_changes
 
     def mistake(self, place: str, message: str) -> SubscriptionsError:
         """Return the error to raise if this machine cannot serve the subscription; *place* is, say, `run.user`."""
@@ -168,6 +175,9 @@ class Verb(Closed):
 
     tells: ClassVar[bool] = False
     """Whether the verb notifies people, so that silences apply to it."""
+
+    keeps_alerts: ClassVar[bool] = False
+    """Whether it keeps alerts in another system: their changes keep their order, and no silence mutes the end."""
 
     leaves_out_suppressed: ClassVar[bool] = False
     """Whether it leaves out changes of alerts that are suppressed, unless `where` asks for `suppressedBy`."""

@@ -16,7 +16,7 @@ from consumers.config.registrations import Registrations
 from consumers.errors import Rejected, SubscriptionsError
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.notify.verb import NotifyVerb
-from consumers.verbs.post import options
+from consumers.verbs.post.connections import connection_options
 from consumers.verbs.post.connections.certificates import expiry
 from consumers.verbs.post.verb import PostVerb
 from router.model.catalogue import Catalogues
@@ -250,7 +250,7 @@ def test_a_certificate_that_ends_soon_is_a_warning_and_one_that_ended_an_error(c
     ends = expiry(files["certificate"])
 
     def found(days):
-        monkeypatch.setattr(options, "now", lambda: ends + timedelta(days=days))
+        monkeypatch.setattr(connection_options, "now", lambda: ends + timedelta(days=days))
         return [
             (each.place, each.warning, each.message.partition(" ")[0]) for each in verb.remarks_here(kinds, Settings())
         ]

@@ -23,25 +23,31 @@ log = logging.getLogger(__name__)
 
 
 class SilenceGate:
-    """Skips the deliveries of a subscription that notifies people, while a silence mutes them."""
+    """Skips the deliveries of a subscription that notifies people, while a silence mutes them.
 
-    def __init__(self, subscription: str, *, of_folds: bool) -> None:
+    The end of an alert is not muted where the verb keeps alerts elsewhere: it would stay open there.
+    """
+
+    def __init__(self, subscription: Subscription, *, of_folds: bool) -> None:
         """Ask about folds only, where *of_folds*; else about all other deliveries."""
-        self._subscription, self._of_folds = subscription, of_folds
+        self._subscription, self._of_folds = subscription.name, of_folds
+        self._spares_ends = subscription.verb.keeps_alerts
 
     @classmethod
     def of_events(cls, subscription: Subscription, _handler: Handler) -> Self | None:
         """Return the gate that mutes events before they are folded."""
-        return cls(subscription.name, of_folds=False) if subscription.verb.tells else None
+        return cls(subscription, of_folds=False) if subscription.verb.tells else None
 
     @classmethod
     def of_folds(cls, subscription: Subscription, _handler: Handler) -> Self | None:
         """Return the gate that mutes folds when they are complete."""
-        return cls(subscription.name, of_folds=True) if subscription.verb.tells else None
+        return cls(subscription, of_folds=True) if subscription.verb.tells else None
 
     def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:
         """Skip what a silence matches that is active *now*."""
         new = [each for each in due if each.is_new and is_fold(each.delivery.replay) is self._of_folds]
+        if self._spares_ends:
+            new = [each for each in new if each.delivery.event.data.get("state") != "closed"]
         active = silences.find(transaction, at=now) if new else []
         answers: dict[Key, Outcome] = {}
         for silence in active:

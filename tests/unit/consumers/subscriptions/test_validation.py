@@ -20,6 +20,7 @@ from router.settings.models import Contact, Settings
 KEYS = ["name", "on", "where", "log", "run", "retry", "mode", "command", "environment", "timeout", "first", "file", "z"]
 SHIPPED = Catalogues.shipped()
 ROOT = Path(__file__).parents[4]
+VERBS = "action, alert, call, log, notify, post, run, scripts"
 
 TWENTY_MISTAKES = """\
 version: 2
@@ -77,7 +78,7 @@ EXPECTED = [
     (22, "quota-mail", "mode", "must be 'live', 'shadow' or 'off', not 'shade'"),
     (23, "quota-mail", "concurrency", "must be a whole number, not 'many'"),
     (24, "entry 4", "name", "is missing"),
-    (25, "entry 4", "mail", "verbs: action, call, log, notify, post, run, scripts"),
+    (25, "entry 4", "mail", f"verbs: {VERBS}"),
     (29, "both", "run", "has the verbs log and run: write a subscription for each"),
     (29, "both", "run.command", "'bin/tool' is a relative path"),
     MISSING_HERE,
@@ -333,14 +334,18 @@ def test_a_mistake_in_one_file_keeps_out_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "line", "said"),
     [
-        ("on: quota", 3, "it: has no verb: add one of action, call, log, notify, post, run, scripts"),
+        ("on: quota", 3, f"it: has no verb: add one of {VERBS}"),
         ("on: quota\nrnu: {command: [x]}", 5, "it: rnu: unknown key; did you mean run?"),
         ("on: quota\nwhre: 'true'", 5, "it: whre: unknown key; did you mean where?"),
         ("on: quota\nguard: {at_mst: 2}", 5, "it: guard.at_mst: unknown key; did you mean at_most?"),
         ("on: quota\nguard: {at_most: {cuont: 2}}", 5, "guard.at_most.cuont: unknown key; did you mean count?"),
         ("on: quota\nfold: {strange: 2}", 5, "it: fold.strange: unknown key; known keys: by, wait, repeat"),
         ("on: quota\nlimit: {most: 1, per: 1s, rset: skip}", 5, "it: limit.rset: unknown key; did you mean rest?"),
-        ("on: quota\nmail: {}", 5, "it: mail: unknown key; verbs: action, call, log, notify, post, run, scripts"),
+        (
+            "on: quota\nmail: {}",
+            5,
+            "it: mail: unknown key; verbs: action, alert, call, log, notify, post, run, scripts",
+        ),
         ("log: {}", 3, "it: on: is missing"),
         ("on: []\nlog: {}", 4, "it: on: is empty"),
         ("on: 5\nlog: {}", 4, "it: on: "),

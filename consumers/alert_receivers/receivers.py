@@ -1,0 +1,208 @@
+"""Sends open alerts again to Alertmanager, and takes over what people did in other systems.
+
+Every consumer that serves the subscription does this, and twice is harmless.  What is sent is the present state by the
+store, which all consumers share.  A call may be late, and bring what has changed meanwhile: so the store is read again
+after each round, and what has changed is sent again at once.  An act that two consumers take over is one change.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from ..deliveries import Delivery
+from ..delivery.active_subscription import ActiveSubscription
+from ..delivery.registry import Serve
+from ..delivery.thread_pool import ThreadPool
+from ..errors import AlertIsClosed, AlertNotFound, Rejected, StoreError
+from ..store.alerts import alerts
+from ..store.alerts.published_changes import Published
+from ..store.database import Store
+from ..subscriptions.models import Subscription
+from ..verbs.alert.alert_handler import AlertHandler
+from ..verbs.alert.alertmanager_handler import AlertmanagerHandler, OpenAlert
+from ..verbs.alert.remote_states import Act, RemoteState, State, act_of
+from ..verbs.interface import Surroundings
+from .selection import kept
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.5
+"""Seconds between two looks at what is due."""
+
+_ROUNDS = 3
+"""Rounds in which what has changed meanwhile is sent again, at most; the rest is sent the next time."""
+
+_AT_ONCE = 4
+"""Subscriptions that are worked on at once: an address that does not answer holds up no other."""
+
+_AFTER_FAILURE = 4
+"""After a failure, the next round comes so many times sooner."""
+
+
+class _Sentences(NamedTuple):
+    """What is logged when something fails, and when it works again."""
+
+    failed: str
+    works: str
+
+
+_SENDING = _Sentences("open alerts cannot be sent again; trying again soon", "open alerts are sent again")
+_FOLLOWING = _Sentences(
+    "another system cannot be asked what people did to alerts; trying again",
+    "another system answers about alerts again",
+)
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A subscription that keeps alerts in another system: when it is due next, and what the system said last."""
+
+    subscription: ActiveSubscription
+    handler: AlertHandler
+    again: float = 0.0
+    follow: float = 0.0
+    is_running: bool = False
+    problems: dict[str, str] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+
+
+class AlertReceivers:
+    """The systems in which the subscriptions of this consumer keep alerts."""
+
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], passed: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Read alerts from *store*; *clock* is for times that are kept, *passed* counts the seconds between rounds."""
+        self._store, self._clock, self._passed = store, clock, passed
+        self._kept: list[_Kept] = []
+        self._stopping = threading.Event()
+        self._pool = ThreadPool(_AT_ONCE, "alert-receivers")
+
+    def noticing(self, serve: Serve) -> Serve:
+        """Return *serve*, which also notes the subscriptions that keep alerts in other systems."""
+
+        def noting(definition: Subscription, surroundings: Surroundings) -> ActiveSubscription:
+            active = serve(definition, surroundings)
+            handler = active.way.handler
+            if isinstance(handler, AlertHandler) and definition.mode == "live":
+                self._kept = [
+                    *(each for each in self._kept if not each.subscription.is_leaving),
+                    _Kept(active, handler),
+                ]
+            return active
+
+        return noting
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Do what is due, in threads of its own, until the block ends or `stop` is called."""
+        threading.Thread(target=self._work, name="alert-receivers", daemon=True).start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopping.set()
+
+    def work(self) -> None:
+        """Do all that is due now, one after another."""
+        for each in self._due():
+            self._serve(each)
+
+    def _work(self) -> None:
+        while not self._stopping.wait(_LOOK):
+            for each in self._due():
+                self._pool.submit(partial(self._serve, each))
+        self._pool.close()
+
+    def _due(self) -> Iterable[_Kept]:
+        now = self._passed()
+        for each in self._kept:
+            is_due = (each.handler.every and each.again <= now) or (each.handler.follow and each.follow <= now)
+            if is_due and not each.is_running and not each.subscription.is_leaving:
+                each.is_running = True
+                yield each
+
+    def _serve(self, each: _Kept) -> None:
+        now = self._passed()
+        try:
+            handler = each.handler
+            if isinstance(handler, AlertmanagerHandler) and each.again <= now:
+                problem = self._send(each.subscription, handler)
+                each.again = now + handler.every.total_seconds() / (_AFTER_FAILURE if problem else 1)
+                self._report(each, _SENDING, problem)
+            if handler.follow and each.follow <= now:
+                each.follow = now + handler.follow.total_seconds()
+                self._report(each, _FOLLOWING, self._follow(each))
+        except Exception:  # the thread has to serve the others
+            if not (self._stopping.is_set() or each.subscription.is_leaving):
+                log.exception(
+                    "alerts cannot be compared with another system", extra={"subscription": each.subscription.name}
+                )
+        finally:
+            each.is_running = False
+
+    def _send(self, subscription: ActiveSubscription, handler: AlertmanagerHandler) -> str:
+        """Send what is open, and what was closed lately; return what went wrong."""
+        sent: dict[str, str] = {}
+        problems: dict[str, str] = {}
+        for _ in range(_ROUNDS):
+            try:
+                with self._store.reading() as transaction:
+                    found = [*kept(transaction, subscription, self._clock())]
+            except StoreError as error:
+                return str(error)
+            changed = [each for each in found if sent.get(each.alert) != each.last.id]
+            if not changed or self._stopping.is_set():
+                break
+            problems |= handler.send_again([_open(subscription, each) for each in changed])
+            sent |= {each.alert: each.last.id for each in changed}
+        return "; ".join(problems.values())
+
+    def _follow(self, each: _Kept) -> str:
+        """Take over what people did there; return what went wrong."""
+        system = each.handler.system
+        try:
+            with self._store.reading() as transaction:
+                rows = kept(transaction, each.subscription, self._clock(), is_closed_kept=False)
+                here = {row.alert: row for row in rows}
+            for remote in each.handler.states([*here]) if here else ():
+                row, before = here[remote.alert], each.states.get(remote.alert)
+                act = act_of(remote, before, state=row.state, by=row.by, system=system)
+                if act:
+                    self._act(act, remote, system)
+                each.states[remote.alert] = remote.state
+        except (OSError, ValueError, Rejected, StoreError) as error:
+            return f"{system} cannot be asked: {error}"
+        each.states = {alert: state for alert, state in each.states.items() if alert in here}
+        return ""
+
+    def _act(self, act: Act, remote: RemoteState, system: str) -> None:
+        by, at = remote.author(system), self._clock()
+        with suppress(AlertIsClosed, AlertNotFound), self._store.writing() as transaction:
+            alerts.act(transaction, remote.alert, act, by=by, comment=remote.comment, at=at, cause="remote")
+
+    def _report(self, each: _Kept, what: _Sentences, problem: str) -> None:
+        before = each.problems.get(what.failed, "")
+        facts = {"subscription": each.subscription.name, "reason": problem or before}
+        if problem and not before:
+            log.warning(what.failed, extra=facts)
+        elif before and not problem:
+            log.info(what.works, extra=facts)
+        each.problems[what.failed] = problem
+
+
+def _open(subscription: ActiveSubscription, found: Published) -> OpenAlert:
+    event = found.last
+    delivery = Delivery(event, subscription.name, event.topic, event.to_json())
+    return OpenAlert(found.first, subscription.enriched(delivery))

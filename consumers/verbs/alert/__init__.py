@@ -1,0 +1,1 @@
+"""The verb `alert`: keeps alerts in Alertmanager, PagerDuty, Opsgenie and other systems as they are here."""
