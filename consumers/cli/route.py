@@ -45,6 +45,10 @@ EventOrFile = Annotated[
     ),
 ]
 
+At = Annotated[
+    str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
+]
+
 _SHOWN = 2000
 
 
@@ -58,9 +62,7 @@ def route(  # noqa: PLR0913 - each is an option
     file: FileOption = None,
     node: Annotated[str | None, typer.Option(help="The node where the event happens.")] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster where the event happens.")] = None,
-    at: Annotated[
-        str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
-    ] = None,
+    at: At = None,
     as_json: Json = False,
 ) -> None:
     """Show which subscriptions match an event and what they would do, and which alerts it would open or close."""
@@ -88,11 +90,7 @@ def route(  # noqa: PLR0913 - each is an option
     subscriptions = loaded(context, file)
     found = list(rehearsals(subscriptions.subscriptions, happened, current(context)))
     _show(happened, found, note, unregistered, as_json=as_json)
-    for each in alert_previews(subscriptions, current(context), registrations.catalogues, happened):
-        if as_json:
-            say({"event": happened.type, "topic": happened.topic, "alert": each.as_dict()}, as_json=True)
-        else:
-            show_alert(each)
+    _show_alerts(happened, alert_previews(subscriptions, current(context), happened), as_json=as_json)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -117,22 +115,28 @@ def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Se
             yield rehearse(each, event, plan, known)
 
 
-def alert_previews(
-    subscriptions: Subscriptions, settings: Settings, catalogues: Catalogues, event: Event
-) -> list[AlertPreview]:
+def alert_previews(subscriptions: Subscriptions, settings: Settings, event: Event) -> list[AlertPreview]:
     """Return the alerts that *event* would open or close."""
-    owners = Owners(settings.consumers.owners, catalogues)
-    facts = FactsCache(settings)
-    rules = ActiveRules(subscriptions.alerts, catalogues, facts, owners.contact_of(facts))
+    known_types, facts = catalogues(settings), FactsCache(settings)
+    owners = Owners(settings.consumers.owners, known_types)
+    rules = ActiveRules(subscriptions.alerts, known_types, facts, owners.contact_of(facts))
     if rules.needs_facts or owners.needs_facts:
         facts.begin()
     known = facts.of(event.cluster)
-    return AlertPreviews(rules, subscriptions.subscriptions, owners, catalogues).of(event, known)
+    return AlertPreviews(rules, subscriptions.subscriptions, owners, known_types).of(event, known)
 
 
 def _read(place: str) -> Event:
     body = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
     return Event.from_json(body)
+
+
+def _show_alerts(event: Event, found: Iterable[AlertPreview], *, as_json: bool) -> None:
+    for each in found:
+        if as_json:
+            say({"event": event.type, "topic": event.topic, "alert": each.as_dict()}, as_json=True)
+        else:
+            show_alert(each)
 
 
 def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str, *, as_json: bool) -> None:

@@ -65,10 +65,8 @@ def why(
     alerts = _alerts(settings, subscriptions, event) if event else []
     if as_json:
         facts = {"event_id": event_id, "event": known.event.type if known.event else None, "topic": known.topic}
-        for each in found:
-            say(facts | each.as_dict(), as_json=True)
-        for alert in alerts:
-            say(facts | {"alert": alert.as_dict()}, as_json=True)
+        for each in (*(each.as_dict() for each in found), *({"alert": each.as_dict()} for each in alerts)):
+            say(facts | each, as_json=True)
         return
     _show(known, found, note)
     for alert in alerts:

@@ -50,14 +50,14 @@ class AlertAccount:
         if self.changes:
             return ", ".join(each.name for each in self.changes)
         if self.row.suppressed_by:
-            return f"not told: alert {self.row.suppressed_by} suppresses it"
+            return f"notifies nobody: alert {self.row.suppressed_by} suppresses it"
         if self.done.opens:
-            return f"opened again what was open, {self.row.openings} times by now; told at 2, 4, 8, ... openings"
-        return "not told: over before it was known" if not self.row.told else "changed nothing that was known"
+            return f"opened again what was open, {self.row.openings} times by now; reported at 2, 4, 8, ... openings"
+        return "not published: over before it was known" if not self.row.told else "changed nothing that was known"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the account as plain values."""
-        told = [
+        changes = [
             {"id": each.id, "name": each.name, "at": each.at, "outcomes": dict(self.outcomes.get(each.id, {}))}
             for each in self.changes
         ]
@@ -69,7 +69,7 @@ class AlertAccount:
             "state": row.state if row else None,
             "suppressed_by": row.suppressed_by if row else None,
             "because": self.because,
-            "changes": told,
+            "changes": changes,
         }
 
 

@@ -165,6 +165,8 @@ def moments(policy: RetryPolicy) -> tuple[timedelta, ...]:
 
 def rules(subscription: Subscription) -> Iterator[str]:
     """Yield, in words, what may delay or skip deliveries of *subscription*, and what follows the last attempt."""
+    if every := subscription.every:
+        yield f"due {every.text}"
     if delay := subscription.delay:
         unless = f"; skipped if the alert is {' or '.join(sorted(delay.unless))} by then" if delay.unless else ""
         yield f"waits {durations.text(delay.wait)} before the first attempt{unless}"

@@ -1,4 +1,4 @@
-"""Prints rehearsals for people: one subscription, what it would do, and why; one alert, and who would be told."""
+"""Prints rehearsals for people: one subscription, what it would do, and why; one alert, and who would get it."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def show_alert(found: AlertPreview) -> None:
         by = f"by the setting consumers.owners, row {found.owner.number}: {found.owner.what}" if found.owner else ""
         show(f"    owner     {seen.owner or 'nobody'}{f', {by}' if by else ''}")
     receivers = ", ".join(found.receivers) or "no subscription"
-    show(f"    told to   {receivers}")
+    show(f"    sent to   {receivers}")
     if found.suppressors:
         where = f"for {seen.node} or its cluster" if seen.node else f"for cluster {seen.cluster}"
-        show(Styled(f"    not told  while an alert of {' or '.join(found.suppressors)} is open {where}", "cyan"))
+        show(Styled(f"    muted     while an alert of {' or '.join(found.suppressors)} is open {where}", "cyan"))
 
 
 def _value(value: object) -> str:

@@ -45,6 +45,7 @@ from ..subscriptions.models import Subscriptions
 from . import job_progress
 from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
+from .due_timers import DueTimers, timing
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ def consume(
                 each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        reader = Reader(paths, settings, partial(_followed, broker, engine, alerts), health, only)
+        timers = DueTimers(broker, store, settings, subscriptions, _now)
+        apply = partial(follow, engine, alerts, timers)
+        reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
             _answering(settings.consumers, broker, store, engine, keeper, alerts.engine, latencies, health),
@@ -85,6 +88,7 @@ def consume(
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
+            timing(timers),
         ):
             for each in (engine, keeper, alerts):
                 each.start()
@@ -164,14 +168,10 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def _followed(broker: Rabbit, engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
-    broker.call(lambda: follow(engine, alerts, subscriptions))
-
-
-def follow(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
+def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscriptions: Subscriptions) -> None:
     """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
 
-    *alerts* follow their rules.
+    *alerts* follow their rules, and *timers* what is served.
     """
     alerts.follow(subscriptions)
     try:
@@ -179,6 +179,7 @@ def follow(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -
     except (SubscriptionsError, StoreError) as error:
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
         return
+    timers.follow(subscriptions)
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],

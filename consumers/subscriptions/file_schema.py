@@ -34,7 +34,10 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
         entry["properties"][kind].pop("default", None)
     entry["oneOf"] = [{"required": [kind]} for kind in installed()]
     entry |= {"if": {"required": ["log"]}, "then": {"properties": _with_log(entry["properties"])}}
+    # A timer has events of its own.
+    entry["required"] = [each for each in entry["required"] if each != "on"]
     entry["allOf"] = [
+        {"if": _given("every"), "then": {"not": {"required": ["on"]}}, "else": {"required": ["on"]}},
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
     ]

@@ -46,6 +46,7 @@ CASES = {
     "alerts history": [("alerts", "history", HOSTILE, 1), ("quiet", "alerts", "history", ALERT, 0)],
     "alerts list": [("alerts", "list", 0), ("alerts", "list", "--node", HOSTILE, 2)],
     "alerts note": [("alerts", "note", HOSTILE, "--comment", "x", 1)],
+    "alerts rules": [("alerts", "rules", "--file", HOSTILE, 2), ("quiet", "alerts", "rules", "--page", 0)],
     "alerts show": [("alerts", "show", ALERT, 0)],
     "alerts unack": [("alerts", "unack", HOSTILE, 1)],
     "alerts watch": [("alerts", "watch", "--node", HOSTILE, 2)],

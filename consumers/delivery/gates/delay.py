@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Self
 
 from sqlalchemy.engine import Connection
@@ -11,8 +12,8 @@ from sqlalchemy.engine import Connection
 from ...deliveries import FOLDED, Done, Key, Outcome, Retry, Skipped, is_fold
 from ...errors import AlertNotFound
 from ...expressions.values.alert_values import is_change
-from ...policies import delays
-from ...policies.delays import Delay
+from ...policies.schedules import delays
+from ...policies.schedules.delays import Delay
 from ...store import attempts
 from ...store.alerts import alerts
 from ...subscriptions.models import Subscription
@@ -41,7 +42,8 @@ class DelayGate:
                 continue
             left = self._left(transaction, each, now)
             if left > timedelta():
-                answers[each.key] = delays.waiting(left, now)
+                # The store keeps whole seconds.
+                answers[each.key] = delays.waiting(timedelta(seconds=ceil(left.total_seconds())), now)
             elif outcome := self._unneeded(transaction, each):
                 answers[each.key] = outcome
         return answers

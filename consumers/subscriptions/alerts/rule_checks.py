@@ -183,7 +183,9 @@ def _suppression(name: str, other: str, place: Place, rules: Mapping[str, Rule])
         yield Remark(place, f"there is no rule {other!r}{did_you_mean(other, rules)}")
     elif (way := _way(other, name, rules)) is not None:
         chain = " suppresses ".join((name, *way))
-        yield Remark(place, f"no alert of them would be told: {chain}" if way[1:] else "a rule cannot suppress itself")
+        yield Remark(
+            place, f"no alert of them would notify anybody: {chain}" if way[1:] else "a rule cannot suppress itself"
+        )
     elif not rules[other].enabled:
         yield Remark(place, f"{other} is switched off", warning=True)
 

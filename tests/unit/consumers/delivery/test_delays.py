@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from consumers.deliveries import Report
 from consumers.inspection.dry_run import rules
-from consumers.policies.delays import Delay
+from consumers.policies.schedules.delays import Delay
 from consumers.policies.throttling import Folding, Limit
 from consumers.store.schema import alert_tables
 from router.broker.topology import queue_of
@@ -157,3 +157,14 @@ def test_route_says_what_it_waits_for():
     assert [*rules(subscription(delay=UNLESS))] == [
         "waits 10m before the first attempt; skipped if the alert is closed by then"
     ]
+
+
+def test_no_number_of_returns_from_the_broker_makes_the_delay_shorter(bench):
+    bench.start(subscription(delay=Delay(wait=timedelta(seconds=12))))
+    bench.publish(make_event())
+    for _ in range(48):
+        bench.broker.advance(timedelta(seconds=0.25) - timedelta(microseconds=1))
+    assert bench.calls == []
+    bench.broker.advance(timedelta(seconds=10))
+
+    assert len(bench.calls) == 1

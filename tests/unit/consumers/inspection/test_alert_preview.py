@@ -80,6 +80,6 @@ def test_people_read_the_same(route):
     assert "▲ node-down  opens an alert, error" in said
     assert "about     eventNode=n1" in said
     assert "owner     on-call, by the setting consumers.owners, row 1: the rest" in said
-    assert "told to   page, opened" in said
-    assert "not told  while an alert of quorum-lost or quorum-node-down is open for n1 or its cluster" in said
+    assert "sent to   page, opened" in said
+    assert "muted     while an alert of quorum-lost or quorum-node-down is open for n1 or its cluster" in said
     assert "▽ node-down  closes the alert, if it is open" in route("nodeJoin", "eventNode=n1")

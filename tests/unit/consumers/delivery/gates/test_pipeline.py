@@ -20,8 +20,8 @@ from consumers.delivery.gates.silence import SilenceGate
 from consumers.delivery.gates.suppression import SuppressionGate
 from consumers.delivery.states import Arrived
 from consumers.folds import Fold
-from consumers.policies.delays import Delay
 from consumers.policies.guards import Ask, BlastRadius, Guard
+from consumers.policies.schedules.delays import Delay
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.verbs.interface import Handler
 from consumers.verbs.notify.verb import NotifyVerb

@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from router.model import durations
 from router.model.events import Event
 
-from ..config.field_types import Closed
-from ..deliveries import Outcome, Skipped, Waiting
-from ..expressions.values import human_texts
-from .throttling import Interval
+from ...config.field_types import Closed
+from ...deliveries import Outcome, Skipped, Waiting
+from ...expressions.values import human_texts
+from ..throttling import Interval
 
 RECOVERED: Final = "recovered"
 """The word of a delivery that was needed no more when its delay was over."""
@@ -35,7 +35,9 @@ class Delay(Closed):
     """
 
     wait: Interval
+    """How long it waits."""
     unless: Annotated[frozenset[Unless], Field(strict=False, max_length=2)] = frozenset()
+    """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
 
     @model_validator(mode="before")
     @classmethod
