@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,13 +18,18 @@ from router.terminal_text import counted
 from ..inspection.doctor.check_results import PARTS
 from .options import Files
 
+if TYPE_CHECKING:
+    from router.settings.yaml_documents import Place
+
+    from ..config.registrations import Registrations
+    from ..subscriptions.models import RuleEntry
+
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
     """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
     from router.services import service_files  # noqa: PLC0415 - only `check` reads these
 
-    from ..inspection import rule_tests  # noqa: PLC0415 - `catalogue` needs no templates
-    from ..inspection.test_runner import try_all  # noqa: PLC0415 - as above
+    from ..inspection.test_runner import try_all  # noqa: PLC0415 - `catalogue` needs no templates
     from ..subscriptions import validation  # noqa: PLC0415 - as above
 
     wanted = current(context)
@@ -33,7 +39,7 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
         catalogues,
         wanted,
         try_tests=try_all,
-        try_rule_tests=rule_tests.failures,
+        try_rule_tests=_failures,
     )
     for place in known:
         say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
@@ -49,6 +55,14 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
     count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
     text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
     say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
+
+
+def _failures(entry: RuleEntry, registrations: Registrations) -> Iterator[tuple[Place, str]]:
+    """Yield where the tests of a rule of alerts fail, and how."""
+    if entry.tests:
+        from ..inspection import rule_tests  # noqa: PLC0415 - few files have such tests
+
+        yield from rule_tests.failures(entry, registrations)
 
 
 def catalogue(
