@@ -181,8 +181,8 @@ class ActiveRules:
                 about_event = _Rendered(event, self._known(event, compiled.summary.facts))
                 return " ".join(compiled.summary.render_text(about_event).split())[:LONGEST_SUMMARY]
             except TemplateError as error:
-                # An alert without a good sentence is better than none.
-                log.warning("the summary of an alert cannot be filled in", extra={"reason": str(error)})
+                # An alert without a good sentence is better than none; `check` names what is not passed.
+                log.debug("the summary of an alert cannot be filled in", extra={"reason": str(error)})
         return _default_summary(self._catalogues.of(event.origin).get(event.name), event, about)
 
     def _node(self, rule: Rule, event: Event) -> str:

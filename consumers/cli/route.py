@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,14 +17,14 @@ from router.cli.output import Styled, fail, say, show
 from router.errors import InvalidEvent, UnknownEvent, UnknownVariable
 from router.model import event_words
 from router.model.catalogue import Catalogues
-from router.model.events import Event
+from router.model.events import Event, Severity
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
 from ..alerts.active_rules import ActiveRules
 from ..alerts.owners import Owners
 from ..config.registrations import Registrations
-from ..config.synthetic_events import CLUSTER, NODE, synthetic_event
+from ..config.synthetic_events import CLUSTER, NODE, of_severity, synthetic_event
 from ..errors import SyntheticEventError
 from ..expressions.facts_cache import FactsCache
 from ..expressions.sanitize import shortened
@@ -49,6 +49,8 @@ At = Annotated[
     str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
 ]
 
+SeverityOption = Annotated[Severity | None, typer.Option("--severity", help="The severity of a change of an alert.")]
+
 _SHOWN = 2000
 
 
@@ -62,6 +64,7 @@ def route(  # noqa: PLR0913 - each is an option
     file: FileOption = None,
     node: Annotated[str | None, typer.Option(help="The node where the event happens.")] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster where the event happens.")] = None,
+    severity: SeverityOption = None,
     at: At = None,
     as_json: Json = False,
 ) -> None:
@@ -70,27 +73,23 @@ def route(  # noqa: PLR0913 - each is an option
     note = unregistered = ""
     try:
         if _is_file(event, registrations.catalogues):
-            if variables or node or cluster or at:
-                fail("an event as JSON is already complete: omit NAME=VALUE, --node, --cluster and --at", 2)
+            if variables or node or cluster or at or severity:
+                fail("an event as JSON is already complete: omit NAME=VALUE, --node, --cluster, --severity and --at", 2)
             happened = _read(event)
         else:
             written = event_words.read([event, *(variables or [])], registrations.catalogues)
-            happened = synthetic_event(
-                written.event_type,
-                written.variables,
-                registrations,
-                moment=moment("--at", at, now).moment.astimezone(UTC) if at else now,
-                node=node or NODE,
-                cluster=cluster or CLUSTER,
-                completed=True,
-            )
+            then = moment("--at", at, now).moment.astimezone(UTC) if at else now
+            place: dict[str, Any] = {"moment": then, "node": node or NODE, "cluster": cluster or CLUSTER}
+            made = synthetic_event(written.event_type, written.variables, registrations, completed=True, **place)
+            happened = of_severity(made, severity, written.event_type)
             note, unregistered = _note(written), registrations.why_none([written.event_type])
     except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
         fail(str(error), 2)
     subscriptions = loaded(context, file)
     found = list(rehearsals(subscriptions.subscriptions, happened, current(context)))
     _show(happened, found, note, unregistered, as_json=as_json)
-    _show_alerts(happened, alert_previews(subscriptions, current(context), happened), as_json=as_json)
+    for each in alert_previews(subscriptions, current(context), happened):
+        _show_alert(happened, each, unregistered, as_json=as_json)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -131,12 +130,12 @@ def _read(place: str) -> Event:
     return Event.from_json(body)
 
 
-def _show_alerts(event: Event, found: Iterable[AlertPreview], *, as_json: bool) -> None:
-    for each in found:
-        if as_json:
-            say({"event": event.type, "topic": event.topic, "alert": each.as_dict()}, as_json=True)
-        else:
-            show_alert(each)
+def _show_alert(event: Event, found: AlertPreview, unregistered: str, *, as_json: bool) -> None:
+    if as_json:
+        about = {"event": event.type, "topic": event.topic, "unregistered": unregistered}
+        say({**about, "alert": found.as_dict()}, as_json=True)
+    else:
+        show_alert(found)
 
 
 def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from router.errors import RouterError
 from router.model import event_words, node_words, topics
 from router.model.catalogue import EVENT_NAME, Catalogue, EventType, Variable
-from router.model.events import OWN, Event, Value
+from router.model.events import OWN, Event, Severity, Value
 from router.model.ids import NONE, new_id
 from router.model.records import Record, written
 from router.pipeline.mapping import OF_RELAYS, event_of
@@ -54,6 +54,16 @@ def synthetic_event(
         for name, each in variables.items()
     }
     return _made(event_type, texts, catalogue, moment, node, cluster)
+
+
+def of_severity(event: Event, severity: Severity | None, event_type: EventType) -> Event:
+    """Return *event* of *event_type* with *severity*, if any.  Raises SyntheticEventError if no such event has it."""
+    if severity is None:
+        return event
+    if severity not in event_type.severities:
+        usual = " or ".join(event_type.severities)
+        raise SyntheticEventError(f"{event_type.name} is always {usual}: only changes of alerts have other severities")
+    return event.model_copy(update={"severity": severity})
 
 
 def examples(event_type: EventType, registrations: Registrations) -> dict[str, str]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from typing import Any
 
 from router.cluster.facts.views import Known
 from router.errors import UnknownEvent, UnknownVariable
@@ -22,7 +23,7 @@ from router.settings.models import Settings
 
 from ..config.event_samples import Remark
 from ..config.registrations import Registrations
-from ..config.synthetic_events import synthetic_event
+from ..config.synthetic_events import of_severity, synthetic_event
 from ..deliveries import Delivery, Waiting
 from ..errors import ConsumerError, Rejected, SubscriptionsError, SyntheticEventError
 from ..expressions.filters import Filter
@@ -119,10 +120,9 @@ def _events(given: Sequence[Given], registrations: Registrations) -> Iterator[tu
         for time in range(each.times):
             if time and each.every:
                 now += each.every
-            yield (
-                now,
-                synthetic_event(event_type, each.data, registrations, moment=now, node=each.node, cluster=each.cluster),
-            )
+            place: dict[str, Any] = {"moment": now, "node": each.node, "cluster": each.cluster}
+            made = synthetic_event(event_type, each.data, registrations, **place)
+            yield now, of_severity(made, each.severity, event_type)
 
 
 @dataclass(order=True, slots=True)

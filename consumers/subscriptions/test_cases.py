@@ -105,6 +105,8 @@ class Given(Closed):
     """The node that reports it."""
     cluster: str = CLUSTER
     """The cluster that it happens in."""
+    severity: Severity | None = None
+    """That of a change of an alert; other events have that of their type."""
     at: Moment | None = None
     times: int = Field(default=1, ge=1, le=MOST)
     every: Duration | None = None

@@ -83,3 +83,9 @@ def test_people_read_the_same(route):
     assert "sent to   page, opened" in said
     assert "muted     while an alert of quorum-lost or quorum-node-down is open for n1 or its cluster" in said
     assert "▽ node-down  closes the alert, if it is open" in route("nodeJoin", "eventNode=n1")
+
+
+def test_a_change_of_an_alert_can_be_of_any_severity(route):
+    assert "✓ page" in route("alertOpened", "--severity", "critical")
+    assert "✗ page" in route("alertOpened", "--severity", "notice")
+    assert "nodeLeave is always warning" in route("nodeLeave", "--severity", "critical")

@@ -195,7 +195,7 @@ def test_variables_that_the_command_is_not_given_are_examples(tmp_path):
 def test_the_command_tells_each_subscription_and_ends_with_0(tmp_path):
     code, output = run(tmp_path, "diskFailure", "fsName=gpfs1", "diskName=nsd3,nsd4", "--json")
 
-    rows = [json.loads(line) for line in output.splitlines()]
+    rows = [row for line in output.splitlines() if "alert" not in (row := json.loads(line))]
     assert code == 0
     assert [(each["subscription"], each["decision"]) for each in rows] == [
         ("audit", "pattern"),

@@ -6,11 +6,24 @@ import pytest
 import yaml
 
 from consumers.inspection import rule_tests
+from consumers.inspection.test_runner import try_all
 from consumers.subscriptions.validation import check
 from router.model.catalogue import Catalogues
 
 SPACE = "{event: lowDiskSpace, data: {fsName: gpfs1, storagePool: data}"
 DISK = "{event: diskFailure, data: {fsName: gpfs1, diskName: 'd1,d2'}"
+PAGE = """\
+version: 1
+subscriptions:
+  - name: page
+    on: alerts
+    where: severity >= "error"
+    log: {}
+    tests:
+      - {given: {event: alertOpened, severity: critical}, expect: logs}
+      - {given: {event: alertOpened}, expect: not-delivered}
+      - {given: {event: diskFailure, severity: critical}, expect: not-delivered}
+"""
 UP = "facts: {file_systems: {gpfs1: {disks: {d1: {availability: up}, d2: {availability: %s}}}}}"
 
 
@@ -96,3 +109,11 @@ def test_a_test_in_which_too_much_is_due_is_refused(tmp_path):
 
 def test_rules_that_are_switched_off_are_not_tried(tmp_path):
     assert failures(tmp_path, "{name: space, enabled: false}", f"{SPACE}, expect: closed}}") == []
+
+
+def test_tests_of_subscriptions_on_alerts_say_how_severe_they_are(tmp_path):
+    (tmp_path / "page.yaml").write_text(PAGE)
+
+    (mistake,) = check(tmp_path, Catalogues.shipped(), here=False, try_tests=try_all).mistakes
+
+    assert mistake.message == "given: diskFailure is always error: only changes of alerts have other severities"
