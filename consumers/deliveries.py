@@ -19,7 +19,10 @@ FOLDED = "folded"
 HANDED_OVER = ">"
 """How `replay` begins after another subscription dead-lettered the delivery; the name of that subscription follows."""
 
-UNHEARD = ("silenced", "suppressed", "repeated", "limited", "unanswered", "busy", "beyond", "stopped", "guarded")
+UNHEARD = (
+    *("silenced", "suppressed", "recovered", "repeated", "limited"),
+    *("unanswered", "busy", "beyond", "stopped", "guarded"),
+)
 """The words of skipped deliveries that must not suppress the next of their kind: nobody received them.
 
 Not among them are `refused`, which a person has seen, and `shadow`, which stands for a delivery.

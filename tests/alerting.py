@@ -3,7 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
-from consumers.alert_engine.engine import AlertEngine
+from consumers.alert_engine.alert_engine import AlertEngine
 from consumers.alerts.active_rules import ActiveRules
 from consumers.alerts.rules import Rule
 from consumers.config.registrations import Registrations

@@ -8,6 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from consumers.alerts.alert_row import AlertRow, key_of
+from consumers.alerts.life.lifecycle import Policy
+from consumers.alerts.life.observations import Observation
+from consumers.store.alerts import observed
 from consumers.store.schema import alert_tables
 from router.model.catalogue import Catalogues
 from router.model.events import Event
@@ -98,5 +101,8 @@ def keep(transaction: Connection, *rows: AlertRow) -> None:
         own = {"alert": row.id, "number": 1, "name": "alertOpened", "at": row.since, "cause": "event"}
         told = {"by": "", "comment": "", "why": "", "body": opened.to_json(), "published": row.since}
         transaction.execute(insert(alert_tables.changes), {"id": f"{row.id[:-1]}Z", **own, **told})
-        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "policy": "{}", "base": "{}"}
-        transaction.execute(insert(alert_tables.keys), {**key, "latest": row.since})
+        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "latest": row.since}
+        transaction.execute(insert(alert_tables.keys), {**key, "policy": Policy().to_json(), "base": ""})
+        began = {"severity": row.severity, "summary": row.summary, "node": row.node, "event_node": row.event_node}
+        opening = Observation(id=row.opened_by, at=row.since, kind="opens", alert=row.id, **began)
+        observed.keep(transaction, [(row.key, opening)])

@@ -20,7 +20,7 @@ from router.model.ids import derived_id
 
 from ..alerts.active_rules import ActiveRules, Sighting
 from ..alerts.alert_row import AlertRow, key_of
-from ..alerts.life.fold import Policy
+from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Observation
 from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import suppressors

@@ -21,6 +21,7 @@ from router.model.topics import matches
 from router.sources.event_selectors import narrow, select
 
 from ..errors import TemplateError
+from ..expressions.fact_paths import FACTS
 from ..expressions.facts_cache import ClusterFacts
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
@@ -86,6 +87,11 @@ class ActiveRules:
             for name in each.opens.types | each.closes.types:
                 self._by_type.setdefault(name, []).append(each)
 
+    @property
+    def needs_facts(self) -> bool:
+        """Whether what events open and close depends on facts of their clusters, beside what facts close."""
+        return any(FACTS in text for each in self.rules.values() for text in _texts(each))
+
     def seen(self, event: Event) -> Sequence[Sighting]:
         """Return what *event* opens and closes; never raises.
 
@@ -104,7 +110,7 @@ class ActiveRules:
         compiled = self._compiled.get(rule)
         if compiled is None or compiled.closes_when is None or self._facts is None:
             return None
-        event, known = self._narrowed(compiled.rule, opening, about), self._facts.of(opening.cluster)
+        event, known = self.narrowed(compiled.rule, opening, about), self._facts.of(opening.cluster)
         if not compiled.closes_when.matches(event, known).matched:
             return None
         moment = fact_parts.confirmed(compiled.closes_when.facts, known, event)
@@ -151,10 +157,10 @@ class ActiveRules:
         if len(found) > MOST:
             log.error("an event is about too many alerts", extra={"rule": rule.name, "event": event.id, "limit": MOST})
         for about in dict.fromkeys(found[:MOST]):
-            yield about, self._narrowed(rule, event, about)
+            yield about, self.narrowed(rule, event, about)
 
     @staticmethod
-    def _narrowed(rule: Rule, event: Event, about: About) -> Event:
+    def narrowed(rule: Rule, event: Event, about: About) -> Event:
         """Return *event* with only that of *about* in its lists, so that what it says of others is not mixed in."""
         variables = (each.removeprefix("data.") for each in rule.by if each.startswith("data."))
         given = dict(about)
@@ -242,6 +248,11 @@ class _Rendered:
 
     def as_dict(self) -> Mapping[str, Any]:
         return self.event.as_dict() | ({"facts": self.known.for_templates()} if self.known else {})
+
+
+def _texts(rule: Rule) -> Iterator[str]:
+    """Yield the expressions and templates of *rule* that are asked about events."""
+    yield from (each for each in (rule.opens_if, rule.closes_if, rule.summary, *rule.severity_if.values()) if each)
 
 
 def _default_summary(event_type: EventType | None, event: Event, about: About) -> str:

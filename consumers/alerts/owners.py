@@ -6,7 +6,7 @@ than a node class, and that than a cluster; among rows that name nodes, that wit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -20,6 +20,7 @@ from router.model.node_words import word_of
 from router.settings.sections.owner_row import OwnerRow
 
 from ..config.contact_names import unknown_contact
+from ..expressions.facts_cache import ClusterFacts
 
 OWNER: Final = "owner"
 """What stands for the owner where a contact is named."""
@@ -59,6 +60,15 @@ class Owners:
         about = self._about(event, known)
         found = next((each for each in self._ordered if each.matches(about)), None)
         return None if found is None else Owner(found.row.to, found.number, _what(found.row))
+
+    def contact_of(self, facts: ClusterFacts | None = None) -> Callable[[Event], str | None]:
+        """Return what gives the contact for an event, by the *facts* of its cluster where rows need them."""
+
+        def contact(event: Event) -> str | None:
+            found = self.of(event, facts.of(event.cluster) if facts and self.needs_facts else None)
+            return found.to if found else None
+
+        return contact
 
     def mistakes(self, contacts: Collection[str], known: Collection[Known] = ()) -> Iterator[tuple[int, str, str]]:
         """Yield what is wrong: the number of a row, a field of it, and the mistake.  *known* are facts of clusters."""

@@ -21,6 +21,7 @@ class Escalation(Closed):
     """Whom to notify if nobody acknowledges the alert in time."""
 
     after: _Wait
+    """The time since it opened."""
     to: str
     """A contact of the settings; `owner` for the owner of what the alert is about."""
 
@@ -40,6 +41,7 @@ class Grouping(Closed):
     """
 
     over: int = Field(default=3, ge=1, le=1000)
+    """The most alerts that stand for themselves."""
     quiet: _Wait = timedelta(minutes=10)
 
 
@@ -53,6 +55,7 @@ class Rule(Closed):
     opens_if: str | None = None
     """A filter in CEL over the event that opens, such as `severity >= error`."""
     closes: _Events = ()
+    """Event types, categories or patterns of topics."""
     closes_if: str | None = None
     """A filter in CEL over the event that closes."""
     closes_when: str | None = None

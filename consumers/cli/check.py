@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,12 @@ from router.terminal_text import counted
 from ..inspection.doctor.check_results import PARTS
 from .options import Files
 
+if TYPE_CHECKING:
+    from router.settings.yaml_documents import Place
+
+    from ..config.registrations import Registrations
+    from ..subscriptions.models import RuleEntry
+
 
 def check(context: typer.Context, files: Files = None, as_json: Json = False) -> None:
     """Validate settings, subscriptions and the catalogue file; one run reports all mistakes."""
@@ -27,7 +34,13 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
 
     wanted = current(context)
     catalogues, known = site_catalogue.read(wanted.router.catalogue)
-    report = validation.check(files or [wanted.consumers.subscriptions], catalogues, wanted, try_tests=try_all)
+    report = validation.check(
+        files or [wanted.consumers.subscriptions],
+        catalogues,
+        wanted,
+        try_tests=try_all,
+        try_rule_tests=_failures,
+    )
     for place in known:
         say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
     for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):
@@ -42,6 +55,14 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
     count, rules = len(report.subscriptions.subscriptions), len(report.subscriptions.rules)
     text = f"ok: {count} subscriptions" + (f", {counted(rules, 'rule')} of alerts" if rules else "")
     say({"kind": "ok", "subscriptions": count, "rules": rules}, as_json=as_json, text=text)
+
+
+def _failures(entry: RuleEntry, registrations: Registrations) -> Iterator[tuple[Place, str]]:
+    """Yield where the tests of a rule of alerts fail, and how."""
+    if entry.tests:
+        from ..inspection import rule_tests  # noqa: PLC0415 - few files have such tests
+
+        yield from rule_tests.failures(entry, registrations)
 
 
 def catalogue(

@@ -64,7 +64,9 @@ COMMANDS: Mapping[str, Entry] = {
     "facts": Entry("router.cli.facts", "facts_app", "Facts about the cluster: nodes, quorum, file systems, disks."),
     "check": Entry("consumers.cli.check", "check", "Validate settings, subscriptions and the catalogue file."),
     "doctor": Entry("consumers.cli.check", "doctor", "Report problems, and how to fix them."),
-    "status": Entry("consumers.cli.status.command", "status", "One screen: what is wrong, what waits, who was told."),
+    "status": Entry(
+        "consumers.cli.status.status_screen", "status", "One screen: what is wrong, what waits, who knows."
+    ),
     "settings": Entry("router.cli.settings", "settings", "Show the effective settings and where each comes from."),
 }
 

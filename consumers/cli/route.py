@@ -21,15 +21,19 @@ from router.model.events import Event
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alerts.active_rules import ActiveRules
+from ..alerts.owners import Owners
 from ..config.registrations import Registrations
 from ..config.synthetic_events import CLUSTER, NODE, synthetic_event
 from ..errors import SyntheticEventError
+from ..expressions.facts_cache import FactsCache
 from ..expressions.sanitize import shortened
+from ..inspection.alert_preview import AlertPreview, AlertPreviews
 from ..inspection.dry_run import Rehearsal, rehearse
-from ..inspection.rehearsal_view import show_one
+from ..inspection.rehearsal_view import show_alert, show_one
 from ..inspection.test_runner import planner
 from ..subscriptions.fact_use import looked_up
-from ..subscriptions.models import Subscription
+from ..subscriptions.models import Subscription, Subscriptions
 from .options import FileOption, loaded
 
 EventOrFile = Annotated[
@@ -39,6 +43,10 @@ EventOrFile = Annotated[
         "with an event as JSON (- is standard input).",
         autocompletion=event_names,
     ),
+]
+
+At = Annotated[
+    str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
 ]
 
 _SHOWN = 2000
@@ -54,12 +62,10 @@ def route(  # noqa: PLR0913 - each is an option
     file: FileOption = None,
     node: Annotated[str | None, typer.Option(help="The node where the event happens.")] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster where the event happens.")] = None,
-    at: Annotated[
-        str | None, typer.Option(help="When the event happens: 18:00, monday 07:00, 2026-11-20T12:00Z; by default now.")
-    ] = None,
+    at: At = None,
     as_json: Json = False,
 ) -> None:
-    """Show which subscriptions match an event, what they would do, and why the others do not match."""
+    """Show which subscriptions match an event and what they would do, and which alerts it would open or close."""
     registrations, now = Registrations.of_site(catalogues(current(context)), current(context)), datetime.now(UTC)
     note = unregistered = ""
     try:
@@ -81,8 +87,10 @@ def route(  # noqa: PLR0913 - each is an option
             note, unregistered = _note(written), registrations.why_none([written.event_type])
     except (UnknownEvent, UnknownVariable, SyntheticEventError, InvalidEvent) as error:
         fail(str(error), 2)
-    found = list(rehearsals(loaded(context, file).subscriptions, happened, current(context)))
+    subscriptions = loaded(context, file)
+    found = list(rehearsals(subscriptions.subscriptions, happened, current(context)))
     _show(happened, found, note, unregistered, as_json=as_json)
+    _show_alerts(happened, alert_previews(subscriptions, current(context), happened), as_json=as_json)
     if not any(each.verdict.matched for each in found):
         raise typer.Exit(1)
 
@@ -107,9 +115,28 @@ def rehearsals(subscriptions: Iterable[Subscription], event: Event, settings: Se
             yield rehearse(each, event, plan, known)
 
 
+def alert_previews(subscriptions: Subscriptions, settings: Settings, event: Event) -> list[AlertPreview]:
+    """Return the alerts that *event* would open or close."""
+    known_types, facts = catalogues(settings), FactsCache(settings)
+    owners = Owners(settings.consumers.owners, known_types)
+    rules = ActiveRules(subscriptions.alerts, known_types, facts, owners.contact_of(facts))
+    if rules.needs_facts or owners.needs_facts:
+        facts.begin()
+    known = facts.of(event.cluster)
+    return AlertPreviews(rules, subscriptions.subscriptions, owners, known_types).of(event, known)
+
+
 def _read(place: str) -> Event:
     body = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
     return Event.from_json(body)
+
+
+def _show_alerts(event: Event, found: Iterable[AlertPreview], *, as_json: bool) -> None:
+    for each in found:
+        if as_json:
+            say({"event": event.type, "topic": event.topic, "alert": each.as_dict()}, as_json=True)
+        else:
+            show_alert(each)
 
 
 def _show(event: Event, found: Iterable[Rehearsal], note: str, unregistered: str, *, as_json: bool) -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from router.cli.app import Json, connect, current
-from router.cli.output import Styled, fail, say, show
+from router.cli.output import SEVERITIES, Styled, fail, say, show
 from router.errors import BrokerError
 from router.model import ids
+from router.model.events import Event
+from router.settings.models import Settings
+from router.settings.site_catalogue import catalogues
 
+from ..errors import AlertNotFound
 from ..inspection.explain import Account, Trace, accounts, trace
 from ..store.database import Store
 from .options import FileOption, loaded
+
+if TYPE_CHECKING:
+    from ..inspection.alert_accounts import AlertAccount
+    from ..subscriptions.models import Subscriptions
 
 _STYLES = {"done": "green", "dead": "red", "retry": "yellow", "open": "yellow", "wait": "yellow", "unclear": "red"}
 _SIGNS = {"done": "✓", "dead": "✗", "retry": "↻", "open": "…", "wait": "…", "unrecorded": "?", "unclear": "?"}
@@ -45,6 +54,7 @@ def why(
     elif known.event is None:
         known, note = _from_history(context, known)
     if not known.is_known:
+        _fail_if_alert(settings, event_id)
         fail(f"event {event_id} is unknown{f': {note}' if note else ', both to the store and to history'}")
     from ..subscriptions.fact_use import looked_up  # noqa: PLC0415 - an unknown event needs no subscriptions
 
@@ -52,12 +62,36 @@ def why(
     event = known.event
     then = looked_up(settings, subscriptions.subscriptions, event, event.moment) if event else None
     found = accounts(known, subscriptions, then)
+    alerts = _alerts(settings, subscriptions, event) if event else []
     if as_json:
-        for each in found:
-            facts = {"event_id": event_id, "event": known.event.type if known.event else None, "topic": known.topic}
-            say(facts | each.as_dict(), as_json=True)
+        facts = {"event_id": event_id, "event": known.event.type if known.event else None, "topic": known.topic}
+        for each in (*(each.as_dict() for each in found), *({"alert": each.as_dict()} for each in alerts)):
+            say(facts | each, as_json=True)
         return
     _show(known, found, note)
+    for alert in alerts:
+        _show_alert(alert)
+
+
+def _alerts(settings: Settings, subscriptions: Subscriptions, event: Event) -> list[AlertAccount]:
+    from ..alerts.active_rules import ActiveRules  # noqa: PLC0415 - as above
+    from ..expressions.facts_cache import FactsCache  # noqa: PLC0415 - idem
+    from ..inspection.alert_accounts import alert_accounts  # noqa: PLC0415 - idem
+
+    facts = FactsCache(settings, at=event.moment)
+    rules = ActiveRules(subscriptions.alerts, catalogues(settings), facts)
+    if rules.needs_facts:
+        facts.begin()
+    with Store(settings.consumers.store) as store:
+        return alert_accounts(store, event, rules)
+
+
+def _fail_if_alert(settings: Settings, id_: str) -> None:
+    from ..store.alerts import alerts  # noqa: PLC0415 - only what is no event may be an alert
+
+    with suppress(AlertNotFound), Store(settings.consumers.store) as store, store.reading() as transaction:
+        alerts.find(transaction, id_)
+        fail(f"{id_} is an alert, not an event: clusterbus alerts history {id_}", 2)
 
 
 def _from_history(context: typer.Context, known: Trace) -> tuple[Trace, str]:
@@ -88,6 +122,21 @@ def _show(known: Trace, found: Sequence[Account], note: str) -> None:
             show(Styled(f"! {line}", "red"))
             if letter.state == "kept":
                 show(f"    → clusterbus dead replay {letter.id}")
+
+
+def _show_alert(account: AlertAccount) -> None:
+    row = account.row
+    style = "green" if row and row.state == "closed" else SEVERITIES[account.sighting.severity]
+    what = f"alert {row.id}, now {row.state}" if row else "no alert"
+    show(Styled(f"{'▲' if account.sighting.opens else '▽'} {account.sighting.rule}", f"bold {style}"), f"  {what}")
+    show(f"    {account.because}")
+    for each in account.changes:
+        got = ", ".join(f"{name} {outcome}" for name, outcome in account.outcomes.get(each.id, {}).items())
+        show(
+            Styled(f"    {each.at:%Y-%m-%d %H:%M:%S}  {each.name} {each.id}  {got or 'no subscription got it'}", "dim")
+        )
+    if row:
+        show(f"    → clusterbus alerts history {row.id}")
 
 
 def _show_one(account: Account) -> None:

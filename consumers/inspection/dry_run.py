@@ -165,6 +165,11 @@ def moments(policy: RetryPolicy) -> tuple[timedelta, ...]:
 
 def rules(subscription: Subscription) -> Iterator[str]:
     """Yield, in words, what may delay or skip deliveries of *subscription*, and what follows the last attempt."""
+    if every := subscription.every:
+        yield f"due {every.text}"
+    if delay := subscription.delay:
+        unless = f"; skipped if the alert is {' or '.join(sorted(delay.unless))} by then" if delay.unless else ""
+        yield f"waits {durations.text(delay.wait)} before the first attempt{unless}"
     if fold := subscription.fold:
         repeat = f", then every {durations.text(fold.repeat)}" if fold.repeat else ""
         yield f"grouped{_by(fold.by)}: delivered {durations.text(fold.wait)} after the first event{repeat}"

@@ -1,13 +1,14 @@
-"""Prints a rehearsal for people: one subscription, what it would do, and why."""
+"""Prints rehearsals for people: one subscription, what it would do, and why; one alert, and who would get it."""
 
 from __future__ import annotations
 
 import json
 
-from router.cli.output import Styled, show
+from router.cli.output import SEVERITIES, Styled, show
 from router.model import durations
 
 from ..expressions.sanitize import shortened
+from .alert_preview import AlertPreview
 from .dry_run import Rehearsal, does
 
 _SIGNS = {"matched": "✓", "pattern": "·", "own": "·", "filter": "✗", "unclear": "?", "off": "○"}
@@ -35,6 +36,25 @@ def show_one(found: Rehearsal) -> None:
         show(f"    attempts  {', '.join(times)}")
     for rule in found.rules:
         show(Styled(f"    {rule}", "cyan"))
+
+
+def show_alert(found: AlertPreview) -> None:
+    """Print one alert that an event would open or close."""
+    seen = found.sighting
+    style = SEVERITIES[seen.severity] if seen.opens else "green"
+    word = f"opens an alert, {seen.severity}" if seen.opens else "closes the alert, if it is open"
+    show(Styled(f"{'▲' if seen.opens else '▽'} {seen.rule}", f"bold {style}"), f"  {word}")
+    about = found.change.data["about"] or [f"cluster={seen.cluster}"]
+    show(shortened(f"    about     {', '.join(map(str, about if isinstance(about, list) else [about]))}", _SHOWN))
+    if seen.opens:
+        show(shortened(f"    summary   {seen.summary}", _SHOWN))
+        by = f"by the setting consumers.owners, row {found.owner.number}: {found.owner.what}" if found.owner else ""
+        show(f"    owner     {seen.owner or 'nobody'}{f', {by}' if by else ''}")
+    receivers = ", ".join(found.receivers) or "no subscription"
+    show(f"    sent to   {receivers}")
+    if found.suppressors:
+        where = f"for {seen.node} or its cluster" if seen.node else f"for cluster {seen.cluster}"
+        show(Styled(f"    muted     while an alert of {' or '.join(found.suppressors)} is open {where}", "cyan"))
 
 
 def _value(value: object) -> str:

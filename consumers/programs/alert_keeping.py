@@ -12,7 +12,7 @@ from router.model.events import Event
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
-from ..alert_engine.engine import AlertEngine
+from ..alert_engine.alert_engine import AlertEngine
 from ..alerts.active_rules import ActiveRules
 from ..alerts.owners import Owners
 from ..errors import StoreError

@@ -26,6 +26,7 @@ from router.settings import bounded_files
 from router.settings.models import ConsumersSettings, Settings
 from router.settings.site_catalogue import catalogues
 
+from ..alert_engine.alert_engine import AlertEngine
 from ..alert_receivers.receivers import AlertReceivers
 from ..config import python_files
 from ..dead_letters.keeper import Keeper
@@ -45,6 +46,7 @@ from ..subscriptions.models import Subscriptions
 from . import job_progress
 from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
+from .due_timers import DueTimers, timing
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +73,19 @@ def consume(
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
+        timers = DueTimers(broker, store, settings, subscriptions, _now)
         stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        found = partial(_follow_all, engine, alerts)
-        reader = Reader(paths, settings, lambda each: broker.call(partial(found, each)), health, only)
+        apply = partial(follow, engine, alerts, timers)
+        reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
-            _answering(settings.consumers, broker, store, engine, keeper, latencies, health),
+            _answering(settings.consumers, broker, store, engine, keeper, alerts.engine, latencies, health),
             reader.reading(),
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
             job_progress.reporting(broker, settings, _now),
+            timing(timers),
             receivers.working(),
         ):
             _in_turn(engine.start, keeper.start, alerts.start, Retention(store, settings.consumers, _now).start)
@@ -96,11 +100,6 @@ def _in_turn(*calls: Callable[[], object]) -> None:
         each()
 
 
-def _follow_all(engine: Engine, alerts: AlertKeeping, subscriptions: Subscriptions) -> None:
-    follow(engine, subscriptions)
-    alerts.follow(subscriptions)
-
-
 def taken_over(store: Store, about: Mapping[str, Any]) -> str:
     """Return the other machine that has begun the attempt of the job *about* anew, by *store*; empty if none has.
 
@@ -113,12 +112,13 @@ def taken_over(store: Store, about: Mapping[str, Any]) -> str:
     return "" if host == os.uname().nodename else host
 
 
-def _answering(
+def _answering(  # noqa: PLR0913, PLR0917 - each is one collaborator
     settings: ConsumersSettings,
     broker: Rabbit,
     store: Store,
     engine: Engine,
     keeper: Keeper,
+    alerts: AlertEngine,
     latencies: Latencies | None,
     health: Health,
 ) -> AbstractContextManager[None]:
@@ -133,6 +133,7 @@ def _answering(
         store,
         engine=engine,
         keeper=keeper,
+        alerts=alerts,
         latencies=latencies,
         clock=_now,
         problem=lambda: health.state.problem,
@@ -168,13 +169,18 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, subscriptions: Subscriptions) -> None:
-    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result."""
+def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscriptions: Subscriptions) -> None:
+    """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
+
+    *alerts* follow their rules, and *timers* what is served.
+    """
+    alerts.follow(subscriptions)
     try:
         change = engine.reload(subscriptions)
     except (SubscriptionsError, StoreError) as error:
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
         return
+    timers.follow(subscriptions)
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from router.broker.topology import DEAD, REJECTED, RETRY, RETRY_STEPS, UNROUTED, queue_of
+from router.broker.topology import ALERTS, DEAD, REJECTED, RETRY, RETRY_STEPS, UNROUTED, queue_of
 from router.metrics.exposition import Metric, Scrape, Values
 from router.metrics.monitoring import Monitoring, Program
 
@@ -16,11 +16,13 @@ from ..delivery.active_subscription import Counts
 from ..delivery.metrics.latencies import Latencies, oldest
 from ..policies.failure_fingerprints import fingerprint
 from ..store import breakers, letters
+from . import alert_metrics
 
 if TYPE_CHECKING:
     from router.broker.client import Rabbit
     from router.settings.models import ConsumersSettings
 
+    from ..alert_engine.alert_engine import AlertEngine
     from ..dead_letters.keeper import Keeper
     from ..delivery.engine import Engine
     from ..store.database import Store
@@ -90,11 +92,12 @@ METRICS = (
     FAILURES,
     BREAKERS,
     BREAKER,
+    *alert_metrics.METRICS,
 )
 
 _WORDS = frozenset({FOLDED, *UNHEARD, "refused", "shadow"})
 _LATEST, _SHOWN = 2000, 20
-_QUEUES = (*(f"{RETRY}.{step}" for step in RETRY_STEPS), DEAD, REJECTED, UNROUTED)
+_QUEUES = (*(f"{RETRY}.{step}" for step in RETRY_STEPS), ALERTS, DEAD, REJECTED, UNROUTED)
 
 
 def monitoring(  # noqa: PLR0913 - each is one collaborator
@@ -104,6 +107,7 @@ def monitoring(  # noqa: PLR0913 - each is one collaborator
     *,
     engine: Engine,
     keeper: Keeper,
+    alerts: AlertEngine,
     latencies: Latencies,
     clock: Callable[[], datetime],
     problem: Callable[[], str],
@@ -118,7 +122,7 @@ def monitoring(  # noqa: PLR0913 - each is one collaborator
         unfinished = Counter(each.subscription.name for each in engine.in_flight)
         now, since = clock().timestamp(), oldest(engine.in_flight)
         ages = {name: max(0.0, now - moment) for name, moment in since.items()}
-        counts = dict(engine.counts)
+        counts, of_alerts = dict(engine.counts), alert_metrics.of_engine(alerts)
 
         def add(scrape: Scrape) -> None:
             for name, each in counts.items():
@@ -128,6 +132,7 @@ def monitoring(  # noqa: PLR0913 - each is one collaborator
             _add_latencies(scrape, latencies)
             for kind, count in keeper.kept.items():
                 scrape.add(KEPT, count, kind)
+            of_alerts(scrape)
 
         return add
 
@@ -172,6 +177,7 @@ def _read(store: Store, now: datetime) -> Values:
         waiting, since = letters.count_kept(transaction)
         failures = Counter((kind, fingerprint(why)) for kind, why in letters.newest_failures(transaction, _LATEST))
         count, targets = breakers.open_now(transaction, now, _SHOWN)
+        of_alerts = alert_metrics.of_store(transaction, now)
 
     def add(scrape: Scrape) -> None:
         scrape.add(LETTERS, waiting)
@@ -184,5 +190,6 @@ def _read(store: Store, now: datetime) -> Values:
         scrape.add(BREAKERS, count)
         for target in targets:
             scrape.add(BREAKER, 1, target)
+        of_alerts(scrape)
 
     return add

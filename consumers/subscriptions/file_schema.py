@@ -33,8 +33,11 @@ def of_subscriptions(catalogues: Catalogues) -> dict[str, Any]:
             entry["properties"][kind] = options
         entry["properties"][kind].pop("default", None)
     entry["oneOf"] = [{"required": [kind]} for kind in installed()]
+    # A timer has events of its own.
+    entry["required"] = [each for each in entry["required"] if each != "on"]
     entry["allOf"] = [
         *conditions(entry["properties"]),
+        {"if": _given("every"), "then": {"not": {"required": ["on"]}}, "else": {"required": ["on"]}},
         {"if": _with_guard(_ABOUT_NODES), "then": {"anyOf": _ACTING_ON_NODES}},
         {"if": _with_guard(_given("first")), "then": {"properties": {"run": {"not": _given("steps")}}}},
     ]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model_validator
 
@@ -17,6 +17,9 @@ from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
+from ..policies.schedules import timed_events
+from ..policies.schedules.delays import Delay
+from ..policies.schedules.timers import Every
 from ..policies.throttling import Folding, Limit, OncePer
 from ..verbs.interface import Verb, installed
 from .test_cases import AlertTest, Expectation
@@ -32,6 +35,8 @@ class Entry(Closed):
     """Names the queue; a new name is a new subscription."""
     on: Annotated[Words, Field(min_length=1, max_length=100), ONE_OR_SEVERAL]
     """Event types, categories or patterns of topics: one or several."""
+    every: Every | None = None
+    """When it is due, in place of `on`: `1h`, or clock times."""
     where: str | None = None
     """A filter in CEL over the event."""
     retry: RetryPolicy = RetryPolicy()
@@ -39,6 +44,8 @@ class Entry(Closed):
     """How many events are handled at once."""
     order_by: Places = ()
     """Events with the same values at these places are handled one after another."""
+    delay: Delay | None = None
+    """How long a delivery waits before its first attempt."""
     fold: Folding | None = None
     once_per: OncePer | None = None
     limit: Limit | None = None
@@ -51,6 +58,12 @@ class Entry(Closed):
     """`shadow` records what would be done; `off` leaves events in the queue."""
     tests: Annotated[tuple[Expectation, ...], Field(strict=False, max_length=1000)] = ()
     """Events and the results that `check` expects of them."""
+
+    @model_validator(mode="after")
+    def _has_own_events(self) -> Self:
+        if self.every is not None and self.on != (timed_events.pattern(self.name),):
+            raise ValueError("`every` has events of its own: remove `on`, or write another subscription")
+        return self
 
 
 _verbs: dict[str, Any] = {kind: (model | None, None) for kind, model in installed().items()}

@@ -192,6 +192,7 @@ class AlertTest(Closed):
     """One test of a rule: what happens, and what is expected of it."""
 
     steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1, max_length=1000)]
+    """What happens, one after another."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -25,13 +25,14 @@ from ..config.event_samples import Kinds, Remark, Samples
 from ..config.field_types import ON_THIS_MACHINE
 from ..config.registrations import Registrations
 from ..errors import Mistake, SubscriptionsError
+from ..policies.schedules import timed_events
 from ..processes import executables, shell_words
 from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
 from .alerts import owner_checks
-from .alerts.rule_checks import RuleChecks
+from .alerts.rule_checks import RuleChecks, TryRuleTests
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
 from .test_cases import Expectation
@@ -77,20 +78,20 @@ def check(
     settings: Settings | None = None,
     *,
     try_tests: TryTests | None = None,
+    try_rule_tests: TryRuleTests | None = None,
     here: bool = True,
 ) -> Report:
     """Check the files and folders *paths* under *settings*; return their subscriptions, mistakes and warnings.
 
     With *settings*, this includes the subscriptions of Python callbacks in the folder `consumers.callbacks`.
-    With *try_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for *here*, nothing of this
-    machine is looked at, such as programs, users, secrets and modules: only the files.
+    With *try_tests* and *try_rule_tests*, it also runs the `tests:`; a failed test is a mistake.  Unless it is for
+    *here*, nothing of this machine is looked at, such as programs, users, secrets and modules: only the files.
     """
     registrations = Registrations.of_site(catalogues, settings) if settings else Registrations(catalogues)
     wanted = settings or Settings()
-    actions = ActionUse(wanted)
     samples = Samples(registrations)
-    rules = RuleChecks(samples, wanted, tries_tests=try_tests is not None)
-    checking = _Checking(catalogues, wanted, samples, actions, rules, try_tests, here)
+    rules = RuleChecks(samples, wanted, try_rule_tests)
+    checking = _Checking(catalogues, wanted, samples, ActionUse(wanted), rules, try_tests, here)
     python = partial(python_files.parse, folders=checking.settings.consumers.handlers)
     callbacks = subscription_files.of_callbacks(settings.consumers.callbacks) if settings else ()
     everywhere = [*([paths] if isinstance(paths, Path) else paths), *callbacks]
@@ -104,7 +105,6 @@ def check(
         checking.faults += (Mistake("settings", 0, "", *each) for each in (*local_folders.mistakes(settings), *closed))
     for each, reason in bounded_files.left_out(paths, (python_files.SUFFIX,)):
         checking.warnings.append(Mistake(str(each), 0, "", "", reason))
-    checking.mistakes += owner_checks.mistakes(wanted, catalogues, here=here)
     if settings and (problem := trust.problem(folder := settings.consumers.callbacks)):
         checking.mistakes.append(Mistake(str(folder), 0, "", "", f"is not read: {problem}"))
     checking.hand_over()
@@ -114,9 +114,8 @@ def check(
         for line in text.splitlines():
             problem = f"what is registered is not known, because `{section}` is invalid: {line}"
             checking.faults.append(Mistake("settings", 0, "", section, problem))
-    mistakes, faults, warnings = (
-        tuple(dict.fromkeys(each)) for each in (checking.mistakes, checking.faults, checking.warnings)
-    )
+    every = (checking.mistakes, checking.faults, checking.warnings)
+    mistakes, faults, warnings = (tuple(dict.fromkeys(each)) for each in every)
     found = Subscriptions(subscriptions=tuple(checking.subscriptions), rules=rules.rules) if not mistakes else None
     return Report(found, mistakes, faults, warnings)
 
@@ -150,13 +149,14 @@ class _Checking:
         self.mistakes[first:] = sorted(self.mistakes[first:], key=lambda each: each.line)
 
     def hand_over(self) -> None:
-        """Check what subscriptions hand over to each other, once all files are known."""
+        """Check what subscriptions hand over to each other, rules suppress, and owners share; all files are known."""
         off = {name for name, each in self.entries.items() if each.raw.get("mode") == "off"}
         self.mistakes += retry_checks.check(self.follows, self.places, off)
         for entry, remark in handed_over.check(self.entries, self.settings):
             self._add(entry.document, entry.place, [remark])
         for document, place, remark in self.rules.together():
             self._add(document, place, [remark])
+        self.mistakes += owner_checks.mistakes(self.settings, self.catalogues, here=self.here)
 
     def _content(self, document: Document) -> None:
         top = document.value
@@ -200,7 +200,7 @@ class _Checking:
 
     def _entry(self, document: Document, place: Place, raw: Mapping[str, Any], base: Mapping[str, Any]) -> Verb | None:
         """Check one entry, and add its subscription if it has no mistakes; return its verb if that has none."""
-        before = len(self.mistakes)
+        before, raw = len(self.mistakes), timed_events.with_events(raw)
         kind = self._verb(document, place, raw)
         # `log:` without a value means `log: {}`.
         completed = {name: {} if name in installed() and value is None else value for name, value in raw.items()}
@@ -276,10 +276,8 @@ class _Checking:
         return verbs[0] if len(verbs) == 1 else None
 
     def _unique(self, document: Document, place: Place, name: object, places: dict[str, str]) -> None:
-        if not isinstance(name, str):
-            return
         here = f"{document.file}:{document.line((*place, 'name'))}"
-        if (first := places.setdefault(name, here)) != here:
+        if isinstance(name, str) and (first := places.setdefault(name, here)) != here:
             self._wrong(document, (*place, "name"), f"the name {name} is already used at {first}")
 
     def _on(self, document: Document, place: Place, raw: object) -> Selection:

@@ -139,11 +139,8 @@ class EventType:
         return SEVERITIES if self.source == OWN and self.category == ALERT else (self.severity,)
 
 
-ALERT = "alert"
-"""The category of the changes of alerts."""
-
-UNKNOWN = "unknown"
-"""The category of events that are in no catalogue."""
+ALERT, UNKNOWN = "alert", "unknown"
+"""The categories of the changes of alerts, and of events that are in no catalogue."""
 
 
 def unknown(source: str, name: str) -> EventType:

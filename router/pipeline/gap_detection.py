@@ -6,6 +6,7 @@ for a while (*patience*), because records that are sent again after a lost conne
 that closes before is never reported.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -85,11 +86,12 @@ class GapClosed:
 
 @dataclass(frozen=True, slots=True)
 class GapAccepted:
-    """A person, *by*, has said that the records of a reported gap will not arrive, and why."""
+    """A person, *by*, has said that *count* records of the gap reported as *first* to *last* will not arrive."""
 
     epoch: str
     first: int
     last: int
+    count: int
     by: str
     comment: str
 
@@ -200,12 +202,13 @@ def overdue(state: NodeState, moment: datetime, patience: timedelta) -> Seen:
 
 def accepted(state: NodeState, by: str, comment: str) -> Seen:
     """Return the state without its reported gaps, which the person *by* accepts; their records may still arrive."""
-    findings = [
-        GapAccepted(epoch.id, gap.first, gap.last, by, comment)
-        for epoch in state.epochs
-        for gap in epoch.gaps
-        if gap.reported
-    ]
+    missing: Counter[tuple[str, int, int]] = Counter()
+    for epoch in state.epochs:
+        for gap in epoch.gaps:
+            if gap.reported:
+                # As it was reported, so that the end of a gap can be matched with its beginning.
+                missing[epoch.id, *gap.opened] += gap.last - gap.first + 1
+    findings = [GapAccepted(*opened, count, by, comment) for opened, count in missing.items()]
     left = [replace(each, gaps=tuple(gap for gap in each.gaps if not gap.reported)) for each in state.epochs]
     return replace(state, epochs=tuple(left)), [*findings]
 

@@ -24,6 +24,7 @@ from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.gates.pipeline import gates_of
 from consumers.delivery.gates.rate import RateGate
 from consumers.delivery.gates.silence import SilenceGate
+from consumers.inspection import rule_tests
 from consumers.inspection.test_runner import try_all
 from consumers.policies import retry
 from consumers.policies.guards import Ask, Guard
@@ -94,7 +95,9 @@ def test_the_subscriptions_of_a_page_have_no_mistakes_and_pass_their_tests(page,
     for number, example in enumerate(examples):
         file = tmp_path / f"{number}.yaml"
         file.write_text(example)
-        report = checking.check([file], Catalogues.shipped(), settings, try_tests=try_all)
+        report = checking.check(
+            [file], Catalogues.shipped(), settings, try_tests=try_all, try_rule_tests=rule_tests.failures
+        )
 
         assert [*report.mistakes, *report.faults] == []
         assert [each for each in report.warnings if "cannot run on this machine" in each.message] == []

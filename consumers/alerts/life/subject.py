@@ -11,7 +11,7 @@ from operator import attrgetter
 from router.model.ids import derived_id
 
 from ..alert_row import GROUP, About, AlertRow
-from .fold import Life, Lives, Policy, as_base, base_lives, fold
+from .lifecycle import Life, Lives, Policy, as_base, base_lives, fold
 from .observations import Observation
 
 MOST = 200

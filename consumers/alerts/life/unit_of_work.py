@@ -16,7 +16,7 @@ from router.model.events import SEVERITIES
 
 from ..alert_row import AlertRow, Cause, State
 from .changes import OVER, Change, milliseconds
-from .fold import Life
+from .lifecycle import Life
 from .observations import Observation
 from .subject import Subject
 from .surroundings import Surroundings

@@ -1,22 +1,23 @@
 """What people do to alerts: `clusterbus alerts ack | unack | note | close`.
 
-An act is written into the store, with who did it and why; the consumer that works on alerts tells it everybody.
+An act takes effect in the store at once, with who did it and why; the consumer that works on alerts tells it everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from router.cli.app import Json, current, who
 from router.cli.output import fail, fault, say
+from router.settings.site_catalogue import catalogues
 
 from ...alerts.alert_row import AlertRow
 from ...alerts.life.observations import Act
-from ...errors import AlertNotFound
+from ...errors import AlertIsClosed, AlertNotFound
 from ...store.alerts import alerts
 from ...store.database import Store
 
@@ -53,35 +54,27 @@ def _act(context: typer.Context, what: Act, ids: Sequence[str], comment: str, by
         fail("--comment is empty: say why", 2)
     if len(comment) > _LONGEST:
         fail(f"--comment has {len(comment)} characters, and the limit is {_LONGEST}", 2)
-    author, failed = by or who(), False
-    with Store(current(context).consumers.store) as store:
+    author, failed, settings = by or who(), False, current(context)
+    known = catalogues(settings)
+    with Store(settings.consumers.store) as store:
         for each in dict.fromkeys(ids):
             try:
-                alert = _written(store, what, each, author, comment.strip())
-            except (AlertNotFound, ValueError) as error:
+                how: dict[str, Any] = {"by": author, "comment": comment.strip(), "catalogues": known}
+                alert = _written(store, what, each, how)
+            except (AlertNotFound, AlertIsClosed, ValueError) as error:
                 failed = True
                 fault(str(error))
                 continue
-            facts = {"id": alert.id, "done": what, "by": author, "comment": comment.strip()}
+            facts = {"id": alert.id, "done": what, "by": author, "comment": comment.strip(), "state": alert.state}
             say(facts, as_json=as_json, text=f"{alert.id} {_DONE[what]}: {alert.summary}")
     if failed:
         raise typer.Exit(1)
 
 
-def _written(store: Store, what: Act, alert_id: str, author: str, comment: str) -> AlertRow:
-    """Write that *author* did *what*.  Raises AlertNotFound, or ValueError if that cannot be done to the alert."""
+def _written(store: Store, what: Act, alert_id: str, how: Mapping[str, Any]) -> AlertRow:
+    """Do *what* to an alert, and return it.  Raises AlertNotFound, AlertIsClosed, or ValueError if it has no effect."""
     with store.writing() as transaction:
         alert = alerts.find(transaction, alert_id)
-        if wrong := _wrong(what, alert):
-            raise ValueError(wrong)
-        alerts.act(transaction, alert.id, what, by=author, comment=comment, at=datetime.now(UTC))
-    return alert
-
-
-def _wrong(what: Act, alert: AlertRow) -> str:
-    """Return why nobody can do *what* to *alert*; an empty text if somebody can."""
-    if what != "note" and alert.state == "closed":
-        return f"alert {alert.id} is closed already: clusterbus alerts show {alert.id}"
-    if what == "unack" and alert.state != "acknowledged":
-        return f"alert {alert.id} is {alert.state}: nobody has acknowledged it"
-    return ""
+        if what == "unack" and alert.state == "open":
+            raise ValueError(f"alert {alert.id} is open: nobody has acknowledged it")
+        return alerts.act(transaction, alert.id, what, at=datetime.now(UTC), **how)

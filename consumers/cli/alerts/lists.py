@@ -22,13 +22,14 @@ from ...inspection.status.alert_listing import OPEN, AlertFilter, alert_facts
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
 from ...store.database import Store
-from . import acts
+from . import acts, rules_command
 
 alerts_app = typer.Typer(help="Alerts: what is wrong now, and who takes care of it.", no_args_is_help=True)
 alerts_app.command()(acts.ack)
 alerts_app.command()(acts.unack)
 alerts_app.command("note")(acts.note)
 alerts_app.command()(acts.close)
+alerts_app.command()(rules_command.rules)
 
 _STATES: Mapping[str, tuple[State, ...]] = {
     "open": ("open",),

@@ -12,6 +12,7 @@ from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .approval import ApprovalGate
+from .delay import DelayGate
 from .fold import FoldGate
 from .interface import Answers, Gate, MakeGate
 from .limits.at_most import AtMostGate
@@ -27,6 +28,7 @@ ORDER: Sequence[MakeGate] = (
     # First those that skip.  A fold is silenced when it is delivered: only then are its events complete.
     SuppressionGate.of,
     SilenceGate.of_events,
+    DelayGate.of,
     FoldGate.of,
     SilenceGate.of_folds,
     RateGate.of_once_per,

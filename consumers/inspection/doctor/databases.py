@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
@@ -12,11 +13,15 @@ from router.pipeline.state import State
 
 from ...errors import StoreError
 from ...store import audit, breakers, letters
+from ...store.alerts import outbox
 from ...store.database import Store
 from .check_results import Finding, Verdict
 
 _NAMED = 20
 """Targets that are named at most."""
+
+_PUBLISHED_WITHIN = timedelta(minutes=1)
+"""How long a change of an alert may wait for its publication: consumers look every few seconds."""
 
 CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
 
@@ -76,6 +81,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
             yield _audit(transaction, whole=whole)
             kept, oldest = letters.count_kept(transaction)
             gone = breakers.gone(transaction, _NAMED)
+            unpublished = outbox.oldest_unpublished(transaction)
     except StoreError as error:
         yield _unusable("store", error, Store.setting)
         return
@@ -86,6 +92,9 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
     if kept and oldest:
         seen = f"{kept} letters wait for a decision, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
         yield Finding("letters", "warning", seen, "run clusterbus dead list --group")
+    if unpublished and datetime.now(UTC) - unpublished > _PUBLISHED_WITHIN:
+        seen = f"changes of alerts are not published since {unpublished:%Y-%m-%d %H:%M} UTC"
+        yield Finding("store", "error", seen, "start clusterbus consume; where it runs, its log says what hinders it")
 
 
 def _audit(transaction: Connection, *, whole: bool) -> Finding:

@@ -27,7 +27,7 @@ from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
 from .machine_roles import belonging, operator_is_elsewhere
-from .queues import ask, broker, subscriptions
+from .queues import alerts, ask, broker, subscriptions
 from .services import services
 
 Found = TypeVar("Found")
@@ -184,4 +184,5 @@ def _asked(
         yield from found
         yield from logins(settings)
         yield from subscriptions(known, names, state)
+        yield from alerts(known) if settings.consumers.alerts.enabled else ()
         yield from service_queues.examine(known, services_of_others)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from router.broker.amqp.requests import Facts
 from router.broker.session import Session
-from router.broker.topology import DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
+from router.broker.topology import ALERTS, DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
 from router.broker.users.broker_state import BrokerState
 from router.errors import Denied
 
@@ -49,6 +49,20 @@ def broker(known: Known) -> Iterator[Finding]:
                 f"{facts.messages} letters wait in {name}",
                 "start clusterbus consume: it moves them into the store",
             )
+
+
+def alerts(known: Known) -> Iterator[Finding]:
+    """Check whether a consumer reads the events that open and close alerts."""
+    facts = known.get(ALERTS)
+    if facts is not None and not facts.consumers:
+        waiting = f"; events waiting: {facts.messages}" if facts.messages else ""
+        advice = (
+            "start clusterbus consume; where it runs, it lacks rights of this release: run clusterbus broker setup and"
+            " clusterbus broker users --apply, then restart it"
+        )
+        yield Finding(
+            "subscriptions", "error", f"no consumer reads {ALERTS}, so no alert opens or closes{waiting}", advice
+        )
 
 
 def _ingress(queues: Mapping[str, Facts]) -> Iterator[Finding]:

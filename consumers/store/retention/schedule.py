@@ -15,6 +15,7 @@ from ...errors import StoreError
 from ...processes.attached_runs import attached
 from ...processes.job_files import Jobs
 from .. import audit, rates_and_folds
+from ..alerts import old_alerts
 from ..database import Store
 from ..limits import stops, taken_places
 from . import old_rows
@@ -107,6 +108,7 @@ class Retention:
                 rates_and_folds.forget(transaction, now - _RATES, PORTION),
                 taken_places.forget(transaction, now - _RATES, PORTION),
                 stops.forget(transaction, now - _RATES, PORTION),
+                *old_alerts.forget(transaction, before(settings.keep_alerts), now - _RATES, PORTION),
             ]
             end = audit.cut(transaction, before=before(settings.keep_audit), now=now)
         if end:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...alerts.owners import OWNER
 from ...alerts.rules import Rule
 from ...config.contact_names import unknown_contact
 from ...config.event_samples import Kinds, Remark, Samples, named
+from ...config.registrations import Registrations
 from ...errors import FilterError
 from ...expressions.filters import Filter
 from ...policies.group_keys import variables
@@ -25,6 +26,9 @@ from ..expression_checks import Passing, selected, selection
 from ..mistake_texts import message
 from ..models import RuleEntry
 from ..semantic_checks import filter_remarks, not_passed, text_remarks
+
+TryRuleTests = Callable[[RuleEntry, Registrations], Iterator[tuple[Place, str]]]
+"""Runs the `tests:` of a rule and yields the failures by place: `inspection.rule_tests.failures`."""
 
 _NAMELESS: Mapping[str, Any] = {"name": "x", "opens": "#", "closes_after": "1h"}
 """What stands for invalid fields while the rest of an entry is validated."""
@@ -41,12 +45,12 @@ class _Placed:
 class RuleChecks:
     """The rules of all files, checked one by one, and at last against each other.
 
-    With *tries_tests*, their tests are run too.
+    With *try_tests*, their tests are run too.
     """
 
     samples: Samples
     settings: Settings
-    tries_tests: bool = False
+    try_tests: TryRuleTests | None = None
     found: dict[str, _Placed] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     """Where each name was first used."""
@@ -81,6 +85,8 @@ class RuleChecks:
                 yield remark
         if not wrong:
             self.found.setdefault(entry.name, _Placed(document, place, entry.rule))
+            for at, reason in self.try_tests(entry, self.samples.registrations) if self.try_tests else ():
+                yield Remark(("tests", *at), reason)
 
     def together(self) -> Iterator[tuple[Document, Place, Remark]]:
         """Yield what is wrong with what rules suppress, once all are known."""
@@ -177,7 +183,9 @@ def _suppression(name: str, other: str, place: Place, rules: Mapping[str, Rule])
         yield Remark(place, f"there is no rule {other!r}{did_you_mean(other, rules)}")
     elif (way := _way(other, name, rules)) is not None:
         chain = " suppresses ".join((name, *way))
-        yield Remark(place, f"no alert of them would be told: {chain}" if way[1:] else "a rule cannot suppress itself")
+        yield Remark(
+            place, f"no alert of them would notify anybody: {chain}" if way[1:] else "a rule cannot suppress itself"
+        )
     elif not rules[other].enabled:
         yield Remark(place, f"{other} is switched off", warning=True)
 

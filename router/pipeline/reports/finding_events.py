@@ -64,7 +64,7 @@ def _data(finding: Found, moment: datetime) -> dict[str, Value]:
 
 def _gap(gap: GapOpened | GapClosed | GapAccepted) -> dict[str, Value]:
     accepted: dict[str, Value] = {"by": gap.by, "comment": gap.comment} if isinstance(gap, GapAccepted) else {}
-    count = gap.last - gap.first + 1
+    count = gap.count if isinstance(gap, GapAccepted) else gap.last - gap.first + 1
     return {"epoch": gap.epoch, "first": gap.first, "last": gap.last, "count": count, **accepted}
 
 

@@ -40,25 +40,24 @@ def event(name: str, cluster: str = "prod", **data: Any) -> Event:
 
 
 @pytest.mark.parametrize(
-    ("found", "owner"),
+    ("name", "data", "owner"),
     [
-        (event("softQuotaExceeded", fsName="gpfs1", filesetName="projects"), "projects"),
-        (event("softQuotaExceeded", fsName="gpfs1", filesetName="other"), "storage"),
-        (event("softQuotaExceeded", fsName="gpfs2", filesetName="home"), "home"),
-        (event("lowDiskSpace", fsName="gpfs1"), "storage"),
-        (event("lowDiskSpace", cluster="test", fsName="gpfs1"), "test-storage"),
-        (event("lowDiskSpace", cluster="test", fsName="gpfs2"), "dev"),
+        ("softQuotaExceeded", {"fsName": "gpfs1", "filesetName": "projects"}, "projects"),
+        ("softQuotaExceeded", {"fsName": "gpfs1", "filesetName": "other"}, "storage"),
+        ("softQuotaExceeded", {"fsName": "gpfs2", "filesetName": "home"}, "home"),
+        ("lowDiskSpace", {"fsName": "gpfs1"}, "storage"),
+        ("lowDiskSpace", {"cluster": "test", "fsName": "gpfs1"}, "test-storage"),
+        ("lowDiskSpace", {"cluster": "test", "fsName": "gpfs2"}, "dev"),
         # The manager of a file system that nobody owns is not what the event is about.
-        (event("lowDiskSpace", fsName="gpfs2"), "everybody"),
-        (event("nodeLeave", eventNode="NSD02.example.org"), "second"),
-        (event("nodeLeave", eventNode="nsd04.example.org"), "hpc"),
-        (event("nodeLeave", eventNode="cl7"), "everybody"),
-        (event("shutdown"), "hpc"),
+        ("lowDiskSpace", {"fsName": "gpfs2"}, "everybody"),
+        ("nodeLeave", {"eventNode": "NSD02.example.org"}, "second"),
+        ("nodeLeave", {"eventNode": "nsd04.example.org"}, "hpc"),
+        ("nodeLeave", {"eventNode": "cl7"}, "everybody"),
+        ("shutdown", {}, "hpc"),
     ],
-    ids=str,
 )
-def test_the_most_specific_row_wins(found, owner):
-    won = owners(*ROWS).of(found)
+def test_the_most_specific_row_wins(name, data, owner):
+    won = owners(*ROWS).of(event(name, **data))
 
     assert won is not None
     assert won.to == owner

@@ -19,6 +19,7 @@ from consumers.store.letters import Letter
 from consumers.store.retention import schedule
 from consumers.store.retention.schedule import Retention
 from router.settings.models import ConsumersSettings
+from tests.alerting import AlertBench
 from tests.consuming import make_delivery, make_event
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -289,3 +290,24 @@ def test_the_doctor_reads_a_store_of_large_letters_in_little_memory(store, url):
     assert [each.verdict for each in found] == ["ok", "warning"]
     assert "60 letters wait for a decision, the oldest since 2026-11-18 12:00" in found[1].seen
     assert peak < 20 * 2**20
+
+
+def test_closed_alerts_are_deleted_with_their_changes_and_open_ones_never(database, tmp_path):
+    bench = AlertBench(database("store"))
+    for node, names in (("n1", ("nodeLeave", "nodeJoin")), ("n2", ("nodeLeave",))):
+        for name in names:
+            bench.see(name, node=node)
+            bench.advance(timedelta(seconds=5))
+    chosen = ConsumersSettings(jobs=tmp_path / "jobs", keep_alerts="10d")
+
+    for age, left in ((9, ["closed", "open"]), (11, ["open"]), (99, ["open"])):
+        moment = bench.now + age * DAY
+        Retention(bench.store, chosen, lambda moment=moment: moment, lambda *_: None).portion()
+        assert [each.state for each in bench.alerts()] == left
+
+    with bench.store.reading() as transaction:
+        assert transaction.execute(select(func.count()).select_from(tables.alert_tables.changes)).scalar_one() == 1
+        assert transaction.execute(select(func.count()).select_from(tables.alert_tables.keys)).scalar_one() == 1
+    bench.see("nodeJoin", node="n2")
+    assert bench.alerts()[0].state == "closed"
+    bench.store.close()

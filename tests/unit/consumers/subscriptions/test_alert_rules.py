@@ -93,7 +93,7 @@ def test_rules_are_part_of_the_digest_and_their_tests_are_not(tmp_path):
         ([f"{RULE}, suppresses: [a]}}"], "suppresses.1: a rule cannot suppress itself"),
         (
             ["{name: node-silent, suppresses: node-down}"],
-            "no alert of them would be told: node-silent suppresses node-down suppresses node-silent",
+            "no alert of them would notify anybody: node-silent suppresses node-down suppresses node-silent",
         ),
         ([f"{RULE}}}", f"{RULE}}}"], "a: name: the name a is already used at"),
     ],

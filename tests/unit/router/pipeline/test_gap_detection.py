@@ -59,10 +59,19 @@ def test_a_gap_that_is_accepted_is_not_missing_and_its_records_may_still_come() 
 
     left, findings = accepted(untold, "alice", "restored")
 
-    assert findings == [GapAccepted("A", 3, 6, "alice", "restored")]
+    assert findings == [GapAccepted("A", 3, 6, 4, "alice", "restored")]
     assert left.missing == 0
     assert observe(left, "A", 4, NOON + MINUTE)[1] == []
     assert overdue(left, NOON + 2 * MINUTE, MINUTE)[1] == [GapOpened("A", 8, 8)]
+
+
+def test_a_gap_of_which_some_records_have_come_is_accepted_as_it_was_told_of() -> None:
+    state, _ = overdue(after(1, 2, 7), NOON + MINUTE, MINUTE)
+    state, _ = observe(state, "A", 4, NOON + MINUTE)
+
+    _, findings = accepted(state, "alice", "restored")
+
+    assert findings == [GapAccepted("A", 3, 6, 3, "alice", "restored")]
 
 
 def test_a_gap_that_closes_in_time_is_never_told_of() -> None:

@@ -101,6 +101,7 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "alertFlapping",
         "alertNoted",
         "alertClosed",
+        "timerDue",
     }
 
 

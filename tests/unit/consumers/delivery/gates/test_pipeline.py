@@ -7,6 +7,7 @@ import pytest
 
 from consumers.deliveries import FOLDED, Delivery, Skipped
 from consumers.delivery.gates.approval import ApprovalGate
+from consumers.delivery.gates.delay import DelayGate
 from consumers.delivery.gates.fold import FoldGate
 from consumers.delivery.gates.limits.at_most import AtMostGate
 from consumers.delivery.gates.limits.node_limits import BlastRadiusGate
@@ -20,6 +21,7 @@ from consumers.delivery.gates.suppression import SuppressionGate
 from consumers.delivery.states import Arrived
 from consumers.folds import Fold
 from consumers.policies.guards import Ask, BlastRadius, Guard
+from consumers.policies.schedules.delays import Delay
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.verbs.interface import Handler
 from consumers.verbs.notify.verb import NotifyVerb
@@ -32,6 +34,7 @@ HANDLER = Handler()
 ROWS = {
     SuppressionGate.of: "suppression",
     SilenceGate.of_events: "silence",
+    DelayGate.of: "`delay`",
     FoldGate.of: "fold",
     SilenceGate.of_folds: "silence",
     RateGate.of_once_per: "`once_per`, `limit` that skips",
@@ -70,6 +73,7 @@ def test_the_list_of_gates_has_the_order_of_the_architectures_table():
         (SilenceGate.of_events, {"verb": TellVerb()}),
         (SilenceGate.of_folds, {"verb": TellVerb()}),
         (SuppressionGate.of, {"verb": NotifyVerb(to=("a",))}),
+        (DelayGate.of, {"delay": Delay(wait=HOUR)}),
     ],
 )
 def test_a_gate_is_made_for_what_asks_for_it_alone(make, fields):

@@ -29,13 +29,13 @@ from ..delivery.batching import BatchQueue
 from ..errors import StoreError
 from ..store import bindings
 from ..store.database import Store
+from .change_publisher import ChangePublisher
 from .counting import EVERY, Counting, since_boot
-from .publisher import ChangePublisher
 from .transactions import Seen, Transactions
 
 log = logging.getLogger(__name__)
 
-_PREFETCH = 500
+_PREFETCH = 200
 _TICK = timedelta(seconds=1)
 _IDLE = timedelta(seconds=1)
 """How long no old event arrives before a backlog counts as read."""
@@ -88,6 +88,11 @@ class AlertEngine:
         self._rules_looked: datetime | None = None
         self._is_stopping = False
         self.counts = Counts()
+
+    @property
+    def published(self) -> int:
+        """How many changes the broker has got from this engine."""
+        return self._publisher.published
 
     @property
     def is_active(self) -> bool:

@@ -1,0 +1,88 @@
+"""The gate of `delay`: a delivery waits before its first attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Self
+
+from sqlalchemy.engine import Connection
+
+from ...deliveries import FOLDED, Done, Key, Outcome, Retry, Skipped, is_fold
+from ...errors import AlertNotFound
+from ...expressions.values.alert_values import is_change
+from ...policies.schedules import delays
+from ...policies.schedules.delays import Delay
+from ...store import attempts
+from ...store.alerts import alerts
+from ...subscriptions.models import Subscription
+from ...verbs.interface import Handler
+from ..states import Admitted
+from .interface import Answers
+
+
+class DelayGate:
+    """Makes new deliveries wait in the broker; what they wait for is in the row of their attempt."""
+
+    def __init__(self, delay: Delay) -> None:
+        """Wait as *delay* says."""
+        self._delay = delay
+
+    @classmethod
+    def of(cls, subscription: Subscription, _handler: Handler) -> Self | None:
+        """Return the gate of a subscription with a delay."""
+        return cls(subscription.delay) if subscription.delay else None
+
+    def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:
+        """Make new deliveries wait; skip those that are needed no more after that."""
+        answers: dict[Key, Outcome] = {}
+        for each in due:
+            if not each.is_new or is_fold(each.delivery.replay):
+                continue
+            left = self._left(transaction, each, now)
+            if left > timedelta():
+                # The store keeps whole seconds.
+                answers[each.key] = delays.waiting(timedelta(seconds=ceil(left.total_seconds())), now)
+            elif outcome := self._unneeded(transaction, each):
+                answers[each.key] = outcome
+        return answers
+
+    def _left(self, transaction: Connection, each: Admitted, now: datetime) -> timedelta:
+        """Return how long a delivery still has to wait.
+
+        No jump of the clock makes that longer than the whole delay.
+        """
+        event = each.delivery.event
+        if not each.has_waited:
+            return delays.first_wait(self._delay, event, now)
+        # Its row is taken by now, but has all else of the outcome that it waits.
+        rows = attempts.find(transaction, event_id=event.id, subscription=each.key.subscription)
+        own = [row for row in rows if row.replay == each.key.replay and (row.reason or "").startswith(delays.DELAYED)]
+        ends = (row.ended + row.delay for row in own if row.ended and row.delay is not None)
+        return min(self._delay.wait, max((end - now for end in ends), default=timedelta()))
+
+    def _unneeded(self, transaction: Connection, each: Admitted) -> Outcome | None:
+        event = each.delivery.event
+        if not self._delay.unless or not is_change(event):
+            return None
+        try:
+            alert = alerts.find(transaction, str(event.data["alert"]))
+        except AlertNotFound:
+            return None  # better once too often than never
+        was_told = not delays.is_alarming(event) and _was_told(transaction, each, alert.id)
+        return delays.unneeded(self._delay, event, alert.state, was_told=was_told)
+
+
+def _was_told(transaction: Connection, each: Admitted, alert: str) -> bool:
+    """Return whether the subscription has delivered an earlier change of the *alert*, or is about to."""
+    earlier = (one.id for one in alerts.history(transaction, alert) if one.id != each.key.event_id)
+    keys = [Key(event_id, each.key.subscription, "") for event_id in earlier]
+    begun = attempts.look_up(transaction, keys).values() if keys else ()
+    return any(_is_told(row.outcome) for rows in begun for row in rows.values())
+
+
+def _is_told(outcome: Outcome | None) -> bool:
+    """Return whether people get, or have got, what an attempt with this *outcome* says; None has none yet."""
+    folded = isinstance(outcome, Skipped) and outcome.word == FOLDED
+    return outcome is None or folded or isinstance(outcome, Done | Retry)

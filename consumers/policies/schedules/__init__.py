@@ -1,0 +1,1 @@
+"""When deliveries are due that wait, or that no event causes."""

@@ -1,0 +1,88 @@
+"""Delays: a delivery waits before its first attempt, and may turn out to be needed no more.  Only decisions."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from router.model import durations
+from router.model.events import Event
+
+from ...config.field_types import Closed
+from ...deliveries import Outcome, Skipped, Waiting
+from ...expressions.values import human_texts
+from ..throttling import Interval
+
+RECOVERED: Final = "recovered"
+"""The word of a delivery that was needed no more when its delay was over."""
+
+DELAYED: Final = "delayed until "
+"""How the reason begins while a delivery waits for the end of its delay."""
+
+_ALARMING: Final = frozenset(("alertOpened", "alertRepeated", "alertReminded", "alertEscalated", "alertFlapping"))
+"""The changes of an alert that want somebody to act; the others say how it goes on."""
+
+Unless = Literal["closed", "acknowledged"]
+
+
+class Delay(Closed):
+    """A delivery waits *wait* before its first attempt.
+
+    *unless*: one about an alert that is in such a state by then is skipped, and so is what follows of an alert that
+    nobody was told of.
+    """
+
+    wait: Interval
+    """How long it waits."""
+    unless: Annotated[frozenset[Unless], Field(strict=False, max_length=2)] = frozenset()
+    """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic's
+        if isinstance(value, str):
+            return {"wait": value}
+        if isinstance(value, dict) and isinstance(value.get("unless"), str):
+            return value | {"unless": [value["unless"]]}
+        return value
+
+
+def is_alarming(event: Event) -> bool:
+    """Return whether *event* is a change of an alert that wants somebody to act."""
+    return event.name in _ALARMING
+
+
+def first_wait(delay: Delay, event: Event, now: datetime) -> timedelta:
+    """Return how long a delivery of *event*, which came *now*, is to wait.
+
+    With `unless`, an alert waits from when it opened, so that a reminder of what is open for long waits no more.
+
+    >>> from datetime import UTC
+    >>> Delay(wait=timedelta(minutes=10)).wait
+    datetime.timedelta(seconds=600)
+    """
+    if not delay.unless:
+        return delay.wait
+    if not is_alarming(event):
+        return timedelta()
+    since = human_texts.parsed(event.data.get("since"))
+    return delay.wait if since is None else min(delay.wait, max(timedelta(), since + delay.wait - now))
+
+
+def waiting(left: timedelta, now: datetime) -> Waiting:
+    """Return the outcome of a delivery whose delay goes on for the time that is *left*."""
+    return Waiting(left, f"{DELAYED}{now + left:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def unneeded(delay: Delay, event: Event, state: str, *, was_told: bool) -> Outcome | None:
+    """Return the outcome of a delivery about an alert that is in *state* now; None if it is needed.
+
+    *was_told*: somebody was told of the alert before, by the same subscription.
+    """
+    if is_alarming(event):
+        if state in delay.unless:
+            return Skipped(RECOVERED, f"the alert was {state} within {durations.text(delay.wait)}")
+        return None
+    return None if was_told else Skipped(RECOVERED, "it goes on with an alert that nobody was told of")

@@ -1,0 +1,64 @@
+"""The metrics of alerts in `clusterbus consume`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from router.metrics.exposition import Metric, Scrape, Values
+
+from ..alert_engine.alert_engine import AlertEngine
+from ..store.alerts import alerts, outbox
+
+OPEN = Metric(
+    "alerts_open",
+    "gauge",
+    "Alerts that are open or acknowledged, of the 50 rules that have most of them; the others as rule `other`.",
+    ("rule", "severity", "state"),
+)
+UNPUBLISHED = Metric(
+    "alerts_oldest_unpublished_seconds", "gauge", "Age of the oldest change that is not published; 0 without any."
+)
+EVENTS = Metric("alerts_events", "counter", "Events that this consumer read to open and close alerts.")
+UNREADABLE = Metric("alerts_unreadable_events", "counter", "Messages among these that were no events.")
+CHANGES = Metric("alerts_changes_published", "counter", "Changes of alerts that this consumer published.")
+LAG = Metric("alerts_lag_seconds", "gauge", "Age of the last event when this consumer wrote what it opens and closes.")
+ACTIVE = Metric("alerts_active", "gauge", "1 in the one consumer that keeps alerts, 0 in those that stand by.")
+METRICS = (OPEN, UNPUBLISHED, EVENTS, UNREADABLE, CHANGES, LAG, ACTIVE)
+
+_RULES = 50
+
+
+def of_engine(engine: AlertEngine) -> Values:
+    """Return what *engine* has counted so far."""
+    counts, published, is_active = engine.counts, engine.published, engine.is_active
+
+    def add(scrape: Scrape) -> None:
+        scrape.add(EVENTS, counts.received)
+        scrape.add(UNREADABLE, counts.unreadable)
+        scrape.add(CHANGES, published)
+        scrape.add(LAG, counts.lag)
+        scrape.add(ACTIVE, int(is_active))
+
+    return add
+
+
+def of_store(transaction: Connection, now: datetime) -> Values:
+    """Return what the store says of alerts *now*."""
+    found, waits = alerts.count_open(transaction), outbox.oldest_unpublished(transaction)
+    by_rule = Counter[str]()
+    for (rule, _, _), number in found.items():
+        by_rule[rule] += number
+    shown = {rule for rule, _ in by_rule.most_common(_RULES)}
+    bounded = Counter[tuple[str, str, str]]()
+    for (rule, severity, state), number in found.items():
+        bounded[rule if rule in shown else "other", severity, state] += number
+
+    def add(scrape: Scrape) -> None:
+        for labels, number in bounded.items():
+            scrape.add(OPEN, number, *labels)
+        scrape.add(UNPUBLISHED, max(0.0, (now - waits).total_seconds()) if waits else 0.0)
+
+    return add

@@ -1,0 +1,80 @@
+"""Many alerts at once: groups, suppression, and what is kept of each."""
+
+import pytest
+
+from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, make_event
+
+GROUPED = NODE_DOWN | {"group": {"over": 3, "quiet": "10m"}, "suppresses": ["waiters"]}
+WAITERS = {"name": "waiters", "opens": "deadlockDetected", "closes_after": "1h", "by": "data.myNode"}
+
+
+@pytest.fixture
+def site(database):
+    made = AlertBench(database("store"), GROUPED, WAITERS)
+    yield made
+    made.store.close()
+
+
+def loud(site):
+    """The changes that people get: those of alerts that nothing suppresses."""
+    return [(each.name, each.data["nodes"]) for each in site.told if each.data["suppressedBy"] is None]
+
+
+@pytest.mark.parametrize(("number", "at_once"), [(40, 1), (400, 8), (400, 400)])
+def test_a_rolling_restart_is_a_handful_of_messages(site, number, at_once):
+    nodes = [f"n{each:03d}" for each in range(1, number + 1)]
+
+    for at in range(0, len(nodes), at_once):
+        site.send(
+            *(make_event("nodeLeave", site.now, node=each, reporter="nsd01") for each in nodes[at : at + at_once])
+        )
+        site.advance(SECOND * 20)
+        site.send(*(make_event("nodeJoin", site.now, node=each) for each in nodes[at : at + at_once]))
+        site.advance(SECOND)
+    site.advance(15 * MINUTE)
+
+    told = loud(site)
+    assert len(told) <= 16
+    (group,) = [each for each in site.alerts() if each.is_group]
+    assert (group.nodes, group.openings, group.state) == (f"n[001-{number:03d}]", number, "closed")
+    assert told[-1] == ("alertClosed", group.nodes)
+    assert [each for each in site.alerts() if each.state != "closed"] == []
+    members = [each for each in site.alerts() if not each.is_group]
+    assert sorted(each.node for each in members) == nodes
+    assert [each.suppressed_by for each in members].count(group.id) == number - 3
+    assert group.suppressed == number - 3
+
+
+def test_a_person_who_closes_a_group_closes_what_it_stands_for(site):
+    site.send(*(make_event("nodeLeave", site.now, node=f"n{number}") for number in range(9)))
+    site.advance(MINUTE)
+    (group,) = [each for each in site.alerts() if each.is_group]
+
+    site.act(group, "close", comment="planned")
+    site.advance(5 * MINUTE)
+
+    assert [each.state for each in site.alerts()] == ["closed"] * 10
+    assert {each.by for each in site.alerts()} == {"anna"}
+
+
+def test_a_group_covers_the_nodes_of_its_members_for_what_the_rule_suppresses(site):
+    site.send(*(make_event("nodeLeave", site.now, node=f"n{number}") for number in range(9)))
+    site.see("deadlockDetected", myNode="n7")
+    site.see("deadlockDetected", myNode="n77")
+
+    assert [each.data["suppressedBy"] is None for each in site.told[-2:]] == [False, True]
+
+
+def test_a_group_whose_members_are_still_down_stays_open(site):
+    site.send(*(make_event("nodeLeave", site.now, node=f"n{number}") for number in range(9)))
+    site.advance(HOUR)
+    site.send(*(make_event("nodeJoin", site.now, node=f"n{number}") for number in range(8)))
+    site.advance(HOUR)
+    assert [each.node for each in site.alerts(("open",)) if not each.is_group] == ["n8"]
+    assert sum(each.is_group for each in site.alerts(("open",))) == 1
+
+    site.see("nodeJoin", node="n8")
+    site.advance(9 * MINUTE)
+    assert len(site.alerts(("open",))) == 1
+    site.advance(2 * MINUTE)
+    assert site.alerts(("open",)) == []
