@@ -70,7 +70,7 @@ def consume(
         latencies = Latencies() if settings.consumers.metrics else None
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
-        keeper = Keeper(broker, store, _now)
+        keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
 
         def stop() -> None:
@@ -78,7 +78,6 @@ def consume(
                 each.stop()
 
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        timers = DueTimers(broker, store, settings, subscriptions, _now)
         apply = partial(follow, engine, alerts, timers)
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
@@ -90,9 +89,8 @@ def consume(
             job_progress.reporting(broker, settings, _now),
             timing(timers),
         ):
-            for each in (engine, keeper, alerts):
+            for each in (engine, keeper, alerts, Retention(store, settings.consumers, _now)):
                 each.start()
-            Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
             run_until_stopped(broker, stop, health=health)
