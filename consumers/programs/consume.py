@@ -71,9 +71,8 @@ def consume(
         receivers = AlertReceivers(store, _now)
         how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
-        keeper = Keeper(broker, store, _now)
+        keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
-        timers = DueTimers(broker, store, settings, subscriptions, _now)
         stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         apply = partial(follow, engine, alerts, timers)

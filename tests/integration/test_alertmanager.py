@@ -9,7 +9,7 @@ import pytest
 from consumers.deliveries import Done, Retry
 from consumers.store.database import Store
 from consumers.verbs.alert.verb import AlertVerb
-from tests.alerting import HOUR, MINUTE, NODE_DOWN, AlertBench
+from tests.alerting import MINUTE, NODE_DOWN, AlertBench
 from tests.alertmanager import alertmanager
 from tests.alerts import ALERT, OTHER, change
 from tests.kept_alerts import keeping, publish
@@ -203,7 +203,7 @@ def test_a_silence_acknowledges_an_alert_and_its_end_takes_that_back(server, tmp
 
 
 def test_a_restart_of_many_nodes_is_a_handful_of_alerts_there_too(server, tmp_path):
-    rule = {**NODE_DOWN, "group": {"over": 3}}
+    rule = {**NODE_DOWN, "group": {"over": 3, "quiet": "1m"}}
     bench = AlertBench(f"sqlite:///{tmp_path / 'store.db'}", rule)
     nodes = [f"n{at:03d}" for at in range(1, 10)]
     with keeping(bench.store, verb_of(server.url), clock=bench.clock) as kept:
@@ -211,9 +211,10 @@ def test_a_restart_of_many_nodes_is_a_handful_of_alerts_there_too(server, tmp_pa
             bench.see("nodeLeave", node=each)
         kept.after(60)
         is_open = server.open()
+        bench.advance(MINUTE)
         for each in nodes:
             bench.see("nodeJoin", node=each)
-        bench.advance(HOUR)
+        bench.advance(5 * MINUTE)
         kept.after(60)
         wait_for(lambda: server.open() == [], 60, "the end of all")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from router.model import durations
 from router.model.events import Event
+from router.settings.field_types import ONE_OR_SEVERAL, ShortForm, whole
 
-from ...config.field_types import Closed
+from ...config.field_types import EACH_ONCE, Closed
 from ...deliveries import Outcome, Skipped, Waiting
 from ...expressions.values import human_texts
 from ..throttling import Interval
@@ -36,17 +37,16 @@ class Delay(Closed):
 
     wait: Interval
     """How long it waits."""
-    unless: Annotated[frozenset[Unless], Field(strict=False, max_length=2)] = frozenset()
+    unless: Annotated[tuple[Unless, ...], Field(strict=False), EACH_ONCE, ONE_OR_SEVERAL] = ()
     """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _expanded(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic's
-        if isinstance(value, str):
-            return {"wait": value}
-        if isinstance(value, dict) and isinstance(value.get("unless"), str):
-            return value | {"unless": [value["unless"]]}
-        return value
+
+def _expanded(value: Any) -> Any:  # noqa: ANN401 - pydantic's
+    return {"wait": value} if isinstance(value, str) else value
+
+
+WrittenDelay = Annotated[Delay, ShortForm(_expanded, {"type": "string", **whole(durations.PATTERN)})]
+"""A delay as it is written: its time alone, or with its keys."""
 
 
 def is_alarming(event: Event) -> bool:
