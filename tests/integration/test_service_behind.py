@@ -71,9 +71,10 @@ def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
     (behind,) = watched(clock)
     overflow(service_site, 20)
     assert watched(clock) == [behind]
-    missed = service_site.tap.count(missed_queue("tickets"))
     clock.now += QUIET
     _, ended = watched(clock)
+    back = lambda: service_site.tap.count(missed_queue("tickets")) == ended.data["count"]  # noqa: E731 - used once
+    wait_for(back, 30, "what was looked at is back, and each is counted once")
     overflow(service_site, 20)
     again = watched(clock)
 
@@ -81,10 +82,34 @@ def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
     assert behind.data["command"] == "clusterbus services replay tickets --missed --apply"
     assert (behind.data["firstEventId"], behind.data["firstEventTime"]) == (first.id, first.time)
     assert behind.data["emptiedAt"] == "2026-12-01T12:00:00.000000000Z"
-    assert (ended.type, ended.data["count"]) == ("clusterbus.serviceBehindEnded", missed)
+    assert ended.type == "clusterbus.serviceBehindEnded"
     assert ended.data["firstEventId"] == first.id
     assert ended.data["lastMissedAt"] == "2026-12-01T12:01:00.000000000Z"
     assert [each.type for each in again[2:]] == ["clusterbus.serviceBehind"]
+
+
+def test_who_looks_at_what_was_missed_causes_no_report(
+    service_site: ServiceSite, watched: Callable[[Clock], list[Event]]
+):
+    clock = Clock()
+    watched(clock)
+    overflow(service_site, 300)
+    watched(clock)
+    clock.now += QUIET
+    reported = watched(clock)
+    count = service_site.tap.count(missed_queue("tickets"))
+
+    # As `services missed` does: all are out for some seconds.
+    channel = service_site.tap.channel
+    channel.basic_qos(prefetch_count=1000)
+    tag = channel.basic_consume(missed_queue("tickets"), lambda *_: None)
+    wait_for(lambda: service_site.tap.count(missed_queue("tickets")) == 0, 30, "all are out")
+    during = watched(clock)
+    channel.basic_cancel(tag)
+    channel.basic_recover(requeue=True)
+    wait_for(lambda: service_site.tap.count(missed_queue("tickets")) == count, 30, "all are back")
+
+    assert during == watched(clock) == reported
 
 
 def test_a_look_that_finds_nothing_new_asks_no_database(

@@ -260,7 +260,7 @@ def test_only_what_apply_would_do_is_said_to_be_applied_by_it(service_site: Serv
         return result.exit_code, result.output
 
     service_site.define(TICKETS)
-    assert "`clusterbus services apply` applies it" in said("status")[1]
+    assert "`clusterbus services apply` changes it" in said("status")[1]
     service_site.run("apply")
     service_site.define()
 

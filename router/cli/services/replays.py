@@ -29,9 +29,8 @@ from ...terminal_text import counted
 from ..app import Json, connect, current, open_session, past
 from ..output import fail, note, rows, say
 from .lost_events import Lost, forget, lost_events
-from .site import Site, site
+from .site import Name, Site, site
 
-Name = Annotated[str, typer.Argument(help="The name of a service.")]
 _NOTHING = "nothing was published; --apply publishes it"
 
 

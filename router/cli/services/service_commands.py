@@ -17,16 +17,16 @@ from ...services.service_files import Definition
 from ...terminal_text import counted, encoded
 from ..ages import age_text
 from ..app import Json, open_session
+from ..catalogue import event_names
 from ..output import fail, fields, note, rows, say
 from .lost_events import commands, lost_events
 from .replays import missed, replay
-from .site import Shown, Site, site
+from .site import Name, Shown, Site, site
 
 services_app = typer.Typer(
     help="Services: programs of other teams, each with a queue and a broker user of its own.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(help="The name of a service.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this, only show what would be done.")]
 
 
@@ -125,7 +125,8 @@ def add(  # noqa: PLR0913 - each is an option
     name: Annotated[str, typer.Argument(help="The name: small letters, digits and -.")],
     *,
     on: Annotated[
-        list[str] | None, typer.Option("--on", help="Event types, categories or patterns; may be repeated.")
+        list[str] | None,
+        typer.Option("--on", help="Event types, categories or patterns; may be repeated.", autocompletion=event_names),
     ] = None,
     publishes: Annotated[str | None, typer.Option(help="The source whose events it publishes, such as slurm.")] = None,
     severity: Annotated[str | None, typer.Option(help="Only events of this severity or above.")] = None,

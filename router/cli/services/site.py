@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import typer
@@ -23,6 +24,7 @@ from ...services import service_files
 from ...services.backlog import Backlog
 from ...services.registrar import Place, Registrar
 from ...services.service_files import Definition
+from ...settings import loading
 from ...settings.models import Settings
 from ...settings.site_catalogue import catalogues
 from ..ages import age_facts
@@ -31,6 +33,19 @@ from ..output import note
 
 _PATIENCE = timedelta(seconds=3)
 """The limit for the queue counts, which lists can do without."""
+
+
+def service_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of services that begin with *incomplete*, for completion; none if files are unreadable."""
+    with suppress(Exception):
+        # A completion does not run the command's root, which loads the settings.
+        settings = loading.load(context.find_root().params.get("file")).settings
+        found = service_files.read(settings.services.folder, catalogues(settings)).definitions
+        return sorted(each for each in found if each.startswith(incomplete))
+    return []
+
+
+Name = Annotated[str, typer.Argument(help="The name of a service.", autocompletion=service_names)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ router of several.  The router publishes the reports with its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from ...broker.amqp.requests import Facts, Head
@@ -60,6 +60,7 @@ class ServiceWatch:
         self._asked: set[str] = set()
         self._last: dict[str, Misses] = {}
         self._emptied: dict[str, datetime] = {}
+        self._missed: dict[str, int] = {}
         self.backlogs: dict[str, Backlog] = {}
 
     def start(self) -> None:
@@ -84,7 +85,7 @@ class ServiceWatch:
         """
         if not left:
             self._asked.discard(name)
-            self._seen(name, backlog(name, known))
+            self._seen(name, self._steady(name, known))
             return
         queue = left[0]
 
@@ -93,6 +94,20 @@ class ServiceWatch:
             self._ask(name, left[1:], known)
 
         self._broker.questions.inspect(queue, take)
+
+    def _steady(self, name: str, known: Mapping[str, object]) -> Backlog | None:
+        """Return what is *known*, as it was before where somebody looks at what was missed, which is out meanwhile.
+
+        Whoever consumes is among the facts.  Whoever takes one message and returns it is not, so fewer are fewer only
+        at the second look.
+        """
+        found, facts = backlog(name, known), known.get(missed_queue(name))
+        if found is None or not isinstance(facts, Facts):
+            return None
+        if facts.consumers:
+            return self.backlogs.get(name)
+        before, self._missed[name] = self._missed.get(name, 0), found.missed
+        return replace(found, missed=max(found.missed, before))
 
     def _seen(self, name: str, found: Backlog | None) -> None:
         if found is None:

@@ -74,6 +74,16 @@ def test_options_complete_names_of_subscriptions(complete, files, line):
     assert complete(line) == ["mail-disks", "mail-oncall", "mail-operators", "mail-quota"]
 
 
+def test_commands_on_services_complete_their_names(complete, tmp_path):
+    folder = tmp_path / "services"
+    folder.mkdir()
+    services = "[{name: mail, on: disk}, {name: map, on: quota}, {name: other, on: quota}]"
+    (folder / "a.yaml").write_text(f"version: 1\nservices: {services}\n")
+    (tmp_path / "clusterbus.yaml").write_text(f"services: {{folder: {folder}}}")
+
+    assert complete("services show") == complete("services replay") == ["mail", "map"]
+
+
 @pytest.mark.parametrize(
     "content", [None, FILE, "", "version: 1", "- 1", "subscriptions: [1, {name: [2]}, {}]", "a: \x00"]
 )
