@@ -30,7 +30,7 @@ from ..errors import StoreError
 from ..store import bindings
 from ..store.database import Store
 from .change_publisher import ChangePublisher
-from .counting import EVERY, Counting, since_boot
+from .counting import EVERY, UNCOUNTED, Counting, since_boot
 from .transactions import Seen, Transactions
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ _PREFETCH = 200
 _TICK = timedelta(seconds=1)
 _IDLE = timedelta(seconds=1)
 """How long no old event arrives before a backlog counts as read."""
+
+_AFTER_START = UNCOUNTED + timedelta(seconds=15)
+"""When an engine that gets no events counts the time if no other one does."""
 
 _RULES = timedelta(minutes=1)
 """How often alerts are looked for whose rule is gone."""
@@ -104,8 +107,8 @@ class AlertEngine:
         self._broker.declare(self._topology())
         self._broker.consume(ALERTS, self._batch.add, prefetch=_PREFETCH)
         self._publisher.start()
-        # What was held back before a restart is told when nothing old is left to read.
-        self._wait_until_idle()
+        # What was held back before a restart is told too, unless another engine reads on.
+        self._not_idle = self._broker.later(_AFTER_START, self._tell_held)
         self._next_tick = self._broker.later(_TICK, self._tick)
 
     def reload(self, rules: ActiveRules) -> None:
@@ -144,7 +147,7 @@ class AlertEngine:
         for arrival in arrivals:
             self._broker.ack(arrival)
         self._count(events, len(arrivals), done.opened, done.closed)
-        if done.is_holding:
+        if done.is_backlog:
             self._wait_until_idle()
 
     def _events(self, arrivals: Sequence[Arrival]) -> Iterator[Event]:
@@ -181,6 +184,8 @@ class AlertEngine:
 
     def _tell_held(self) -> None:
         """Tell what is still open after a backlog was read."""
+        if not self._counting.is_ours:
+            return
         is_more = True
         with suppress(StoreError), database.within(database.LIMIT):
             done = self._work.tell_held()

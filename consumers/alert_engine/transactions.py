@@ -49,13 +49,13 @@ class Seen:
 class Done:
     """What a transaction wrote: the *changes* to publish, each with its id and its event as JSON.
 
-    It *is_holding* alerts back, which are to be told once nothing is left to read; there *is_more* to do at once.
+    If it *is_backlog*, alerts are held back until nothing is left to read.  There *is_more* to do at once.
     """
 
     changes: Sequence[tuple[str, bytes]] = ()
     opened: int = 0
     closed: int = 0
-    is_holding: bool = False
+    is_backlog: bool = False
     is_more: bool = False
     wait: timedelta = EVERY
     """How long nothing is due."""
@@ -101,7 +101,8 @@ class Transactions:
             unit = self._unit(transaction, found, passed, held_before, {one.node for _, one in observed})
             for each, one in observed:
                 unit.observe(_key(one), self._observation(each.event, one))
-            return self._written(transaction, unit)
+            is_backlog = any(each.event.moment < held_before for each in seen)
+            return replace(self._written(transaction, unit), is_backlog=is_backlog)
 
     def tell_held(self) -> Done:
         """Tell what was held back and is still open."""
@@ -179,7 +180,7 @@ class Transactions:
         changes = work.write(transaction, unit, self._catalogues)
         names = [each.name for each in unit.changes if not each.why]
         opened, closed = names.count("alertOpened"), names.count("alertClosed")
-        return Done(changes, opened, closed, bool(unit.held), is_more)
+        return Done(changes, opened, closed, is_more=is_more)
 
     def _timers(self, transaction: Connection, unit: UnitOfWork) -> DueWork:
         return DueWork(unit, self._asked, partial(subjects.has_open_members, transaction))

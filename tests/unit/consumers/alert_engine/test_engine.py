@@ -126,6 +126,30 @@ def test_of_a_backlog_what_is_over_is_not_told_and_what_is_open_is_told_once(ben
     assert site.names == ["alertOpened"]
 
 
+def test_an_engine_that_starts_tells_nothing_of_the_backlog_that_another_one_reads(bench):
+    site = bench()
+    site.see("nodeLeave", node="n1", ago=DAY)
+    site.others = [site.another().line]
+    for number in range(100):
+        site.see("nodeJoin", node=f"other{number}", ago=HOUR)
+        site.advance(SECOND / 2)
+    site.see("nodeJoin", node="n1", ago=HOUR)
+    site.advance(5 * SECOND)
+
+    assert site.names == []
+
+
+def test_what_was_held_back_before_a_kill_is_told_by_the_next_engine(bench):
+    site = bench()
+    site.see("nodeLeave", node="n1", ago=DAY)
+    site.engine.stop()
+    site.engine.line.stop()
+    site.engine = site.another()
+    site.advance(MINUTE)
+
+    assert site.names == ["alertOpened"]
+
+
 def test_a_backlog_that_never_ends_is_told_in_the_end(bench):
     site = bench()
     site.see("nodeLeave", node="n1", ago=HOUR)
