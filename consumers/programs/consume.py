@@ -72,11 +72,7 @@ def consume(
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper = Keeper(broker, store, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
-
-        def stop() -> None:
-            for each in (alerts, keeper, engine):
-                each.stop()
-
+        stop = partial(_stop, alerts, keeper, engine)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
         timers = DueTimers(broker, store, settings, subscriptions, _now)
         apply = partial(follow, engine, alerts, timers)
@@ -90,13 +86,17 @@ def consume(
             job_progress.reporting(broker, settings, _now),
             timing(timers),
         ):
-            for each in (engine, keeper, alerts):
+            for each in (engine, keeper, alerts, Retention(store, settings.consumers, _now)):
                 each.start()
-            Retention(store, settings.consumers, _now).start()
             if drain:
                 drain.begin()
             run_until_stopped(broker, stop, health=health)
         return drain
+
+
+def _stop(*parts: AlertKeeping | Keeper | Engine) -> None:
+    for each in parts:
+        each.stop()
 
 
 def taken_over(store: Store, about: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ def test_alerts_go_on_after_a_restart_of_the_broker(own_broker, engines):
     publish(own_broker.url, down)
     engine.wait_published(5)
 
-    own_broker.kill()
+    own_broker.stop()
     own_broker.start()
     publish(own_broker.url, up)
     wait_for(

@@ -21,6 +21,8 @@ import typer
 from typer.testing import CliRunner
 
 from consumers.programs.readiness import wait_served
+from consumers.store.alerts import alerts, outbox
+from consumers.store.database import Store
 from router.broker import topology as names
 from router.broker.session import Session
 from router.broker.users.admin_clients import Control, Observer
@@ -576,6 +578,13 @@ def rabbitmqctl(broker: SharedBroker, rabbit_admin: RabbitAdmin) -> list[str]:
     return [env, "-i", *kept, str(server.with_name("rabbitmqctl"))]
 
 
+def published_alerts(folder: Path) -> list[str]:
+    """Return the rules of open alerts, once all their changes are published."""
+    with Store(f"sqlite:///{folder / 'store.db'}") as store, store.reading() as transaction:
+        waits = outbox.oldest_unpublished(transaction)
+        return [] if waits else [each.rule for each in alerts.select(transaction)]
+
+
 @pytest.mark.timeout(100)
 def test_the_real_programs_run_with_their_users_and_nothing_more(set_up: Site, tmp_path: Path):
     me = set_up.node(1)
@@ -610,6 +619,8 @@ def test_the_real_programs_run_with_their_users_and_nothing_more(set_up: Site, t
         wait_served(set_up.url, ["audit"])
         assert subprocess.run([*capture, "--fsName", "gpfs1"], check=False, timeout=LIMIT).returncode == 0
         wait_for(lambda: "gpfs.mount" in [each.event for each in audited(tmp_path)], LIMIT, "the audit has it")
+        assert subprocess.run([*capture[:-1], "quorumLoss"], check=False, timeout=LIMIT).returncode == 0
+        wait_for(lambda: published_alerts(tmp_path) == ["quorum-lost"], LIMIT, "the alert is published")
         wait_for(lambda: not list((spool / "new").iterdir()), LIMIT, "the record is confirmed")
     except AssertionError as error:
         raise AssertionError(f"{error}\n" + "\n".join(each.words() for each in running)) from None

@@ -129,6 +129,47 @@ def test_whatever_the_order_of_arrival_the_end_is_that_of_the_order_of_capture(s
         assert names.count("alertFlapping") <= 1
 
 
+def simple(observed, closes_after):
+    """The end of *observed*, told in another way, without flapping: since when it is open, or None."""
+    since = last = None
+    for each in observed:
+        if since and closes_after and each.at >= last + closes_after:
+            since = None
+        if each.kind == "opens":
+            since, last = since or each.at, each.at
+        elif each.kind in ("closes", "close"):
+            since = None
+    return since
+
+
+@settings(max_examples=300, deadline=None)
+@given(sequences, st.sampled_from([None, timedelta(minutes=20), timedelta(hours=5)]))
+def test_an_alert_is_open_since_the_first_opening_that_nothing_closed(sequence, closes_after):
+    observed = [observation(kind, minute, number) for number, (kind, minute) in enumerate(sequence)]
+    observed.sort(key=lambda each: each.order)
+
+    found = fold(observed, Policy(closes_after=closes_after)).open
+
+    assert (found.since if found else None) == simple(observed, closes_after)
+
+
+def test_what_flaps_stays_open_until_it_was_calm_since_its_last_opening():
+    bounces = [observation("opens" if minute % 2 == 0 else "closes", minute) for minute in range(19)]
+    flapping = fold(bounces, POLICIES[2])
+    assert flapping.open.flapping
+    assert flapping.due is None
+
+    flapping.take(observation("closes", 19))
+    assert flapping.due == NOON + 34 * MINUTE
+    flapping.take(observation("opens", 30))
+    assert flapping.due is None
+    flapping.take(observation("closes", 31))
+    flapping.take(observation("passes", 45))
+    assert flapping.open is not None
+    flapping.take(observation("passes", 46))
+    assert (flapping.open, flapping.lives[-1].until) == (None, NOON + 31 * MINUTE)
+
+
 @settings(max_examples=200, deadline=None)
 @given(sequences, st.sampled_from(POLICIES), st.integers(0, 25))
 def test_what_is_stored_in_place_of_old_observations_says_the_same(sequence, policy, cut):
@@ -138,8 +179,10 @@ def test_what_is_stored_in_place_of_old_observations_says_the_same(sequence, pol
     base = as_base(fold(observed[:cut], policy))
     both = fold(observed[cut:], policy, base)
 
-    assert state(both) == state(fold(observed, policy)) or not both.lives
-    assert (both.open is None) == (fold(observed, policy).open is None)
+    whole = fold(observed, policy)
+    assert state(both) == state(whole) or not both.lives
+    assert (both.open and both.open.flapping) == (whole.open and whole.open.flapping)
+    assert both.due == whole.due
     assert base_lives(base, policy).latest == (observed[:cut][-1].order if observed[:cut] else None)
 
 
