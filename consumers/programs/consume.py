@@ -70,11 +70,10 @@ def consume(
         latencies = Latencies() if settings.consumers.metrics else None
         how: dict[str, Any] = {"serve": partial(serve, facts=facts_cache), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
-        keeper = Keeper(broker, store, _now)
+        keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
         stop = partial(_stop, alerts, keeper, engine)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        timers = DueTimers(broker, store, settings, subscriptions, _now)
         apply = partial(follow, engine, alerts, timers)
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None

@@ -18,8 +18,8 @@ from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
 from ..policies.retry import RetryPolicy
 from ..policies.schedules import timed_events
-from ..policies.schedules.delays import Delay
-from ..policies.schedules.timers import Every
+from ..policies.schedules.delays import WrittenDelay
+from ..policies.schedules.timers import WrittenEvery
 from ..policies.throttling import Folding, Limit, OncePer
 from ..verbs.interface import Verb, installed
 from .test_cases import AlertTest, Expectation
@@ -35,7 +35,7 @@ class Entry(Closed):
     """Names the queue; a new name is a new subscription."""
     on: Annotated[Words, Field(min_length=1, max_length=100), ONE_OR_SEVERAL]
     """Event types, categories or patterns of topics: one or several."""
-    every: Every | None = None
+    every: WrittenEvery | None = None
     """When it is due, in place of `on`: `1h`, or clock times."""
     where: str | None = None
     """A filter in CEL over the event."""
@@ -44,7 +44,7 @@ class Entry(Closed):
     """How many events are handled at once."""
     order_by: Places = ()
     """Events with the same values at these places are handled one after another."""
-    delay: Delay | None = None
+    delay: WrittenDelay | None = None
     """How long a delivery waits before its first attempt."""
     fold: Folding | None = None
     once_per: OncePer | None = None

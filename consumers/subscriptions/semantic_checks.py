@@ -20,6 +20,7 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import variables
 from ..policies.guards import PER
+from ..policies.schedules import delays
 from ..verbs.interface import TemplateText, installed, texts_in
 from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
 from .trials import Filling, Trial, partly, trials_of
@@ -44,6 +45,7 @@ def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterat
     yield from _places(raw, events.handled.reached)
     yield from _facts(raw, events.handled.reached)
     yield from _limits(raw, kind)
+    yield from delays.remarks(raw.get("delay"), events.handled.reached)
     for template, misread in templates(raw, kind):
         yield from text_remarks(template, events.handled, misread, receives=events.receives, meta=raw.get("meta"))
 
@@ -63,9 +65,8 @@ def templates(raw: Mapping[str, object], kind: str | None) -> Iterator[tuple[Tem
                 yield TemplateText(place, text), misread
     below = raw.get(kind) if kind else None
     if kind and isinstance(below, dict):
-        verb = installed()[kind]
-        for each in verb.template_texts(below):
-            yield each._replace(place=(kind, *each.place)), partial(verb.misread, each.field)
+        for each in installed()[kind].template_texts(below):
+            yield each._replace(place=(kind, *each.place)), partial(installed()[kind].misread, each.field)
 
 
 def _log_remarks(raw: Mapping[str, object]) -> Iterator[Remark]:
@@ -294,7 +295,6 @@ def _with_unknown_facts(place: Place, filling: Filling, kinds: Kinds, passes: Pa
 
 def not_passed(variable: str, types: Sequence[str], kinds: Kinds, effect: str) -> str:
     """Return that the registrations of *types* do not pass *variable*, the *effect*, and the setting that would."""
-    registrations = "the registration" if len(types) == 1 else "the registrations"
-    do = "does" if len(types) == 1 else "do"
+    registrations, do = ("the registration", "does") if len(types) == 1 else ("the registrations", "do")
     passing = f"{registrations} of {named(types)} {do} not pass %{variable}, so data.{variable} is absent and {effect}"
     return f"{passing}: {kinds.remedy(types, variable)}"

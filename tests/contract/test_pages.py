@@ -15,6 +15,7 @@ from consumers.cli import options
 from consumers.cli.main import app
 from consumers.deliveries import FOLDED
 from consumers.delivery.gates.approval import ApprovalGate
+from consumers.delivery.gates.delay import DelayGate
 from consumers.delivery.gates.fold import FoldGate
 from consumers.delivery.gates.limits.at_most import AtMostGate
 from consumers.delivery.gates.limits.node_limits import BlastRadiusGate
@@ -24,11 +25,13 @@ from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.gates.pipeline import gates_of
 from consumers.delivery.gates.rate import RateGate
 from consumers.delivery.gates.silence import SilenceGate
+from consumers.delivery.gates.suppression import SuppressionGate
 from consumers.inspection import rule_tests
 from consumers.inspection.test_runner import try_all
 from consumers.policies import retry
 from consumers.policies.guards import Ask, Guard
 from consumers.policies.retry import RetryPolicy
+from consumers.policies.schedules.delays import Delay
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.subscriptions import validation as checking
 from consumers.subscriptions.models import Defaults, Entry, File, Mode
@@ -261,6 +264,7 @@ class Aiming(Handler):
 GATED = make_subscription(
     "gated",
     NotifyVerb(to="on-call"),
+    delay=Delay(wait=timedelta(minutes=1)),
     fold=Folding(),
     once_per=OncePer(interval=timedelta(hours=1)),
     limit=Limit(most=1, per=timedelta(hours=1)),
@@ -274,6 +278,8 @@ def gate_name(gate):
     if isinstance(gate, RateGate):
         return "`limit` that waits" if gate._rate.waits else "`once_per`, `limit` that skips"
     return {
+        SuppressionGate: "suppression",
+        DelayGate: "`delay`",
         SilenceGate: "silence",
         FoldGate: "fold",
         StopGate: "`stop_after`",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from router.model import durations
 from router.model.events import Event
+from router.settings.field_types import ONE_OR_SEVERAL, ShortForm, whole
 
-from ...config.field_types import Closed
+from ...config.event_samples import Kinds, Remark, named
+from ...config.field_types import EACH_ONCE, Closed
 from ...deliveries import Outcome, Skipped, Waiting
 from ...expressions.values import human_texts
+from ...expressions.values.alert_values import ALERT
 from ..throttling import Interval
 
 RECOVERED: Final = "recovered"
@@ -36,17 +40,24 @@ class Delay(Closed):
 
     wait: Interval
     """How long it waits."""
-    unless: Annotated[frozenset[Unless], Field(strict=False, max_length=2)] = frozenset()
+    unless: Annotated[tuple[Unless, ...], Field(strict=False), EACH_ONCE, ONE_OR_SEVERAL] = ()
     """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _expanded(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic's
-        if isinstance(value, str):
-            return {"wait": value}
-        if isinstance(value, dict) and isinstance(value.get("unless"), str):
-            return value | {"unless": [value["unless"]]}
-        return value
+
+def _expanded(value: Any) -> Any:  # noqa: ANN401 - pydantic's
+    return {"wait": value} if isinstance(value, str) else value
+
+
+WrittenDelay = Annotated[Delay, ShortForm(_expanded, {"type": "string", **whole(durations.PATTERN)})]
+"""A delay as it is written: its time alone, or with its keys."""
+
+
+def remarks(raw: object, kinds: Kinds) -> Iterator[Remark]:
+    """Yield what is wrong with the delay *raw*, as written, for *kinds* of events."""
+    others = [name for name, each in kinds.kinds.items() if each.event_type.category != ALERT]
+    if isinstance(raw, dict) and raw.get("unless") and others:
+        message = f"{named(others)}: only an alert may be over by then; write a rule below `alerts`, and on: alerts"
+        yield Remark(("delay", "unless"), message)
 
 
 def is_alarming(event: Event) -> bool:

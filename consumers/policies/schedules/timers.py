@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from router.model import durations, time_zones
-from router.settings.field_types import ONE_OR_SEVERAL
+from router.settings.field_types import ONE_OR_SEVERAL, ShortForm, matching, whole
 from router.settings.local_zone import local_zone
 
-from ...config.field_types import EACH_ONCE, Closed, Words
+from ...config.field_types import EACH_ONCE, Closed
 from ..throttling import Interval
 
 _SHORTEST: Final = timedelta(seconds=10)
@@ -21,17 +20,10 @@ _LOOK_BACK: Final = 70
 """Days within which each timer is due at least once: the 31st is two months apart."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):[0-5]\d")
+_Clock = Annotated[str, matching(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", "is no clock time: write it as in 06:00")]
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-
-
-def _clocks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        if not _CLOCK.fullmatch(text):
-            raise ValueError(f"{text!r} is no clock time: write it as in 06:00")
-    return texts
 
 
 def _zone(name: str) -> str:
@@ -45,15 +37,27 @@ def _long_enough(interval: timedelta | None) -> timedelta | None:
     return interval
 
 
+def _one_kind(schema: dict[str, Any]) -> None:
+    """Add to *schema* that there is either an interval, or clock times."""
+    interval = {"required": ["interval"], "properties": {"interval": {"not": {"type": "null"}}}}
+    no_times: dict[str, Any] = {
+        "properties": {each: {"enum": [None, []]} for each in ("at", "weekdays", "month_days", "zone")}
+    }
+    at = {"required": ["at"], "properties": {"at": {"not": {"const": []}}}}
+    schema["oneOf"] = [{"allOf": [interval, no_times]}, {"allOf": [at, {"not": interval}]}]
+
+
 class Every(Closed):
     """When a subscription is due: after each *interval*, or *at* clock times, on some days, in a time zone.
 
     Intervals are counted from midnight UTC, so that all consumers and restarts agree.
     """
 
+    model_config = ConfigDict(json_schema_extra=_one_kind)
+
     interval: Annotated[Interval | None, AfterValidator(_long_enough)] = None
     """The time between two moments, from 10s to 31d."""
-    at: Annotated[Words, Field(max_length=48), EACH_ONCE, ONE_OR_SEVERAL, AfterValidator(_clocks)] = ()
+    at: Annotated[tuple[_Clock, ...], Field(strict=False, max_length=48), EACH_ONCE, ONE_OR_SEVERAL] = ()
     """Clock times, such as `06:00`: one or several."""
     weekdays: Annotated[tuple[Weekday, ...], Field(strict=False), EACH_ONCE, ONE_OR_SEVERAL] = ()
     """Only on these days of the week."""
@@ -61,11 +65,6 @@ class Every(Closed):
     """Only on these days of the month."""
     zone: Annotated[str, AfterValidator(_zone)] | None = None
     """The time zone of the clock times, such as Europe/Berlin; by default that of the machine."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expanded(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic's
-        return {"interval": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -123,3 +122,11 @@ class Every(Closed):
     def _moment(day: date, text: str, zone: tzinfo) -> datetime:
         hours, _, minutes = text.partition(":")
         return datetime.combine(day, time(int(hours), int(minutes)), tzinfo=zone).astimezone(UTC)
+
+
+def _expanded(value: Any) -> Any:  # noqa: ANN401 - pydantic's
+    return {"interval": value} if isinstance(value, str) else value
+
+
+WrittenEvery = Annotated[Every, ShortForm(_expanded, {"type": "string", **whole(durations.PATTERN)})]
+"""A timer as it is written: its interval alone, or with its keys."""

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from consumers.policies.schedules.timers import Every
+from consumers.policies.schedules.timers import WrittenEvery
 
-HOUR = timedelta(hours=1)
+WRITTEN = TypeAdapter(WrittenEvery)
 BERLIN, GMT = {"zone": "Europe/Berlin"}, {"zone": "UTC"}
 TIMERS = ({"interval": "7m"}, {"at": ["02:30", "23:59"], **BERLIN}, {"at": "00:00", "month_days": [31], **GMT})
 
@@ -39,7 +39,7 @@ def at(text):
     ],
 )
 def test_the_latest_and_the_next_moment(every, now, latest, following):
-    timer = Every.model_validate(every)
+    timer = WRITTEN.validate_python(every)
 
     assert (timer.latest(at(now)), timer.next(at(now))) == (at(latest), at(following))
 
@@ -49,7 +49,7 @@ def test_the_latest_and_the_next_moment(every, now, latest, following):
     st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - they get one
 )
 def test_between_the_latest_and_the_next_moment_it_is_never_due(every, now):
-    timer = Every.model_validate(every)
+    timer = WRITTEN.validate_python(every)
     latest, following = timer.latest(now), timer.next(now)
 
     assert latest <= now < following
@@ -73,11 +73,11 @@ def test_between_the_latest_and_the_next_moment_it_is_never_due(every, now):
 )
 def test_what_cannot_be_meant_is_refused(every, said):
     with pytest.raises(ValidationError, match=said):
-        Every.model_validate(every)
+        WRITTEN.validate_python(every)
 
 
 def test_it_is_said_in_words():
-    assert Every.model_validate("90m").text == "every 1h30m"
-    assert Every.model_validate({"at": "06:00", "weekdays": ["monday"], **BERLIN}).text == (
+    assert WRITTEN.validate_python("90m").text == "every 1h30m"
+    assert WRITTEN.validate_python({"at": "06:00", "weekdays": ["monday"], **BERLIN}).text == (
         "at 06:00 Europe/Berlin on monday"
     )

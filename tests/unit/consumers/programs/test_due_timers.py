@@ -4,9 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import TypeAdapter
 
 from consumers.policies.schedules.timed_events import pattern
-from consumers.policies.schedules.timers import Every
+from consumers.policies.schedules.timers import WrittenEvery
 from consumers.programs.due_timers import DueTimers
 from consumers.store import rates_and_folds
 from consumers.store.database import Store
@@ -56,7 +57,9 @@ class Site:
 
 def timed(name, every, **fields):
     topic = pattern(name)
-    return make_subscription(name, on=(topic,), patterns=(topic,), every=Every.model_validate(every), **fields)
+    return make_subscription(
+        name, on=(topic,), patterns=(topic,), every=TypeAdapter(WrittenEvery).validate_python(every), **fields
+    )
 
 
 @pytest.fixture

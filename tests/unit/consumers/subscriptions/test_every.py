@@ -29,6 +29,7 @@ def test_a_timer_has_events_of_its_own_and_templates_read_when_it_was_due(tmp_pa
         ("{name: a, every: 1h, on: quota, log: {}}", "remove `on`"),
         ("{name: a, every: soon, log: {}}", "is not a duration"),
         ("{name: a, log: {}}", "on: is missing"),
+        ("{name: a, on: quota, delay: {wait: 1m, unless: closed}, call: a:b}", "only an alert may be over by then"),
         ('{name: a, every: 1h, run: {command: [/bin/echo, "{{ data.fsName }}"]}}', "timerDue cannot have data.fsName"),
     ],
 )
