@@ -200,21 +200,8 @@ class Transactions:
         return key, Subject(key, one.rule, one.cluster, one.about, self._policies[one.rule])
 
     def _observation(self, event: Event, one: Sighting) -> Observation:
-        if not one.opens:
-            return Observation(id=event.id, at=event.moment, kind="closes", event_type=event.type, node=one.node)
-        return Observation(
-            id=event.id,
-            at=event.moment,
-            kind="opens",
-            event_type=event.type,
-            event_node=event.node,
-            severity=one.severity,
-            summary=one.summary,
-            node=one.node,
-            owner=one.owner,
-            depth=depth_of(event) + 1,
-            body=event.to_json() if self._policies[one.rule].asks_facts else None,
-        )
+        asks_facts = self._policies[one.rule].asks_facts
+        return Observation.of(event, one, depth=depth_of(event) + 1, asks_facts=asks_facts)
 
     @staticmethod
     def _is_shallow(event: Event, one: Sighting) -> bool:

@@ -148,7 +148,7 @@ class Simulation:
             if key not in self._subjects:
                 self._subjects[key] = Subject(key, each.rule, each.cluster, each.about, self._policy)
                 unit.subjects[key] = self._subjects[key]
-            unit.observe(key, _observation(event, each))
+            unit.observe(key, Observation.of(event, each, asks_facts=True))
 
     def _act(self, act: Act) -> list[Change]:
         def does(unit: UnitOfWork) -> None:
@@ -181,21 +181,6 @@ class _Facts:
 def _event(step: Step, registrations: Registrations, moment: datetime) -> Event:
     event_type = named(step.event or "", registrations.catalogues)
     return synthetic_event(event_type, step.data, registrations, moment=moment, node=step.node, cluster=step.cluster)
-
-
-def _observation(event: Event, seen: Sighting) -> Observation:
-    return Observation(
-        id=event.id,
-        at=event.moment,
-        kind="opens" if seen.opens else "closes",
-        event_type=event.type,
-        event_node=event.node,
-        severity=seen.severity,
-        summary=seen.summary,
-        node=seen.node,
-        owner=seen.owner,
-        body=event.to_json(),
-    )
 
 
 def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, *, sees_event: bool) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from router.model.events import Severity
+from router.model.events import Event, Severity
 
+from ..active_rules import Sighting
 from ..alert_row import Cause
 
 Act = Literal["ack", "unack", "note", "close"]
@@ -41,6 +42,28 @@ class Observation:
     """The alert whose life began with this opening."""
     body: bytes | None = None
     """The event, where facts are to be asked about it."""
+
+    @classmethod
+    def of(cls, event: Event, seen: Sighting, *, depth: int = 0, asks_facts: bool = False) -> Self:
+        """Return what *event* says of the alert *seen* in it; *asks_facts* keeps the event for those.
+
+        *depth* is how many events of ours led to what it opens.
+        """
+        if not seen.opens:
+            return cls(id=event.id, at=event.moment, kind="closes", event_type=event.type, node=seen.node)
+        return cls(
+            id=event.id,
+            at=event.moment,
+            kind="opens",
+            event_type=event.type,
+            event_node=event.node,
+            severity=seen.severity,
+            summary=seen.summary,
+            node=seen.node,
+            owner=seen.owner,
+            depth=depth,
+            body=event.to_json() if asks_facts else None,
+        )
 
     @property
     def order(self) -> tuple[datetime, str]:
