@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from math import ceil
 from typing import Self
 
 from sqlalchemy.engine import Connection
@@ -42,8 +41,7 @@ class DelayGate:
                 continue
             left = self._left(transaction, each, now)
             if left > timedelta():
-                # The store keeps whole seconds.
-                answers[each.key] = delays.waiting(timedelta(seconds=ceil(left.total_seconds())), now)
+                answers[each.key] = delays.waiting(left, now)
             elif outcome := self._unneeded(transaction, each):
                 answers[each.key] = outcome
         return answers
@@ -56,11 +54,9 @@ class DelayGate:
         event = each.delivery.event
         if not each.has_waited:
             return delays.first_wait(self._delay, event, now)
-        # Its row is taken by now, but has all else of the outcome that it waits.
         rows = attempts.find(transaction, event_id=event.id, subscription=each.key.subscription)
-        own = [row for row in rows if row.replay == each.key.replay and (row.reason or "").startswith(delays.DELAYED)]
-        ends = (row.ended + row.delay for row in own if row.ended and row.delay is not None)
-        return min(self._delay.wait, max((end - now for end in ends), default=timedelta()))
+        ends = (delays.end_of(row.reason or "") for row in rows if row.replay == each.key.replay)
+        return min(self._delay.wait, max((end - now for end in ends if end), default=timedelta()))
 
     def _unneeded(self, transaction: Connection, each: Admitted) -> Outcome | None:
         event = each.delivery.event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -22,7 +22,8 @@ from ..throttling import Interval
 RECOVERED: Final = "recovered"
 """The word of a delivery that was needed no more when its delay was over."""
 
-DELAYED: Final = "delayed until "
+_END: Final = "%Y-%m-%d %H:%M:%S UTC"
+_DELAYED: Final = "delayed until "
 """How the reason begins while a delivery waits for the end of its delay."""
 
 _ALARMING: Final = frozenset(("alertOpened", "alertRepeated", "alertReminded", "alertEscalated", "alertFlapping"))
@@ -70,7 +71,6 @@ def first_wait(delay: Delay, event: Event, now: datetime) -> timedelta:
 
     With `unless`, an alert waits from when it opened, so that a reminder of what is open for long waits no more.
 
-    >>> from datetime import UTC
     >>> Delay(wait=timedelta(minutes=10)).wait
     datetime.timedelta(seconds=600)
     """
@@ -83,8 +83,26 @@ def first_wait(delay: Delay, event: Event, now: datetime) -> timedelta:
 
 
 def waiting(left: timedelta, now: datetime) -> Waiting:
-    """Return the outcome of a delivery whose delay goes on for the time that is *left*."""
-    return Waiting(left, f"{DELAYED}{now + left:%Y-%m-%d %H:%M:%S} UTC")
+    """Return the outcome of a delivery whose delay goes on for the time that is *left*.
+
+    Its reason keeps the end, a whole second, however often the broker brings the delivery back before.
+    """
+    end = now + left
+    end += timedelta(microseconds=-end.microsecond % 1_000_000)
+    return Waiting(end - now, f"{_DELAYED}{end:{_END}}")
+
+
+def end_of(reason: str) -> datetime | None:
+    """Return when a delay ends, by the *reason* of a delivery that waits; None if it waits for something else.
+
+    >>> noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    >>> str(end_of(waiting(timedelta(seconds=0.5), noon).reason)), end_of("the limit is reached")
+    ('2026-11-20 12:00:01+00:00', None)
+    """
+    try:
+        return datetime.strptime(reason, f"{_DELAYED}{_END}").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def unneeded(delay: Delay, event: Event, state: str, *, was_told: bool) -> Outcome | None:

@@ -50,7 +50,7 @@ def _one_kind(schema: dict[str, Any]) -> None:
 class Every(Closed):
     """When a subscription is due: after each *interval*, or *at* clock times, on some days, in a time zone.
 
-    Intervals are counted from midnight UTC, so that all consumers and restarts agree.
+    Intervals are counted from the beginning of 1970, UTC, so that all consumers and restarts agree.
     """
 
     model_config = ConfigDict(json_schema_extra=_one_kind)
@@ -81,7 +81,7 @@ class Every(Closed):
 
         >>> noon = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         >>> str(Every(interval=timedelta(hours=7)).latest(noon)), str(Every(at=("13:00",), zone="UTC").latest(noon))
-        ('2026-11-20 09:00:00+00:00', '2026-11-19 13:00:00+00:00')
+        ('2026-11-20 11:00:00+00:00', '2026-11-19 13:00:00+00:00')
         """
         if self.interval is not None:
             return _EPOCH + (now - _EPOCH) // self.interval * self.interval
