@@ -8,7 +8,7 @@ from typing import Any
 from ..config.event_samples import Remark
 from .interface import installed
 
-_KEYS = ("order_by", "fold", "once_per", "limit", "guard")
+_KEYS = ("order_by", "delay", "fold", "once_per", "limit", "guard")
 
 
 def remarks(raw: Mapping[str, object], kind: str | None) -> Iterator[Remark]:
