@@ -78,6 +78,7 @@ def test_a_text_or_list_in_place_of_the_options_names_alertmanagers():
         ("on: alert\nalert: {pagerduty: 'env:A', follow: 1m}", "need each other"),
         ("on: alert\nalert: {pagerduty: {key: 'env:A', token: 'env:B'}}", "need each other"),
         ("on: alert\nfold: {wait: 1m}\nalert: {pagerduty: 'env:A'}", "fold: cannot be used with alert"),
+        ("on: alert\ndelay: {wait: 1m}\nalert: {pagerduty: 'env:A'}", "delay: cannot be used with alert"),
         ("on: alert\norder_by: node\nalert: {pagerduty: 'env:A'}", "order_by: cannot be used with alert"),
         ("on: alert\nguard: {only_when: 'true'}\nalert: {pagerduty: 'env:A'}", "guard: cannot be used with alert"),
         ("on: alert\nalert: {url: 'https://a.example.com/', body: '{{ data.nope }}'}", "no variable data.nope"),
