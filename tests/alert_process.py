@@ -19,6 +19,7 @@ from consumers.store.database import Store
 from router.broker.client import Rabbit
 from router.broker.topology import EVENTS, base
 from router.cli import logging
+from router.model.catalogue import Catalogues
 from router.model.events import Event
 from tests import forking
 from tests.alerting import active
@@ -159,7 +160,9 @@ def main():
     broker.moment = moment
     broker.declare(base())
     store = Store(store_url)
-    engine = AlertEngine(broker, store, active(*json.loads(rules)), clock=lambda: datetime.now(UTC))
+    engine = AlertEngine(
+        broker, store, active(*json.loads(rules)), clock=lambda: datetime.now(UTC), catalogues=Catalogues.shipped()
+    )
 
     def stop():
         engine.stop()

@@ -14,7 +14,7 @@ from router.broker.topology import EVENTS, base
 from router.model.catalogue import Catalogues
 from router.model.event_words import named
 from router.model.events import Event
-from router.model.ids import id_at
+from router.model.ids import new_id
 from router.settings.sections.alerts_section import AlertsSettings
 from tests.broker.memory import Memory
 from tests.engines import Flaky
@@ -43,7 +43,8 @@ def make_event(name, at=START, *, id_=None, reporter="nsd01", **data):
     event = synthetic_event(
         named(name, CATALOGUES), data, Registrations(CATALOGUES), moment=at, node=reporter, cluster="prod"
     )
-    return event.model_copy(update={"id": id_ or id_at(at, f"{name} {next(_numbers)}")})
+    # Of events at one moment, the one that was made first is the first.
+    return event.model_copy(update={"id": id_ or f"{new_id(at)[:10]}{next(_numbers):016}"})
 
 
 class AlertBench:
@@ -67,6 +68,7 @@ class AlertBench:
             rules or self.rules,
             clock=self.clock,
             settings=self.settings,
+            catalogues=Catalogues.shipped(),
             steady=lambda: (self.broker.now + self.steady_jump) // timedelta(milliseconds=1),
         )
         made.line = line
@@ -122,7 +124,12 @@ class AlertBench:
 
     def act(self, alert, what, **more):
         with self.store.writing() as transaction:
-            return alerts.act(transaction, alert.id, what, **{"by": "anna", "at": self.clock(), **more})
+            return alerts.act(
+                transaction,
+                alert.id,
+                what,
+                **{"by": "anna", "at": self.clock(), "catalogues": Catalogues.shipped(), **more},
+            )
 
     def history(self, alert):
         with self.store.reading() as transaction:

@@ -21,6 +21,7 @@ from consumers.store.database import Store
 from consumers.store.schema import alert_tables
 from consumers.verbs.interface import Surroundings, Verb
 from router.database.column_types import inserting
+from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.settings.models import Settings
 from tests.consuming import make_delivery, make_subscription
@@ -111,7 +112,7 @@ def keeping(
 ) -> Iterator[Keeping]:
     """Yield what keeps the alerts of *store* in the system of *verb*; *fields* are the subscription's."""
     passed = [1000.0]
-    receivers = AlertReceivers(store, clock, lambda: passed[0])
+    receivers = AlertReceivers(store, Catalogues.shipped(), clock, lambda: passed[0])
     wanted = {"on": ("alert",), "patterns": ("clusterbus.*.alert.#",), **fields}
 
     def changes(alert: str) -> tuple[Event, Event] | None:

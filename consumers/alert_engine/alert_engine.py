@@ -72,7 +72,7 @@ class AlertEngine:
         *,
         clock: Callable[[], datetime],
         settings: AlertsSettings | None = None,
-        catalogues: Catalogues | None = None,
+        catalogues: Catalogues,
         wire: Wire = "structured",
         steady: Callable[[], int] = since_boot,
     ) -> None:
@@ -83,7 +83,7 @@ class AlertEngine:
         self._broker, self._store, self._clock = broker, store, clock
         self._settings = settings or AlertsSettings()
         self._counting = Counting(f"{os.uname().nodename} {os.getpid()} {uuid4().hex[:8]}", clock, steady)
-        self._work = Transactions(store, self._counting, clock, catalogues or Catalogues.shipped(), rules)
+        self._work = Transactions(store, self._counting, clock, catalogues, rules)
         self._publisher = ChangePublisher(broker, store, clock, wire, lambda: self._counting.is_ours)
         self._batch = BatchQueue(broker, self._take, self._blame)
         self._not_idle: Callable[[], None] = lambda: None

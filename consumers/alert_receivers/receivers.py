@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from router.model.catalogue import Catalogues
 
 from ..deliveries import Delivery
 from ..delivery.active_subscription import ActiveSubscription
@@ -78,10 +80,17 @@ class AlertReceivers:
     """The systems in which the subscriptions of this consumer keep alerts."""
 
     def __init__(
-        self, store: Store, clock: Callable[[], datetime], passed: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        catalogues: Catalogues,
+        clock: Callable[[], datetime],
+        passed: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read alerts from *store*; *clock* is for times that are kept, *passed* counts the seconds between rounds."""
-        self._store, self._clock, self._passed = store, clock, passed
+        """Read alerts from *store*; what people did elsewhere becomes events of *catalogues*.
+
+        *clock* is for times that are kept, *passed* counts the seconds between rounds.
+        """
+        self._store, self._catalogues, self._clock, self._passed = store, catalogues, clock, passed
         self._kept: list[_Kept] = []
         self._stopping = threading.Event()
         self._pool = ThreadPool(_AT_ONCE, "alert-receivers")
@@ -188,9 +197,9 @@ class AlertReceivers:
         return ""
 
     def _act(self, act: Act, remote: RemoteState, system: str) -> None:
-        by, at = remote.author(system), self._clock()
+        how: dict[str, Any] = {"by": remote.author(system), "at": self._clock(), "catalogues": self._catalogues}
         with suppress(AlertIsClosed, AlertNotFound), self._store.writing() as transaction:
-            alerts.act(transaction, remote.alert, act, by=by, comment=remote.comment, at=at, cause="remote")
+            alerts.act(transaction, remote.alert, act, comment=remote.comment, cause="remote", **how)
 
     def _report(self, each: _Kept, what: _Sentences, problem: str) -> None:
         before = each.problems.get(what.failed, "")

@@ -113,20 +113,21 @@ def act(  # noqa: PLR0913 - what, who, when
     comment: str = "",
     at: datetime,
     cause: Cause = "person",
-    catalogues: Catalogues | None = None,
+    catalogues: Catalogues,
 ) -> AlertRow:
     """Do *what* to the alert, as *by* did *at* a moment, after all that is known of it; return the alert after it.
 
     Closing an alert that stands for others closes these too.  The *cause* `remote` is for what was done in another
-    system.  Raises AlertNotFound if no alert has this id, and AlertIsClosed where it is over, except for notes.
+    system; changes are events of *catalogues*.  Raises AlertNotFound if no alert has this id, and AlertIsClosed where
+    it is over, except for notes.
     """
     lock(transaction)
     row = find(transaction, alert_id)
-    times, made = Times(at, passed_time.passed(transaction)), catalogues or Catalogues.shipped()
+    times = Times(at, passed_time.passed(transaction))
     if row.state == "closed":
         if what != "note":
             raise AlertIsClosed(f"alert {row.id} is closed since {row.until}")
-        return _note(transaction, replace(row, by=by, comment=comment), cause, times, made)
+        return _note(transaction, replace(row, by=by, comment=comment), cause, times, catalogues)
     wanted = [row.key, *(_members(transaction, row) if what == "close" else ())]
     found = subjects.read(transaction, wanted)
     unit = UnitOfWork(times, found, subjects.around(transaction, found, _NO_SUPPRESSORS))
@@ -134,7 +135,7 @@ def act(  # noqa: PLR0913 - what, who, when
     # Those that a group stands for first: while it is open, they are not told.
     for key in reversed(wanted):
         unit.observe(key, replace(done, at=found[key].after_all(at)))
-    work.write(transaction, unit, made)
+    work.write(transaction, unit, catalogues)
     return find(transaction, row.id)
 
 
