@@ -10,9 +10,9 @@ from sqlalchemy.engine import Connection
 from router.model.events import OWN, Event
 
 from ..delivery.active_subscription import ActiveSubscription
-from ..delivery.gates.suppression import leaves_out_suppressed, suppressed_by
 from ..errors import FilterError
 from ..expressions.filters import Filter
+from ..expressions.values.alert_values import suppressed_by
 from ..store import silences
 from ..store.alerts import published_changes
 from ..store.alerts.published_changes import Published
@@ -29,7 +29,7 @@ def kept(
     What it leaves out because another alert suppresses it, or a silence mutes it, is not among them.
     """
     muting = [*_muting(silences.find(transaction, at=now), subscription.name)]
-    skips = leaves_out_suppressed(subscription.definition)
+    skips = subscription.definition.leaves_out_suppressed
     closed_after = now - CLOSED_FOR if is_closed_kept else now + CLOSED_FOR
     for each in published_changes.present(transaction, closed_after=closed_after):
         if skips and suppressed_by(each.last):

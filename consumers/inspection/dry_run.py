@@ -14,9 +14,9 @@ from router.model.events import Event
 from router.model.topics import matches
 
 from ..deliveries import Delivery, is_own
-from ..delivery.gates.suppression import leaves_out_suppressed, suppressed_by
 from ..errors import ConsumerError, Rejected
 from ..expressions.filters import Filter, shown_values
+from ..expressions.values.alert_values import suppressed_by
 from ..policies.enrichment import enriched
 from ..policies.guards import Guard
 from ..policies.retry import RetryPolicy
@@ -134,7 +134,7 @@ def _filtered(subscription: Subscription, event: Event | None, pattern: str, kno
 
 def suppression(subscription: Subscription, event: Event) -> Iterator[str]:
     """Yield, in words, that *subscription* skips *event* because another alert suppresses the one that it tells of."""
-    if (other := suppressed_by(event)) and leaves_out_suppressed(subscription):
+    if (other := suppressed_by(event)) and subscription.leaves_out_suppressed:
         yield f"skipped, suppressed: alert {other} suppresses it, and `where` does not ask for data.suppressedBy"
 
 

@@ -13,6 +13,8 @@ from router.settings.field_types import ONE_OR_SEVERAL
 from ..alerts import shipped_rules
 from ..alerts.rules import Rule
 from ..config.field_types import Closed, Name, Words
+from ..expressions.filters import Filter
+from ..expressions.values.alert_values import SUPPRESSED_BY
 from ..policies.enrichment import FactValues, Meta
 from ..policies.group_keys import Places
 from ..policies.guards import Ask, Guard
@@ -131,6 +133,12 @@ class Subscription(Entry):
     def approval(self) -> Ask | None:
         """What people are asked right before each attempt; None where they are not, as in mode `shadow`."""
         return self.guard.ask if self.guard and self.mode == "live" else None
+
+    @property
+    def leaves_out_suppressed(self) -> bool:
+        """Whether it does not get suppressed changes of alerts: unless its filter asks for them."""
+        asks = self.where is not None and SUPPRESSED_BY in Filter(self.where).variables
+        return self.verb.leaves_out_suppressed and not asks
 
     @cached_property
     def meaning(self) -> Mapping[str, Any]:

@@ -8,30 +8,14 @@ from typing import Final, Self
 
 from sqlalchemy.engine import Connection
 
-from router.model.events import Event
-
 from ...deliveries import Key, Outcome, Skipped, is_fold
-from ...expressions.filters import Filter
-from ...expressions.values.alert_values import is_change
+from ...expressions.values.alert_values import suppressed_by
 from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .interface import Answers
 
-_SUPPRESSED_BY: Final = "suppressedBy"
 _WORD: Final = "suppressed"
-
-
-def leaves_out_suppressed(subscription: Subscription) -> bool:
-    """Return whether *subscription* is not to get suppressed changes of alerts: unless `where` asks for them."""
-    asks = subscription.where is not None and _SUPPRESSED_BY in Filter(subscription.where).variables
-    return subscription.verb.leaves_out_suppressed and not asks
-
-
-def suppressed_by(event: Event) -> str:
-    """Return the id of the alert that suppresses the one whose change *event* tells; empty if none does."""
-    other = event.data.get(_SUPPRESSED_BY) if is_change(event) else None
-    return other if isinstance(other, str) else ""
 
 
 class SuppressionGate:
@@ -40,7 +24,7 @@ class SuppressionGate:
     @classmethod
     def of(cls, subscription: Subscription, _handler: Handler) -> Self | None:
         """Return the gate of a subscription that does not ask for them."""
-        return cls() if leaves_out_suppressed(subscription) else None
+        return cls() if subscription.leaves_out_suppressed else None
 
     def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:  # noqa: ARG002 - the protocol
         """Skip the suppressed ones of *due*."""

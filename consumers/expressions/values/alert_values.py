@@ -21,6 +21,7 @@ ALERT: Final = "alert"
 """The name, and the category of the events."""
 
 ABOUT: Final = "about"
+SUPPRESSED_BY: Final = "suppressedBy"
 STATES: Final = ("open", "acknowledged", "closed")
 CAUSES: Final = ("event", "fact", "quiet", "time", "person", "group", "remote", "rule")
 
@@ -57,6 +58,12 @@ def variables(parts: Iterable[str]) -> Iterator[str]:
 def is_change(event: Event) -> bool:
     """Return whether *event* tells a change of an alert."""
     return event.category == ALERT and event.origin == OWN and isinstance(event.data.get("alert"), str)
+
+
+def suppressed_by(event: Event) -> str:
+    """Return the id of the alert that suppresses the one whose change *event* tells; empty if none does."""
+    other = event.data.get(SUPPRESSED_BY) if is_change(event) else None
+    return other if isinstance(other, str) else ""
 
 
 def about(data: Mapping[str, Value]) -> dict[str, str]:
