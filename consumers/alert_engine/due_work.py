@@ -67,8 +67,9 @@ class DueWork:
 
     def _escalate(self, subject: Subject, row: AlertRow) -> None:
         if self._is_due(row.escalate_due):
-            row = replace(row, escalate_due=None)
-            self._unit.change(subject, row, "alertEscalated", "time", escalated_to=subject.policy.escalate_to)
+            # Whoever is told now is to hear the end, too.
+            row = replace(row, escalate_due=None, escalated_to=subject.policy.escalate_to)
+            self._unit.change(subject, row, "alertEscalated", "time")
 
     def _remind(self, subject: Subject, row: AlertRow) -> None:
         if self._is_due(row.remind_due):

@@ -68,6 +68,8 @@ class AlertRow:
     suppressed: int = 0
     flapping: bool = False
     owner: str | None = None
+    escalated_to: str | None = None
+    """The contact that was notified because nobody acknowledged it in time."""
     by: str = ""
     comment: str = ""
     act: str = ""

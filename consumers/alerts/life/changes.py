@@ -29,7 +29,6 @@ class Change:
     by: str = ""
     comment: str = ""
     last_event: str | None = None
-    escalated_to: str | None = None
     why: str = ""
 
     @property
@@ -61,7 +60,7 @@ class Change:
             "owner": row.owner,
             "by": self.by or None,
             "comment": self.comment or None,
-            "escalatedTo": self.escalated_to,
+            "escalatedTo": row.escalated_to,
             "depth": row.depth,
         }
         event = own_event(

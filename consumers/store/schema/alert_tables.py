@@ -75,6 +75,7 @@ alerts = Table(
     Column("suppressed", Integer, nullable=False),
     Column("flapping", Boolean, nullable=False),
     Column("owner", Plain),
+    Column("escalated_to", Plain),
     Column("by", Plain, nullable=False),
     Column("comment", Plain, nullable=False),
     Column("act", Word(26), nullable=False),

@@ -78,6 +78,7 @@ def _alerts() -> None:
         Column("suppressed", Integer, nullable=False),
         Column("flapping", Boolean, nullable=False),
         Column("owner", Text),
+        Column("escalated_to", Text),
         Column("by", Text, nullable=False),
         Column("comment", Text, nullable=False),
         Column("act", String(26), nullable=False),

@@ -221,6 +221,8 @@ def test_it_escalates_once_unless_it_is_acknowledged(bench):
 
     (escalated,) = [each for each in site.told if each.name == "alertEscalated"]
     assert (escalated.data["nodes"], escalated.data["escalatedTo"]) == ("n1", "on-call")
+    site.see("nodeJoin", node="n1")
+    assert (site.told[-1].name, site.told[-1].data["escalatedTo"]) == ("alertClosed", "on-call"), "it hears the end"
 
 
 def test_an_acknowledgement_survives_repetitions_and_ends_with_the_alert(bench):
