@@ -197,12 +197,21 @@ def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
 
 
 def _fields_at(place: Place) -> list[str]:
-    """Return the names of the fields of the model at *place*: a section, or a value of a mapping of models."""
+    """Return the names of the fields of the model at *place*: a section, or one of a mapping or list of models."""
     model: Any = Settings
     for each in place:
         fields = getattr(model, "model_fields", None)
-        model = fields[each].annotation if fields else get_args(model)[-1]
+        model = fields[each].annotation if fields else _last(model)
     return list(model.model_fields)
+
+
+def _last(annotation: object) -> object:
+    """Return what an item of a mapping or list of this type is.
+
+    >>> _last(tuple[int, ...]), _last(dict[str, bool])
+    (<class 'int'>, <class 'bool'>)
+    """
+    return [each for each in get_args(annotation) if each is not ...][-1]
 
 
 def _dotted(place: Sequence[str | int]) -> str:

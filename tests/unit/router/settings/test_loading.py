@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import pytest
 import yaml
@@ -142,6 +142,10 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             "5: consumers.contacts.team.x: unknown setting; there are urls, format, description",
         ),
         (
+            "consumers:\n  owners:\n  - to: team\n    file_systems: gpfs1\n",
+            "4: consumers.owners.0.file_systems: unknown setting; did you mean file_system?",
+        ),
+        (
             "consumers:\n  contacts:\n    team: {format: text}\n",
             "3: consumers.contacts.team.urls: is missing\n",
         ),
@@ -274,7 +278,8 @@ def places(model: type[BaseModel], place: tuple[str, ...] = ()) -> Iterator[tupl
     for name, field in model.model_fields.items():
         for each in (field.annotation, *get_args(field.annotation)):
             if isinstance(each, type) and issubclass(each, BaseModel):
-                yield from places(each, (*place, name) if each is field.annotation else (*place, name, "quota"))
+                item = () if each is field.annotation else (0 if get_origin(field.annotation) is tuple else "quota",)
+                yield from places(each, (*place, name, *item))
 
 
 def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
@@ -282,7 +287,7 @@ def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
     for at, place in enumerate(expected):
         value: object = {"coolour": {"a": 1}}
         for name in reversed(place):
-            value = {name: value}
+            value = [value] if name == 0 else {name: value}
         written(tmp_path, f"{at}.yaml", yaml.safe_dump(value))
 
     # In a process of its own: in this one, other tests may have completed types that were not.
@@ -296,5 +301,6 @@ def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
 
     assert ("gpfs", "options", "quota") in expected
     assert ("consumers", "contacts", "quota") in expected
+    assert ("consumers", "owners", 0) in expected
     for place in expected:
-        assert f"{'.'.join((*place, 'coolour'))}: unknown setting; " in ended.stdout
+        assert f"{'.'.join(map(str, (*place, 'coolour')))}: unknown setting; " in ended.stdout
