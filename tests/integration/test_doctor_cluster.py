@@ -29,7 +29,7 @@ from tests.rabbit import Tap, wanted_image
 from tests.waiting import wait_for
 
 PATIENCE = 60.0
-SLOW = 'version: 1\nsubscriptions:\n  - {name: slow, on: "#", run: {command: [sleep, "600"]}}\n'
+SLOW = 'version: 1\nsubscriptions:\n  - {name: slow, on: "gpfs.#", run: {command: [sleep, "600"]}}\n'
 
 pytestmark = pytest.mark.timeout(900)
 

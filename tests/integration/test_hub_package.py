@@ -126,7 +126,7 @@ def test_all_of_the_product_can_be_imported_on(version: str, staged: Path, tmp_p
 
     first, second = run(linked, "-P", "-c", IMPORT_ALL, cwd=tmp_path, env={"PATH": "/usr/bin"}).splitlines()
 
-    assert first == f"binary 7 {linked}"
+    assert first == f"binary 8 {linked}"
     assert second == f"['{tmp_path}/environment/lib/python{version}/site-packages']"
 
 
