@@ -254,7 +254,7 @@ def test_a_full_disk_under_a_log_file_leaves_no_half_line(consume, vhost_url, tm
     assert sorted(file.read_bytes().splitlines()) == sorted(each.to_json() for each in [first, *events])
 
 
-def test_two_writers_of_one_file_leave_a_thousand_whole_lines(vhost_url, tmp_path):
+def test_two_writers_of_one_file_leave_a_thousand_whole_lines(vhost_url, tmp_path, tap):
     file = tmp_path / "events.jsonl"
     subscriptions = [make_subscription("lines", LogVerb(file=file, store=False))]
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -266,6 +266,7 @@ def test_two_writers_of_one_file_leave_a_thousand_whole_lines(vhost_url, tmp_pat
     with Consumer(vhost_url, folders[0], subscriptions) as one, Consumer(vhost_url, folders[1], subscriptions) as two:
         one.wait_ready()
         two.wait_ready()
+        wait_for(lambda: tap.consumers(queue_of("lines")) == 2, 20, "two consumers of the queue")
         publish(vhost_url, events)
         wait_for(lambda: one.count() + two.count() >= 1000, 60, "a thousand outcomes")
         shares = one.count(), two.count()
