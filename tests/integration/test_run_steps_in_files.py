@@ -71,9 +71,7 @@ def test_check_runs_the_tests_of_steps(file):
 def test_route_shows_the_steps(file):
     shown = clusterbus("route", "diskFailure", "fsName=gpfs1", "diskName=nsd3", "--file", file(), "--json")
 
-    (found,) = (
-        json.loads(shown.stdout)["subscriptions"] if "subscriptions" in shown.stdout else [json.loads(shown.stdout)]
-    )
+    (found,) = [each for each in map(json.loads, shown.stdout.splitlines()) if "alert" not in each]
     effect = found["effect"]
     assert [each["name"] for each in effect["steps"]] == ["snapshot", "work"]
     assert effect["steps"][1]["command"] == ["echo", "{{ steps.snapshot.output }}"]
