@@ -1,5 +1,7 @@
 """Alerts: their keys, what was observed of them, their lives and changes, and the time that has passed for them."""
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, String, Text, text
 
@@ -51,8 +53,13 @@ def _observations() -> None:
 
 
 def _alerts() -> None:
-    op.create_table(
-        "alerts",
+    op.create_table("alerts", *_what_it_is(), *_where_it_stands(), *_when_it_is_due())
+    for name, columns in _INDEXES.items():
+        op.create_index(name, "alerts", columns)
+
+
+def _what_it_is() -> list[Column[Any]]:
+    return [
         Column("id", String(26), primary_key=True),
         Column("key", String(64), nullable=False),
         Column("rule", String(100), nullable=False),
@@ -62,6 +69,11 @@ def _alerts() -> None:
         Column("nodes", Text, nullable=False),
         Column("is_group", Boolean, nullable=False),
         Column("about", Text, nullable=False),
+    ]
+
+
+def _where_it_stands() -> list[Column[Any]]:
+    return [
         Column("state", String(16), nullable=False),
         Column("severity", String(16), nullable=False),
         Column("summary", Text, nullable=False),
@@ -83,14 +95,17 @@ def _alerts() -> None:
         Column("comment", Text, nullable=False),
         Column("act", String(26), nullable=False),
         Column("depth", Integer, nullable=False),
+    ]
+
+
+def _when_it_is_due() -> list[Column[Any]]:
+    return [
         Column("tell_due", BigInteger),
         Column("remind_due", BigInteger),
         Column("escalate_due", BigInteger),
         Column("ask_due", BigInteger),
         Column("next_due", BigInteger),
-    )
-    for name, columns in _INDEXES.items():
-        op.create_index(name, "alerts", columns)
+    ]
 
 
 _INDEXES = {
