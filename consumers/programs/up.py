@@ -70,7 +70,7 @@ def run(
             wait_served(urls, names, tend=supervisor.tend)
             supervisor.start("router", command(*options, "router"), variables)
             _start_relay(supervisor, folder, spool, urls, environment, settings.facts.cluster)
-            file = _write_environment(folder, variables, files, spool)
+            file = _write_environment(folder, variables | _control(broker, loaded), files, spool)
             _show_example(spool, broker, file)
             while not leave.wait(_LOOK):
                 supervisor.tend()
@@ -119,6 +119,14 @@ def _variables(folder: Path, urls: Sequence[str], loaded: Loaded) -> dict[str, s
     left = {name: value for name, value in ours.items() if name not in loaded.origins}
     variables = {f"CLUSTERBUS_{name.upper().replace('.', '_')}": value for name, value in left.items()}
     return {"CLUSTERBUS_BROKER": " ".join(urls)} | variables
+
+
+def _control(broker: PrivateBroker | GivenBroker, loaded: Loaded) -> dict[str, str]:
+    """Return how commands ask *broker* about its cluster, unless the settings say it; the words may hold no blanks."""
+    if isinstance(broker, GivenBroker) or "broker.control" in loaded.origins or "broker.management" in loaded.origins:
+        return {}
+    script = str(broker.control())
+    return {} if len(script.split()) > 1 else {"CLUSTERBUS_BROKER_CONTROL": script}
 
 
 def _write_environment(folder: Path, variables: Mapping[str, str], files: Sequence[Path], spool: Path) -> Path:

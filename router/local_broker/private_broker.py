@@ -1,6 +1,7 @@
 """A private RabbitMQ: the interface and the common code of both kinds, node and container."""
 
 import json
+import shlex
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -120,6 +121,16 @@ class PrivateBroker(ABC):
     @abstractmethod
     def ctl(self, *arguments: str) -> str:
         """Return the output of `rabbitmqctl` with *arguments*; raises Refused with its message if it fails."""
+
+    def control(self) -> Path:
+        """Write a script that acts as this broker's `rabbitmqctl`, for `broker.control`; return its path."""
+        variables, words = self._control()
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        return self.home.write("rabbitmqctl", f'#!/bin/sh\n{"".join(lines)}exec {shlex.join(words)} "$@"\n', 0o700)
+
+    @abstractmethod
+    def _control(self) -> tuple[Mapping[str, str], Sequence[str]]:
+        """Return the environment and the words that run `rabbitmqctl`, from any folder."""
 
     def import_definitions(self, definitions: Mapping[str, Any]) -> None:
         """Add users, virtual hosts, queues and so on, in RabbitMQ's export format."""

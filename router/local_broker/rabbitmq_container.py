@@ -66,6 +66,9 @@ class PrivateContainer(PrivateBroker):
         """Return the output of `rabbitmqctl` in the container with *arguments*."""
         return _docker("exec", self.home.name, "rabbitmqctl", "--quiet", *arguments)
 
+    def _control(self) -> tuple[dict[str, str], Sequence[str]]:
+        return {}, [docker(), "exec", "--interactive", self.home.name, "rabbitmqctl"]
+
     def _end(self) -> None:
         if self.running:
             _docker("container", "kill", self.home.name)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +65,11 @@ class PrivateNode(PrivateBroker):
 
     def ctl(self, *arguments: str) -> str:
         """Return the output of `rabbitmqctl` with *arguments*."""
-        script = _server().with_name("rabbitmqctl")
-        return command([str(script), "--quiet", *arguments], environment=self._environment(), cwd=self.home.path)
+        environment, words = self._control()
+        return command([*words, "--quiet", *arguments], environment=environment, cwd=self.home.path)
+
+    def _control(self) -> tuple[dict[str, str], Sequence[str]]:
+        return self._environment(), [str(_server().with_name("rabbitmqctl"))]
 
     def _end(self) -> None:
         # SIGKILL for the whole process group, including epmd.
