@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router import file_modes
-from router.cli.app import Json, connect, current, loaded, past, topology
+from router.cli.app import Json, connect, current, loaded, log_level, past, topology
 from router.cli.output import fail, note, say
 from router.local_broker import choose
 from router.model import durations
@@ -111,7 +111,7 @@ def up(
     from ..programs import up as everything  # noqa: PLC0415 - idem
 
     given = context.find_root().params
-    options = ["--log-level", given["level"], "--log-format", given["form"]]
+    options = ["--log-level", log_level(given["level"], "up"), "--log-format", given["form"]]
     if given["file"]:
         options += ["--settings", str(given["file"].absolute())]
     place = folder or everything.default_folder()

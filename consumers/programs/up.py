@@ -113,6 +113,8 @@ def _variables(folder: Path, urls: Sequence[str], loaded: Loaded) -> dict[str, s
     ours = {
         "router.state": f"sqlite:///{folder / 'router.db'}",
         "consumers.store": f"sqlite:///{folder / 'store.db'}",
+        "services.folder": str(folder / "services"),
+        "services.secrets": str(folder / "secrets" / "services"),
         # On one machine all programs use the same broker user, which may then report for its node.
         "router.trusted_users": user,
     }

@@ -129,6 +129,16 @@ class Commands(TyperGroup):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs, one document on each line.")]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+_LONG_RUNNING = frozenset({"router", "consume", "up", "demo"})
+
+
+def log_level(given: Level | None, command: str | None) -> Level:
+    """Return the level from which *command* logs: all others than long-running programs print only what is wrong.
+
+    >>> log_level(None, "consume"), log_level(None, "status"), log_level("DEBUG", "status")
+    ('INFO', 'WARNING', 'DEBUG')
+    """
+    return given or ("INFO" if command in _LONG_RUNNING else "WARNING")
 
 
 def program(commands: type[Commands]) -> typer.Typer:
@@ -160,7 +170,12 @@ def root(
         Path | None, typer.Option("--settings", help="Read this settings file too, after the one of the system.")
     ] = None,
     broker: Annotated[str | None, typer.Option("--broker", help="URLs of brokers, separated by spaces.")] = None,
-    level: Annotated[Level, typer.Option("--log-level", case_sensitive=False, help="Log from this level.")] = "INFO",
+    level: Annotated[
+        Level | None,
+        typer.Option(
+            "--log-level", case_sensitive=False, help="Log from this level; by default INFO in long-running programs."
+        ),
+    ] = None,
     form: Annotated[
         logging.Format, typer.Option("--log-format", help="auto means console on a terminal, json elsewhere.")
     ] = "auto",
@@ -169,7 +184,7 @@ def root(
     ] = False,
 ) -> None:
     """Route cluster callbacks as events."""
-    logging.configure(form=form, level=level)
+    logging.configure(form=form, level=log_level(level, context.invoked_subcommand))
     from ..settings import loading  # noqa: PLC0415 - `clusterbus --help` needs no settings
 
     context.obj = loading.load(file, options={"broker.url": broker})

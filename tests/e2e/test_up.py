@@ -47,9 +47,12 @@ def test_everything_runs_keeps_what_it_has_and_leaves_no_process(tmp_path: Path,
             r"the broker's metrics are at http://(127\.0\.0\.1:\d+)/metrics\n", running.log.read_text()
         )
         assert "rabbitmq_build_info" in reached(address, "/metrics", 200)
-        script = f". {folder}/environment; {shlex.quote(CLUSTERBUS)} doctor"
+        add, ask = [CLUSTERBUS, "services", "add", "tickets", "--on", "quota", "--apply"], [CLUSTERBUS, "doctor"]
+        script = f". {folder}/environment; {shlex.join(add)} >&2; {shlex.join(ask)}"
         doctor = subprocess.run(["sh", "-ec", script], check=False, capture_output=True, timeout=120)
         assert b"ok\tbroker\tits only node runs, without alarms and partitions" in doctor.stdout, doctor
+        assert b"connected to the broker" not in doctor.stderr
+        assert (folder / "services" / "tickets.yaml").exists()
     assert first.split(".")[2:5] == ["quota", "softQuotaExceeded", "gpfs1"]
 
     assert subprocess.run([sys.executable, *words[1:]], check=False, timeout=120).returncode == 0
