@@ -116,8 +116,10 @@ def test_queues_of_subscriptions_that_nobody_reads_are_named_unless_the_files_ha
         (
             "subscriptions",
             "warning",
-            "nobody reads clusterbus.sub.left, which goes on filling; 7 deliveries wait,"
-            " the age of the oldest is unknown",
+            (
+                "nobody reads clusterbus.sub.left, which goes on filling; 7 deliveries wait,"
+                " the age of the oldest is unknown"
+            ),
         )
     ]
     assert said(queues=[left], names=["left"]) == []
