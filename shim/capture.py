@@ -36,7 +36,7 @@ LIFE = 300.0  # seconds after which a child ends: a disk that hangs and then ans
 MOST_SAID = 1000  # characters of a sentence before a record
 SYSLOG = 2.0  # seconds for syslog to take a part of a record; five times that for all parts
 REAPERS = (b"systemd\n", b"init\n", b"tini\n")  # under another process 1, a child that nobody waits for stays a zombie
-PEEK = 128  # entries of new/ that every capture counts
+PEEK = 128  # entries of new/ that a capture counts at most
 SAMPLE = 32  # past PEEK entries, one capture in SAMPLE counts them all, and reads the size of one entry in SAMPLE
 PART = 1700  # characters of a record in a line of syslog: with the sentence at most 8 KiB, which no syslog truncates
 
@@ -71,6 +71,7 @@ class Record:
         self.boot = boot
         self.name = "%019d.%s.json" % (moment, ident)
         self.kept = ""  # the file in kept/ with all arguments, if they are too large for a record
+        self.line = b""  # of a record that need not be cut: made before the fork, after which each page is copied
 
 
 def _clean(text, allowed, instead):
@@ -164,7 +165,7 @@ def put(spool, record, max_bytes=1 << 30, max_files=100000):
     try:
         opened += [posix.open(name, _FOLDER, dir_fd=opened[0]) for name in ("tmp", "new")]
         _check_room(spool, opened, record.id, max_bytes, max_files)
-        _write(opened[1], record.name, encode(record))
+        _write(opened[1], record.name, record.line or encode(record))
         posix.rename(record.name, record.name, src_dir_fd=opened[1], dst_dir_fd=opened[2])
         posix.fsync(opened[2])
     finally:
@@ -203,10 +204,10 @@ def _check_room(spool, opened, ident, max_bytes, max_files):
     # type: (str, List[int], str, float, float) -> None
     """Raise Full if ``new/`` has reached a limit, to within a few dozen records.
 
-    A capture must cost the same with any backlog.  So past PEEK entries, or in a folder of 256 KiB and more, only one
-    capture in SAMPLE counts: its random *ident* decides.  The file ``full`` marks a full spool and holds the time of
-    the last change of ``new/``.  For ten seconds every capture fails without counting while that time is the same, and
-    counts once it differs.
+    A capture must cost the same with any backlog.  So past PEEK entries, or where the size of the folder says enough,
+    only one capture in SAMPLE counts: its random *ident* decides.  The file ``full`` marks a full spool and holds the
+    time of the last change of ``new/``.  For ten seconds every capture fails without counting while that time is the
+    same, and counts once it differs.
     """
     was_full = False
     status = posix.fstat(opened[2])
@@ -219,7 +220,8 @@ def _check_room(spool, opened, ident, max_bytes, max_files):
     except FileNotFoundError:
         pass
     count = PEEK
-    if status.st_size < 1 << 18:  # a larger folder has, or had, thousands of entries, and takes long to read
+    # A folder of one block has some sixty entries; one of 256 KiB has, or had, thousands, and takes long to read.
+    if status.st_size < 1 << 18 and (status.st_size > 4096 or max_bytes < PEEK * LARGEST):
         with posix.scandir(spool + "/new") as entries:
             count = len(list(zip(range(PEEK), entries)))
     has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
@@ -428,6 +430,8 @@ def _capture(argv, began):
         words = ["".join(words[:1]), "", *argv]
     arguments = [word.encode(sys.getfilesystemencoding(), "surrogateescape") for word in words[2:]]
     record = record_now(words[0], words[1], arguments, options["--node"])
+    if record.size <= CUT // 8:  # surely fits, with six bytes for each
+        record.line = encode(record)
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = min(3600, options["--wait"])
     child, pipe = _start(began + deadline, wait, _store, record, options, wrong)

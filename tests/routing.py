@@ -119,6 +119,22 @@ class Site:
         channel.tx_commit()
         channel.close()
 
+    def send_unconfirmed(self, sent: Sent, count: int) -> None:
+        """Publish the same *count* times; the broker may refuse it without a word."""
+        assert sent.user is not None
+        channel = self._taps[sent.user].channel.connection.channel()
+        for _ in range(count):
+            channel.basic_publish(INGRESS, sent.key, sent.body, sent.properties)
+        channel.close()
+
+    def is_refused(self, sent: Sent) -> bool:
+        """Publish *sent*, and return whether the broker refuses it."""
+        try:
+            self.send(sent)
+        except pika.exceptions.NackError:
+            return True
+        return False
+
     def events(self, origin: str = "gpfs") -> list[Event]:
         """Return the events of *origin* that were published so far, with repetitions."""
         self._drain()

@@ -49,11 +49,13 @@ DEAD = "clusterbus.dead"
 REJECTED = "clusterbus.rejected"
 UNROUTED = "clusterbus.unrouted"
 
-_SHARD_OCTETS, _QUARANTINE_OCTETS = 128 * 2**20, 2**19
-"""Beyond it the broker refuses what is published to the queue, and it waits in the spool of its node.
+_SHARD_LIMITS = {"max_length": 10_000, "max_length_bytes": 128 * 2**20}
+_QUARANTINE_LIMITS = {"max_length": 2000, "max_length_bytes": 2**19}
+"""Beyond them the broker refuses what is published to the queue, and it waits in the spool of its node.
 
-So little in the quarantine, some 2,000 small records, that a flood soon leaves the broker alone; and headers, which the
-broker does not count, are at most as long as a frame for each of them.
+RabbitMQ counts the octets of bodies only.  Headers are at most as long as a frame, 128 KiB, so the number of messages
+limits what a node can fill with them: 1.3 GB of disk in a shard, 0.3 GB in the quarantine, where so little waits that a
+flood soon leaves the broker alone.
 """
 
 DELIVERIES = 20
@@ -193,11 +195,8 @@ def event_binding(queue: str, pattern: str) -> Binding:
 
 
 def _ingress() -> Topology:
-    limits = dict.fromkeys(SHARD_QUEUES, _SHARD_OCTETS) | {QUARANTINE: _QUARANTINE_OCTETS}
-    shards = [
-        Queue(name, _quorum(REJECTED, single_active_consumer=True, max_length_bytes=octets))
-        for name, octets in limits.items()
-    ]
+    limits = dict.fromkeys(SHARD_QUEUES, _SHARD_LIMITS) | {QUARANTINE: _QUARANTINE_LIMITS}
+    shards = [Queue(name, _quorum(REJECTED, single_active_consumer=True, **limit)) for name, limit in limits.items()]
     return Topology(
         exchanges=(
             Exchange(NEWCOMERS, "fanout", _ELSE_UNROUTED),

@@ -83,7 +83,13 @@ class ConsumersSettings(Section):
     """How long to keep letters after they were replayed or dropped; letters that wait for a decision stay."""
 
     keep_size: Annotated[int, Field(ge=100_000_000)] = 20_000_000_000
-    """The size in octets beyond which a store on SQLite deletes what is older than a week before its time."""
+    """The size in octets beyond which a store on SQLite deletes what is older than a week before its time.
+
+    The audit does not count, and stays: no flood of other rows may delete it.
+    """
+
+    keep_audit_size: Annotated[int, Field(ge=100_000_000)] = 20_000_000_000
+    """The size in octets beyond which the audit loses what is older than a week before its time, with a warning."""
 
     callbacks: Path = Path("/var/lib/clusterbus/callbacks")
     """Where `consumers.gpfs.Callback` keeps Python functions, and the subscriptions that call them."""

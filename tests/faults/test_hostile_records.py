@@ -8,15 +8,15 @@ from pathlib import Path
 from consumers.dead_letters.keeper import letter_of
 from consumers.dead_letters.replay import message_of
 from router.broker.interface import Arrival
-from router.broker.topology import INGRESS, REJECTED
+from router.broker.topology import INGRESS, REJECTED, base, of_node, shard_of
 from router.model.bounds import KEY, REJECTED_BODIES, REJECTED_BODY
 from router.model.ids import is_id
 from router.model.records import written
 from router.pipeline.deduplication import TOGETHER
 from tests.nodes import Node, Sent
 from tests.rabbit import RabbitAdmin, Taken
-from tests.routing import Site
-from tests.waiting import SLACK
+from tests.routing import PATIENCE, Site
+from tests.waiting import SLACK, wait_for
 
 _PROMPTLY = 10.0
 """Seconds for all that one test sends, on an idle machine."""
@@ -62,6 +62,27 @@ def test_ids_and_keys_that_escaping_makes_longer_delay_nobody_and_do_not_fill_th
     assert len(kept) + site.tap.count(REJECTED) == REJECTED_BODIES
     assert all(is_id(each.properties.message_id) and len(each.key.encode()) <= KEY for each in kept)
     assert len(site.router.words()) < 100_000
+
+
+def test_empty_records_with_long_headers_cannot_fill_the_broker(site: Site) -> None:
+    evil = site.node("evil")
+    shard = shard_of(evil.name)
+    good = next(node for node in map(site.node, "abcdefghijklmnopqrstuvwxyz") if shard_of(node.name) != shard)
+    site.router.kill()
+    for node in (evil, good):
+        each = of_node(node.name, shard_of(node.name))
+        site.tap.channel.queue_bind(each.queue, each.exchange, each.key)
+    (limit,) = (each.arguments["x-max-length"] for each in base().queues if each.name == shard)
+    assert isinstance(limit, int)
+    # RabbitMQ counts no header as an octet of the queue.
+    empty = evil.record("mount").but(body=b"", headers={"v": 1, "epoch": "e" * 2000, "sequence": 1})
+
+    site.send_unconfirmed(empty, limit + 500)
+
+    # The limit is a soft one: RabbitMQ notices a little later that it is reached.
+    wait_for(lambda: site.is_refused(empty), PATIENCE, "the shard refuses more")
+    assert limit <= site.tap.count(shard) < limit + 2000
+    site.send(good.record("mount"))
 
 
 def test_records_that_are_too_large_are_rejected_and_only_their_beginning_is_kept(site: Site) -> None:

@@ -6,7 +6,7 @@
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -40,6 +40,9 @@ from consumers.store import audit, silences
 from consumers.store.retention.schedule import Retention
 from consumers.store.silences import Silence
 from consumers.subscriptions import validation
+from consumers.subscriptions.actions import action_files
+from consumers.verbs.alert import alertmanager, opsgenie, pagerduty
+from consumers.verbs.alert.remote_states import RemoteState
 from consumers.verbs.call import results
 from consumers.verbs.interface import Surroundings
 from consumers.verbs.post.connections import tokens
@@ -63,12 +66,13 @@ from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import is_id
 from router.model.records import Provenance, parse
 from router.pipeline.metrics.measures import Measures
-from router.services import producer
+from router.services import producer, service_files
 from router.settings import loading
-from router.settings.models import ConsumersSettings
+from router.settings.models import ConsumersSettings, Settings
 from shim import records
 from shim import settings as relay_settings
-from tests import extremes
+from tests import alerting, extremes
+from tests.alerting import AlertBench
 from tests.consuming import make_delivery, make_event, make_subscription
 from tests.engines import Bench, TellVerb
 from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, SCALARS, TEXTS, TREES, mutated
@@ -330,6 +334,59 @@ def produced(values: tuple[str, str, dict[str, Any]]) -> None:
     parse(message.body, Provenance(message.key, "clusterbus-svc-jobs", {}))
 
 
+def alert_queue(folder: Path) -> Callable[[Any], object]:
+    """A message in the queue of alerts, which a stranger has published; after it, an honest event opens an alert."""
+    bench, numbers = AlertBench(f"sqlite:///{folder / 'store.db'}"), count(1)
+
+    def take(value: tuple[bytes, dict[str, Any], str]) -> None:
+        body, headers, id_ = value
+        foreign, node = bench.broker.another(user="stranger"), f"n{next(numbers)}.example.org"
+        topic = alerting.make_event("nodeLeave", node="n").topic
+        foreign.publish(Message(topology.EVENTS, topic, body, id_, headers=headers), lambda _: None)
+        bench.see("nodeLeave", node=node)
+        assert [each for each in bench.alerts(("open",)) if node in str(each.about)]
+        bench.see("nodeJoin", node=node)
+
+    return take
+
+
+def acts_elsewhere(folder: Path) -> Callable[[Any], object]:
+    """What other systems answer when they are asked about an alert, which is then changed as they say."""
+    bench = AlertBench(f"sqlite:///{folder / 'store.db'}")
+    bench.see("nodeLeave", node="n1.example.org")
+    (alert,) = bench.alerts(("open",))
+
+    def states(answer: str) -> Iterator[RemoteState | None]:
+        readings: list[Callable[[], RemoteState | None]] = [
+            lambda: pagerduty.remote_state(alert.id, answer),
+            lambda: opsgenie.remote_state(alert.id, answer),
+            lambda: alertmanager.silenced(answer, answer, [alert.id])[alert.id],
+        ]
+        for each in readings:
+            with suppress(ValueError):
+                yield each()
+        with suppress(ValueError):
+            opsgenie.processed(200, answer)
+        assert opsgenie.request_id(answer).isprintable()
+
+    def take(body: bytes) -> None:
+        for remote in states(body.decode("utf-8", "replace").replace("ALERT", alert.id)):
+            if remote:
+                assert len(remote.by) <= 200
+                assert len(remote.comment) <= 1000
+                what = {"closed": "note", "acknowledged": "ack", "open": "unack"}[remote.state]
+                bench.act(alert, what, by=remote.author("other"), comment=remote.comment, cause="remote")
+        bench.advance(timedelta(seconds=10))
+        assert all(each.alert == alert.id for each in bench.history(alert))
+
+    return take
+
+
+def action_file(file: Path) -> object:
+    own = Settings().consumers.model_copy(update={"actions": (file,)})
+    return action_files.read(Settings().model_copy(update={"consumers": own}))
+
+
 def retention(folder: Path) -> Callable[[Any], object]:
     """Events in the audit that claim any time."""
     serving = Serving.opened(folder)
@@ -376,6 +433,14 @@ def command_line(_folder: Path) -> Callable[[Any], object]:
     return take
 
 
+def latin(body: bytes) -> str:
+    return body.decode("latin-1")
+
+
+def listed(bodies: list[bytes]) -> bytes:
+    return b"[%s]" % b",".join(bodies)
+
+
 def relay_conf(file: Path) -> object:
     return relay_settings.load(["--config", str(file), "--allow-root"], {})
 
@@ -393,6 +458,23 @@ LETTERS = st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTE
 MANY = st.lists(EVENTS, min_size=1, max_size=4)
 NODE_RECORD = json.loads(Node("evil").record("mount", at=NOON).body)
 SPOOL_FILE = f"{1:019d}.{NODE_RECORD['id']}.json"
+RULE = {"name": "low", "opens": "lowDiskSpace", "closes_after": "2h", "by": "data.fsName", "where": "data.fsName != ''"}
+ACTION = {"summary": "a", "class": "observe", "parameters": {"node": {"type": "node"}}, "run": {"command": ["true"]}}
+SERVICE = {"name": "tickets", "on": ["gpfs.#"], "severity": "warning", "clusters": "prod", "max_bytes": "2 GiB"}
+INCIDENT = {
+    "status": "acknowledged",
+    "created_at": "2026-11-20T12:00:00Z",
+    "acknowledgements": [{"acknowledger": {"summary": "Anna"}}],
+    "last_status_change_by": {"type": "user_reference", "summary": "Anna"},
+}
+OPSGENIE = {"status": "open", "acknowledged": True, "report": {"acknowledgedBy": "anna"}, "isSuccess": True}
+MUTED = {
+    "id": "s1",
+    "createdBy": "anna",
+    "comment": "planned",
+    "annotations": {"alert": "ALERT"},
+    "status": {"silencedBy": ["s1"]},
+}
 TARGET = Metric("breaker_open", "gauge", "1.", ("target",))
 
 
@@ -495,6 +577,25 @@ DOORS: dict[str, Door] = {
     ),
     "subscription files": Door(
         LINES | TREES.map(json.dumps), taking_file("s.yaml", lambda file: validation.check([file], CATALOGUES))
+    ),
+    "rules of alerts in subscription files": Door(
+        mutated(RULE).map(lambda body: b'{"version": 1, "alerts": [%s]}' % body).map(latin),
+        taking_file("s.yaml", lambda file: validation.check([file], CATALOGUES)),
+    ),
+    "files of actions": Door(
+        mutated(ACTION).map(lambda body: b'{"version": 1, "actions": {"a": %s}}' % body).map(latin),
+        taking_file("a.yaml", action_file),
+    ),
+    "files of services": Door(
+        LINES | mutated(SERVICE).map(lambda body: b'{"version": 1, "services": [%s]}' % body).map(latin),
+        taking_file("tickets.yaml", lambda file: service_files.read(file.parent, CATALOGUES)),
+    ),
+    "a message in the queue of alerts, from a stranger": Door(MESSAGES, alert_queue),
+    "what other systems say of alerts": Door(
+        st.lists(mutated(INCIDENT), max_size=3).map(listed).map(lambda body: b'{"incidents": %s}' % body)
+        | mutated(OPSGENIE).map(lambda body: b'{"requestId": "r", "data": %s}' % body)
+        | st.lists(mutated(MUTED), max_size=3).map(listed),
+        acts_elsewhere,
     ),
     "settings files": Door(
         LINES | TREES.map(json.dumps),

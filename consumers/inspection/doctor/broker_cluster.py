@@ -166,5 +166,7 @@ def _unread(queues: Collection[QueueDetails], subscriptions: Collection[str] | N
         if each.name.startswith(_SUBSCRIPTION) and not each.consumers and each.name not in known:
             name = each.name.removeprefix(_SUBSCRIPTION)
             seen = f"nobody reads {each.name}, which goes on filling; {waiting(each.ready, 'delivery')}"
+            # Only the files of its subscription say which events of the history it gets.
+            seen += ", the age of the oldest is unknown" if each.ready else ""
             advice = f"start the consumers that serve it, or run clusterbus subscriptions remove {name}"
             yield Finding("subscriptions", "warning", seen, advice)

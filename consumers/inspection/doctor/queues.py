@@ -96,11 +96,12 @@ def backlog(count: int, noun: str, begun: int | None, age: Age | None, now: date
     >>> backlog(1, "event", 2, Age(noon), noon + timedelta(minutes=20))
     '1 event waits, 2 are unacknowledged, the oldest is 20m old'
     >>> backlog(5, "event", None, None, noon)
-    '5 events wait'
+    '5 events wait, the age of the oldest is unknown'
     """
     parts = [waiting(count, noun)]
     parts += [f"{begun:,} {'is' if begun == 1 else 'are'} unacknowledged"] if begun is not None else []
-    parts += [f"the oldest is {age.text(now)} old"] if age else []
+    if age or count or begun:
+        parts.append(f"the oldest is {age.text(now)} old" if age else "the age of the oldest is unknown")
     return ", ".join(parts)
 
 

@@ -83,22 +83,28 @@ class Retention:
         is_more = self._jobs.tidy(settings.keep_jobs, most=_JOBS) == _JOBS
         attached(self._jobs).tidy(settings.keep_jobs, lost=_LOST, most=_JOBS)
         with self._store.reading() as transaction:
-            used = old_rows.octets(transaction) or 0
-        is_full = used > settings.keep_size
-        deleted = self._delete(now, is_full=is_full)
+            audited = audit.octets(transaction)
+            others = max(0, (old_rows.octets(transaction) or 0) - audited)
+        is_full, is_audit_full = others > settings.keep_size, audited > settings.keep_audit_size
+        deleted, end = self._delete(now, is_full=is_full, is_audit_full=is_audit_full)
+        # What is deleted now is younger than the settings ask for: people must know.
         if is_full:
-            # What is deleted now is younger than the settings ask for: people must know.
-            facts = {"octets": used, "limit": settings.keep_size}
+            facts = {"octets": others, "limit": settings.keep_size}
             sentence = "the store exceeds its size; the oldest rows are deleted before their time"
             log.warning(sentence if deleted else "the store exceeds its size, and nothing may be deleted", extra=facts)
-        return is_more or deleted
+        if is_audit_full:
+            facts = {"octets": audited, "limit": settings.keep_audit_size}
+            sentence = "the audit exceeds its size; its oldest events are deleted before their time"
+            log.warning(sentence if end else "the audit exceeds its size, and nothing may be deleted", extra=facts)
+        return is_more or deleted or end is not None
 
-    def _delete(self, now: datetime, *, is_full: bool) -> bool:
+    def _delete(self, now: datetime, *, is_full: bool, is_audit_full: bool) -> tuple[bool, audit.Head | None]:
+        """Delete a portion; return whether there may be more beside the audit, and the end of what was cut of that."""
         settings = self._settings
         latest = now - _NEVER
 
-        def before(keep: timedelta) -> datetime:
-            return latest if is_full else now - keep
+        def before(keep: timedelta, *, at_once: bool = is_full) -> datetime:
+            return latest if at_once else now - keep
 
         with self._store.writing() as transaction:
             numbers = [
@@ -110,9 +116,10 @@ class Retention:
                 stops.forget(transaction, now - _RATES, PORTION),
                 *old_alerts.forget(transaction, before(settings.keep_alerts), now - _RATES, PORTION),
             ]
-            end = audit.cut(transaction, before=before(settings.keep_audit), now=now)
+            before_audit = before(settings.keep_audit, at_once=is_audit_full)
+            end = audit.cut(transaction, before=before_audit, now=now)
         if end:
             # Whoever stores the chain elsewhere finds here from where it goes on.
             facts = {"sequence": end.sequence, "chain": end.chain.hex()}
             log.info("the oldest events of the audit are deleted", extra=facts)
-        return bool(end) or max(numbers) >= PORTION
+        return max(numbers) >= PORTION, end

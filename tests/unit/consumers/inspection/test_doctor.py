@@ -133,7 +133,7 @@ def test_each_subscription_is_said_to_be_served_or_not() -> None:
     found = list(subscriptions(facts, ["a", "b", "c", "d"]))
 
     assert verdicts(found) == [("a", "ok"), ("b", "error"), ("c", "error"), ("d", "warning")]
-    assert found[3].seen == "served, but 10,001 deliveries wait"
+    assert found[3].seen == "served, but 10,001 deliveries wait, the age of the oldest is unknown"
 
 
 def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:

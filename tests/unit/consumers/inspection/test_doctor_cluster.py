@@ -113,7 +113,14 @@ def test_queues_of_subscriptions_that_nobody_reads_are_named_unless_the_files_ha
     left = queue("clusterbus.sub.left", consumers=0)
 
     assert said(queues=[left, queue("clusterbus.sub.read")]) == [
-        ("subscriptions", "warning", "nobody reads clusterbus.sub.left, which goes on filling; 7 deliveries wait")
+        (
+            "subscriptions",
+            "warning",
+            (
+                "nobody reads clusterbus.sub.left, which goes on filling; 7 deliveries wait,"
+                " the age of the oldest is unknown"
+            ),
+        )
     ]
     assert said(queues=[left], names=["left"]) == []
     assert unacknowledged(BrokerState(THREE, (left,), ()), "clusterbus.sub.left") == 5

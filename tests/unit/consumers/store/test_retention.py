@@ -205,6 +205,55 @@ def test_a_store_over_its_size_deletes_before_the_age_but_nothing_of_the_last_we
     assert "the store exceeds its size" in caplog.text
 
 
+def test_a_store_over_its_size_deletes_nothing_of_the_audit(store, retention, monkeypatch):
+    monkeypatch.setattr(schedule.old_rows, "octets", lambda _transaction: 10**12)
+    write_audit(store, audit.SEGMENT, time=f"{NOW - 30 * DAY:%Y-%m-%dT%H:%M:%SZ}")
+
+    assert not retention().portion()
+
+    assert count(store, tables.events) == audit.SEGMENT
+
+
+def test_a_large_audit_is_no_reason_to_delete_anything_else(store, retention, monkeypatch, caplog):
+    monkeypatch.setattr(schedule.old_rows, "octets", lambda _transaction: 10**12)
+    monkeypatch.setattr(schedule.audit, "octets", lambda _transaction: 10**12 - 10**8)
+    write(store, 8 * DAY)
+
+    retention(keep_audit_size=10**13).portion()
+
+    assert count(store, tables.deliveries) == 1
+    assert "exceeds" not in caplog.text
+
+
+def test_an_audit_over_its_own_size_loses_its_oldest_segments_but_nothing_of_the_last_week(
+    store, retention, monkeypatch, caplog
+):
+    monkeypatch.setattr(schedule.audit, "octets", lambda _transaction: 10**12)
+    write(store, 8 * DAY)
+    write_audit(store, audit.SEGMENT, time=f"{NOW - 8 * DAY:%Y-%m-%dT%H:%M:%SZ}")
+    write_audit(store, audit.SEGMENT, time=f"{NOW - 6 * DAY:%Y-%m-%dT%H:%M:%SZ}")
+
+    while retention().portion():
+        pass
+
+    assert count(store, tables.events) == audit.SEGMENT
+    assert count(store, tables.deliveries) == 1
+    assert "the audit exceeds its size; its oldest events are deleted before their time" in caplog.text
+    assert "the audit exceeds its size, and nothing may be deleted" in caplog.text
+
+
+def test_the_size_of_the_audit_is_known_from_a_few_of_its_rows(store, statements):
+    write_audit(store, 450)
+    with store.reading() as transaction:
+        bodies = transaction.scalar(select(func.sum(func.length(tables.events.c.body))))
+        statements.clear()
+
+        found = audit.octets(transaction)
+
+    assert bodies < found < bodies + 450 * 500
+    assert len(statements) <= 3
+
+
 def test_what_passed_a_rate_long_ago_is_forgotten(store, retention):
     with store.writing() as transaction:
         old = {"subscription": "act", "rule": "limit", "key": "k", "at": NOW - 33 * DAY, "event_id": "old"}
