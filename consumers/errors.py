@@ -7,6 +7,7 @@ ConsumerError
 ├── JobsUnusable         the folder of jobs cannot be read
 ├── AlertNotFound        no alert, or several, are meant by an id
 ├── AlertIsClosed        an alert is over: nobody can acknowledge or close it
+├── AlertNotSeen         an alert of the demo did not open or close in time
 ├── LetterError          a dead letter does not exist, has expired, or cannot be replayed
 ├── SyntheticEventError        a test event cannot be built from these values
 ├── ManualRunError       an action cannot be run by hand with these values
@@ -18,9 +19,11 @@ ConsumerError
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 
 from router.errors import did_you_mean
+from router.model import durations
 
 
 class ConsumerError(Exception):
@@ -84,6 +87,14 @@ class AlertNotFound(ConsumerError):
 
 class AlertIsClosed(ConsumerError):
     """An alert is over: nobody can acknowledge or close it."""
+
+
+class AlertNotSeen(ConsumerError):
+    """An alert of the demo did not open or close in time."""
+
+    def __init__(self, rule: str, states: Sequence[str], limit: timedelta) -> None:
+        """No, or too few, alerts of *rule* are in one of *states* after *limit*."""
+        super().__init__(f"no alert {rule} is {' or '.join(states)} after {durations.text(limit)}")
 
 
 class LetterError(ConsumerError):

@@ -32,8 +32,8 @@ def rule(**fields):
     return Rule.model_validate({"flapping": None, **fields})
 
 
-def active(*rules):
-    return ActiveRules([rule(**each) for each in rules], CATALOGUES)
+def active(*rules, facts=None):
+    return ActiveRules([rule(**each) for each in rules], CATALOGUES, facts)
 
 
 def make_event(name, at=START, *, id_=None, reporter="nsd01", **data):

@@ -12,7 +12,7 @@ from ..alerts.alert_row import AlertRow
 from ..alerts.life.changes import milliseconds
 from ..alerts.life.observations import Observation
 from ..alerts.life.subject import Subject
-from ..alerts.life.unit_of_work import ASKING, UnitOfWork
+from ..alerts.life.unit_of_work import UnitOfWork
 
 Asks = Callable[[Subject, AlertRow], datetime | None]
 """Returns when the facts were read that say that an alert is over; None if they do not."""
@@ -48,7 +48,8 @@ class DueWork:
     def _ask(self, subject: Subject, row: AlertRow) -> None:
         if not self._is_due(row.ask_due):
             return
-        self._unit.save(subject, replace(row, ask_due=self._unit.times.passed + milliseconds(ASKING)))
+        again = self._unit.times.passed + milliseconds(subject.policy.ask_every)
+        self._unit.save(subject, replace(row, ask_due=again))
         moment = self._asks(subject, row)
         if moment is not None:
             id_ = derived_id(row.id, f"fact/{moment.isoformat()}")

@@ -60,6 +60,8 @@ class Rule(Closed):
     """A filter in CEL over the event that closes."""
     closes_when: str | None = None
     """An expression in CEL over the event that opened and the facts of its cluster; once true, the alert is closed."""
+    ask_every: _Wait | None = None
+    """How often facts are asked for `closes_when` while the alert is open; by default every minute."""
     closes_after: _Wait | None = None
     """Closes the alert once it did not open again for so long."""
     by: Places = ()

@@ -103,6 +103,7 @@ def _details(rule: Rule) -> Iterator[str]:
     expressions = [("opens if", rule.opens_if), ("closes if", rule.closes_if), ("closes when", rule.closes_when)]
     expressions += [(f"{level} if", text) for level, text in rule.severity_if.items()]
     said = [f"{name} `{' '.join(text.split())}`" for name, text in expressions if text]
+    said += [f"asks the facts every {durations.text(rule.ask_every)}"] if rule.ask_every else []
     said += [f"suppresses {', '.join(f'`{each}`' for each in rule.suppresses)}"] if rule.suppresses else []
     said += [f"reminds every {durations.text(rule.remind)}"] if rule.remind else []
     said += [f"one alert stands for more than {rule.group.over}"] if rule.group else []

@@ -18,6 +18,7 @@ from router.cli.app import Json, connect, current, loaded, log_level, past, topo
 from router.cli.output import fail, note, say
 from router.local_broker import choose
 from router.model import durations
+from router.model.records import written
 
 from .options import Files, subscription_names
 
@@ -145,15 +146,16 @@ def demo(
     settled = False
     try:
         with Screen(err=as_json) as screen:
-            counts = run_demo(place, broker, screen, speed=speed)
+            counts, alerts = run_demo(place, broker, screen, speed=speed)
             settled = counts.settled
-        screen.show_result(counts, time.monotonic() - begun)
+        screen.show_result(counts, alerts, time.monotonic() - begun)
     finally:
         if settled and folder is None:
             shutil.rmtree(place, ignore_errors=True)
         elif not settled:
             note(f"the files of the demo are in {place}, the logs of its programs in {place / 'logs'}")
     if as_json:
-        say(asdict(counts) | {"lost": counts.lost, "settled": counts.settled}, as_json=True)
+        facts = [asdict(each) | {"since": written(each.since)} for each in alerts]
+        say(asdict(counts) | {"lost": counts.lost, "settled": counts.settled, "alerts": facts}, as_json=True)
     if not settled:
         raise typer.Exit(1)

@@ -32,6 +32,7 @@ def with_(*entries):
         with_({"name": "node-down", "enabled": False}, {"name": "disk-down", "remind": None}),
         with_({**RULE, "enabled": False}),
         with_({"name": "deadlock", "closes_after": None, "closes": "nodeJoin"}),
+        with_({"name": "disk-down", "ask_every": "10s"}),
         with_(
             {**RULE, "group": {"over": 5}, "suppresses": "node-silent", "escalate": {"after": "15m", "to": "on-call"}}
         ),
@@ -70,6 +71,8 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
         with_({**RULE, "severity_if": {"bad": "true"}}),
         with_({**RULE, "remind": 5}),
         with_({**RULE, "closes_after": "0s"}),
+        with_({"name": "disk-down", "ask_every": "0s"}),
+        with_({"name": "disk-down", "ask_every": "soon"}),
         with_({**RULE, "escalate": {"after": "1h"}}),
         with_({**RULE, "group": {"over": 0}}),
         with_({**RULE, "flapping": {"openings": 1}}),
@@ -95,6 +98,7 @@ PARTS = {
     "closes_if": st.sampled_from(['node == "n1"', None, 1]),
     "closes_when": st.sampled_from(["facts.quorum.reached", None, 1]),
     "closes_after": DURATION,
+    "ask_every": DURATION,
     "by": PLACES,
     "severity": st.sampled_from(["error", "bad", None, 1]),
     "severity_if": st.sampled_from([{}, None, [], {"error": 'node == "n1"'}, {"error": 1}, {"bad": 'node == "n1"'}]),

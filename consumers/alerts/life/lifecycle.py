@@ -34,6 +34,8 @@ class Policy:
     group_over: int | None = None
     group_quiet: timedelta = timedelta()
     asks_facts: bool = False
+    ask_every: timedelta = timedelta(minutes=1)
+    """How often facts are asked whether an alert is over."""
 
     @classmethod
     def of(cls, rule: Rule) -> Self:
@@ -46,6 +48,8 @@ class Policy:
             found |= {"escalate_after": rule.escalate.after, "escalate_to": rule.escalate.to}
         if rule.group:
             found |= {"group_over": rule.group.over, "group_quiet": rule.group.quiet}
+        if rule.ask_every:
+            found["ask_every"] = rule.ask_every
         return cls(**found, asks_facts=rule.closes_when is not None)
 
     @property
@@ -70,7 +74,7 @@ def _duration(name: str, value: Any) -> Any:  # noqa: ANN401 - a field of any ty
     return timedelta(seconds=value) if name in _TIMES else value
 
 
-_TIMES = ("closes_after", "flapping_within", "flapping_quiet", "remind", "escalate_after", "group_quiet")
+_TIMES = ("closes_after", "flapping_within", "flapping_quiet", "remind", "escalate_after", "group_quiet", "ask_every")
 
 
 @dataclass(slots=True)

@@ -21,9 +21,6 @@ from .observations import Observation
 from .subject import Subject
 from .surroundings import Surroundings
 
-ASKING = timedelta(minutes=1)
-"""How often facts are asked whether an alert is over."""
-
 HELD = timedelta(minutes=15)
 """How long an opening of a backlog is held back at most."""
 

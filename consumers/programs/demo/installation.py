@@ -17,7 +17,7 @@ from router.broker.users.permissions import Role, User, definitions
 from router.local_broker.choose import GivenBroker
 from router.local_broker.private_broker import PrivateBroker
 from router.model.catalogue import Catalogues
-from router.simulator.install import install_capture, register_all
+from router.simulator.install import install, install_capture, register_all
 from router.simulator.simulated_cluster import Cluster
 
 from ...subscriptions.validation import load
@@ -25,6 +25,8 @@ from ..readiness import wait_served
 from ..supervisor import Supervisor, command, relay_environment
 
 CLUSTER = "prod"
+_FACTS_AGE = "15s"
+"""Facts are read again when an alert asks for older ones; on a real site after minutes."""
 
 
 class Installation:
@@ -57,6 +59,7 @@ class Installation:
         (self.folder / "logs").mkdir()
         self._write_handlers()
         install_capture(self.cluster)
+        install(self.folder / "mm", self.cluster.folder)
         register_all(self.cluster, everywhere=True)
         if isinstance(self.broker, PrivateBroker):
             self.broker.start()
@@ -106,6 +109,10 @@ class Installation:
             "CLUSTERBUS_ROUTER_STATE": self.state,
             "CLUSTERBUS_CONSUMERS_STORE": self.store,
             "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(self.subscriptions),
+            "CLUSTERBUS_GPFS_COMMANDS": str(self.folder / "mm"),
+            "CLUSTERBUS_FACTS_STORE": f"sqlite:///{self.folder / 'facts.db'}",
+            "CLUSTERBUS_FACTS_CLUSTER": CLUSTER,
+            "CLUSTERBUS_FACTS_AGE": _FACTS_AGE,
         }
         if not self.is_private:
             settings["CLUSTERBUS_ROUTER_TRUSTED_USERS"] = user

@@ -5,19 +5,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import Connection
+
 from router.model.events import Event
 from router.model.topics import matches
 from router.pipeline.state import State
 
+from ...alerts.alert_row import AlertRow
 from ...expressions.filters import Filter
+from ...expressions.values.alert_values import is_change
 from ...store import attempts, audit
+from ...store.alerts import alerts
+from ...store.alerts.alert_rows import OPEN
 from ...store.database import Store
 from ...subscriptions.models import Subscription
 
 
 @dataclass(frozen=True, slots=True)
 class ResultCounts:
-    """The count; *owed* is the number of deliveries that the subscriptions require for the events in the audit."""
+    """The count; *owed* is the number of deliveries that the subscriptions require for the events in the audit.
+
+    *changes* of alerts were told, and *changes_audited* of them are in the audit; subscriptions get them, too.
+    """
 
     captured: int
     spooled: int
@@ -29,6 +38,8 @@ class ResultCounts:
     delivered: int
     retried: int
     dead: int
+    changes: int
+    changes_audited: int
 
     @property
     def lost(self) -> int:
@@ -36,6 +47,7 @@ class ResultCounts:
         return (
             abs(self.captured - self.records)
             + abs(self.events - self.audited)
+            + abs(self.changes - self.changes_audited)
             + abs(self.owed - self.delivered - self.dead)
         )
 
@@ -53,8 +65,11 @@ def count(
     with store.reading() as transaction:
         entries = audit.find(transaction, limit=1_000_000)
         rows = attempts.find(transaction, limit=1_000_000)
-    own = [Event.from_json(each.body) for each in entries if each.event.startswith("gpfs.")]
-    ids = {each.id for each in own}
+        changes = sum(each.told for row in every_alert(transaction) for each in alerts.history(transaction, row.id))
+    found = [Event.from_json(each.body) for each in entries]
+    own = [each for each in found if each.origin == "gpfs"]
+    told = [each for each in found if is_change(each)]
+    ids = {each.id for each in (*own, *told)}
     outcomes = Counter(each.outcome for each in rows if each.event_id in ids)
     ended = {(each.event_id, each.subscription): each.outcome for each in reversed(rows) if each.event_id in ids}
     return ResultCounts(
@@ -64,11 +79,18 @@ def count(
         copies=facts.copies,
         events=facts.events,
         audited=len(own),
-        owed=sum(len(owed(event, subscriptions)) for event in own),
+        owed=sum(len(owed(event, subscriptions)) for event in (*own, *told)),
         delivered=sum(outcome == "done" for outcome in ended.values()),
         retried=outcomes["retry"],
         dead=sum(outcome == "dead" for outcome in ended.values()),
+        changes=changes,
+        changes_audited=len(told),
     )
+
+
+def every_alert(transaction: Connection) -> list[AlertRow]:
+    """Return the alerts of the demo, those that opened last first."""
+    return alerts.select(transaction, states=(*OPEN, "closed"), limit=1000)
 
 
 def owed(event: Event, subscriptions: Sequence[Subscription]) -> list[str]:

@@ -141,6 +141,8 @@ def _expressions(completed: Mapping[str, Any], opening: Passing, closing: Passin
             yield from filter_remarks(place, text, events)
     if completed.get("closes_if") is not None and not completed.get("closes"):
         yield Remark(("closes_if",), "says which events close the alert, and `closes` names none: add it")
+    if completed.get("ask_every") is not None and completed.get("closes_when") is None:
+        yield Remark(("ask_every",), "says how often facts are asked, and no `closes_when` asks them: add it")
     if isinstance(when := completed.get("closes_when"), str) and _reads_no_facts(when):
         yield Remark(("closes_when",), "reads no facts, so it never changes: write closes_if for an event that closes")
     if isinstance(text := completed.get("summary"), str):

@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 
 from consumers.errors import AlertIsClosed
-from tests.alerting import DAY, HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, make_event
+from router.cluster.facts.assemble import assemble
+from router.cluster.facts.parts import Reading
+from tests.alerting import DAY, HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, active, make_event
 
 
 @pytest.fixture
@@ -192,6 +194,42 @@ def test_what_bounces_is_flapping_once_and_closes_when_it_is_calm(bench):
     site.advance(31 * MINUTE)
     assert site.names[-1] == "alertClosed"
     assert [each.flapping for each in site.alerts()] == [False, False, True]
+
+
+class Disk:
+    """The facts of the disk nsd3 of gpfs1, read just before they are asked for; it counts how often."""
+
+    def __init__(self, site, availability):
+        self.site, self.availability, self.asked = site, availability, 0
+
+    def begin(self):
+        """Do nothing."""
+
+    def of(self, cluster):
+        """Return what is known now."""
+        self.asked += 1
+        parts = {"file_systems": {"gpfs1": {}}, "disks/gpfs1": {"nsd3": {"availability": self.availability}}}
+        moment = self.site.now
+        readings = [Reading(part, content, moment, moment) for part, content in parts.items()]
+        return assemble(cluster, readings, 5 * MINUTE).at(moment)
+
+
+@pytest.mark.parametrize(("ask_every", "wait"), [(None, MINUTE), ("5s", 5 * SECOND)])
+def test_facts_are_asked_every_minute_or_as_often_as_the_rule_says(bench, ask_every, wait):
+    when = "facts.file_systems[data.fsName].disks[data.diskName[0]].availability == 'up'"
+    rule = {"name": "disk-down", "opens": "diskFailure", "closes_when": when, "by": "data.diskName"}
+    site = bench()
+    disk = Disk(site, "down")
+    site.engine.reload(active(rule | {"ask_every": ask_every}, facts=disk))
+
+    site.see("diskFailure", fsName="gpfs1", diskName="nsd3")
+    site.advance(2 * SECOND)
+    disk.availability, disk.asked = "up", 0
+    site.advance(wait - 3 * SECOND)
+    assert (site.names, disk.asked) == (["alertOpened"], 0)
+    site.advance(4 * SECOND)
+    assert site.names == ["alertOpened", "alertClosed"]
+    assert site.told[-1].data["cause"] == "fact"
 
 
 def test_it_is_reminded_of_until_somebody_acknowledges_it(bench):

@@ -77,6 +77,7 @@ def test_rules_are_part_of_the_digest_and_their_tests_are_not(tmp_path):
             [f"{RULE}, closes_if: node == 'a'}}"],
             "closes_if: says which events close the alert, and `closes` names none",
         ),
+        ([f"{RULE}, ask_every: 5s}}"], "ask_every: says how often facts are asked, and no `closes_when` asks them"),
         ([f"{RULE}, closes_when: node == 'a'}}"], "closes_when: reads no facts, so it never changes"),
         ([f"{RULE}, closes_when: facts.quorum.reachd}}"], "closes_when: there is no facts.quorum.reachd; did you mean"),
         (["{name: a, opens: nodeLeave, closes: nodeJoin, by: data.fsName}"], "by: nodeLeave cannot have data.fsName"),

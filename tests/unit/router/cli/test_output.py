@@ -6,12 +6,15 @@ import logging
 import os
 import sys
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.programs.demo.alert_lines import AlertResult
+from consumers.programs.demo.result_counts import ResultCounts
 from consumers.programs.demo.screen import Line, Screen
 from router.cli import logging as logs
 from router.cli import output
@@ -226,15 +229,22 @@ def test_the_screen_of_the_demo_shows_hostile_events_as_text(terminal):
         "1", "2026-11-20T15:22:07Z", "[/boo]", "error", "\x1b[2J\u202e", "[red]", 1, {"a": ["done"], "b": [None]}
     )
 
+    alert = replace(line, id="2", rule="\x1b[3J", detail="by \x1b[4J")
+    counts = ResultCounts(1, 0, 1, 0, 1, 1, owed=1, delivered=1, retried=0, dead=0, changes=1, changes_audited=1)
+    result = AlertResult("disk-down", "\x1b[5J", "error", "open", datetime(2026, 1, 1, tzinfo=UTC), 1, 1, "\x1b[6J")
+
     with Screen() as shown:
         shown.say("[/boo]\x1b[2J")
-        shown.show([line], None)
+        shown.show([line, alert], None)
+        shown.show_result(counts, [result], 1)
 
     said = screen.getvalue()
     assert "[/boo]" in said
     assert "[red]" in said
     assert "\\x1b[2J\\u202e" in said
-    assert "\x1b[2J" not in said
+    for number in (2, 3, 4, 5, 6):
+        assert f"\\x1b[{number}J" in said
+        assert f"\x1b[{number}J" not in said
     assert "\u202e" not in said
 
 
