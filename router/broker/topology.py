@@ -92,10 +92,19 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable queue; the argument `x-queue-type` is its kind."""
+    """A durable queue; the argument `x-queue-type` is its kind.
+
+    A queue of an earlier release may lack the arguments that *may_lack* names.  It stays as it is: arguments of a queue
+    cannot be changed.
+    """
 
     name: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
+    may_lack: frozenset[str] = frozenset()
+
+    def of_earlier_release(self) -> Queue:
+        """Return it without the arguments that it may lack."""
+        return Queue(self.name, {name: value for name, value in self.arguments.items() if name not in self.may_lack})
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,23 +204,30 @@ def event_binding(queue: str, pattern: str) -> Binding:
 
 
 def _ingress() -> Topology:
-    limits = dict.fromkeys(SHARD_QUEUES, _SHARD_LIMITS) | {QUARANTINE: _QUARANTINE_LIMITS}
-    shards = [Queue(name, _quorum(REJECTED, single_active_consumer=True, **limit)) for name, limit in limits.items()]
     return Topology(
         exchanges=(
             Exchange(NEWCOMERS, "fanout", _ELSE_UNROUTED),
             Exchange(SHARDS, "topic", {"alternate-exchange": NEWCOMERS}),
             Exchange(INGRESS, "topic", _ELSE_UNROUTED),
         ),
-        queues=(Queue(INGRESS, _quorum(REJECTED, single_active_consumer=True)), *shards),
+        queues=(
+            _limited(INGRESS, _SHARD_LIMITS, "x-max-length", "x-max-length-bytes"),
+            *(_limited(name, _SHARD_LIMITS, "x-max-length") for name in SHARD_QUEUES),
+            _limited(QUARANTINE, _QUARANTINE_LIMITS, "x-max-length"),
+        ),
         bindings=(
             Binding(NEWCOMERS, INGRESS),
-            *(Binding(SHARDS, name, passed(name)) for name in limits),
+            *(Binding(SHARDS, name, passed(name)) for name in (*SHARD_QUEUES, QUARANTINE)),
             Binding(INGRESS, SHARDS, "#", of_exchange=True),
         ),
         # Of releases before there were shards: every record would be in two queues.
         stale=(Binding(INGRESS, INGRESS, "#"),),
     )
+
+
+def _limited(name: str, limits: Mapping[str, int], *new: str) -> Queue:
+    arguments = _quorum(REJECTED, single_active_consumer=True, **limits)
+    return Queue(name, arguments, may_lack=frozenset(new))
 
 
 def _retries() -> Topology:

@@ -98,7 +98,7 @@ class Model:
                 raise Refused(f"exchange {exchange.name} exists, but differs from what this version declares")
         for queue in topology.queues:
             held = self._queues.setdefault(queue.name, Held(queue))
-            if dict(held.queue.arguments) != dict(queue.arguments):
+            if dict(held.queue.arguments) not in (dict(queue.arguments), dict(queue.of_earlier_release().arguments)):
                 raise Refused(f"queue {queue.name} exists, but differs from what this version declares")
         for binding in topology.bindings:
             self._known(binding)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,24 @@ def test_the_whole_topology_is_declared_and_declared_again(vhost_url: str):
             session.declare(whole)
 
             assert all(session.queue_facts(queue.name) == Facts(0, 0) for queue in whole.queues)
+
+
+def test_a_queue_that_an_earlier_release_declared_without_limits_stays_as_it_is_with_a_warning(
+    vhost_url: str, caplog: pytest.LogCaptureFixture
+):
+    whole = names.base()
+    limited = [queue.name for queue in whole.queues if queue.may_lack]
+    with Session(vhost_url, name="test") as session:
+        session.declare(replace(whole, queues=tuple(queue.of_earlier_release() for queue in whole.queues)))
+    caplog.clear()
+
+    with Session(vhost_url, name="test") as session:
+        for _ in range(2):
+            session.declare(whole)
+
+    warned = [each.queue for each in caplog.records if "lacks limits" in each.message]
+    assert warned == limited
+    assert {names.INGRESS, names.QUARANTINE, *names.SHARD_QUEUES} == set(limited)
 
 
 def test_a_service_keeps_trying_with_a_wrong_password_and_never_shows_it(

@@ -27,10 +27,14 @@ class Missing(BrokerError):
 
 @dataclass(slots=True)
 class Denials:
-    """The names of steps that the broker denies: what we may not *declare*, and what we may not even *ask* for."""
+    """The names of steps that the broker denies: what we may not *declare*, and what we may not even *ask* for.
+
+    *older* are those of queues that an earlier release has declared with fewer arguments.
+    """
 
     declare: set[str] = field(default_factory=set)
     ask: set[str] = field(default_factory=set)
+    older: set[str] = field(default_factory=set)
 
     def learn(self, step: Step) -> None:
         """Note that *step* was denied: the first time as a declaration, the second time as a question."""
@@ -136,7 +140,8 @@ class Declaring:
                 channel.exchange_declare(name, kind, durable=True, arguments=dict(arguments), callback=self._answered)
             case Queue(name) if passive:
                 channel.queue_declare(name, passive=True, callback=self._answered)
-            case Queue(name, arguments):
+            case Queue(name) as queue:
+                arguments = (queue.of_earlier_release() if str(step) in self._denied.older else queue).arguments
                 channel.queue_declare(name, durable=True, arguments=dict(arguments), callback=self._answered)
             case Binding(exchange, queue, key, arguments, of_exchange):
                 kind = "exchange" if of_exchange else "queue"
@@ -160,10 +165,21 @@ class Declaring:
             # Normal for programs with the least rights; where the object does not exist, that is an error of its own.
             log.debug("we may not declare this object", extra={"thing": str(step), "reason": text_of(reason)})
             self._open()
+        elif code == _UNLIKE and self._may_be_older(step):
+            self._denied.older.add(str(step))
+            log.warning(
+                "a queue of an earlier release lacks limits; to get them, stop all routers, delete it once it is empty,"
+                " and run clusterbus broker setup",
+                extra={"queue": step.thing.name if isinstance(step.thing, Queue) else "", "reason": text_of(reason)},
+            )
+            self._open()
         elif code == _UNLIKE:
             self._done(Refused(_unlike(step, text_of(reason))))
         else:
             self._done(Missing(f"{step}: {text_of(reason)}"))
+
+    def _may_be_older(self, step: Step) -> bool:
+        return isinstance(step.thing, Queue) and bool(step.thing.may_lack) and str(step) not in self._denied.older
 
 
 def _unlike(step: Step, text: str) -> str:
