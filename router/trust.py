@@ -32,6 +32,37 @@ def problem(path: str | os.PathLike[str], descriptor: int | None = None) -> str:
         return ""  # who opens it says why that fails
 
 
+def problem_of_key(path: str | os.PathLike[str]) -> str:
+    """Return why the private key in *path* must not be used, with the way out, as `problem` does.
+
+    Whoever can read it can log in with it: besides, no others may, except where nobody can change modes.
+    """
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - paths are texts here
+        name = os.fspath(path)
+        if facts.st_mode & stat.S_IROTH and not _is_read_only(name):
+            mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+            readable = f"{name} has a private key and is readable by all users (its mode is {mode})"
+            return problem(path) or f"{readable}: run chmod o-rwx {name}"
+        return problem(path)
+    except (OSError, ValueError):
+        return ""  # who opens it says why that fails
+
+
+def problem_of_tls_files(
+    authority: str | os.PathLike[str] | None,
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+) -> str:
+    """Return why one of the files of a TLS connection must not be used; empty if all may be.
+
+    Without a *key*, it is in the file of the *certificate*.
+    """
+    own = ((certificate, problem), (key, problem_of_key)) if key else ((certificate, problem_of_key),)
+    found = (judge(file) for file, judge in ((authority, problem), *own) if file)
+    return next(filter(None, found), "")
+
+
 def of_status(path: str, facts: os.stat_result) -> str:
     """Return why *path*, whose status is *facts*, must not be obeyed; empty if it may be."""
     is_link, is_folder = stat.S_ISLNK(facts.st_mode), stat.S_ISDIR(facts.st_mode)

@@ -158,6 +158,14 @@ def _credentials(broker: Broker, settings: Settings) -> pika.credentials.PlainCr
 
 
 def _tls(broker: Broker) -> pika.SSLOptions:
+    for judge, file in (
+        (trust.problem, broker.ca),
+        (trust.problem, broker.certificate),
+        (trust.problem_of_key, broker.key),
+    ):
+        fault = judge(file) if file else ""
+        if fault:
+            raise ValueError(f"TLS: {fault}")
     context = ssl.create_default_context(cafile=broker.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if broker.certificate:

@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from .. import redaction
+from .. import redaction, trust
 from ..errors import SettingsError, hint
 
 if TYPE_CHECKING:
@@ -58,10 +58,12 @@ class Address:
 def tls_context(address: Address) -> ssl.SSLContext:
     """Return a TLS context that verifies the broker at *address* and presents our certificate, if it names one.
 
-    Raises SettingsError if a file is missing, or is not a certificate or key.
+    Raises SettingsError if a file is missing, is not a certificate or key, or is not to be trusted.
     """
     import ssl  # noqa: PLC0415 - commands that reach no broker parse its address too
 
+    if found := trust.problem_of_tls_files(address.authority, address.certificate, address.key):
+        raise SettingsError(f"broker {address}: {found}")
     try:
         context = ssl.create_default_context(cafile=address.authority)
         if address.certificate:

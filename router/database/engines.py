@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
+from .. import trust
 from ..errors import SettingsError
 from .server_logins import reference, use_reference
 from .time_limits import limited
@@ -66,10 +67,11 @@ def engine(
 
     On SQLite, *pragmas* apply to each connection in addition to ours, and each transaction without the option READS
     begins as a writer.  On PostgreSQL, transactions have the *isolation* level, or the server's default.
-    Raises SettingsError if the driver for PostgreSQL is not installed, or the password that the URL of *setting* refers
-    to cannot be read.
+    Raises SettingsError if the driver for PostgreSQL is not installed, the password that the URL of *setting* refers
+    to cannot be read, or its certificates and key are not to be trusted.
     """
     if url.get_backend_name() == "postgresql":
+        _judge_tls_files(url, setting)
         made = _postgresql(url, {} if isolation is None else {"isolation_level": isolation})
         if name := reference(url):
             use_reference(made, name, setting)
@@ -91,6 +93,13 @@ def engine(
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return made
+
+
+def _judge_tls_files(url: URL, setting: str) -> None:
+    files = (url.query.get(name) for name in ("sslrootcert", "sslcert", "sslkey"))
+    authority, certificate, key = (each if isinstance(each, str) else None for each in files)
+    if found := trust.problem_of_tls_files(authority, certificate, key):
+        raise SettingsError(f"{setting}: {found}")
 
 
 def _postgresql(url: URL, options: dict[str, Any]) -> Engine:

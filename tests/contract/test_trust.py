@@ -7,9 +7,15 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from sqlalchemy.engine import make_url
 
 import router.trust
 import shim.trust
+from consumers.verbs.post.connections.certificates import Files, Unusable
+from router.broker.addresses import parse, tls_context
+from router.database.engines import engine
+from router.errors import SettingsError
+from shim import broker_urls, connection
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="gives files to other users")
@@ -129,3 +135,48 @@ def test_what_is_mounted_read_only_can_be_changed_by_nobody(trust, file, monkeyp
     monkeypatch.setattr(trust.os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
 
     assert trust.problem(file) == ""
+
+
+def test_a_private_key_that_all_users_can_read_is_refused_with_its_mode_and_the_way_out(trust, file):
+    file.chmod(0o640)
+    assert trust.problem_of_key(file) == ""
+
+    file.chmod(0o644)
+
+    found = trust.problem_of_key(file)
+    assert found == (
+        f"{file} has a private key and is readable by all users (its mode is 0644): run chmod o-rwx {file}"
+    )
+    assert trust.problem(file) == ""
+
+
+def test_a_private_key_that_others_can_change_is_refused_for_that(trust, file):
+    file.chmod(0o666)
+
+    assert "is writable by other users" in trust.problem_of_key(file)
+    assert trust.problem_of_key(file.with_name("none")) == ""
+
+
+def test_a_key_that_is_mounted_read_only_is_used_with_the_mode_that_it_has(trust, file, monkeypatch):
+    monkeypatch.setattr(trust, "_is_read_only", lambda _: True)
+
+    assert trust.problem_of_key(file) == ""
+
+
+@pytest.mark.parametrize(("spoilt", "mode"), [("ca.pem", 0o666), ("me.pem", 0o666), ("me.key", 0o644)])
+def test_the_files_of_a_tls_connection_are_judged_where_it_is_made(tmp_path, spoilt, mode):
+    for name, usual in (("ca.pem", 0o644), ("me.pem", 0o644), ("me.key", 0o600)):
+        (tmp_path / name).touch(mode=usual)
+    (tmp_path / spoilt).chmod(mode)
+    authority, own, key = (tmp_path / name for name in ("ca.pem", "me.pem", "me.key"))
+    names_of_libpq = f"sslrootcert={authority}&sslcert={own}&sslkey={key}"
+    names = f"cacertfile={authority}&certfile={own}&keyfile={key}"
+
+    for raised, end in (
+        (SettingsError, lambda: tls_context(parse(f"amqps://mq1/?{names}"))),
+        (ValueError, lambda: connection._tls(broker_urls.parse(f"amqps://n1@mq1/?{names}"))),
+        (Unusable, Files(authority, own, key).context),
+        (SettingsError, lambda: engine(make_url(f"postgresql://db/bus?{names_of_libpq}"))),
+    ):
+        with pytest.raises(raised, match=rf"{tmp_path / spoilt} .*: run chmod"):
+            end()

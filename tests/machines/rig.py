@@ -57,16 +57,6 @@ remove) exec rpm --erase "$@" ;;
 esac
 """
 
-_LATER = """
-for deb in "$1"/*.deb; do
-    dpkg-deb --raw-extract "$deb" /var/tmp/later
-    sed -i '/^Version:/ s/$/+later/' /var/tmp/later/DEBIAN/control
-    rm "$deb"
-    dpkg-deb --root-owner-group -Zgzip -z1 --build /var/tmp/later "$deb"
-    rm -r /var/tmp/later
-done
-"""
-
 _REMOVE = (
     'docker ps --all --quiet --filter "label=$1=$2" | xargs --no-run-if-empty docker rm --force --volumes;'
     'docker network rm "$2"'
@@ -124,15 +114,19 @@ class Rig:
         self._each(WITH_SYSTEMD, lambda machine: self.wait_booted(machine.host))
         self._each((*_CERTIFIED, MANAGEMENT), lambda machine: self._certify(machine, certificates))
         self._let_in(self[MANAGEMENT])
-        for package in packages:
-            self[MANAGEMENT].copy(package, f"{SITE}/{package.name}")
+        self._give(packages)
         for host in WITH_RPM:
             self[host].write("/usr/local/bin/dnf", _DNF, mode="0755")
         self.save()
 
-    def replace_packages(self) -> None:
-        """Put later releases in place of the packages on mgmt: the same contents as debs with a higher version."""
-        self[MANAGEMENT].run("sh", "-ec", _LATER, "sh", SITE)
+    def replace_packages(self, packages: Sequence[Path]) -> None:
+        """Put *packages* in place of those on mgmt."""
+        self[MANAGEMENT].run("sh", "-c", f"rm {SITE}/*.deb {SITE}/*.rpm")
+        self._give(packages)
+
+    def _give(self, packages: Sequence[Path]) -> None:
+        for package in packages:
+            self[MANAGEMENT].copy(package, f"{SITE}/{package.name}")
 
     def forget(self) -> None:
         """Let the next test have new machines."""

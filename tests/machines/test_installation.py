@@ -144,15 +144,6 @@ def long(pytestconfig):
         pytest.skip("it takes long: --rig-faults")
 
 
-def test_everything_is_upgraded_while_events_flow(long, rig, flowing, page):
-    with flowing("upgrade"):
-        rig.replace_packages()
-        page.run(rig, "Upgrade")
-
-    for host in (MANAGEMENT, "hub1"):
-        assert rig[host].run("dpkg-query", "--show", "--showformat=${Version}", "clusterbus").endswith("+later")
-
-
 def test_every_password_is_rotated_while_events_flow(rig, flowing, page):
     before = secrets_of(rig)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
-from ... import redaction
+from ... import redaction, trust
 from ...errors import Refused, SettingsError, Unreachable
 from ...passwords import of_file
 from ..topology import Binding
@@ -156,6 +156,8 @@ class Management:
 
 
 def _trusted(authority: str | None, shown: str) -> ssl.SSLContext:
+    if found := trust.problem_of_tls_files(authority):
+        raise SettingsError(f"broker.management {shown!r}: {found}")
     try:
         return ssl.create_default_context(cafile=authority)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import assert_never
 from ...broker.topology import EVENTS
 from ...model.catalogue import Catalogues
 from ...model.events import Event, Value
-from ...model.ids import id_at
+from ...model.ids import derived_id, id_at, new_id
 from ...model.records import written
 from ...model.topics import ABSENT
 from ..foreign_refusals import Refusing, RefusingEnded
@@ -39,9 +39,22 @@ def finding_event(report: Report, cluster: str, node: str, catalogues: Catalogue
     name, data = NAMES[type(report.example)], _data(report.example, moment)
     if report.count > 1:
         data |= {"reports": report.count}
-    id_ = id_at(moment, f"{name}/{cluster}/{node}/{sorted(data.items(), key=str)}")
+    id_ = _id(report, f"{name}/{cluster}/{node}", data, moment)
     about: dict[str, Value] = {} if node == ABSENT else {"node": node}
     return own_event(name, about | data, catalogues, cluster=cluster, node=node, id_=id_, moment=moment)
+
+
+def _id(report: Report, what: str, data: Mapping[str, Value], moment: datetime) -> str:
+    """Return the id of the event: for the start of one epoch the same, whichever router finds it, and whenever.
+
+    Hubs whose routers have states of their own each hear of an epoch for the first time.  The id is of the moment of
+    the epoch, but never of one to come, from where nobody would look for it.
+    """
+    match report:
+        case Report(EpochStarted(epoch, _), 1):
+            return derived_id(min(epoch[:10], new_id(moment)[:10]), f"{what}/{epoch}")
+        case _:
+            return id_at(moment, f"{what}/{sorted(data.items(), key=str)}")
 
 
 def _data(finding: Found, moment: datetime) -> dict[str, Value]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from router import trust
+
 
 class Unusable(Exception):
     """A file has no certificate or key, or cannot be read; *field* names the option."""
@@ -34,6 +36,7 @@ class Files:
 
     def context(self) -> ssl.SSLContext:
         """Return what verifies servers, and shows the client's own certificate.  Raises Unusable."""
+        self._judge()
         try:
             made = ssl.create_default_context(cafile=str(self.authority) if self.authority else None)
         except ssl.SSLError as error:
@@ -43,6 +46,15 @@ class Files:
         if self.own:
             self._show(made, self.own)
         return made
+
+    def _judge(self) -> None:
+        for field, file, judge in (
+            ("verify", self.authority, trust.problem),
+            ("certificate", self.own, trust.problem if self.key else trust.problem_of_key),
+            ("certificate_key", self.key, trust.problem_of_key),
+        ):
+            if file and (found := judge(file)):
+                raise Unusable(field, found)
 
     def _show(self, context: ssl.SSLContext, own: Path) -> None:
         for field, file in (("certificate", own), ("certificate_key", self.key)):
