@@ -23,6 +23,7 @@ from router.local_broker.private_broker import PrivateBroker
 from router.settings.sections import default_places
 from tests import forking, postgres, socket_origins
 from tests.engines import Bench
+from tests.hub_staging import stage
 from tests.javascript_packages import JavaScript, installed
 from tests.proxy import Proxy
 from tests.python_packages import beside
@@ -30,6 +31,7 @@ from tests.rabbit import RabbitAdmin, SharedBroker, Tap, new_broker, shared_brok
 from tests.routing import Site
 from tests.service_site import ServiceSite
 from tests.service_site import service_site as services_of_a_test
+from tests.shared import filled_once
 from tests.waiting import SLACK
 
 # How long an example takes depends on the machine, so it fails no test.
@@ -173,6 +175,19 @@ def require() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def staged_hub(shared: Path) -> Path:
+    """What the package for hubs holds; the workers of one run stage it once."""
+    return filled_once(shared, "staged-hub", stage)
 
 
 @pytest.fixture
