@@ -23,6 +23,7 @@ from router.local_broker.private_broker import PrivateBroker
 from router.settings.sections import default_places
 from tests import forking, postgres, socket_origins
 from tests.engines import Bench
+from tests.hub_staging import stage
 from tests.javascript_packages import JavaScript, installed
 from tests.proxy import Proxy
 from tests.python_packages import beside
@@ -30,6 +31,7 @@ from tests.rabbit import RabbitAdmin, SharedBroker, Tap, new_broker, shared_brok
 from tests.routing import Site
 from tests.service_site import ServiceSite
 from tests.service_site import service_site as services_of_a_test
+from tests.shared import filled_once
 from tests.waiting import SLACK
 
 # How long an example takes depends on the machine, so it fails no test.
@@ -90,8 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let each worker begin with tests that may take longest, so none is left alone with one; extend all limits.
 
     The workers get equal parts of the list, one after another.  Tests that share the machines of a site wait for each
-    other: one worker gets all of them.  The limits in the tests are for a quiet machine; `SLACK` times as long is
-    allowed, as in `wait_for`.
+    other, and those of a module share what its fixtures make, such as services of Docker Compose: one worker gets all
+    of them.  The limits in the tests are for a quiet machine; `SLACK` times as long is allowed, as in `wait_for`.
     """
 
     def limit(item: pytest.Item) -> float:
@@ -101,12 +103,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     more = 60 * config.getoption("--soak-minutes")
     items.sort(key=limit, reverse=True)
     sharing = [each for each in items if "rig" in getattr(each, "fixturenames", ())]
-    others = [each for each in items if each not in {*sharing}]
+    together: dict[str, list[pytest.Item]] = {}
+    for each in items:
+        if each not in {*sharing}:
+            together.setdefault(each.location[0] if _has_fixture_of_module(each) else each.nodeid, []).append(each)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = sharing + [each for first in range(workers) for each in others[first::workers]]
+    parts = [list(together.values())[first::workers] for first in range(workers)]
+    items[:] = sharing + [item for part in parts for group in part for item in group]
     for item in items:
         if wanted := limit(item) or float(item.config.getini("timeout") or 0):
             item.add_marker(pytest.mark.timeout(wanted * SLACK + more), append=False)
+
+
+def _has_fixture_of_module(item: pytest.Item) -> bool:
+    known = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return any(each.scope == "module" for definitions in known.values() for each in definitions)
 
 
 def _needs_none(config: pytest.Config) -> bool:
@@ -173,6 +184,19 @@ def require() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def staged_hub(shared: Path) -> Path:
+    """What the package for hubs holds; the workers of one run stage it once."""
+    return filled_once(shared, "staged-hub", stage)
 
 
 @pytest.fixture

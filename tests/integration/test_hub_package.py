@@ -1,7 +1,6 @@
 """The package for hubs: what is in it, the same bytes each time, and an environment that runs on each Python."""
 
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +10,9 @@ import pytest
 
 from packages import environment, hub_package, nfpm
 from router.cluster.nodes.release import release
+from tests.hub_staging import MOMENT, stage
 from tests.interpreters import interpreters
 
-MOMENT = 1_700_000_000
 MODULES = f"usr/lib/clusterbus/environment/{environment.MODULES}"
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -37,20 +36,6 @@ def run(*words: object, **options) -> str:
     return done.stdout
 
 
-def stage(folder: Path, umask: int) -> Path:
-    before = os.umask(umask)
-    try:
-        hub_package.stage_all(folder, release(), MOMENT)
-    finally:
-        os.umask(before)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stage(tmp_path_factory.mktemp("staged"), 0o022)
-
-
 def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): str(path.readlink())
@@ -61,17 +46,17 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_is_packed_is_the_same_each_time(staged: Path, tmp_path: Path):
-    assert digests(stage(tmp_path, 0o077)) == digests(staged)
+def test_what_is_packed_is_the_same_each_time(staged_hub: Path, tmp_path: Path):
+    assert digests(stage(tmp_path, umask=0o077)) == digests(staged_hub)
 
 
 def test_the_deb_holds_everything_as_roots_own_and_nothing_that_was_compiled_here(
-    staged: Path, tmp_path: Path, require: Callable[[str], str]
+    staged_hub: Path, tmp_path: Path, require: Callable[[str], str]
 ):
     require("dpkg-deb")
     package = nfpm.Package(hub_package.NAME, release().version, "hub", nfpm.machine())
 
-    deb = nfpm.pack(package, "deb", staged, tmp_path, MOMENT)
+    deb = nfpm.pack(package, "deb", staged_hub, tmp_path, MOMENT)
 
     lines = [line.split(maxsplit=5) for line in run("dpkg-deb", "--contents", deb).splitlines()]
     modes = {words[5].removeprefix("."): (words[0], words[1]) for words in lines}
@@ -104,21 +89,23 @@ def test_the_deb_holds_everything_as_roots_own_and_nothing_that_was_compiled_her
     assert not run("dpkg-deb", "--info", deb, "control").count("Conffiles")
 
 
-def test_no_file_names_the_machine_that_built_it(staged: Path):
-    names = {str(staged).encode(), sys.prefix.encode(), str(Path(__file__).parents[2]).encode()}
+def test_no_file_names_the_machine_that_built_it(staged_hub: Path):
+    names = {str(staged_hub).encode(), sys.prefix.encode(), str(Path(__file__).parents[2]).encode()}
 
-    found = [str(path) for path in staged.rglob("*") if path.is_file() and any(n in path.read_bytes() for n in names)]
+    found = [
+        str(path) for path in staged_hub.rglob("*") if path.is_file() and any(n in path.read_bytes() for n in names)
+    ]
 
     assert found == []
 
 
 @pytest.mark.parametrize("version", environment.VERSIONS)
-def test_all_of_the_product_can_be_imported_on(version: str, staged: Path, tmp_path: Path):
+def test_all_of_the_product_can_be_imported_on(version: str, staged_hub: Path, tmp_path: Path):
     python = interpreters().get(version)
     if python is None:
         pytest.skip(f"there is no Python {version}")
     place = tmp_path / "environment"
-    run("cp", "-a", staged / environment.FOLDER.lstrip("/"), place)
+    run("cp", "-a", staged_hub / environment.FOLDER.lstrip("/"), place)
     settings = place / "pyvenv.cfg"
     settings.write_text(settings.read_text().replace("/usr/bin", str(Path(python).parent)))
     linked = place / "bin/python3"
@@ -130,7 +117,7 @@ def test_all_of_the_product_can_be_imported_on(version: str, staged: Path, tmp_p
     assert second == f"['{tmp_path}/environment/lib/python{version}/site-packages']"
 
 
-def test_the_environment_takes_the_systems_python_or_another_that_it_has_modules_for(staged: Path, tmp_path: Path):
+def test_the_environment_takes_the_systems_python_or_another_that_it_has_modules_for(staged_hub: Path, tmp_path: Path):
     root = tmp_path / "root"
     (root / "usr/bin").mkdir(parents=True)
     for version in environment.VERSIONS:
@@ -148,7 +135,11 @@ def test_the_environment_takes_the_systems_python_or_another_that_it_has_modules
             path.chmod(0o755)
         link.unlink(missing_ok=True)
         done = subprocess.run(
-            [staged / "usr/lib/clusterbus/link-python", root], capture_output=True, text=True, timeout=60, check=False
+            [staged_hub / "usr/lib/clusterbus/link-python", root],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return str(link.readlink()) if done.returncode == 0 else done.stderr
 

@@ -25,6 +25,7 @@ from tests.machines import rig as machines
 from tests.machines.page import Page
 from tests.machines.rig import Images, Rig
 from tests.rabbit import RabbitAdmin, Tap, wanted_image
+from tests.shared import filled_once, used_alone
 from tests.shim_relay import ingress
 
 collect_ignore = ["sink/sink.py"]
@@ -111,13 +112,6 @@ def node_image(engine: None, shared: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the workers of one run share."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-@pytest.fixture(scope="session")
 def rig_images(node_image: str, shared: Path) -> Images:
     """The images of all machines of a site."""
     if not image_at_hand(release := wanted_image()):
@@ -155,7 +149,7 @@ def rig(
     require: Callable[[str], str],
 ) -> Iterator[Rig]:
     """The machines of a site, which this test has for itself; what earlier tests have done there is in `done`."""
-    with machines.used_alone(shared):
+    with used_alone(shared):
         rig, failed = Rig.known(shared), request.session.testsfailed
         try:
             if rig is None:
@@ -195,13 +189,11 @@ def follow(rig: Rig) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def hub_packages(engine: None, shared: Path) -> Mapping[nfpm.Format, Path]:
     """The deb and the rpm for hubs; the workers of one run build them once."""
-    folder = shared / "hub-packages"
-    with machines.used_alone(shared, "hub-packages.lock"):
-        if not folder.exists():
-            aside = shared / "hub-packages.new"
-            aside.mkdir(exist_ok=True)
-            list(hub_package.build(nfpm.FORMATS, aside, release(), MOMENT))
-            aside.rename(folder)
+
+    def build(folder: Path) -> None:
+        list(hub_package.build(nfpm.FORMATS, folder, release(), MOMENT))
+
+    folder = filled_once(shared, "hub-packages", build)
     return {form: next(folder.glob(f"*.{form}")) for form in nfpm.FORMATS}
 
 

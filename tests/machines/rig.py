@@ -213,14 +213,6 @@ def lifeline(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def used_alone(folder: Path, name: str = "use") -> Iterator[None]:
-    """Wait until no other process uses what the lock *name* in *folder* is for."""
-    with (folder / name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def removing(rig: Rig) -> "subprocess.Popen[bytes]":
     """Return the process that removes the machines of *rig* when nobody holds the lifeline any more.
 

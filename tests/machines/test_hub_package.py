@@ -1,5 +1,7 @@
 """The package of hubs on machines with systemd: upgraded while its programs run, over old state, and removed."""
 
+import shutil
+
 import pytest
 
 from consumers.programs.readiness import wait_served
@@ -9,6 +11,7 @@ from router.cluster.nodes.release import release
 from tests.machines.test_hub import CONSUME, NAMES, ROUTER, USERS, configure, install, outcomes
 from tests.nodes import Node
 from tests.rabbit import Tap
+from tests.shared import filled_once
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(1200)
@@ -28,15 +31,21 @@ TWICE = {name: ["done", "done"] for name in NAMES}
 
 
 @pytest.fixture(scope="session")
-def earlier_packages(engine, shared, tmp_path_factory):
-    """A function that returns the package of the release before this one; it has a module that this one lacks."""
-    staged = tmp_path_factory.mktemp("earlier")
-    hub_package.stage_all(staged, release(), MOMENT)
-    old = staged / ENVIRONMENT.lstrip("/") / "lib/python3/site-packages/router/of_earlier_releases"
-    old.mkdir()
-    (old / "__init__.py").touch()
-    package = nfpm.Package(hub_package.NAME, "0.0.9", "hub", nfpm.machine())
-    return lambda form: nfpm.pack(package, form, staged, tmp_path_factory.mktemp("old"), MOMENT)
+def earlier_packages(engine, shared, staged_hub):
+    """The packages of the release before this one; they have a module that this one lacks."""
+
+    def build(folder):
+        staged = folder / "staged"
+        shutil.copytree(staged_hub, staged, symlinks=True)
+        old = staged / ENVIRONMENT.lstrip("/") / "lib/python3/site-packages/router/of_earlier_releases"
+        old.mkdir()
+        (old / "__init__.py").touch()
+        package = nfpm.Package(hub_package.NAME, "0.0.9", "hub", nfpm.machine())
+        for form in nfpm.FORMATS:
+            nfpm.pack(package, form, staged, folder, MOMENT)
+
+    folder = filled_once(shared, "earlier-hub-packages", build)
+    return {form: next(folder.glob(f"*.{form}")) for form in nfpm.FORMATS}
 
 
 @pytest.fixture
@@ -65,7 +74,7 @@ def test_an_upgrade_restarts_what_runs_and_a_removal_leaves_what_it_names(
     caplog.set_level("ERROR", logger="pika")
     site.command("broker", "setup")
     hub = boot("hub")
-    install(hub, earlier_packages(form))
+    install(hub, earlier_packages[form])
     configure(hub, site)
     hub.run("systemctl", "enable", "--now", CONSUME)
     hub.run("systemctl", "start", ROUTER)
