@@ -87,6 +87,10 @@ class AlertProcess:
         with Store(self.store_url) as store, store.reading() as transaction:
             return alerts.select(transaction, states=("open", "acknowledged", "closed"), limit=10_000)[::-1]
 
+    def wait_opened(self, count):
+        """Wait until there are *count* alerts, whatever of them is published."""
+        wait_for(lambda: len(self.alerts()) >= count, 60, f"{count} alerts")
+
     def wait_published(self, count):
         """Return the alerts when there are *count* of them, and all their changes are published."""
 

@@ -112,7 +112,7 @@ def keeping(
 ) -> Iterator[Keeping]:
     """Yield what keeps the alerts of *store* in the system of *verb*; *fields* are the subscription's."""
     passed = [1000.0]
-    receivers = AlertReceivers(store, Catalogues.shipped(), clock, lambda: passed[0])
+    receivers = AlertReceivers(store, Catalogues.shipped, clock, lambda: passed[0])
     wanted = {"on": ("alert",), "patterns": ("clusterbus.*.alert.#",), **fields}
 
     def changes(alert: str) -> tuple[Event, Event] | None:

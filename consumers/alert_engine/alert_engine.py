@@ -111,10 +111,15 @@ class AlertEngine:
         self._not_idle = self._broker.later(_AFTER_START, self._tell_held)
         self._next_tick = self._broker.later(_TICK, self._tick)
 
-    def reload(self, rules: ActiveRules) -> None:
-        """Use *rules* from now on.  Raises StoreError, and then nothing has changed."""
+    @property
+    def catalogues(self) -> Catalogues:
+        """The event types by which changes are made."""
+        return self._work.catalogues
+
+    def reload(self, rules: ActiveRules, catalogues: Catalogues) -> None:
+        """Use *rules* and *catalogues* from now on.  Raises StoreError, and then nothing has changed."""
         wanted = self._topology(rules)
-        self._work.rules = rules
+        self._work.rules, self._work.catalogues = rules, catalogues
         self._rules_looked = None
         self._broker.declare(wanted)
 

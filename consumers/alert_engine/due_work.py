@@ -67,7 +67,11 @@ class DueWork:
             self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="closes", cause="group"))
 
     def _escalate(self, subject: Subject, row: AlertRow) -> None:
-        if self._is_due(row.escalate_due):
+        if not self._is_due(row.escalate_due):
+            return
+        if self._unit.surroundings.is_explained(row):
+            self._unit.save(subject, replace(row, escalate_due=self._unit.times.passed + milliseconds(ASKING)))
+        else:
             # Whoever is told now is to hear the end, too.
             row = replace(row, escalate_due=None, escalated_to=subject.policy.escalate_to)
             self._unit.change(subject, row, "alertEscalated", "time")
@@ -77,8 +81,8 @@ class DueWork:
             remind = subject.policy.remind
             again = None if remind is None else self._unit.times.passed + milliseconds(remind)
             row = replace(row, remind_due=again)
-            if again is None:
-                # The rule no longer asks for it.
+            if again is None or self._unit.surroundings.is_explained(row):
+                # The rule no longer asks for it, or people are reminded of what caused it.
                 self._unit.save(subject, row)
             else:
                 self._unit.change(subject, row, "alertReminded", "time")

@@ -73,7 +73,9 @@ class Transactions:
         rules: ActiveRules,
     ) -> None:
         """Work on the alerts of *rules* in *store*, in the time that *counting* counts."""
-        self._store, self._counting, self._clock, self._catalogues = store, counting, clock, catalogues
+        self._store, self._counting, self._clock = store, counting, clock
+        self.catalogues = catalogues
+        """The event types by which changes are made."""
         self._captured: datetime | None = None
         self.rules = rules
 
@@ -177,7 +179,7 @@ class Transactions:
         return UnitOfWork(Times(self._clock(), passed, self._captured, held_before), found, around)
 
     def _written(self, transaction: Connection, unit: UnitOfWork, *, is_more: bool = False) -> Done:
-        changes = work.write(transaction, unit, self._catalogues)
+        changes = work.write(transaction, unit, self.catalogues)
         names = [each.name for each in unit.changes if not each.why]
         opened, closed = names.count("alertOpened"), names.count("alertClosed")
         return Done(changes, opened, closed, is_more=is_more)

@@ -82,11 +82,11 @@ class AlertReceivers:
     def __init__(
         self,
         store: Store,
-        catalogues: Catalogues,
+        catalogues: Callable[[], Catalogues],
         clock: Callable[[], datetime],
         passed: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read alerts from *store*; what people did elsewhere becomes events of *catalogues*.
+        """Read alerts from *store*; what people did elsewhere becomes events of what *catalogues* returns.
 
         *clock* is for times that are kept, *passed* counts the seconds between rounds.
         """
@@ -197,7 +197,7 @@ class AlertReceivers:
         return ""
 
     def _act(self, act: Act, remote: RemoteState, system: str) -> None:
-        how: dict[str, Any] = {"by": remote.author(system), "at": self._clock(), "catalogues": self._catalogues}
+        how: dict[str, Any] = {"by": remote.author(system), "at": self._clock(), "catalogues": self._catalogues()}
         with suppress(AlertIsClosed, AlertNotFound), self._store.writing() as transaction:
             alerts.act(transaction, remote.alert, act, comment=remote.comment, cause="remote", **how)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from router.broker.interface import Broker
+from router.errors import SettingsError
 from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.settings.models import Settings
@@ -62,8 +63,9 @@ class AlertKeeping:
         if not self._is_enabled:
             return
         try:
-            self.engine.reload(self._rules(subscriptions, catalogues(self._settings)))
-        except StoreError as error:
+            made = catalogues(self._settings)
+            self.engine.reload(self._rules(subscriptions, made), made)
+        except (SettingsError, StoreError) as error:
             log.error("cannot apply the rules of alerts; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
 
     def stop(self) -> None:

@@ -68,7 +68,7 @@ def consume(
     with Store(settings.consumers.store) as store:
         facts_cache = FactsCache(settings)
         latencies = Latencies() if settings.consumers.metrics else None
-        receivers = AlertReceivers(store, catalogues(settings), _now)
+        receivers = AlertReceivers(store, lambda: alerts.engine.catalogues, _now)
         how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)

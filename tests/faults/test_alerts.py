@@ -1,5 +1,6 @@
 """Alerts while engines, brokers and hosts are killed: opened once, closed once, none forgotten."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from router.broker.topology import ALERTS
 from tests.alert_process import MOMENTS, AlertProcess, changes, listen
 from tests.alerting import NODE_DOWN, make_event
 from tests.consuming import publish
+from tests.rabbit import Tap
 from tests.waiting import wait_for
 
 ONCE = ["alertOpened", "alertClosed"]
@@ -132,14 +134,15 @@ def test_a_days_backlog_tells_only_what_is_still_open(engines, vhost_url, tap):
     assert [each.node for each in rows if each.state == "open"] == ["n999"]
 
 
-def test_alerts_go_on_after_a_restart_of_the_broker(own_broker, engines):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines, end):
     engine = engines(own_broker.url)
     engine.start().wait_ready()
     down, up = pairs(5)[:5], pairs(5)[5:]
     publish(own_broker.url, down)
     engine.wait_published(5)
 
-    own_broker.stop()
+    getattr(own_broker, end)()
     own_broker.start()
     publish(own_broker.url, up)
     wait_for(
@@ -148,3 +151,27 @@ def test_alerts_go_on_after_a_restart_of_the_broker(own_broker, engines):
         "the alerts are closed",
     )
     assert engine.stop() == 0
+
+
+def test_a_broker_killed_while_changes_are_published_loses_none_of_them(own_broker, engines):
+    engine = engines(own_broker.url)
+    engine.start().wait_ready()
+    listen(own_broker.url)
+    events = pairs(300)
+
+    publish(own_broker.url, events[:300])
+    engine.wait_opened(1)
+    own_broker.kill()
+    own_broker.start()
+    publish(own_broker.url, events[300:])
+    wait_for(
+        lambda: (found := engine.wait_published(300)) and {each.state for each in found} == {"closed"},
+        120,
+        "the alerts are closed",
+    )
+    assert engine.stop() == 0
+
+    with closing(Tap(own_broker.url)) as tap:
+        found = changes(tap)
+    assert by_alert(found) == [ONCE] * 300
+    assert len({each.id for each in found}) == 600

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -96,19 +96,23 @@ class Surroundings:
 
     def parent_of(self, row: AlertRow) -> str | None:
         """Return the id of an open alert that suppresses *row*: the one that opened first."""
-        rules = self.suppressors.get(row.rule, frozenset())
-        found = [
-            each.id
-            for rule in rules
-            for node in {"", row.node}
-            for each in self._parents.get((rule, row.cluster, node), {}).values()
-            if row.id not in (each.id, each.suppressed_by) and self._covers(each, row)
-        ]
-        return min(found, default=None)
+        return min((each.id for each in self._parents_of(row)), default=None)
+
+    def is_explained(self, row: AlertRow) -> bool:
+        """Say whether an alert that opened before or after *row* suppresses it, and is not suppressed itself."""
+        # One that is suppressed itself does not count: rules that suppress one another in a circle keep one voice.
+        return any(each.suppressed_by is None for each in self._parents_of(row))
 
     def group_of(self, subject: Subject) -> Group | None:
         """Return the group that *subject* is, or that its alerts belong to, if its rule has any."""
         return self.groups.get((subject.rule, subject.cluster))
+
+    def _parents_of(self, row: AlertRow) -> Iterator[AlertRow]:
+        for rule in self.suppressors.get(row.rule, frozenset()):
+            for node in {"", row.node}:
+                for each in self._parents.get((rule, row.cluster, node), {}).values():
+                    if row.id not in (each.id, each.suppressed_by) and self._covers(each, row):
+                        yield each
 
     def _covers(self, parent: AlertRow, row: AlertRow) -> bool:
         if not parent.is_group:

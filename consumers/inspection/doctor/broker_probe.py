@@ -8,9 +8,7 @@ the confirms of its quorum queues are the same for all exchanges.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from router.broker.addresses import parse
@@ -43,10 +41,9 @@ PROGRAMS = {"router": "router", "consumers": "consume"}
 def probe(session: Session) -> Iterator[Finding]:
     """Publish and read back a probe through each exchange for which our user may do both."""
     try:
-        with _quiet():
-            yield _finding(session)
-            if wrong := wrong_limit(session):
-                yield Finding("publishing", "warning", wrong, f"write {SETTING!r} into the broker's rabbitmq.conf")
+        yield _finding(session)
+        if wrong := wrong_limit(session):
+            yield Finding("publishing", "warning", wrong, f"write {SETTING!r} into the broker's rabbitmq.conf")
     except Unreachable as error:
         advice = "records wait on the nodes until then; `rabbitmq-diagnostics alarms` at the broker names its alarms"
         yield Finding("publishing", "error", str(error), advice)
@@ -197,15 +194,3 @@ def _bindings(name: str) -> tuple[Binding, ...]:
 
 def _message(exchange: str, name: str) -> Message:
     return Message(exchange, name, b"{}", new_id(), "probe", "application/json", {_HEADER: name})
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Log nothing about what the broker denies: the finding says it."""
-    logger = logging.getLogger("router.broker")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

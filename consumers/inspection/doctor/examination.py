@@ -3,8 +3,10 @@
 Read-only, except for a probe that nobody but doctor receives.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from queue import Empty, Queue
@@ -78,11 +80,15 @@ def _broker(
     if operator_is_elsewhere(settings):
         seen = "the operator's password is on another machine: run doctor there to check queues and publishing"
         yield Finding("broker", "ok", seen)
-        yield from logins(settings)
+        with _quiet():
+            found_here = [*logins(settings)]
+        yield from found_here
         return
     looked = broker_cluster.look(settings.broker) if "broker" in parts else None
     known = looked if isinstance(looked, BrokerState) else None
-    for found in _asked(settings, connect, names or {}, known, probed="publishing" in parts):
+    with _quiet():
+        asked = [*_asked(settings, connect, names or {}, known, probed="publishing" in parts)]
+    for found in asked:
         # Report an unreachable broker for every part that needs it.
         if (
             found.unreachable
@@ -195,6 +201,18 @@ def _asked(
         yield from alerts(known) if settings.consumers.alerts.enabled else ()
         yield from service_queues.examine(known, services_of_others, state, ages)
         yield from service_queues.elsewhere(settings.broker, services_of_others)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Log nothing about a broker that is unreachable or denies something: a finding says it, once."""
+    logger = logging.getLogger("router.broker")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _client(settings: Settings) -> Rabbit:

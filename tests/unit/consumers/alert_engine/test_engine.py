@@ -7,6 +7,7 @@ import pytest
 from consumers.errors import AlertIsClosed
 from router.cluster.facts.assemble import assemble
 from router.cluster.facts.parts import Reading
+from router.model.catalogue import Catalogues
 from tests.alerting import DAY, HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, active, make_event
 
 
@@ -358,12 +359,63 @@ def test_an_alert_of_the_same_node_is_suppressed_and_told_once_its_parent_is_ove
     assert again.data["cause"] == "group"
 
 
+def test_nobody_is_reminded_of_an_alert_or_called_for_it_while_a_cause_that_opened_later_is_open(bench):
+    site = bench(
+        NODE_DOWN | {"suppresses": ["waiters"]},
+        {
+            "name": "waiters",
+            "opens": "deadlockDetected",
+            "closes_after": "1d",
+            "by": "data.myNode",
+            "remind": "10m",
+            "escalate": {"after": "15m", "to": "on-call"},
+        },
+    )
+    site.see("deadlockDetected", myNode="n1")
+    site.advance(MINUTE)
+    site.see("nodeLeave", node="n1")
+
+    site.advance(16 * MINUTE)
+    assert site.names == ["alertOpened", "alertOpened"]
+
+    site.see("nodeJoin", node="n1")
+    site.advance(11 * MINUTE)
+    assert sorted(site.names[2:]) == ["alertClosed", "alertEscalated", "alertReminded"]
+
+
+def test_of_alerts_that_suppress_one_another_in_a_circle_one_is_heard(bench):
+    told = {"closes_after": "1d", "by": "data.myNode", "remind": "10m"}
+    site = bench(
+        {"name": "a", "opens": "deadlockDetected", "suppresses": ["b"], **told},
+        {"name": "b", "opens": "deadlockOverload", "suppresses": ["c"], **told},
+        {"name": "c", "opens": "nodeLeave", "suppresses": ["a"], **told, "by": "data.eventNode"},
+    )
+    site.see("deadlockDetected", myNode="n1")
+    site.see("nodeLeave", node="n1")
+    site.see("deadlockOverload", myNode="n1")
+
+    site.advance(11 * MINUTE)
+
+    assert [each.data["rule"] for each in site.told if each.name == "alertReminded"] == ["c"]
+
+
+def test_changes_after_a_reload_are_made_by_the_catalogue_of_the_reload(bench):
+    site = bench()
+    site.see("nodeLeave", node="n1")
+    changed = Catalogues.shipped()
+
+    site.engine.reload(site.rules, changed)
+
+    assert site.engine.catalogues is changed
+
+
 def test_an_alert_whose_rule_is_gone_is_closed(bench):
     site = bench()
     site.see("nodeLeave", node="n1")
     site.advance(2 * MINUTE)
 
-    site.engine.reload(bench({"name": "other", "opens": "quorumLoss", "closes": "quorumReached"}).rules)
+    other = bench({"name": "other", "opens": "quorumLoss", "closes": "quorumReached"})
+    site.engine.reload(other.rules, Catalogues.shipped())
     site.advance(2 * MINUTE)
 
     assert site.names == ["alertOpened", "alertClosed"]
