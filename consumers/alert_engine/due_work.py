@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from router.model.ids import derived_id
 
@@ -13,6 +14,9 @@ from ..alerts.life.changes import milliseconds
 from ..alerts.life.observations import Observation
 from ..alerts.life.subject import Subject
 from ..alerts.life.unit_of_work import UnitOfWork
+
+_LATER: Final = timedelta(minutes=1)
+"""When an escalation is tried again that its alert's cause holds back."""
 
 Asks = Callable[[Subject, AlertRow], datetime | None]
 """Returns when the facts were read that say that an alert is over; None if they do not."""
@@ -70,7 +74,7 @@ class DueWork:
         if not self._is_due(row.escalate_due):
             return
         if self._unit.surroundings.is_explained(row):
-            self._unit.save(subject, replace(row, escalate_due=self._unit.times.passed + milliseconds(ASKING)))
+            self._unit.save(subject, replace(row, escalate_due=self._unit.times.passed + milliseconds(_LATER)))
         else:
             # Whoever is told now is to hear the end, too.
             row = replace(row, escalate_due=None, escalated_to=subject.policy.escalate_to)
