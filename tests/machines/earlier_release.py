@@ -34,21 +34,22 @@ def is_in_history() -> bool:
     return _git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode == 0
 
 
-def build(folder: Path) -> EarlierRelease:
-    """Build the packages in *folder*, unless they are there already, and return them."""
-    source, built = folder / "source", folder / "packages"
-    if not built.exists():
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", COMMIT).stdout)) as archive:
-            archive.extractall(source, filter="data")
-        for name in _VERSIONED:
-            file = source / name
-            file.write_text(file.read_text().replace(f' = "{release().version}"', f' = "{VERSION}"', 1))
-        aside = folder / "packages.new"
-        words = [sys.executable, "-m", "packages", "--to", str(aside)]
-        done = subprocess.run(words, cwd=source, capture_output=True, text=True, timeout=_LIMIT, check=False)
-        assert done.returncode == 0, done.stderr
-        aside.rename(built)
-    return EarlierRelease(sorted(each for each in built.iterdir()), source / "INSTALL.md")
+def build(folder: Path) -> None:
+    """Build the packages in the empty *folder*."""
+    source = folder / "source"
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", COMMIT).stdout)) as archive:
+        archive.extractall(source, filter="data")
+    for name in _VERSIONED:
+        file = source / name
+        file.write_text(file.read_text().replace(f' = "{release().version}"', f' = "{VERSION}"', 1))
+    words = [sys.executable, "-m", "packages", "--to", str(folder / "packages")]
+    done = subprocess.run(words, cwd=source, capture_output=True, text=True, timeout=_LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def built(folder: Path) -> EarlierRelease:
+    """Return what was built in *folder*."""
+    return EarlierRelease(sorted((folder / "packages").iterdir()), folder / "source" / "INSTALL.md")
 
 
 def _git(*words: str) -> "subprocess.CompletedProcess[bytes]":

@@ -17,6 +17,7 @@ from tests.machines import rig as machines
 from tests.machines.page import Page
 from tests.machines.rig import HUBS, MANAGEMENT, NODES, SITE, Rig
 from tests.machines.traffic import Traffic
+from tests.shared import filled_once
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(3400)
@@ -35,10 +36,7 @@ def earlier(pytestconfig, engine, shared):
         pytest.skip("it takes long: --rig-faults")
     if not earlier_release.is_in_history():
         missing(f"the earlier release {earlier_release.COMMIT} is not in the history of this clone")
-    folder = shared / "earlier-release"
-    folder.mkdir(exist_ok=True)
-    with machines.used_alone(folder):
-        return earlier_release.build(folder)
+    return earlier_release.built(filled_once(shared, "earlier-release", earlier_release.build))
 
 
 @pytest.fixture
