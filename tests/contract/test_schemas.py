@@ -66,7 +66,7 @@ ASIDES = {
     "node sets": r"'.*' (is not a host name|is (not a|an empty) node set|names more than)|groups",
     "values deep inside a body": r"the key .* must be a plain text|.* is not allowed in JSON",
     "which variables events have": r"no variable|.* cannot have data\.",
-    "rules of alerts together": r"no alert of them|a rule cannot suppress|there is no rule|says (which|how)|reads no facts",
+    "rules together": r"no alert of them|a rule cannot suppress|there is no rule|says (which|how)|reads no facts",
     "results that a test expects": r"expect|test [0-9]",
 }
 ASIDE = re.compile("|".join(ASIDES.values()))

@@ -39,7 +39,7 @@ def test_the_starts_of_different_epochs_and_on_different_nodes_have_different_id
     assert len(set(found)) == len(found)
 
 
-@pytest.mark.parametrize("epoch", [ids.new_id(NOON + MINUTE), "7" + "Z" * 25])
+@pytest.mark.parametrize("epoch", [ids.new_id(NOON + MINUTE), "7" + "Z" * 25], ids=["soon", "last"])
 def test_no_id_is_of_a_moment_to_come(epoch: str) -> None:
     assert ids.moment_of(id_of(EpochStarted(epoch, None))) == NOON
 
