@@ -72,10 +72,11 @@ def consume(
         how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)
+        receivers.follow(subscriptions)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
         stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        apply = partial(follow, engine, alerts, timers)
+        apply = partial(follow, engine, alerts, timers, receivers)
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
@@ -168,10 +169,12 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscriptions: Subscriptions) -> None:
+def follow(
+    engine: Engine, alerts: AlertKeeping, timers: DueTimers, receivers: AlertReceivers, subscriptions: Subscriptions
+) -> None:
     """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
 
-    *alerts* follow their rules, and *timers* what is served.
+    *alerts* follow their rules, *timers* and *receivers* what is served.
     """
     alerts.follow(subscriptions)
     try:
@@ -180,6 +183,7 @@ def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscription
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
         return
     timers.follow(subscriptions)
+    receivers.follow(subscriptions)
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],
