@@ -48,7 +48,8 @@ class Paging:
         self.notified: list[str] = []
         self.refusals: list[tuple[int, str]] = []
         """Statuses for the next calls, each with the text of its answer."""
-        self.asked = 0
+        self.asked: list[str] = []
+        """What was asked about."""
         server.behave = self.behave
 
     @property
@@ -110,7 +111,7 @@ class PagerDuty(Paging):
         found.status, found.by = status, {"type": kind, "summary": by}
 
     def _incidents(self, headers: dict[str, str], query: dict[str, list[str]]) -> tuple[int, Any]:
-        self.asked += 1
+        self.asked.append(query["incident_key"][0])
         if headers.get("authorization") != f"Token token={TOKEN}":
             return 401, {"error": {"message": "Unauthorized", "code": 2006}}
         if "version=2" not in headers.get("accept", ""):
@@ -205,7 +206,7 @@ class Opsgenie(Paging):
         return True, "done"
 
     def _alert(self, alias: str) -> tuple[int, Any]:
-        self.asked += 1
+        self.asked.append(alias)
         found = next((each for each in reversed(self.incidents) if each.key == alias), None)
         if found is None:
             return 404, {"message": "Alert not found", "took": 0.0, "requestId": "r"}

@@ -56,8 +56,9 @@ class DueWork:
         self._unit.save(subject, replace(row, ask_due=again))
         moment = self._asks(subject, row)
         if moment is not None:
-            id_ = derived_id(row.id, f"fact/{moment.isoformat()}")
-            self._unit.observe(subject.key, Observation(id=id_, at=moment, kind="closes", cause="fact"))
+            id_, now = derived_id(row.id, f"fact/{moment.isoformat()}"), self._unit.times.now
+            seen = Observation(id=id_, at=moment, kind="closes", cause="fact", found_at=now)
+            self._unit.observe(subject.key, seen)
 
     def _tell(self, subject: Subject, row: AlertRow) -> None:
         if not self._is_due(row.tell_due):

@@ -34,6 +34,7 @@ from router.terminal_text import counted, encoded
 
 from ..delivery.messages import unreadable_message
 from ..store import bindings, queries
+from ..store.alerts import receiver_health
 from ..store.database import Store
 from ..store.limits import stops
 from ..subscriptions.models import Subscription
@@ -230,6 +231,8 @@ def remove(
         if left and left.messages:
             fail(f"{name} still has {counted(left.messages, 'message')}: they did not become dead letters; try again")
         session.delete(queue_of(name))
+    with Store(current(context).consumers.store) as store, store.writing() as transaction:
+        receiver_health.keep_only(transaction, {name: ()})
     text = f"removed {name}" + (f"; new dead letters: {moved}" if moved else "")
     say({"subscription": name, "done": "removed", "letters": moved}, as_json=as_json, text=text)
 
@@ -237,8 +240,7 @@ def remove(
 def park(broker: Broker, name: str) -> int:
     """Make dead letters of the messages that wait for the removed subscription *name*; return how many.
 
-    Runs *broker*, and stops it when no more messages arrive.  A message is settled when it is a dead letter.  Raises
-    Refused if the dead letters do not accept a message.
+    Runs *broker* until no more messages arrive.  Raises Refused if the dead letters do not accept a message.
     """
     moved: list[str] = []
     cancel = [broker.later(_QUIET * 2, broker.stop)]

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from router.metrics.exposition import Metric, Scrape, Values
 
 from ..alert_engine.alert_engine import AlertEngine
-from ..store.alerts import alerts, outbox
+from ..store.alerts import alerts, outbox, receiver_health
 
 OPEN = Metric(
     "alerts_open",
@@ -26,9 +26,23 @@ UNREADABLE = Metric("alerts_unreadable_events", "counter", "Messages among these
 CHANGES = Metric("alerts_changes_published", "counter", "Changes of alerts that this consumer published.")
 LAG = Metric("alerts_lag_seconds", "gauge", "Age of the last event when this consumer wrote what it opens and closes.")
 ACTIVE = Metric("alerts_active", "gauge", "1 in the one consumer that keeps alerts, 0 in those that stand by.")
-METRICS = (OPEN, UNPUBLISHED, EVENTS, UNREADABLE, CHANGES, LAG, ACTIVE)
+_RECEIVER = ("subscription", "purpose", "receiver")
+FAILING = Metric(
+    "alert_receiver_failing",
+    "gauge",
+    "1 while an address fails where open alerts are sent again (purpose `send`) or that is asked what people did"
+    " (`follow`), whichever consumer calls it; of the first 50, those before that fail.",
+    _RECEIVER,
+)
+UNANSWERED = Metric(
+    "alert_receiver_last_success_seconds",
+    "gauge",
+    "Seconds since such an address answered last; since the first failure if it never has.",
+    _RECEIVER,
+)
+METRICS = (OPEN, UNPUBLISHED, EVENTS, UNREADABLE, CHANGES, LAG, ACTIVE, FAILING, UNANSWERED)
 
-_RULES = 50
+_RULES = _RECEIVERS = 50
 
 
 def of_engine(engine: AlertEngine) -> Values:
@@ -48,6 +62,7 @@ def of_engine(engine: AlertEngine) -> Values:
 def of_store(transaction: Connection, now: datetime) -> Values:
     """Return what the store says of alerts *now*."""
     found, waits = alerts.count_open(transaction), outbox.oldest_unpublished(transaction)
+    receivers = receiver_health.find(transaction, _RECEIVERS)
     by_rule = Counter[str]()
     for (rule, _, _), number in found.items():
         by_rule[rule] += number
@@ -60,5 +75,10 @@ def of_store(transaction: Connection, now: datetime) -> Values:
         for labels, number in bounded.items():
             scrape.add(OPEN, number, *labels)
         scrape.add(UNPUBLISHED, max(0.0, (now - waits).total_seconds()) if waits else 0.0)
+        for each in receivers:
+            names = (each.subscription, each.purpose, each.address)
+            last = each.succeeded or each.failing_since or each.tried
+            scrape.add(FAILING, int(each.failing_since is not None), *names)
+            scrape.add(UNANSWERED, max(0.0, (now - last).total_seconds()), *names)
 
     return add

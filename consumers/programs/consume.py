@@ -43,10 +43,10 @@ from ..store.database import Store
 from ..store.retention.schedule import Retention
 from ..subscriptions import validation
 from ..subscriptions.models import Subscriptions
-from . import job_progress
 from .alert_keeping import AlertKeeping
 from .draining import Drain, Draining
 from .due_timers import DueTimers, timing
+from .job_progress import JobProgress, reporting
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +72,12 @@ def consume(
         how: dict[str, Any] = {"serve": receivers.noticing(partial(serve, facts=facts_cache)), "latencies": latencies}
         engine = Engine(broker, store, subscriptions, clock=_now, settings=settings, foundation=foundation, **how)
         keeper, timers = Keeper(broker, store, _now), DueTimers(broker, store, settings, subscriptions, _now)
+        receivers.follow(subscriptions)
+        progress = JobProgress(broker, settings, _now)
         alerts = AlertKeeping(broker, store, settings, subscriptions, facts_cache, _now)
         stop = partial(_in_turn, alerts.stop, receivers.stop, keeper.stop, engine.stop)
         health = Health(broker, lambda: _activity(engine, reader), Notifier(os.environ))
-        apply = partial(follow, engine, alerts, timers)
+        apply = partial(follow, engine, alerts, [timers.follow, receivers.follow, lambda _: progress.follow()])
         reader = Reader(paths, settings, lambda found: broker.call(partial(apply, found)), health, only)
         drain = Drain(draining, broker, engine, store, stop=stop, clock=_now) if draining else None
         with (
@@ -83,7 +85,7 @@ def consume(
             reader.reading(),
             facts_cache.kept(),
             lost_jobs.adopting(Jobs(settings.consumers.jobs), partial(taken_over, store)),
-            job_progress.reporting(broker, settings, _now),
+            reporting(progress, settings.consumers.job_progress),
             timing(timers),
             receivers.working(),
         ):
@@ -168,10 +170,15 @@ def load(paths: Sequence[Path], settings: Settings, only: Sequence[str] = ()) ->
     return Subscriptions(subscriptions=chosen, rules=found.rules)
 
 
-def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscriptions: Subscriptions) -> None:
+def follow(
+    engine: Engine,
+    alerts: AlertKeeping,
+    others: Sequence[Callable[[Subscriptions], object]],
+    subscriptions: Subscriptions,
+) -> None:
     """Let *engine* serve *subscriptions*, or keep the previous ones if that fails; log the result.
 
-    *alerts* follow their rules, and *timers* what is served.
+    *alerts* follow their rules; *others* are called with what is served then.
     """
     alerts.follow(subscriptions)
     try:
@@ -179,7 +186,8 @@ def follow(engine: Engine, alerts: AlertKeeping, timers: DueTimers, subscription
     except (SubscriptionsError, StoreError) as error:
         log.error("cannot apply the subscriptions; keeping the previous ones", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
         return
-    timers.follow(subscriptions)
+    for each in others:
+        each(subscriptions)
     facts = {
         "digest": subscriptions.digest,
         "added": [each.name for each in change.added],

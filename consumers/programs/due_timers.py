@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from router.broker.interface import Broker, Settlement
+from router.errors import SettingsError
 from router.model import ids
 from router.model.topics import ABSENT
 from router.pipeline.mapping import own_event
@@ -55,13 +56,18 @@ class DueTimers:
         """Publish over *broker* for those of *subscriptions* that have timers; remember in *store*."""
         self._broker, self._store, self._clock = broker, store, clock
         self._subscriptions = subscriptions
-        self._catalogues, self._wire = catalogues(settings), settings.router.wire
+        self._settings, self._catalogues = settings, catalogues(settings)
+        self._wire = settings.router.wire
         self._cluster = settings.facts.cluster or ABSENT
         self._seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
 
     def follow(self, subscriptions: Subscriptions) -> None:
-        """Publish for *subscriptions* from now on."""
+        """Publish for *subscriptions* from now on, by the site's catalogue as it is now if that can be read."""
         self._subscriptions = subscriptions
+        try:
+            self._catalogues = catalogues(self._settings)
+        except SettingsError as error:
+            log.error("cannot read the site's catalogue; keeping the previous one", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
 
     def look(self) -> None:
         """Publish what is due, and remember it once the broker has it.  Raises StoreError."""

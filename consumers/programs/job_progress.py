@@ -6,10 +6,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from router.broker.interface import Broker, Settlement
+from router.errors import SettingsError
 from router.model.catalogue import Catalogues
 from router.pipeline.messages import message_of
 from router.settings.models import Settings
@@ -33,9 +34,17 @@ class JobProgress:
     def __init__(self, broker: Broker, settings: Settings, clock: Callable[[], datetime]) -> None:
         """Report on the runs in `consumers.jobs` over *broker*, whose thread publishes."""
         self._broker, self._jobs, self._clock = broker, Jobs(settings.consumers.jobs), clock
+        self._settings = settings
         self._catalogues: Catalogues = catalogues(settings)
         self._wire = settings.router.wire
         self._reported: dict[str, Mapping[str, str]] = {}
+
+    def follow(self) -> None:
+        """Report by the site's catalogue as it is now, if that can be read."""
+        try:
+            self._catalogues = catalogues(self._settings)
+        except SettingsError as error:
+            log.error("cannot read the site's catalogue; keeping the previous one", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
 
     def look(self) -> None:
         """Report each run whose nodes are in other states than at the last look."""
@@ -64,13 +73,12 @@ def _note(job_id: str, settlement: Settlement) -> None:
 
 
 @contextmanager
-def reporting(broker: Broker, settings: Settings, clock: Callable[[], datetime]) -> Iterator[None]:
-    """Report in a thread of its own as often as the setting `job_progress` says, until the block ends."""
-    interval = settings.consumers.job_progress
+def reporting(progress: JobProgress, interval: timedelta | None) -> Iterator[None]:
+    """Report in a thread of its own every *interval*, if there is one, until the block ends."""
     if interval is None:
         yield
         return
-    progress, ended = JobProgress(broker, settings, clock), threading.Event()
+    ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(interval.total_seconds()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -10,14 +9,9 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.engine import Connection
 
-from router.database.column_types import plain_text
-
 from ..policies.circuit_breaker import FOR_GOOD, Breaker
-from .database import lock
+from .database import key_text, lock
 from .schema import breakers as table
-
-_LONGEST = 300
-"""The longest stored target, in characters: PostgreSQL refuses keys of more than about 2,700 bytes."""
 
 
 def find(transaction: Connection, targets: Collection[str] | None = None) -> dict[str, Breaker]:
@@ -25,7 +19,7 @@ def find(transaction: Connection, targets: Collection[str] | None = None) -> dic
     if targets is None:
         rows = transaction.execute(select(table)).mappings()
         return {each.target: each for each in sorted((Breaker(**row) for row in rows), key=lambda each: each.target)}
-    names = {_short(each): each for each in targets}
+    names = {key_text(each): each for each in targets}
     query = select(table).where(table.c.target.in_([*names]))
     found = (Breaker(**row) for row in transaction.execute(query).mappings())
     return {name: replace(each, target=name) for each in found for name in [names[each.target]]}
@@ -53,7 +47,7 @@ def find_to_change(transaction: Connection, targets: Collection[str]) -> dict[st
 
 def write(transaction: Connection, breakers: Iterable[Breaker]) -> None:
     """Write *breakers*, replacing the rows of their targets."""
-    rows = [asdict(each) | {"target": _short(each.target)} for each in breakers]
+    rows = [asdict(each) | {"target": key_text(each.target)} for each in breakers]
     if rows:
         close(transaction, [each["target"] for each in rows])
         transaction.execute(insert(table), rows)
@@ -61,14 +55,5 @@ def write(transaction: Connection, breakers: Iterable[Breaker]) -> None:
 
 def close(transaction: Connection, targets: Collection[str]) -> int:
     """Delete the failures of *targets*; return how many targets had any."""
-    names = [_short(each) for each in targets]
+    names = [key_text(each) for each in targets]
     return transaction.execute(delete(table).where(table.c.target.in_(names))).rowcount
-
-
-def _short(target: str) -> str:
-    """Return the stored form of *target*: short ones unchanged, long ones shortened with a hash."""
-    plain = plain_text(target)
-    if len(plain) <= _LONGEST:
-        return plain
-    digest = hashlib.sha256(plain.encode()).hexdigest()
-    return f"{plain[: _LONGEST - len(digest) - 3]}...{digest}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
 from router import database
+from router.database.column_types import plain_text
 from router.errors import SettingsError
 
 from ..errors import StoreError
@@ -17,6 +19,9 @@ Item = TypeVar("Item")
 
 PORTION = 200
 """The largest number of letters that one transaction changes, so that consumers need not wait."""
+
+LONGEST_KEY = 300
+"""The longest text in a key, in characters: PostgreSQL refuses keys of more than about 2,700 bytes."""
 
 
 class Store(database.Opened):
@@ -52,3 +57,16 @@ def batched(every: Sequence[Item], size: int | None = None) -> Iterator[Sequence
     size = PORTION if size is None else size
     for at in range(0, len(every), size):
         yield every[at : at + size]
+
+
+def key_text(text: str) -> str:
+    """Return *text* as it is stored in a key: short ones unchanged, long ones shortened with a hash.
+
+    >>> key_text("post hub:443"), len(key_text("x" * 1000))
+    ('post hub:443', 300)
+    """
+    plain = plain_text(text)
+    if len(plain) <= LONGEST_KEY:
+        return plain
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    return f"{plain[: LONGEST_KEY - len(digest) - 3]}...{digest}"

@@ -47,7 +47,7 @@ DUMPS = Path(__file__).parents[1] / "databases"
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-ALERTS = ("alert_keys", "alert_observations", "alerts", "alert_changes", "alert_clock")
+ALERTS = ("alert_keys", "alert_observations", "alerts", "alert_changes", "alert_clock", "alert_receivers")
 ID = "01KAG2V0M3Y8ZT6Q4XJ5W9E7R{}".format
 
 

@@ -7,6 +7,8 @@ from random import Random
 import pytest
 
 from consumers.deliveries import Done, Retry
+from consumers.inspection.doctor import databases as doctor
+from consumers.store.alerts import receiver_health
 from consumers.store.database import Store
 from consumers.verbs.alert.verb import AlertVerb
 from tests.alerting import MINUTE, NODE_DOWN, AlertBench
@@ -141,6 +143,53 @@ def test_a_retried_opening_does_not_open_again_what_is_closed(server, store):
     assert outcome.result["sent"] == "the last change, which is a later one"
     assert server.open() == []
     assert ("firing", ALERT) not in server.notified()
+
+
+def health(store):
+    with store.reading() as transaction:
+        return receiver_health.find(transaction, 100)
+
+
+def test_one_that_is_away_is_known_since_when_and_one_that_is_back_as_well(server, store):
+    noon = datetime.now(UTC)
+    passed = [timedelta()]
+    with keeping(store, verb_of(server.url, follow="1m"), clock=lambda: noon + passed[0]) as kept:
+
+        def after(minutes):
+            passed[0] += timedelta(minutes=minutes)
+            kept.after(60 * minutes)
+            return list(doctor.alert_receivers(health(store), noon + passed[0]))
+
+        # Nothing is open, and yet it is known to answer.
+        assert [each.verdict for each in after(1)] == ["ok"]
+        server.kill()
+        assert [each.verdict for each in after(1)] == []
+        following, sending = after(60)
+        down = {each.purpose: each for each in health(store)}
+        server.start()
+        assert [each.verdict for each in after(1)] == ["ok"]
+
+    assert (sending.verdict, following.verdict) == ("error", "warning")
+    assert sending.seen.startswith(f"a: open alerts do not reach {server.url} since ")
+    assert down["send"].succeeded == noon + timedelta(minutes=1)
+    assert down["send"].failing_since == noon + timedelta(minutes=2)
+    assert all(each.failing_since is None for each in health(store))
+
+
+def test_of_a_cluster_the_one_that_is_away_is_a_warning_while_another_one_answers(server, store, tmp_path):
+    with alertmanager(tmp_path / "second") as second, keeping(store, verb_of(server.url, second.url)) as kept:
+        second.kill()
+        kept.after(60)
+        later = datetime.now(UTC) + timedelta(minutes=3)
+        one, _ = doctor.alert_receivers(health(store), later)
+        server.kill()
+        kept.after(60)
+        later += timedelta(minutes=1)
+        both = list(doctor.alert_receivers(health(store), later))
+
+    assert one.verdict == "warning"
+    assert second.url in one.seen
+    assert [each.verdict for each in both] == ["error", "error"]
 
 
 def test_each_of_a_cluster_gets_all_and_one_that_is_away_gets_it_later(server, store, tmp_path):

@@ -141,9 +141,9 @@ class Lives:
                 self._open(observation)
             case "closes" if life:
                 if not life.flapping:
-                    _close(life, observation.at, observation)
+                    _close(life, observation.ended_at, observation)
                 elif life.calm_since is None:
-                    life.calm_since = observation.at
+                    life.calm_since = observation.ended_at
             case "close" if life:
                 _close(life, observation.at, observation)
             case "ack" | "unack" if life:

@@ -22,7 +22,7 @@ ACTS: tuple[Act, ...] = ("ack", "unack", "note", "close")
 class Observation:
     """One observation of one key.  Its id is that of its event, so that copies and repetitions count once.
 
-    `at` is when it was captured; facts when they were read; acts when they were done, but after all that was known.
+    `at` is when it was captured; facts when reading them began; acts when they were done, but after all that was known.
     """
 
     id: str
@@ -42,6 +42,9 @@ class Observation:
     """The alert whose life began with this opening."""
     body: bytes | None = None
     """The event, where facts are to be asked about it."""
+
+    found_at: datetime | None = None
+    """When facts were known: they became true at some time from `at` until then."""
 
     @classmethod
     def of(cls, event: Event, seen: Sighting, *, depth: int = 0, asks_facts: bool = False) -> Self:
@@ -69,3 +72,8 @@ class Observation:
     def order(self) -> tuple[datetime, str]:
         """What observations are sorted by."""
         return self.at, self.id
+
+    @property
+    def ended_at(self) -> datetime:
+        """When what this closes ended, as far as is known: never before it can have been seen."""
+        return self.at if self.found_at is None else max(self.at, self.found_at)

@@ -237,7 +237,7 @@ class UnitOfWork:
         return row
 
     def _close(self, subject: Subject, row: AlertRow, life: Life | None, observed: Observation) -> None:
-        row = row.closed((life and life.until) or observed.at)
+        row = row.closed((life and life.until) or observed.ended_at)
         self.held.discard(row.id)
         more: dict[str, Any] = {"cause": observed.cause}
         if life:

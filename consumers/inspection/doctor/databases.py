@@ -1,6 +1,6 @@
 """The checks of `clusterbus doctor` on the databases: the router's state and the consumers' store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -10,15 +10,20 @@ from router import database, file_modes
 from router.errors import NotUpgraded, SettingsError, StateError, VersionError
 from router.pipeline.state import Facts as Numbers
 from router.pipeline.state import State
+from router.terminal_text import counted
 
 from ...errors import StoreError
 from ...store import audit, breakers, letters
-from ...store.alerts import outbox
+from ...store.alerts import outbox, receiver_health
+from ...store.alerts.receiver_health import ReceiverHealth
 from ...store.database import Store
 from .check_results import Finding, Verdict, waiting
 
 _NAMED = 20
 """Targets that are named at most."""
+
+_READ = 1000
+"""Receivers of alerts that are looked at, at most."""
 
 _PUBLISHED_WITHIN = timedelta(minutes=1)
 """How long a change of an alert may wait for its publication: consumers look every few seconds."""
@@ -82,6 +87,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
             kept, oldest = letters.count_kept(transaction)
             gone = breakers.gone(transaction, _NAMED)
             unpublished = outbox.oldest_unpublished(transaction)
+            receivers = receiver_health.find(transaction, _READ)
     except StoreError as error:
         yield _unusable("store", error, Store.setting)
         return
@@ -95,6 +101,44 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
     if unpublished and datetime.now(UTC) - unpublished > _PUBLISHED_WITHIN:
         seen = f"changes of alerts are not published since {unpublished:%Y-%m-%d %H:%M} UTC"
         yield Finding("store", "error", seen, "start clusterbus consume; where it runs, its log says what hinders it")
+    yield from alert_receivers(receivers, datetime.now(UTC))
+
+
+def alert_receivers(found: Sequence[ReceiverHealth], now: datetime) -> Iterator[Finding]:
+    """Check whether the systems that alerts are kept in answer, by what consumers wrote of them until *now*."""
+    failing = [each for each in found if each.has_failed_for_long(now)]
+    reached = {each.subscription for each in found if each.purpose == "send" and each.failing_since is None}
+    for each in failing[:_NAMED]:
+        yield _failing(each, is_reached=each.subscription in reached)
+    if len(failing) > _NAMED:
+        yield Finding("alert-receivers", "error", f"{len(failing) - _NAMED} more receivers of alerts do not answer")
+    silent = [each for each in found if each not in failing and each.is_out_of_date(now)]
+    for each in silent[:_NAMED]:
+        seen = f"nobody knows whether {each.address} answers: no consumer has tried since {_utc(each.tried)}"
+        advice = (
+            f"start clusterbus consume where {each.subscription} is served; if that subscription is gone,"
+            f" clusterbus subscriptions remove {each.subscription}"
+        )
+        yield Finding("alert-receivers", "warning", f"{each.subscription}: {seen}", advice)
+    answered = [each.succeeded for each in found if each.failing_since is None and each not in silent]
+    if times := [each for each in answered if each]:
+        seen = f"{counted(len(times), 'receiver')} of alerts answered, each at {_utc(min(times))} or later"
+        yield Finding("alert-receivers", "ok", seen)
+
+
+def _failing(each: ReceiverHealth, *, is_reached: bool) -> Finding:
+    since = f"since {_utc(each.failing_since)} (last success: {_utc(each.succeeded)}): {each.error}"
+    if each.purpose == "follow":
+        seen = f"{each.subscription}: {each.address} does not say what people did to alerts {since}"
+        advice = "correct the token or the address, or see whether it answers here; acts of people wait until then"
+        return Finding("alert-receivers", "warning", seen, advice)
+    seen = f"{each.subscription}: open alerts do not reach {each.address} {since}"
+    advice = "see whether it runs and can be reached from the consumers; they send all open alerts once it answers"
+    return Finding("alert-receivers", "warning" if is_reached else "error", seen, advice)
+
+
+def _utc(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "never"
 
 
 def _audit(transaction: Connection, *, whole: bool) -> Finding:

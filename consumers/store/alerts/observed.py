@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -42,8 +43,12 @@ def of_keys(transaction: Connection, keys: Collection[str]) -> dict[str, list[Ob
 def _row(key: str, observation: Observation) -> dict[str, object]:
     facts = {each.name: getattr(observation, each.name) for each in _FACTS}
     told = {name: value for (name, value), each in zip(facts.items(), _FACTS, strict=True) if value != each.default}
-    return {"key": key, "facts": json.dumps(told)} | {name: getattr(observation, name) for name in _COLUMNS}
+    written = json.dumps(told, default=datetime.isoformat)
+    return {"key": key, "facts": written} | {name: getattr(observation, name) for name in _COLUMNS}
 
 
 def _observation(row: Mapping[Any, Any]) -> Observation:
-    return Observation(**json.loads(row["facts"]), **{name: row[name] for name in _COLUMNS})
+    facts = json.loads(row["facts"])
+    if found_at := facts.pop("found_at", None):
+        facts["found_at"] = datetime.fromisoformat(found_at)
+    return Observation(**facts, **{name: row[name] for name in _COLUMNS})

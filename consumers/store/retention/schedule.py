@@ -15,7 +15,7 @@ from ...errors import StoreError
 from ...processes.attached_runs import attached
 from ...processes.job_files import Jobs
 from .. import audit, rates_and_folds
-from ..alerts import old_alerts
+from ..alerts import old_alerts, receiver_health
 from ..database import Store
 from ..limits import stops, taken_places
 from . import old_rows
@@ -42,7 +42,9 @@ _NEVER = timedelta(days=7)
 
 
 _RATES = timedelta(days=32)
-"""How long passes, places and delivered folds are kept: longer than any rate, radius and fold."""
+"""How long passes, places and delivered folds are kept, longer than any rate, radius and fold; and receivers
+of alerts that nobody tries.
+"""
 
 
 def in_threads(pause: timedelta, function: Callable[[], None]) -> None:
@@ -114,6 +116,7 @@ class Retention:
                 rates_and_folds.forget(transaction, now - _RATES, PORTION),
                 taken_places.forget(transaction, now - _RATES, PORTION),
                 stops.forget(transaction, now - _RATES, PORTION),
+                receiver_health.forget(transaction, now - _RATES, PORTION),
                 *old_alerts.forget(transaction, before(settings.keep_alerts), now - _RATES, PORTION),
             ]
             before_audit = before(settings.keep_audit, at_once=is_audit_full)

@@ -129,3 +129,18 @@ clock = Table(
     sqlite_with_rowid=False,
 )
 """One row: the milliseconds that have passed for alerts, and the engine that counts them."""
+
+receivers = Table(
+    "alert_receivers",
+    metadata,
+    Column("subscription", Word(100), primary_key=True),
+    Column("purpose", Word(16), primary_key=True),
+    Column("address", Word(300), primary_key=True),
+    Column("every", Integer, nullable=False),
+    Column("tried", Moment, nullable=False),
+    Column("succeeded", Moment),
+    Column("failing_since", Moment),
+    Column("error", Plain, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What consumers do *every* so many seconds at an address: they send open alerts again, or follow what people did."""

@@ -56,6 +56,16 @@ class AlertHandler(Handler):
         """How often all open alerts are sent again; None for never."""
         return None
 
+    @property
+    @abstractmethod
+    def followed(self) -> str:
+        """The address that is asked for what people did, without secrets."""
+
+    @property
+    def sent_again_to(self) -> Sequence[str]:
+        """The addresses that get all open alerts again, without secrets."""
+        return ()
+
     def __call__(self, delivery: Delivery) -> Report | None:
         """Send the change, unless later ones have made it pointless; return None if a stop interrupted the call."""
         change = AlertChange.of(delivery.event)

@@ -49,6 +49,16 @@ class AlertmanagerHandler(AlertHandler):
         """How often all open alerts are sent again."""
         return self._verb.every
 
+    @property
+    def followed(self) -> str:
+        """All addresses: they know the same silences, and one that answers is enough."""
+        return ", ".join(self.sent_again_to)
+
+    @property
+    def sent_again_to(self) -> Sequence[str]:
+        """All addresses."""
+        return [each.shown for each in self._receivers]
+
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the calls that would be made; the times of a call of now."""
         alert = self._alert(OpenAlert(delivery.event, delivery))
@@ -90,19 +100,23 @@ class AlertmanagerHandler(AlertHandler):
         return Report(worst.failure, reason, facts, after=worst.after, blamed=[*failed])
 
     def send_again(self, alerts: Sequence[OpenAlert]) -> Mapping[str, str]:
-        """Send *alerts* to each Alertmanager, many in one call; return what went wrong, by target.
+        """Send *alerts* to each Alertmanager, many in one call; return what went wrong, empty if nothing, by address.
 
-        One that fails gets no further calls this time.
+        Without any, each gets an empty list, which shows that it would take alerts.  One that fails gets no further
+        calls this time.
         """
-        bodies = [body for _, body in alertmanager.batches(self._alerts(alerts))]
-        problems: dict[str, str] = {}
-        for each in self._receivers:
-            for body in bodies:
-                report = self._post(each, body)
-                if report is None or report.failure is not None:
-                    problems[each.target] = report.reason if report else "interrupted by a stop"
-                    break
-        return problems
+        bodies = [body for _, body in alertmanager.batches(self._alerts(alerts))] or [b"[]"]
+        return {each.shown: self._problem(each, bodies) for each in self._receivers}
+
+    def _problem(self, receiver: Receiver, bodies: Iterable[bytes]) -> str:
+        for body in bodies:
+            try:
+                report = self._post(receiver, body)
+            except OSError as error:
+                return f"the address cannot be read: {error}"
+            if report is None or report.failure is not None:
+                return report.reason if report else "interrupted by a stop"
+        return ""
 
     def states(self, alerts: Sequence[str]) -> Iterable[RemoteState]:
         """Yield which of *alerts* a silence mutes; Alertmanagers of a cluster know the same silences.

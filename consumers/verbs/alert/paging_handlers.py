@@ -37,6 +37,11 @@ class _PagingHandler(AlertHandler):
         super().__init__(verb, surroundings)
         self._receiver = Receiver(self.system, written)
 
+    @property
+    def followed(self) -> str:
+        """The address of the API."""
+        return self._receiver.shown
+
     def targets(self, delivery: Delivery) -> Sequence[str]:  # noqa: ARG002 - the same for all
         """Return the receiver."""
         try:
@@ -60,6 +65,11 @@ class PagerDutyHandler(_PagingHandler):
         super().__init__(verb, surroundings, options.url or pagerduty.EVENTS[options.region])
         self._options = options
         self._rest = Receiver(self.system, options.api or pagerduty.REST[options.region])
+
+    @property
+    def followed(self) -> str:
+        """The address of the REST API, which is not that of the Events API."""
+        return self._rest.shown
 
     def plan(self, delivery: Delivery) -> Mapping[str, object]:
         """Return the call that would be made, with the reference in place of the key."""

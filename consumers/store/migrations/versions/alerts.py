@@ -1,4 +1,4 @@
-"""Alerts: their keys, what was observed of them, their lives and changes, and the time that has passed for them."""
+"""Alerts: keys, what was observed of them, lives and changes, the time that has passed, and how receivers answer."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ def upgrade() -> None:
     _alerts()
     _changes()
     _clock()
+    _receivers()
 
 
 def _keys() -> None:
@@ -155,5 +156,20 @@ def _clock() -> None:
         Column("booted", BigInteger, nullable=False),
         Column("at", String(32), nullable=False),
         Column("ticks", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _receivers() -> None:
+    op.create_table(
+        "alert_receivers",
+        Column("subscription", String(100), primary_key=True),
+        Column("purpose", String(16), primary_key=True),
+        Column("address", String(300), primary_key=True),
+        Column("every", Integer, nullable=False),
+        Column("tried", String(32), nullable=False),
+        Column("succeeded", String(32)),
+        Column("failing_since", String(32)),
+        Column("error", Text, nullable=False),
         sqlite_with_rowid=False,
     )

@@ -1,6 +1,6 @@
 """The engine of alerts over a broker in memory: what is told, and when."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -201,7 +201,7 @@ class Disk:
     """The facts of the disk nsd3 of gpfs1, read just before they are asked for; it counts how often."""
 
     def __init__(self, site, availability):
-        self.site, self.availability, self.asked = site, availability, 0
+        self.site, self.availability, self.asked, self.began = site, availability, 0, None
 
     def begin(self):
         """Do nothing."""
@@ -210,7 +210,7 @@ class Disk:
         """Return what is known now."""
         self.asked += 1
         parts = {"file_systems": {"gpfs1": {}}, "disks/gpfs1": {"nsd3": {"availability": self.availability}}}
-        moment = self.site.now
+        moment = self.began or self.site.now
         readings = [Reading(part, content, moment, moment) for part, content in parts.items()]
         return assemble(cluster, readings, 5 * MINUTE).at(moment)
 
@@ -221,7 +221,7 @@ def test_facts_are_asked_every_minute_or_as_often_as_the_rule_says(bench, ask_ev
     rule = {"name": "disk-down", "opens": "diskFailure", "closes_when": when, "by": "data.diskName"}
     site = bench()
     disk = Disk(site, "down")
-    site.engine.reload(active(rule | {"ask_every": ask_every}, facts=disk))
+    site.engine.reload(active(rule | {"ask_every": ask_every}, facts=disk), Catalogues.shipped())
 
     site.see("diskFailure", fsName="gpfs1", diskName="nsd3")
     site.advance(2 * SECOND)
@@ -231,6 +231,27 @@ def test_facts_are_asked_every_minute_or_as_often_as_the_rule_says(bench, ask_ev
     site.advance(4 * SECOND)
     assert site.names == ["alertOpened", "alertClosed"]
     assert site.told[-1].data["cause"] == "fact"
+
+
+def test_what_facts_close_ended_when_they_were_known_and_an_opening_while_they_were_read_opens_again(bench):
+    when = "facts.file_systems[data.fsName].disks[data.diskName[0]].availability == 'up'"
+    rule = {"name": "disk-down", "opens": "diskFailure", "closes_when": when, "by": "data.diskName", "ask_every": "10s"}
+    site = bench()
+    disk = Disk(site, "down")
+    site.engine.reload(active(rule, facts=disk), Catalogues.shipped())
+    site.see("diskFailure", fsName="gpfs1", diskName="nsd3")
+    site.advance(SECOND)
+
+    # Reading begins now; what it says is known only when the engine asks the next time.
+    disk.availability, disk.began = "up", site.now
+    site.advance(20 * SECOND)
+    (closed,) = site.alerts()
+    site.see("diskFailure", ago=site.now - disk.began - SECOND, fsName="gpfs1", diskName="nsd3")
+    site.advance(SECOND)
+
+    assert disk.began + 5 * SECOND < closed.until < site.now
+    assert datetime.fromisoformat(site.told[1].data["until"]) == closed.until
+    assert site.names == ["alertOpened", "alertClosed", "alertOpened"]
 
 
 def test_it_is_reminded_of_until_somebody_acknowledges_it(bench):

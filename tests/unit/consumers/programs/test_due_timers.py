@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from consumers.policies.schedules.timed_events import pattern
 from consumers.policies.schedules.timers import WrittenEvery
 from consumers.programs.due_timers import DueTimers
+from consumers.programs.job_progress import JobProgress
 from consumers.store import rates_and_folds
 from consumers.store.database import Store
 from consumers.subscriptions.models import Subscriptions
@@ -175,3 +176,24 @@ def test_little_is_remembered_and_retention_keeps_it(site):
     with site.store.reading() as transaction:
         (known,) = rates_and_folds.passed(transaction, "monthly", "every", [what], NOON).values()
     assert len(known) == 1
+
+
+@pytest.mark.parametrize("kind", ["timers", "progress"])
+def test_a_reload_reads_the_catalogue_of_the_site_again_and_keeps_it_while_it_cannot_be_read(site, tmp_path, kind):
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("version: 1\n")
+    settings = Settings.model_validate({"router": {"catalogue": str(file)}})
+    timers = DueTimers(site.broker, site.store, settings, site.serving(), lambda: site.now)
+    progress = JobProgress(site.broker, settings, lambda: site.now)
+    made, reload = {"timers": (timers, lambda: timers.follow(site.serving())), "progress": (progress, progress.follow)}[
+        kind
+    ]
+    before = made._catalogues
+
+    file.write_text("no: catalogue\n")
+    reload()
+    assert made._catalogues is before
+    file.write_text("version: 1\n")
+    reload()
+
+    assert made._catalogues is not before
