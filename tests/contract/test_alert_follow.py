@@ -10,6 +10,7 @@ from consumers.verbs.alert.verb import AlertVerb
 from tests.alerting import MINUTE, AlertBench
 from tests.kept_alerts import keeping
 from tests.paging_services import GENIE_KEY, ROUTING_KEY, TOKEN, opsgenie, pagerduty
+from tests.waiting import wait_for
 from tests.webhooks import silent, webhook
 
 
@@ -221,3 +222,17 @@ def test_what_a_subscription_no_longer_follows_is_no_longer_known(bench):
         kept.after(1)
 
     assert (before, health(bench)) == (1, [])
+
+
+def test_while_it_works_it_asks_and_forgets_by_itself(bench):
+    with (
+        pagerduty() as service,
+        keeping(bench.store, pager(service), clock=bench.clock) as kept,
+        kept.receivers.working(),
+    ):
+        wait_for(lambda: health(bench), 60, "the first answer")
+        kept.active.is_leaving = True
+        kept.receivers.follow(Subscriptions(subscriptions=(kept.active.definition,)))
+        wait_for(lambda: not health(bench), 60, "that it is forgotten")
+
+    assert service.asked == ["clusterbus-nothing-is-open"]

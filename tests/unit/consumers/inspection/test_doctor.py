@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from consumers.inspection.doctor.databases import state, store
 from consumers.inspection.doctor.node import relay, spool
 from consumers.inspection.doctor.queues import broker, subscriptions
+from consumers.store.alerts import receiver_health
+from consumers.store.alerts.receiver_health import Attempt
+from consumers.store.database import Store
 from router.broker.amqp.requests import Facts
 from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
 
@@ -142,3 +146,32 @@ def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) ->
     assert verdicts(state(url)) == [("router", "warning")]
     assert verdicts(store(url)) == [("store", "warning")]
     assert not (tmp_path / "none.db").exists()
+
+
+def test_receivers_of_alerts_that_fail_for_long_or_that_nobody_tries_are_named(database):
+    url, minute, now = database("store"), timedelta(minutes=1), datetime.now(UTC)
+
+    def tried(subscription, ago, error="", *, purpose="send", address="https://am1"):
+        return Attempt(subscription, purpose, address, minute, now - ago * minute, error)
+
+    with Store(url) as opened:
+        with opened.writing() as transaction:
+            receiver_health.record(transaction, [tried("am", 90)])
+            receiver_health.record(transaction, [tried("am", 60, "timeout"), tried("pd", 60, "401", purpose="follow")])
+            receiver_health.record(transaction, [tried("am", 0, "timeout"), tried("pd", 0, "401", purpose="follow")])
+            receiver_health.record(transaction, [tried("two", 9, "timeout"), tried("two", 0, address="https://am2")])
+            receiver_health.record(transaction, [tried("brief", 1, "timeout"), tried("silent", 50)])
+        found = [each for each in store(url) if each.part == "alert-receivers"]
+
+    said = {(each.seen.partition(":")[0], each.verdict) for each in found}
+    assert said == {
+        ("am", "error"),
+        ("pd", "warning"),
+        ("two", "warning"),
+        ("silent", "warning"),
+        ("1 receiver of alerts answered, each at " + f"{now:%Y-%m-%d %H}", "ok"),
+    }
+    (away,) = [each for each in found if each.verdict == "error"]
+    since, last = (f"{now - each * minute:%Y-%m-%d %H:%M} UTC" for each in (60, 90))
+    assert away.seen == f"am: open alerts do not reach https://am1 since {since} (last success: {last}): timeout"
+    assert all(each.advice for each in found if each.verdict != "ok")

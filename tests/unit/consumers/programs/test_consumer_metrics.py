@@ -8,6 +8,8 @@ from consumers.policies.circuit_breaker import Breaker
 from consumers.policies.failure_fingerprints import fingerprint
 from consumers.programs import consumer_metrics
 from consumers.store import breakers, letters
+from consumers.store.alerts import receiver_health
+from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import Store
 from consumers.store.letters import Letter
 from router.metrics.exposition import Scrape
@@ -106,3 +108,18 @@ def test_open_breakers_are_counted_and_the_first_are_named_whatever_their_names(
     assert all(name.isprintable() for name in shown)
     assert any(name.startswith('a"b') for name in shown)
     assert not any("closed" in name or "over" in name for name in shown)
+
+
+def test_receivers_of_alerts_are_named_those_first_that_fail_and_only_so_many(store):
+    def tried(number, minutes, error=""):
+        return Attempt(f"s{number:03}", "send", 'https://a"b\n', MINUTE, START - minutes * MINUTE, error)
+
+    with store.writing() as transaction:
+        receiver_health.record(transaction, [tried(number, 7) for number in range(70)])
+        receiver_health.record(transaction, [tried(69, 5, "timeout")])
+
+    found = scraped(store)
+
+    assert found.by("subscription", "alert_receiver_failing") == {"s069": 1}
+    shown = [f"s{number:03}" for number in (*range(49), 69)]
+    assert found.by("subscription", "alert_receiver_last_success_seconds") == dict.fromkeys(shown, 7 * 60)
