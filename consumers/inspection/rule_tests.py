@@ -82,18 +82,19 @@ class Simulation:
     def step(self, step: Step, registrations: Registrations) -> str:
         """Do what *step* says; return what was expected and what happened if they differ, otherwise an empty text."""
         changes = self._pass(step.after or _MOMENT)
-        sees = True
+        hint = ""
         if step.facts is not None:
             self._facts.read(step.facts, self._now)
             changes += self._ask()
         if step.event is not None:
             event = _event(step, registrations, self._now)
             seen = self._rules.seen(event)
-            sees = bool(seen)
+            hint = "" if seen else "; the event neither opens nor closes alerts of this rule"
             changes += self._work(lambda unit: self._see(unit, event, seen))
         if step.act:
+            hint = "" if any(each.row for each in self._subjects.values()) else f"{hint}; no alert is open by then"
             changes += self._act(step.act)
-        return _difference(step, changes, self._latest, sees_event=sees)
+        return _difference(step, changes, self._latest, hint)
 
     def _pass(self, duration: timedelta) -> list[Change]:
         """Let time pass, and do what is due in it."""
@@ -198,7 +199,7 @@ def _counted(words: Sequence[str]) -> str:
     return ", ".join([*shown, "..."] if len(runs) > _MOST_WORDS else shown)
 
 
-def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, *, sees_event: bool) -> str:
+def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, hint: str) -> str:
     words = [each.name.removeprefix("alert").lower() for each in changes] or [_NOTHING]
     expected = step.expect and [*step.expect]
     state, severity = (latest.state, latest.severity) if latest else (None, None)
@@ -209,5 +210,4 @@ def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, 
         wrong.append(f"expected the state {step.state}, got {state or 'no alert'}")
     if step.severity and step.severity != severity:
         wrong.append(f"expected the severity {step.severity}, got {severity or 'no alert'}")
-    hint = "; the event neither opens nor closes alerts of this rule" if not sees_event else ""
     return "; ".join(wrong) + hint if wrong else ""
