@@ -78,10 +78,10 @@ class AlertNotFound(ConsumerError):
         """Say what was *wanted*; all of *near* begin so if it *is_ambiguous*."""
         if is_ambiguous:
             self.near = tuple(near)
-            text = f"several alerts begin with {wanted}: {', '.join(self.near)}"
+            text = f"several alerts begin with {wanted}: {', '.join(self.near)}; write more of the id"
         else:
             self.near = tuple(get_close_matches(wanted.upper(), near, n=3, cutoff=0.4))
-            text = f"there is no alert {wanted}{did_you_mean(wanted.upper(), near)}"
+            text = f"there is no alert {wanted or 'with an empty id'}{did_you_mean(wanted.upper(), near)}"
         super().__init__(text)
 
 

@@ -24,6 +24,8 @@ class FoldedAlert:
     openings: int
     first: int
     change: int
+    owner: str = ""
+    escalated_to: str = ""
 
     @property
     def text(self) -> str:

@@ -76,7 +76,7 @@ class Rule(Closed):
     """Say again that it is open, so often, until somebody acknowledges it."""
     escalate: Escalation | None = None
     suppresses: Annotated[Words, ONE_OR_SEVERAL] = ()
-    """Rules whose alerts of the same node (or cluster, where there is no node) are not told while this one is open."""
+    """Rules whose alerts of the same node (or cluster, where there is no node) notify nobody while this one is open."""
     flapping: Flapping | None = Flapping()
     group: Grouping | None = None
     owner: str | None = None

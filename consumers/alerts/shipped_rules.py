@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from router.settings import yaml_documents
 
 from .rules import Rule
 
 FILE = Path(__file__).parent / "shipped.yaml"
+
+NULLABLE: Final = ("closes", "by", "severity_if", "suppresses")
+"""Fields that a null takes away, although they are lists or mappings; other fields say themselves what null means."""
 
 
 @cache
@@ -34,10 +37,15 @@ def rules() -> Mapping[str, Rule]:
 def completed(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields of the rule *written* in a file, with those of the shipped rule of its name that it lacks.
 
+    A null takes a field away.
+
     >>> completed({"name": "deadlock", "closes_after": "30m"})["opens"]
     'deadlockDetected'
     >>> completed({"name": "tape-robot"})
     {'name': 'tape-robot'}
+    >>> "closes" in completed({"name": "node-down", "closes": None, "closes_after": "1h"})
+    False
     """
     name = written.get("name")
-    return {**(fields().get(name, {}) if isinstance(name, str) else {}), **written}
+    found = {**(fields().get(name, {}) if isinstance(name, str) else {}), **written}
+    return {each: value for each, value in found.items() if value is not None or each not in NULLABLE}

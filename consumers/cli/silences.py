@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from router.cli.app import Json, current, moment, who
+from router.cli.app import Json, author_of, current, moment
 from router.cli.output import fail, note, rows, say
 from router.errors import did_you_mean
 from router.model.catalogue import Catalogues
@@ -59,7 +59,7 @@ def add(  # noqa: PLR0913 - each is an option
     from ..inspection.silence_preview import preview  # noqa: PLC0415 - `list` and `expire` need no filters
 
     muted = _muted(file, subscription, where, known, settings)
-    silence = Silence(new_id(), subscription, where, author or who(), comment, now, end.moment)
+    silence = Silence(new_id(), subscription, where, author_of("--author", author), comment, now, end.moment)
     with Store(settings.consumers.store) as store:
         with store.reading() as transaction:
             seen = preview(transaction, where, muted or (), now - _DAY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from router.cluster.facts.parts import WHOLE, of_file_system, usage_of_file_system
@@ -38,6 +39,9 @@ from .test_runner import START
 
 _MOST_STEPS = 200_000
 """The most times at which something is due in one test."""
+
+_MOST_WORDS = 20
+"""The most changes that an error lists."""
 
 _MOMENT = timedelta(milliseconds=1)
 _NOTHING = "nothing"
@@ -78,18 +82,19 @@ class Simulation:
     def step(self, step: Step, registrations: Registrations) -> str:
         """Do what *step* says; return what was expected and what happened if they differ, otherwise an empty text."""
         changes = self._pass(step.after or _MOMENT)
-        sees = True
+        hint = ""
         if step.facts is not None:
             self._facts.read(step.facts, self._now)
             changes += self._ask()
         if step.event is not None:
             event = _event(step, registrations, self._now)
             seen = self._rules.seen(event)
-            sees = bool(seen)
+            hint = "" if seen else "; the event neither opens nor closes alerts of this rule"
             changes += self._work(lambda unit: self._see(unit, event, seen))
         if step.act:
+            hint = "" if any(each.row for each in self._subjects.values()) else f"{hint}; no alert is open by then"
             changes += self._act(step.act)
-        return _difference(step, changes, self._latest, sees_event=sees)
+        return _difference(step, changes, self._latest, hint)
 
     def _pass(self, duration: timedelta) -> list[Change]:
         """Let time pass, and do what is due in it."""
@@ -183,16 +188,26 @@ def _event(step: Step, registrations: Registrations, moment: datetime) -> Event:
     return synthetic_event(event_type, step.data, registrations, moment=moment, node=step.node, cluster=step.cluster)
 
 
-def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, *, sees_event: bool) -> str:
+def _counted(words: Sequence[str]) -> str:
+    """Return *words* with equal ones that follow each other counted, and at most so many.
+
+    >>> _counted(["escalated", "reminded", "reminded"])
+    'escalated, reminded (2 times)'
+    """
+    runs = [(word, sum(1 for _ in same)) for word, same in groupby(words)]
+    shown = [word if count == 1 else f"{word} ({count} times)" for word, count in runs[:_MOST_WORDS]]
+    return ", ".join([*shown, "..."] if len(runs) > _MOST_WORDS else shown)
+
+
+def _difference(step: Step, changes: Sequence[Change], latest: AlertRow | None, hint: str) -> str:
     words = [each.name.removeprefix("alert").lower() for each in changes] or [_NOTHING]
     expected = step.expect and [*step.expect]
     state, severity = (latest.state, latest.severity) if latest else (None, None)
     wrong = []
     if expected and expected != words:
-        wrong.append(f"expected {', '.join(expected)}, got {', '.join(words)}")
+        wrong.append(f"expected {', '.join(expected)}, got {_counted(words)}")
     if step.state and step.state != state:
         wrong.append(f"expected the state {step.state}, got {state or 'no alert'}")
     if step.severity and step.severity != severity:
         wrong.append(f"expected the severity {step.severity}, got {severity or 'no alert'}")
-    hint = "; the event neither opens nor closes alerts of this rule" if not sees_event else ""
     return "; ".join(wrong) + hint if wrong else ""

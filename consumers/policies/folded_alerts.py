@@ -48,4 +48,7 @@ def _of(event: Event) -> FoldedAlert:
     state, change = text("state") or "open", number("change")
     openings, severity = number("openings"), event.severity
     times = text("since"), text("until")
-    return FoldedAlert(text("alert"), text("rule"), text("summary"), severity, state, *times, openings, change, change)
+    contacts = text("owner"), text("escalatedTo")
+    return FoldedAlert(
+        text("alert"), text("rule"), text("summary"), severity, state, *times, openings, change, change, *contacts
+    )

@@ -51,6 +51,10 @@ def _with_alerts(schema: dict[str, Any], catalogues: Catalogues) -> dict[str, An
     entry = schema["$defs"]["RuleEntry"]
     for name in ("opens", "closes"):
         entry["properties"][name]["anyOf"] = _selectors(entry["properties"][name]["anyOf"][1], catalogues)
+    for name in shipped_rules.NULLABLE:
+        given = entry["properties"][name]
+        kept = {each: given.pop(each) for each in list(given) if each not in ("description", "title", "default")}
+        entry["properties"][name] = given | {"anyOf": [*kept.pop("anyOf", ()), *([kept] if kept else ()), _NULL]}
     shipped = shipped_rules.fields()
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, fields in shipped.items():
@@ -71,6 +75,7 @@ def _with_alerts(schema: dict[str, Any], catalogues: Catalogues) -> dict[str, An
     return schema
 
 
+_NULL = {"type": "null"}
 _CLOSING = ("closes", "closes_when", "closes_after")
 """The fields of a rule that say what closes its alerts."""
 

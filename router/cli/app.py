@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 log = getLogger(__name__)
 
+LONGEST_AUTHOR = 100
+"""The most characters of the name of who does something."""
+
 # The base class of typer's errors for a wrong command line; typer does not export it.
 _WRONG_USE: Any = typer.BadParameter.__base__
 
@@ -279,3 +282,13 @@ def who() -> str:
     except (KeyError, OSError):
         name = str(os.getuid())
     return os.environ.get("SUDO_USER") or name
+
+
+def author_of(option: str, given: str | None) -> str:
+    """Return who does it: *given* with *option*, by default `who`; end the command where that is empty or too long."""
+    name = who() if given is None else given.strip()
+    if not name:
+        output.fail(f"{option} is empty: name who does it, or leave it out", 2)
+    if len(name) > LONGEST_AUTHOR:
+        output.fail(f"{option} has {len(name)} characters, and the limit is {LONGEST_AUTHOR}", 2)
+    return name

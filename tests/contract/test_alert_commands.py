@@ -9,6 +9,7 @@ import pytest
 from consumers.alerts.life.observations import Observation
 from consumers.deliveries import Done, Retry
 from consumers.inspection.doctor import machine_roles
+from consumers.inspection.status import overview
 from consumers.store import attempts
 from consumers.store.alerts import observed
 from consumers.store.attempts import Attempt
@@ -105,13 +106,15 @@ def test_an_act_is_written_for_each_alert_with_who_did_it_and_why(settings, data
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("ack", CLOSED), 1, "is closed since"),
+        (("ack", CLOSED), 1, "has been closed since 20"),
         (("unack", ALERT), 1, "is open: nobody has acknowledged it"),
         (("ack", "01KAG"), 1, "several alerts begin with 01KAG"),
         (("ack", "nothing"), 1, "there is no alert nothing"),
         (("close", ALERT), 2, "Missing option"),
         (("close", ALERT, "--comment", " "), 2, "--comment is empty"),
         (("note", ALERT, "--comment", "x" * 1001), 2, "the limit is 1000"),
+        (("ack", ALERT, "--by", " "), 2, "--by is empty: name who does it, or leave it out"),
+        (("ack", ALERT, "--by", "x" * 101), 2, "--by has 101 characters, and the limit is 100"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(settings, words, code, said):
@@ -130,7 +133,7 @@ def test_one_wrong_id_does_not_keep_the_others_from_being_written(settings, data
     assert acts(database, OTHER) == []
 
 
-def test_show_says_who_was_told_and_who_was_not(settings, database):
+def test_show_says_who_was_notified_and_who_was_not(settings, database):
     opened = f"{ALERT[:-1]}Z"
     with Store(database("store")) as store, store.writing() as transaction:
         for name, outcome in (
@@ -146,18 +149,18 @@ def test_show_says_who_was_told_and_who_was_not(settings, database):
 
     shown = json.loads(output)
     assert code == 0
-    assert shown["told_to"] == {"storage-team": "done", "pager": "retry"}
+    assert shown["notified"] == {"storage-team": "done", "pager": "retry"}
     assert [each["name"] for each in shown["changes"]] == ["alertOpened"]
     assert (shown["about"], shown["state"]) == ({"fsName": "gpfs1", "filesetName": "projects"}, "open")
-    assert "told\tstorage-team, pager (retry)" in text
+    assert "notified\tstorage-team, pager (retry)" in text
 
 
-def test_the_history_says_what_was_not_told_and_why(settings):
+def test_the_history_says_as_which_event_a_change_was_published(settings):
     code, output = invoke(settings, "alerts", "history", ALERT)
 
     assert code == 0
     assert output.split("\t")[1:3] == ["opened", "event"]
-    assert output.rstrip().endswith(f"told as {ALERT[:-1]}Z")
+    assert output.rstrip().endswith(f"{ALERT[:-1]}Z")
 
 
 def test_an_act_is_later_than_all_that_is_known(settings, database):
@@ -192,7 +195,13 @@ def test_the_status_shows_the_worst_alerts_first_and_what_cannot_be_read(hub):
 
     assert code == 3
     first, *_, last = output.splitlines()
-    assert (first.split("\t")[0], first.split("\t")[-1]) == ("critical", "Disk d1 is down (prod)")
+    assert (first.split("\t")[0], first.split("\t")[-1]) == (
+        "warning",
+        "projects of gpfs1 is over its soft quota (test)",
+    )
+    # What another alert suppresses comes last, however bad.
+    least = [line for line in output.splitlines() if "\t01KAG" in line][-1]
+    assert least.endswith("Disk d1 is down (prod) (suppressed)")
     assert last.startswith("error  3 alerts open")
     assert "unknown\t" in output
 
@@ -202,7 +211,7 @@ def test_the_status_for_nagios_is_critical_for_what_is_known(hub):
 
     assert code == 2
     (line,) = output.splitlines()
-    assert line.startswith("CLUSTERBUS CRITICAL - 3 alerts open: Disk d1 is down")
+    assert line.startswith("CLUSTERBUS CRITICAL - 3 alerts open: projects of gpfs1 is over its soft quota, ")
     assert "alerts_critical=1" in line
 
 
@@ -216,3 +225,26 @@ def test_a_store_that_cannot_be_read_is_unknown(hub, tmp_path):
     assert code == 3
     assert any("alerts and deliveries are not known" in each for each in facts["unknown"])
     assert (facts["letters"], facts["verdict"] in ("error", "unknown")) == (None, True)
+    assert facts["alerts"] is None
+
+
+def test_a_screen_without_a_store_does_not_say_that_no_alert_is_open(hub, tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database at all, but longer than a header of one" * 100)
+
+    _, output = invoke(hub | {"CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{broken}"}, "status")
+
+    assert "it is not known which alerts are open" in output.splitlines()[-1]
+    assert "0 alerts" not in output
+
+
+def test_the_worst_alert_is_shown_however_many_newer_ones_are_open(hub, database, monkeypatch):
+    monkeypatch.setattr(overview, "_MOST_READ", 2)
+    monkeypatch.setattr(overview, "MOST_ALERTS", 2)
+    with Store(database("store")) as store, store.writing() as transaction:
+        old = alert_row("01KA0000000000000000000000", severity="critical", summary="the oldest")
+        keep(transaction, old, *(alert_row(f"01KAH{at:020}0", severity="info") for at in range(5)))
+
+    _, output = invoke(hub, "status")
+
+    assert output.splitlines()[0].endswith("the oldest (prod)")

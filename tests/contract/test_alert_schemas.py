@@ -33,6 +33,8 @@ def with_(*entries):
         with_({**RULE, "enabled": False}),
         with_({"name": "deadlock", "closes_after": None, "closes": "nodeJoin"}),
         with_({"name": "disk-down", "ask_every": "10s"}),
+        with_({"name": "node-down", "closes": None, "closes_after": "1h", "by": None, "suppresses": None}),
+        with_({"name": "soft-quota", "severity_if": None}),
         with_(
             {**RULE, "group": {"over": 5}, "suppresses": "node-silent", "escalate": {"after": "15m", "to": "on-call"}}
         ),
@@ -63,6 +65,8 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
         with_({"opens": "nodeLeave", "closes": "nodeJoin"}),
         with_({"name": "deadlock", "closes_after": None}),
         with_({"name": "disk-down", "closes_when": None}),
+        with_({"name": "node-down", "closes": None}),
+        with_({**RULE, "opens": None}),
         with_({**RULE, "name": "UPPER"}),
         with_({**RULE, "opens": []}),
         with_({**RULE, "closes": "nodeJoyn"}),

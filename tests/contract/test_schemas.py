@@ -66,7 +66,8 @@ ASIDES = {
     "node sets": r"'.*' (is not a host name|is (not a|an empty) node set|names more than)|groups",
     "values deep inside a body": r"the key .* must be a plain text|.* is not allowed in JSON",
     "which variables events have": r"no variable|.* cannot have data\.",
-    "rules together": r"no alert of them|a rule cannot suppress|there is no rule|says (which|how)|reads no facts",
+    "rules of alerts together": r"no alert of them|a rule cannot suppress|there is no rule|says which|says how often"
+    r"|reads no facts|\S+ is in `opens` too|the owner is who",
     "results that a test expects": r"expect|test [0-9]",
 }
 ASIDE = re.compile("|".join(ASIDES.values()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click import Command, Group
+from click import Command
 from typer.main import get_command
 
 from consumers.cli.main import app
@@ -30,7 +30,7 @@ RIDDLES = {
     r"\bwhat holds\b": "the effective ...",
     r"\bthose before hold\b": "keeping the previous ones",
     r"\bbrought to nobody\b": "unroutable",
-    r"\b(is|are|was) none\b": "is not a ...",
+    r"\b(is|are|was) (?-i:none)\b": "is not a ...",
     r"\bfor want of\b": "without",
     r"\bof (its|their) own accord\b": "automatically",
     r"\bcomes? to nothing\b": "fails",
@@ -40,6 +40,20 @@ RIDDLES = {
     r"\b(is|are) through\b": "has finished",
     r"\bwhom\b": "who",
     r"\bin good order\b": "cleanly",
+}
+
+# Names in databases and in stored results, which nobody reads who did not look for them.
+STORED = {
+    (f"consumers/{module}.py", "told")
+    for module in (
+        "inspection/status/alert_listing",
+        "store/alerts/alerts",
+        "store/migrations/versions/alerts",
+        "store/migrations/versions/lanes_and_rates",
+        "store/schema/alert_tables",
+        "store/schema/delivery_tables",
+        "verbs/notify/notify_handler",
+    )
 }
 
 
@@ -70,16 +84,19 @@ def test_prose_fits_a_screen(page):
 
 
 def test_help_texts_use_plain_words():
-    assert [(name, each) for name, text in helps(get_command(app), "clusterbus") for each in riddles(text)] == []
+    found = dict(helps(get_command(app), "clusterbus"))
+
+    assert len(found) > 300  # of all commands, and not only of the first level
+    assert [(name, each) for name, text in found.items() for each in riddles(text)] == []
 
 
-@pytest.mark.parametrize("kind", ["log", "raise"])
-def test_logs_and_errors_use_plain_words(kind):
-    find = {"log": logged, "raise": raised}[kind]
+def test_texts_of_programs_use_plain_words():
+    """Also names of columns and fields, and sentences that are put together; not docstrings."""
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {each}"
         for path in SOURCES
-        for line, text in find(ast.parse(path.read_text()))
+        for line, text in shown(ast.parse(path.read_text()))
+        if (str(path.relative_to(ROOT)), text) not in STORED
         for each in riddles(text)
     ]
 
@@ -91,29 +108,14 @@ def helps(command: Command, name: str) -> Iterator[tuple[str, str]]:
     yield name, command.help or ""
     for parameter in command.params:
         yield f"{name} {parameter.name}", getattr(parameter, "help", None) or ""
-    if isinstance(command, Group):
-        for inner, below in command.commands.items():
-            yield from helps(below, f"{name} {inner}")
+    # Typer has a copy of click in it, so the classes of click itself say nothing about its groups.
+    for inner, below in getattr(command, "commands", {}).items():
+        yield from helps(below, f"{name} {inner}")
 
 
-def logged(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield the sentences that *tree* logs."""
-    levels = {"debug", "info", "warning", "error", "critical", "exception"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels:
-            yield from texts(node.args)
-
-
-def raised(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield the sentences of the errors that *tree* raises."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            yield from texts(node.exc.args)
-
-
-def texts(nodes: list[ast.expr]) -> Iterator[tuple[int, str]]:
-    """Yield the literal texts in *nodes*."""
-    for node in nodes:
-        for each in ast.walk(node):
-            if isinstance(each, ast.Constant) and isinstance(each.value, str):
-                yield each.lineno, each.value
+def shown(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the literal texts in *tree* that are no docstrings, each with its line."""
+    documentation = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in documentation:
+            yield each.lineno, each.value

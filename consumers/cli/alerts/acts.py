@@ -1,6 +1,6 @@
 """What people do to alerts: `clusterbus alerts ack | unack | note | close`.
 
-An act takes effect in the store at once, with who did it and why; the consumer that works on alerts tells it everybody.
+An act takes effect in the store at once, with who did it and why; a consumer publishes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from router.cli.app import Json, current, who
+from router.cli.app import Json, author_of, current
 from router.cli.output import fail, fault, say
 from router.settings.site_catalogue import catalogues
 
@@ -22,7 +22,9 @@ from ...store.alerts import alerts
 from ...store.database import Store
 
 Ids = Annotated[list[str], typer.Argument(help="The alerts' ids, or how they begin.")]
-Comment = Annotated[str, typer.Option("--comment", "--why", help="Why; everybody who is told of the alert reads it.")]
+Comment = Annotated[
+    str, typer.Option("--comment", "--why", help="Why; shown to everybody who is notified of the alert.")
+]
 By = Annotated[str | None, typer.Option("--by", help="Who does it; by default your user name.")]
 
 _LONGEST = 1000
@@ -54,18 +56,18 @@ def _act(context: typer.Context, what: Act, ids: Sequence[str], comment: str, by
         fail("--comment is empty: say why", 2)
     if len(comment) > _LONGEST:
         fail(f"--comment has {len(comment)} characters, and the limit is {_LONGEST}", 2)
-    author, failed, settings = by or who(), False, current(context)
+    who, failed, settings = author_of("--by", by), False, current(context)
     known = catalogues(settings)
     with Store(settings.consumers.store) as store:
         for each in dict.fromkeys(ids):
             try:
-                how: dict[str, Any] = {"by": author, "comment": comment.strip(), "catalogues": known}
+                how: dict[str, Any] = {"by": who, "comment": comment.strip(), "catalogues": known}
                 alert = _written(store, what, each, how)
             except (AlertNotFound, AlertIsClosed, ValueError) as error:
                 failed = True
                 fault(str(error))
                 continue
-            facts = {"id": alert.id, "done": what, "by": author, "comment": comment.strip(), "state": alert.state}
+            facts = {"id": alert.id, "done": what, "by": who, "comment": comment.strip(), "state": alert.state}
             say(facts, as_json=as_json, text=f"{alert.id} {_DONE[what]}: {alert.summary}")
     if failed:
         raise typer.Exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from router.cli.app import Json, current, past
 from router.cli.output import SEVERITIES, Live, Part, Styled, fail, fields, note, rows, say
 from router.model.events import Severity
 from router.settings.local_zone import local_zone
+from router.terminal_text import counted
 
 from ...alerts.alert_row import AlertRow, State
 from ...expressions.values import human_texts
@@ -76,22 +76,25 @@ def list_alerts(  # noqa: PLR0913 - each is an option
 
 @alerts_app.command("show")
 def show_alert(context: typer.Context, alert: OneAlert, as_json: Json = False) -> None:
-    """Show one alert: what it is about, since when, who takes care of it, who was told, and what happened to it."""
+    """Show one alert: what it is about, since when, who takes care of it, who was notified, and what happened to it."""
     with Store(current(context).consumers.store) as store, store.reading() as transaction:
         found = alerts.find(transaction, alert)
         changes = alerts.history(transaction, found.id)
-        told = alert_listing.told(transaction, found.id)
+        notified = alert_listing.notified(transaction, found.id)
     if as_json:
         facts = alert_facts(found, datetime.now(UTC))
-        say(facts | {"told_to": dict(told), "changes": [asdict(each) for each in changes]}, as_json=True)
+        say(
+            facts | {"notified": dict(notified), "changes": [alert_listing.change_facts(each) for each in changes]},
+            as_json=True,
+        )
         return
-    fields(_fields(found, told))
+    fields(_fields(found, notified))
     _print_changes(changes)
 
 
 @alerts_app.command("history")
 def history(context: typer.Context, alert: OneAlert, as_json: Json = False) -> None:
-    """Show all changes of one alert: when, what, by whom, and whether people were told."""
+    """Show all changes of one alert: when, what, who did it, and as which event it was published."""
     with Store(current(context).consumers.store) as store, store.reading() as transaction:
         changes = alerts.history(transaction, alerts.find(transaction, alert).id)
     _print_changes(changes, as_json=as_json)
@@ -113,7 +116,8 @@ def watch(
     with Store(current(context).consumers.store) as store:
         while True:
             with store.reading() as transaction:
-                found = {each.id: each for each in alert_listing.find(transaction, wanted, _LATEST)[0]}
+                latest, has_more = alert_listing.find(transaction, wanted, _LATEST)
+                found = {each.id: each for each in latest}
                 ended = [alerts.find(transaction, each) for each in known if each not in found]
             for each in (*ended, *(each for each in found.values() if _has_changed(known.get(each.id), each))):
                 if as_json:
@@ -122,7 +126,8 @@ def watch(
                     live.show(*_line(each))
             known = found
             if not as_json:
-                live.replace([[Styled(f"{len(found)} alerts are not closed, {datetime.now(UTC):%H:%M:%S} UTC", "dim")]])
+                number = f"{len(found)} or more alerts" if has_more else counted(len(found), "alert")
+                live.replace([[Styled(f"not closed: {number}, {datetime.now(UTC):%H:%M:%S} UTC", "dim")]])
             time.sleep(_POLL)
 
 
@@ -181,20 +186,21 @@ def _print_changes(changes: Sequence[ChangeRow], *, as_json: bool = False) -> No
             "cause": lambda each: each.cause,
             "by": lambda each: each.by,
             "comment": lambda each: each.comment,
-            "told": _told,
+            "event": _published_as,
         },
         as_json=as_json,
-        empty="no change has been told yet",
+        facts=alert_listing.change_facts,
+        empty="there are no changes",
     )
 
 
-def _told(change: ChangeRow) -> str:
+def _published_as(change: ChangeRow) -> str:
     if not change.told:
-        return f"not told: {change.why}"
-    return f"told as {change.id}" if change.published else "is being published"
+        return f"not published: {change.why}"
+    return change.id if change.published else "is being published"
 
 
-def _fields(alert: AlertRow, told: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+def _fields(alert: AlertRow, notified: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     zone, end = local_zone(), alert.until or datetime.now(UTC)
     yield "alert", alert.id
     yield "summary", alert.summary
@@ -216,4 +222,4 @@ def _fields(alert: AlertRow, told: Mapping[str, str]) -> Iterator[tuple[str, obj
     yield "comment", alert.comment or "-"
     yield "suppressed by", alert.suppressed_by or "-"
     yield "suppresses", alert.suppressed
-    yield "told", ", ".join(f"{name} ({how})" if how != "done" else name for name, how in told.items()) or "nobody yet"
+    yield "notified", alert_listing.names_of(notified) or "nobody yet"

@@ -1,8 +1,8 @@
-"""The command `clusterbus status`: one screen that says what is wrong now, since when, and who was told."""
+"""The command `clusterbus status`: one screen that says what is wrong now, since when, and who was notified."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +33,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is wrong now, what waits and since when, and who was told; `doctor` says what to do about it."""
+    """Show what is wrong now, what waits and since when, and who was notified; `doctor` says what to do about it."""
     if nagios and as_json:
         fail("--nagios and --json are two forms of one answer: use one of them", 2)
     if nagios:
@@ -81,9 +81,7 @@ def _show(overview: Overview, severity: Severity) -> None:
 
 def _show_alerts(overview: Overview) -> None:
     from ...expressions.values import human_texts  # noqa: PLC0415 - as `status`
-
-    def told(names: Mapping[str, str]) -> str:
-        return ", ".join(f"{name} ({how})" if how != "done" else name for name, how in names.items()) or "nobody"
+    from ...inspection.status.alert_listing import names_of  # noqa: PLC0415 - as `status`
 
     rows(
         overview.alerts,
@@ -92,8 +90,10 @@ def _show_alerts(overview: Overview) -> None:
             "age": lambda each: human_texts.span(overview.now - each.since),
             "state": lambda each: f"{each.state} by {each.by}" if each.state == "acknowledged" else each.state,
             "id": lambda each: each.id,
-            "told": lambda each: told(overview.told.get(each.id, {})),
-            "alert": lambda each: f"{each.summary or each.rule} ({each.cluster})",
+            "notified": lambda each: names_of(overview.notified.get(each.id, {})) or "nobody",
+            "alert": lambda each: (
+                f"{each.summary or each.rule} ({each.cluster}){' (suppressed)' if each.suppressed_by else ''}"
+            ),
         },
         cut=True,
     )
@@ -104,6 +104,8 @@ def _show_alerts(overview: Overview) -> None:
 def _alerts(overview: Overview) -> str:
     if not overview.asked_alerts:
         return "alerts are not asked about on this machine, which has no consumers"
+    if not overview.knows_alerts:
+        return "it is not known which alerts are open"
     return f"{counted(sum(overview.counts.values()), 'alert')} open"
 
 

@@ -66,11 +66,11 @@ class DelayGate:
             alert = alerts.find(transaction, str(event.data["alert"]))
         except AlertNotFound:
             return None  # better once too often than never
-        was_told = not delays.is_alarming(event) and _was_told(transaction, each, alert.id)
-        return delays.unneeded(self._delay, event, alert.state, was_told=was_told)
+        was_notified = not delays.is_alarming(event) and _was_notified(transaction, each, alert.id)
+        return delays.unneeded(self._delay, event, alert.state, was_notified=was_notified)
 
 
-def _was_told(transaction: Connection, each: Admitted, alert: str) -> bool:
+def _was_notified(transaction: Connection, each: Admitted, alert: str) -> bool:
     """Return whether the subscription has delivered an earlier change of the *alert*, or is about to."""
     earlier = (one.id for one in alerts.history(transaction, alert) if one.id != each.key.event_id)
     keys = [Key(event_id, each.key.subscription, "") for event_id in earlier]

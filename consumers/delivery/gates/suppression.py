@@ -1,4 +1,4 @@
-"""The gate of suppressed alerts: skips what is not told while another alert is open."""
+"""The gate of suppressed alerts: skips what nobody is notified of while another alert is open."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _routers(clients: Collection[Client]) -> Iterator[Finding]:
         shown = ", ".join(f"{place or 'not known'} ({host})" for place, host in sorted(places.items()))
         advice = (
             "set router.state to one PostgreSQL database on all hubs; else the router that takes over reports gaps and"
-            " new epochs that are none, and does not recognize copies"
+            " new epochs that do not exist, and does not recognize copies"
         )
         yield Finding("router", "error", f"{len(routers)} routers run with different states: {shown}", advice)
         return

@@ -1,1 +1,1 @@
-"""What is wrong now, what waits, and who was told: the readings behind `clusterbus status`."""
+"""What is wrong now, what waits, and who was notified: the readings behind `clusterbus status`."""

@@ -1,4 +1,4 @@
-"""Alerts as lists show them: filtered, the newest first, each with who was told.  Read-only, and of bounded size."""
+"""Alerts as lists show them: filtered, the newest first, each with who was notified.  Read-only and bounded."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from router.model.events import SEVERITIES, Severity
 from ...alerts.alert_row import AlertRow, State
 from ...store import queries
 from ...store.alerts import alerts
+from ...store.alerts.alerts import ChangeRow
 
 OPEN: Final[tuple[State, ...]] = ("open", "acknowledged")
 _PAGE: Final = 500
@@ -98,8 +99,8 @@ def find(transaction: Connection, wanted: AlertFilter, limit: int) -> tuple[list
     return found, True
 
 
-def told(transaction: Connection, alert_id: str) -> Mapping[str, str]:
-    """Return who was told of the latest changes of an alert: contacts, else subscriptions, each with how that ended.
+def notified(transaction: Connection, alert_id: str) -> Mapping[str, str]:
+    """Return who was notified of the latest changes of an alert: contacts, else subscriptions, each with how it ended.
 
     >>> from consumers.store.queries import Row
     >>> dict(_of_rows([]))
@@ -120,9 +121,27 @@ def _of_rows(rows: Collection[queries.Row]) -> Iterator[tuple[str, str]]:
             yield row.subscription, row.outcome or "open"
 
 
+def names_of(notified: Mapping[str, str]) -> str:
+    """Return who was *notified*, as one text; with how it ended where nobody got it.
+
+    >>> names_of({"storage-team": "done", "pager": "retry"})
+    'storage-team, pager (retry)'
+    """
+    return ", ".join(name if how == "done" else f"{name} ({how})" for name, how in notified.items())
+
+
+def change_facts(change: ChangeRow) -> dict[str, Any]:
+    """Return what programs read of *change*: `why` says why it was not published, `published` when it was."""
+    return {name: value for name, value in asdict(change).items() if name != "told"}
+
+
 def alert_facts(alert: AlertRow, now: datetime) -> dict[str, Any]:
     """Return what programs read of *alert*."""
-    hidden = ("key", "openings_told", "act", "tell_due", "remind_due", "escalate_due", "ask_due", "last_change")
+    hidden = ("key", "told", "openings_told", "act", "tell_due", "remind_due", "escalate_due", "ask_due", "last_change")
     facts = {name: value for name, value in asdict(alert).items() if name not in hidden}
     end = alert.until or now
-    return facts | {"about": dict(alert.about), "age": round((end - alert.since).total_seconds())}
+    return facts | {
+        "about": dict(alert.about),
+        "published": alert.told,
+        "age": round((end - alert.since).total_seconds()),
+    }

@@ -37,7 +37,7 @@ def failure(reason: str) -> tuple[str, int]:
 def _said(overview: Overview) -> Iterator[str]:
     if number := sum(overview.counts.values()):
         named = ", ".join(each.summary or each.rule for each in overview.alerts[:_NAMED])
-        more = f" and {number - _NAMED} more" if number > _NAMED else ""
+        more = f" and {number - _NAMED:,} more" if number > _NAMED else ""
         yield f"{counted(number, 'alert')} open: {named}{more}"
     yield from (each.seen for each in overview.of("error"))
     yield from overview.unknown

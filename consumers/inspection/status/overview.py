@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from router.broker.session import Session
 from router.errors import SettingsError
-from router.model.events import Severity
+from router.model.events import SEVERITIES, Severity
 from router.settings.models import Settings
 
 from ...alerts.alert_row import AlertRow
@@ -29,10 +29,10 @@ from ..doctor import machine_roles
 from ..doctor.check_results import Finding
 from ..doctor.examination import examine
 from . import alert_listing
-from .alert_listing import AlertFilter, alert_facts, at_least
+from .alert_listing import alert_facts, at_least
 
 MOST_ALERTS: Final = 20
-"""Alerts that are shown, the worst first."""
+"""Alerts that are shown, the worst first, and those that are suppressed last."""
 
 _MOST_READ: Final = 1000
 
@@ -43,21 +43,26 @@ State = Literal["ok", "warning", "error", "unknown"]
 class Overview:
     """What is wrong at *now*.
 
-    *alerts* are the worst that are not closed, *counts* all of them by severity, *told* who was told of each, by id.
-    *paused* says in words which subscriptions and targets are stopped.  *unknown* are reasons why something is not
-    known; *asked_alerts* is False on a machine that has no consumers.
+    *alerts* are the worst that are not closed, *counts* all of them by severity, *notified* has by id who was notified
+    of each.  *paused* says in words which subscriptions and targets are stopped.  *unknown* are reasons why something
+    is not known; *asked_alerts* is False on a machine that has no consumers.
     """
 
     now: datetime
     findings: Sequence[Finding] = ()
     alerts: Sequence[AlertRow] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
-    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notified: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     waiting: Sequence[WaitingDeliveries] = ()
     paused: Sequence[str] = ()
     letters: int | None = None
     unknown: Sequence[str] = ()
     asked_alerts: bool = True
+
+    @property
+    def knows_alerts(self) -> bool:
+        """Whether the store says which alerts are open."""
+        return self.asked_alerts and self.letters is not None
 
     def of(self, verdict: str) -> list[Finding]:
         """Return the findings with this *verdict*, without those that say only that something is not known."""
@@ -77,14 +82,16 @@ class Overview:
 
     def as_dict(self, severity: Severity) -> dict[str, Any]:
         """Return it as plain values."""
-        shown = [alert_facts(each, self.now) | {"told_to": dict(self.told.get(each.id, {}))} for each in self.alerts]
+        shown = [
+            alert_facts(each, self.now) | {"notified": dict(self.notified.get(each.id, {}))} for each in self.alerts
+        ]
         return {
             "verdict": self.verdict(severity),
             "errors": len(self.of("error")),
             "warnings": len(self.of("warning")),
             "unreachable": any(each.unreachable for each in self.findings),
             "unknown": list(self.unknown),
-            "alerts": {"open": dict(self.counts), "worst": shown} if self.asked_alerts else None,
+            "alerts": {"open": dict(self.counts), "worst": shown} if self.knows_alerts else None,
             "waiting": [asdict(each) | {"age": self._age(each.oldest)} for each in self.waiting],
             "paused": list(self.paused),
             "letters": self.letters,
@@ -117,20 +124,29 @@ def _of_store(transaction: Connection, now: datetime, findings: Sequence[Finding
     counts: dict[str, int] = {}
     for (_, severity, _), number in alerts.count_open(transaction).items():
         counts[severity] = counts.get(severity, 0) + number
-    found, _ = alert_listing.find(transaction, AlertFilter(), _MOST_READ)
-    order = {each: at for at, each in enumerate(at_least("info"))}
-    worst = sorted(found, key=lambda each: (-order[each.severity], each.since))[:MOST_ALERTS]
+    worst = _worst(transaction)
     return Overview(
         now,
         findings,
         worst,
         counts,
-        {each.id: alert_listing.told(transaction, each.id) for each in worst},
+        {each.id: alert_listing.notified(transaction, each.id) for each in worst},
         waiting_deliveries.by_subscription(transaction),
         list(_paused(transaction, now)),
         letters.count_kept(transaction)[0],
         unknown,
     )
+
+
+def _worst(transaction: Connection) -> Sequence[AlertRow]:
+    """Return the worst alerts that are not closed, of equal ones the oldest first; those that are suppressed last."""
+    found: list[AlertRow] = []
+    for suppressed in (False, True):
+        for severity in reversed(SEVERITIES):
+            if len(found) < MOST_ALERTS:
+                same = alerts.select(transaction, severity=[severity], suppressed=suppressed, limit=_MOST_READ)
+                found += sorted(same, key=lambda each: each.since)
+    return found[:MOST_ALERTS]
 
 
 def _paused(transaction: Connection, now: datetime) -> Iterator[str]:

@@ -36,13 +36,13 @@ class Delay(Closed):
     """A delivery waits *wait* before its first attempt.
 
     *unless*: one about an alert that is in such a state by then is skipped, and so is what follows of an alert that
-    nobody was told of.
+    nobody was notified of.
     """
 
     wait: Interval
     """How long it waits."""
     unless: Annotated[tuple[Unless, ...], Field(strict=False), EACH_ONCE, ONE_OR_SEVERAL] = ()
-    """States of an alert in which nobody needs to be told any more: `closed`, `acknowledged`."""
+    """States of an alert in which nobody needs to be notified any more: `closed`, `acknowledged`."""
 
 
 def _expanded(value: Any) -> Any:  # noqa: ANN401 - pydantic's
@@ -105,13 +105,13 @@ def end_of(reason: str) -> datetime | None:
         return None
 
 
-def unneeded(delay: Delay, event: Event, state: str, *, was_told: bool) -> Outcome | None:
+def unneeded(delay: Delay, event: Event, state: str, *, was_notified: bool) -> Outcome | None:
     """Return the outcome of a delivery about an alert that is in *state* now; None if it is needed.
 
-    *was_told*: somebody was told of the alert before, by the same subscription.
+    *was_notified*: somebody was notified of the alert before, by the same subscription.
     """
     if is_alarming(event):
         if state in delay.unless:
             return Skipped(RECOVERED, f"the alert was {state} within {durations.text(delay.wait)}")
         return None
-    return None if was_told else Skipped(RECOVERED, "it goes on with an alert that nobody was told of")
+    return None if was_notified else Skipped(RECOVERED, "it goes on with an alert that nobody was notified of")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,9 +17,13 @@ from ...config.field_types import EACH_ONCE, Closed
 from ..throttling import Interval
 
 _SHORTEST: Final = timedelta(seconds=10)
-_LOOK_BACK: Final = 70
-"""Days within which each timer is due at least once: the 31st is two months apart."""
+_LOOK_BACK: Final = 620
+"""Days within which each timer is due at least once: a 31st that is a Monday may be 609 days after the last one."""
 
+_AS_CRON: Final = re.compile(r"[*@:]|^\s*[a-z]+\s*$|\S\s+\S", re.IGNORECASE)
+"""What people write who think of cron, or of a clock time."""
+
+_SHOWN: Final = 40
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Clock = Annotated[str, matching(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", "is no clock time: write it as in 06:00")]
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -125,6 +130,10 @@ class Every(Closed):
 
 
 def _expanded(value: Any) -> Any:  # noqa: ANN401 - pydantic's
+    if isinstance(value, str) and _AS_CRON.search(value):
+        raise ValueError(
+            f"{value[:_SHOWN]!r} is no interval: write one, such as 1h, or {{at: '06:00', weekdays: monday}}"
+        )
     return {"interval": value} if isinstance(value, str) else value
 
 

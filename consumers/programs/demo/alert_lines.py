@@ -64,7 +64,7 @@ def detail(event: Event, rules: Mapping[str, str]) -> str:
 
 
 def result(row: AlertRow, now: datetime, told: Sequence[str], rules: Mapping[str, str]) -> AlertResult:
-    """Return how the alert *row* stands *now*; *told* are the subscriptions that told people of it."""
+    """Return how the alert *row* stands *now*; *told* are the subscriptions that notified people of it."""
     parent = row.suppressed_by and rules.get(row.suppressed_by, row.suppressed_by)
     known = [row.by, *told] if row.by else [*told]
     knows = ", ".join(known) or (f"nobody, suppressed by {parent}" if parent else "nobody")

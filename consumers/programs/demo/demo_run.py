@@ -38,7 +38,7 @@ _PATIENCE = timedelta(minutes=2)
 def run_demo(
     folder: Path, broker: PrivateBroker | GivenBroker, screen: Screen, *, speed: float = 1.0
 ) -> tuple[ResultCounts, list[AlertResult]]:
-    """Play the demo in the empty *folder*; return the count, complete or not, and the alerts that were told.
+    """Play the demo in the empty *folder*; return the count, complete or not, and the alerts that were published.
 
     *speed* 2 is twice as fast.  Raises AlertNotSeen if an alert that a step waits for does not come.
     """
@@ -152,7 +152,7 @@ class _DemoRun:
         people = {each.name for each in self._subscriptions if "#" not in each.patterns}
         with self._store.reading() as transaction:
             rows = every_alert(transaction)
-            told = {each.id: people & alert_listing.told(transaction, each.id).keys() for each in rows}
+            told = {each.id: people & alert_listing.notified(transaction, each.id).keys() for each in rows}
         rules = {each.id: each.rule for each in rows}
         return [result(each, now, sorted(told[each.id]), rules) for each in reversed(rows) if each.told]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import func
 from sqlalchemy import select as selecting
@@ -63,6 +63,7 @@ def select(  # noqa: PLR0913 - each is one filter
     cluster: str | None = None,
     node: str | None = None,
     severity: Collection[Severity] | None = None,
+    suppressed: bool | None = None,
     limit: int = 100,
     after: str | None = None,
 ) -> list[AlertRow]:
@@ -76,6 +77,8 @@ def select(  # noqa: PLR0913 - each is one filter
             wanted = wanted.where(column == value)
     if severity is not None:
         wanted = wanted.where(table.c.severity.in_(tuple(severity)))
+    if suppressed is not None:
+        wanted = wanted.where(table.c.suppressed_by.is_not(None) if suppressed else table.c.suppressed_by.is_(None))
     if after is not None:
         wanted = wanted.where(table.c.id < after)
     return rows(transaction, wanted.order_by(table.c.id.desc()).limit(limit))
@@ -126,7 +129,8 @@ def act(  # noqa: PLR0913 - what, who, when
     times = Times(at, passed_time.passed(transaction))
     if row.state == "closed":
         if what != "note":
-            raise AlertIsClosed(f"alert {row.id} is closed since {row.until}")
+            since = f" since {row.until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if row.until else ""
+            raise AlertIsClosed(f"alert {row.id} has been closed{since}")
         return _note(transaction, replace(row, by=by, comment=comment), cause, times, catalogues)
     wanted = [row.key, *(_members(transaction, row) if what == "close" else ())]
     found = subjects.read(transaction, wanted)

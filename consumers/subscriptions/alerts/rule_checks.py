@@ -30,6 +30,9 @@ from ..semantic_checks import filter_remarks, not_passed, text_remarks
 TryRuleTests = Callable[[RuleEntry, Registrations], Iterator[tuple[Place, str]]]
 """Runs the `tests:` of a rule and yields the failures by place: `inspection.rule_tests.failures`."""
 
+_PATTERN = frozenset(".*#")
+"""What makes a pattern of topics of a text."""
+
 _NAMELESS: Mapping[str, Any] = {"name": "x", "opens": "#", "closes_after": "1h"}
 """What stands for invalid fields while the rest of an entry is validated."""
 
@@ -78,6 +81,7 @@ class RuleChecks:
         for remark in (
             *_expressions(completed, opening, closing),
             *_keys(entry, opening, closing),
+            *self._both(entry, closing),
             *self._contacts(entry),
         ):
             # What is as shipped is a mistake only together with what the site has written.
@@ -93,7 +97,7 @@ class RuleChecks:
         written = {name: each.rule for name, each in self.found.items()}
         known = {**shipped_rules.rules(), **written} if written else {}
         for name, each in self.found.items():
-            for at, other in enumerate(each.rule.suppresses):
+            for at, other in enumerate(each.rule.suppresses if each.rule.enabled else ()):
                 # One with mistakes is there, too.
                 if other in known or other not in self.places:
                     for remark in _suppression(name, other, ("suppresses", at), known):
@@ -106,12 +110,26 @@ class RuleChecks:
 
     def _selected(self, raw: Mapping[str, Any]) -> Iterator[Remark]:
         for name in ("opens", "closes"):
-            if name in raw:
+            if raw.get(name) is not None:
                 _, remarks = selection(raw[name], self.samples)
                 for each in remarks:
                     yield Remark((name, *each.place), each.message, each.warning)
 
+    def _both(self, entry: Rule, closing: Passing) -> Iterator[Remark]:
+        """Yield which events would open and close the same alert: they open it."""
+        if entry.opens_if is not None:
+            return
+        # A pattern may be about other clusters or nodes.
+        opens, _ = selection([each for each in entry.opens if not _PATTERN.intersection(each)], self.samples)
+        closes = closing.asking(entry.closes_if).reached.kinds
+        if both := [each.type for each in opens.types if each.type in closes]:
+            nothing = len(both) == len(closes) and not (entry.closes_when or entry.closes_after)
+            message = f"{named(both)} is in `opens` too, and such an event opens the alert: leave it out there"
+            yield Remark(("closes",), message, warning=not nothing)
+
     def _contacts(self, entry: Rule) -> Iterator[Remark]:
+        if entry.owner == OWNER:
+            yield Remark(("owner",), "the owner is who consumers.owners in the settings says: leave it out")
         escalated = entry.escalate.to if entry.escalate else OWNER
         contacts = self.settings.consumers.contacts
         for place, name in ((("escalate", "to"), escalated), (("owner",), entry.owner or OWNER)):
@@ -200,7 +218,8 @@ def _way(start: str, end: str, rules: Mapping[str, Rule]) -> Sequence[str] | Non
         way = waiting.pop(0)
         if way[-1] == end:
             return way
-        for each in rules[way[-1]].suppresses if way[-1] in rules else ():
+        last = rules.get(way[-1])
+        for each in last.suppresses if last and last.enabled else ():
             if each not in seen:
                 seen.add(each)
                 waiting.append((*way, each))

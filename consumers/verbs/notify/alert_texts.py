@@ -1,6 +1,6 @@
-"""What people are told of an alert: a title and a description for each change, and for a fold of several.
+"""What people get to read about an alert: a title and a description for each change, and for a fold of several.
 
-A recovery is told as a recovery.  All values come in plain: cut, on one line.  Pure.
+A recovery is reported as a recovery.  All values come in plain: cut, on one line.  Pure.
 """
 
 from __future__ import annotations
@@ -58,15 +58,19 @@ def facts(event: Event, fold: Fold, link: str, zone: tzinfo) -> Facts:
         yield from _of_several(event, fold, zone)
         return
     yield "", _what(_text(event, "summary"), event)
+    last = fold.alerts[0] if fold.alerts else None
     yield from _course(event, fold, zone)
-    yield "severity", event.severity
+    yield "severity", last.severity if last else event.severity
     yield "rule", _text(event, "rule")
     yield "cluster", event.cluster
     yield from alert_values.about(event.data).items()
-    for name, variable in (("nodes", "nodes"), ("owner", "owner"), ("by", "by"), ("comment", "comment")):
-        if value := _text(event, variable):
-            yield name, value
+    named = {each: _text(event, each) for each in ("nodes", "owner", "by", "comment")}
+    if last:
+        named["owner"] = last.owner
+    yield from ((name, value) for name, value in named.items() if value)
     yield from _suppression(event)
+    if to := last.escalated_to if last else _text(event, "escalatedTo"):
+        yield "escalated to", to
     yield from _ways_on(event, fold, link)
 
 
@@ -77,8 +81,10 @@ def _of_several(event: Event, fold: Fold, zone: tzinfo) -> Facts:
     yield "nodes", fold.nodes
     # What is still open comes first.
     listed = sorted(fold.alerts, key=lambda each: (each.state == _CLOSED, each.since))
+    are_of_several = len({each.owner for each in listed}) > 1
     for each in listed[:_MOST_LISTED]:
-        yield each.rule, f"{each.summary}: {_times(each, zone)}"
+        whose = f", owner {each.owner or 'not known'}" if are_of_several else ""
+        yield each.rule, f"{each.summary}: {_times(each, zone)}{whose}"
     if (more := len(listed) - _MOST_LISTED) > 0:
         yield "more", f"{counted(more, 'alert')}: clusterbus alerts list"
     if fold.unlisted:
@@ -109,10 +115,7 @@ def _suppression(event: Event) -> Facts:
         yield "suppressed by", f"{other}: clusterbus alerts show {other}"
     hidden = event.data.get("suppressed")
     if isinstance(hidden, int) and hidden > 0:
-        are = "is" if hidden == 1 else "are"
-        yield "suppresses", f"{counted(hidden, 'alert')} that {are} not told while this one is open"
-    if to := _text(event, "escalatedTo"):
-        yield "escalated to", to
+        yield "suppresses", f"{counted(hidden, 'alert')}, without notifications while this one is open"
 
 
 def _ways_on(event: Event, fold: Fold, link: str) -> Facts:

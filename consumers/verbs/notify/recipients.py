@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from router.cluster.facts.views import Known
@@ -11,6 +11,7 @@ from router.model.events import Event
 from ...alerts.owners import OWNER, Owners
 from ...errors import Rejected
 from ...expressions.values.alert_values import is_change
+from ...folds import FoldedAlert
 
 __all__ = ["OWNER", "Recipients"]
 
@@ -24,36 +25,45 @@ class Recipients:
         """Look owners up in *owners*; *known* are the contacts that the settings define."""
         self._to, self._otherwise, self._owners, self._known = to, otherwise, owners, known
 
-    def of(self, event: Event, facts: Known | None = None) -> Sequence[str]:
+    def of(self, event: Event, facts: Known | None = None, alerts: Sequence[FoldedAlert] = ()) -> Sequence[str]:
         """Return the contacts for *event*, each once, given the *facts* of its cluster.
 
-        An escalation goes to the contact of the rule, who gets what follows beside the owner.  Raises Rejected if the
-        owner is not known, and nobody is to be notified otherwise.
+        Where it stands for changes of several *alerts*, these are the contacts of all of them.  An escalation goes to
+        the contact of the rule, who gets what follows beside the owner.  Raises Rejected if no owner is known, and
+        nobody is to be notified otherwise.
         """
         found: list[str] = []
         for name in self._to:
-            found += self._responsible(event, facts) if name == OWNER else [name]
+            found += self._responsible(event, facts, alerts) if name == OWNER else [name]
         return list(dict.fromkeys(found))
 
-    def _responsible(self, event: Event, facts: Known | None) -> Sequence[str]:
-        named = self._named(event, facts)
-        if there := [each for each in named if each in self._known]:
-            return there
-        if self._otherwise:
-            return self._otherwise
-        if named:
-            raise Rejected(f"the owner is {named[0]}, and consumers.contacts in the settings has no such contact")
+    def _responsible(self, event: Event, facts: Known | None, alerts: Sequence[FoldedAlert]) -> Sequence[str]:
+        named = list(self._named(event, facts, alerts))
+        there = [[each for each in one if each in self._known] for one in named]
+        # `otherwise` stands in for each alert without a known owner.
+        found = [each for one in there for each in (one or self._otherwise)]
+        if found:
+            return found
+        if unknown := [each for one in named for each in one]:
+            raise Rejected(f"the owner is {unknown[0]}, and consumers.contacts in the settings has no such contact")
         what = "the alert" if is_change(event) else event.name
         raise Rejected(f"{what} has no owner: add a row to consumers.owners in the settings, or set `otherwise`")
 
-    def _named(self, event: Event, facts: Known | None) -> Sequence[str]:
+    def _named(self, event: Event, facts: Known | None, alerts: Sequence[FoldedAlert]) -> Iterator[Sequence[str]]:
+        """Yield for all that is reported who is responsible for it."""
         if not is_change(event):
             found = self._owners.of(event, facts)
-            return [found.to] if found else []
-        owner, escalated = (_text(event, name) for name in ("owner", "escalatedTo"))
-        escalated = "" if escalated == OWNER else escalated
-        wanted = [escalated] if escalated and event.name == _ESCALATED else [owner, escalated]
-        return [each for each in wanted if each]
+            yield [found.to] if found else []
+        elif any(each.change != each.first for each in alerts) or len(alerts) > 1:
+            yield from (_contacts(each.owner, each.escalated_to) for each in alerts)
+        else:
+            owner, escalated = (_text(event, name) for name in ("owner", "escalatedTo"))
+            is_sent_on = event.name == _ESCALATED and escalated not in ("", OWNER)
+            yield _contacts("" if is_sent_on else owner, escalated)
+
+
+def _contacts(owner: str, escalated: str) -> Sequence[str]:
+    return [each for each in (owner, "" if escalated == OWNER else escalated) if each]
 
 
 def _text(event: Event, name: str) -> str:

@@ -133,7 +133,7 @@ def add(  # noqa: PLR0913 - each is an option
     cluster: Annotated[list[str] | None, typer.Option(help="Only events of this cluster; may be repeated.")] = None,
     history: Annotated[bool, typer.Option("--history", help="It may read the history of all events.")] = False,
     max_bytes: Annotated[str, typer.Option(help="How much may wait for it, such as 512MiB.")] = "1GiB",
-    owner: Annotated[str, typer.Option(help="Whom to ask about it.")] = "",
+    owner: Annotated[str, typer.Option(help="Who to ask about it.")] = "",
     certificate: Annotated[bool, typer.Option("--certificate", help="It logs in with a client certificate.")] = False,
     apply: Apply = False,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from consumers.config.synthetic_events import sample
 from consumers.subscriptions import validation
 from router.model.catalogue import Catalogues
 from router.sources.event_selectors import select
+from tests.consuming import make_event
 
 CATALOGUES = Catalogues.shipped()
 REGISTRATIONS = Registrations(CATALOGUES)
@@ -58,6 +59,20 @@ def test_every_rule_has_a_summary_in_one_line(name):
             assert each.summary
             assert "\n" not in each.summary
             assert not each.summary.endswith(".")
+
+
+@pytest.mark.parametrize("group", ["_ALL_", "rg1"])
+def test_what_is_about_all_recovery_groups_closes_the_alert_of_none(group):
+    """GPFS reports each group by its name afterwards, with the error of that one."""
+    (ended,) = ACTIVE.seen(
+        make_event(
+            type="gpfs.postRGTakeover",
+            category="raid",
+            data={"myNode": "n1", "rgName": group, "rgErr": 0, "rgCount": 2, "rgReason": None},
+        )
+    )
+
+    assert (ended.opens, ended.about) == (False, (("rgName", group),))
 
 
 def test_the_checker_finds_no_mistake_in_them():

@@ -108,7 +108,7 @@ def test_nobody_is_told_of_an_alert_that_is_over_when_the_delay_is_nor_of_its_en
     assert outcomes(alerts) == ["recovered", "recovered"]
     assert {row.reason for row in alerts.rows()} == {
         "the alert was closed within 10m",
-        "it goes on with an alert that nobody was told of",
+        "it goes on with an alert that nobody was notified of",
     }
     assert alerts.waiting(queue_of("tell")) == 0
 

@@ -83,6 +83,10 @@ def test_reminders_end_once_somebody_takes_care(tmp_path):
     [
         ([f"{SPACE}, expect: closed}}"], "tests.1.steps.1: expected closed, got opened"),
         ([f"{SPACE}, severity: error}}"], "tests.1.steps.1: expected the severity error, got warning"),
+        (
+            ["{act: ack, expect: acknowledged}"],
+            "tests.1.steps.1: expected acknowledged, got nothing; no alert is open by then",
+        ),
         (["{after: 1h, state: open}"], "tests.1.steps.1: expected the state open, got no alert"),
         (
             ["{event: mount, expect: opened}"],
@@ -97,6 +101,16 @@ def test_a_failed_test_says_what_happened(steps, said, tmp_path):
     (failure,) = failures(tmp_path, "{name: space}", *steps)
 
     assert failure.startswith(said)
+
+
+def test_changes_that_repeat_are_counted_where_a_test_fails(tmp_path):
+    rule = "{name: a, opens: lowDiskSpace, closes_after: 31d, remind: 1m, escalate: {after: 2d, to: owner}}"
+    steps = (f"{SPACE}, expect: opened}}", "{after: 3d, expect: reminded}")
+
+    (failed,) = failures(tmp_path, rule, *steps)
+
+    assert "got reminded (2879 times), escalated, reminded (" in failed
+    assert len(failed) < 200
 
 
 def test_a_test_in_which_too_much_is_due_is_refused(tmp_path):

@@ -78,10 +78,10 @@ def test_without_anything_the_reason_is_all_that_is_said():
     assert nagios.failure("SettingsError: a | b") == ("CLUSTERBUS UNKNOWN - SettingsError: a / b", 3)
 
 
-def test_programs_read_alerts_counts_and_who_was_told():
+def test_programs_read_alerts_counts_and_who_was_notified():
     row = alert_row(since=NOON - timedelta(hours=1))
-    facts = overview(alerts=[row], counts={"warning": 1}, told={row.id: {"team": "done"}}).as_dict("error")
+    facts = overview(alerts=[row], counts={"warning": 1}, notified={row.id: {"team": "done"}}).as_dict("error")
 
     (alert,) = facts["alerts"]["worst"]
-    assert (alert["age"], alert["told_to"], facts["verdict"]) == (3600, {"team": "done"}, "warning")
+    assert (alert["age"], alert["notified"], facts["verdict"]) == (3600, {"team": "done"}, "warning")
     assert overview(asked_alerts=False).as_dict("error")["alerts"] is None

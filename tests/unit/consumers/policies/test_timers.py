@@ -18,6 +18,18 @@ def at(text):
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def test_a_day_of_the_month_that_is_seldom_that_day_of_the_week_is_found():
+    timer = WRITTEN.validate_python({"at": "00:00", "month_days": [31], "weekdays": ["monday"], "zone": "UTC"})
+    moments = [datetime(2026, 1, 1, tzinfo=UTC)]
+    while moments[-1] < datetime(2060, 1, 1, tzinfo=UTC):
+        following = timer.next(moments[-1])
+        assert following is not None
+        moments.append(following)
+
+    assert all((each.day, each.weekday()) == (31, 0) for each in moments[1:])
+    assert [timer.latest(each - timedelta(seconds=1)) for each in moments[2:]] == moments[1:-1]
+
+
 @pytest.mark.parametrize(
     ("every", "now", "latest", "following"),
     [

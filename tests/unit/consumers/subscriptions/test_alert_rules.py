@@ -77,6 +77,11 @@ def test_rules_are_part_of_the_digest_and_their_tests_are_not(tmp_path):
             [f"{RULE}, closes_if: node == 'a'}}"],
             "closes_if: says which events close the alert, and `closes` names none",
         ),
+        (
+            ["{name: a, opens: quota, closes: usageUnderSoftQuota, by: data.fsName}"],
+            "closes: usageUnderSoftQuota is in `opens` too, and such an event opens the alert: leave it out there",
+        ),
+        ([f"{RULE}, owner: owner}}"], "owner: the owner is who consumers.owners in the settings says: leave it out"),
         ([f"{RULE}, ask_every: 5s}}"], "ask_every: says how often facts are asked, and no `closes_when` asks them"),
         ([f"{RULE}, closes_when: node == 'a'}}"], "closes_when: reads no facts, so it never changes"),
         ([f"{RULE}, closes_when: facts.quorum.reachd}}"], "closes_when: there is no facts.quorum.reachd; did you mean"),
@@ -115,6 +120,40 @@ def test_contacts_and_the_owner_can_be_named(tmp_path):
     report = checked(tmp_path, f"{RULE}, owner: on-call, escalate: {{after: 1h, to: owner}}}}")
 
     assert report.mistakes == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{name: a, opens: [nodeLeave, nodeJoin], opens_if: node == 'x', closes: nodeJoin, by: data.eventNode}",
+        "{name: a, opens: 'gpfs.one.node.*.*.*', closes: 'gpfs.two.node.*.*.*', by: data.eventNode}",
+    ],
+)
+def test_what_opens_in_other_cases_only_may_close(rule, tmp_path):
+    assert checked(tmp_path, rule).mistakes == ()
+
+
+def test_what_opens_some_alerts_is_a_warning_where_others_close_them(tmp_path):
+    (warning,) = checked(
+        tmp_path, "{name: a, opens: [nodeLeave, nodeJoin], closes: nodeJoin, closes_after: 1h, by: data.eventNode}"
+    ).warnings
+
+    assert "nodeJoin is in `opens` too" in str(warning)
+
+
+def test_a_rule_that_is_switched_off_closes_no_circle(tmp_path):
+    report = checked(tmp_path, "{name: node-silent, suppresses: node-down}", "{name: node-down, enabled: false}")
+
+    assert report.mistakes == ()
+
+
+def test_null_takes_a_field_of_a_shipped_rule_away(tmp_path):
+    nothing = "closes: null, by: null, suppresses: null, severity_if: null, group: null"
+    found = checked(tmp_path, f"{{name: node-down, closes_after: 1h, {nothing}}}").valid()
+    rule = next(each for each in found.alerts if each.name == "node-down")
+
+    assert (rule.closes, rule.by, rule.suppresses, rule.severity_if, rule.group) == ((), (), (), {}, None)
+    assert rule.opens == ("nodeLeave",)
 
 
 def test_suppressing_what_is_switched_off_is_a_warning(tmp_path):

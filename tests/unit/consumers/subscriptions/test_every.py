@@ -27,7 +27,9 @@ def test_a_timer_has_events_of_its_own_and_templates_read_when_it_was_due(tmp_pa
     ("entry", "said"),
     [
         ("{name: a, every: 1h, on: quota, log: {}}", "remove `on`"),
-        ("{name: a, every: soon, log: {}}", "is not a duration"),
+        ("{name: a, every: soon, log: {}}", "'soon' is no interval: write one, such as 1h, or {at: '06:00'"),
+        ("{name: a, every: 0 6 * * 1, log: {}}", "or {at: '06:00', weekdays: monday}"),
+        ("{name: a, every: 06:00, log: {}}", "'06:00' is no interval"),
         ("{name: a, log: {}}", "on: is missing"),
         ("{name: a, on: quota, delay: {wait: 1m, unless: closed}, call: a:b}", "only an alert may be over by then"),
         ('{name: a, every: 1h, run: {command: [/bin/echo, "{{ data.fsName }}"]}}', "timerDue cannot have data.fsName"),

@@ -347,7 +347,7 @@ def test_a_change_of_an_alert_says_all_that_people_ask(monkeypatch):
             "openings": "3",
             "nodes": "nsd[01-02]",
             "owner": "storage-team",
-            "suppresses": "2 alerts that are not told while this one is open",
+            "suppresses": "2 alerts, without notifications while this one is open",
             "acknowledge": f"clusterbus alerts ack {ALERT}",
             "link": f"https://bus.example.com/alerts/{ALERT}",
             "fsName": "gpfs1",
@@ -455,6 +455,61 @@ OWNERS = Owners([OwnerRow(file_system=("gpfs2",), to="storage-team")], CATALOGUE
 )
 def test_the_owner_of_an_alert_is_found_with_the_event(name, fields, to, otherwise, found):
     assert [*Recipients(to, otherwise, OWNERS, KNOWN).of(change(name, **fields))] == found
+
+
+THEIRS = {"alert": OTHER, "owner": "everybody"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "otherwise", "found"),
+    [
+        ([("alertOpened", {"owner": "storage-team"}), ("alertOpened", THEIRS)], [], ["storage-team", "everybody"]),
+        ([("alertOpened", {"owner": "storage-team"}), ("alertOpened", {"alert": OTHER})], [], ["storage-team"]),
+        (
+            [("alertOpened", {"owner": "storage-team"}), ("alertOpened", {"alert": OTHER})],
+            ["everybody"],
+            ["storage-team", "everybody"],
+        ),
+        (
+            [
+                ("alertOpened", {"owner": "storage-team"}),
+                ("alertEscalated", {"owner": "storage-team", "escalatedTo": "on-call", "change": 2}),
+            ],
+            [],
+            ["storage-team", "on-call"],
+        ),
+        ([("alertEscalated", {"owner": "storage-team", "escalatedTo": "on-call"})], [], ["on-call"]),
+    ],
+)
+def test_a_fold_of_alerts_reaches_the_owners_and_escalation_contacts_of_all_of_them(changes, otherwise, found):
+    events = [change(name, **fields) for name, fields in changes]
+
+    contacts = Recipients(["owner"], otherwise, OWNERS, KNOWN).of(events[0], None, folded(*events).alerts)
+
+    assert [*contacts] == found
+
+
+def test_the_handler_asks_for_the_contacts_of_a_fold():
+    mine, theirs = change("alertOpened", owner="mine"), change("alertOpened", alert=OTHER, owner="theirs")
+    handler = NotifyVerb(to="owner").handler(Surroundings("alerts", settings=settings_with("mine", "theirs")))
+
+    planned = handler.plan(make_delivery(mine, folded=folded(mine, theirs)))
+
+    assert [each["to"] for each in planned["messages"]] == ["mine", "theirs"]
+    assert "owner theirs" in planned["messages"][0]["body"]
+
+
+def test_a_fold_of_one_alert_shows_what_it_is_now():
+    opened = change("alertOpened", since=SINCE, severity="warning")
+    worse = change("alertRepeated", since=SINCE, severity="critical", owner="storage-team", escalatedTo="x", change=2)
+
+    body = alert_message(opened, folded=folded(opened, worse)).body
+
+    assert [re.search(rf"^{name} +(.*)$", body, re.MULTILINE)[1] for name in ("severity", "owner", "escalated to")] == [
+        "critical",
+        "storage-team",
+        "x",
+    ]
 
 
 @pytest.mark.parametrize(
