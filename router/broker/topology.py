@@ -100,7 +100,7 @@ class Queue:
 
     name: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
-    may_lack: frozenset[str] = frozenset()
+    may_lack: tuple[str, ...] = ()
 
     def of_earlier_release(self) -> Queue:
         """Return it without the arguments that it may lack."""
@@ -227,7 +227,7 @@ def _ingress() -> Topology:
 
 def _limited(name: str, limits: Mapping[str, int], *new: str) -> Queue:
     arguments = _quorum(REJECTED, single_active_consumer=True, **limits)
-    return Queue(name, arguments, may_lack=frozenset(new))
+    return Queue(name, arguments, may_lack=new)
 
 
 def _retries() -> Topology:

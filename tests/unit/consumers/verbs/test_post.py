@@ -264,6 +264,7 @@ def test_options_that_exclude_each_other_are_a_mistake(fields, place):
 def test_certificates_of_this_machine_are_looked_at(tmp_path):
     for name in ("client.pem", "client.key"):
         (tmp_path / name).write_text("no certificate")
+        (tmp_path / name).chmod(0o600)
     verb = PostVerb(
         url="https://a.example.com/x",
         certificate=tmp_path / "client.pem",
