@@ -56,7 +56,7 @@ def ids(settings, *words):
         (("--severity", "error"), [DISK]),
         (("--severity", "info"), [DISK, GROUP, ALERT]),
         (("--cluster", "test"), [GROUP]),
-        (("--since", "1h"), [DISK]),
+        (("--since", "2h"), [DISK]),
         (("--node", "nsd[01-02]"), [DISK, ALERT]),
         (("--node", "n007"), [GROUP]),
         (("--node", "n500"), []),

@@ -70,6 +70,7 @@ def test_what_check_accepts_the_schema_accepts(value, tmp_path):
         with_({**RULE, "name": "UPPER"}),
         with_({**RULE, "opens": []}),
         with_({**RULE, "closes": "nodeJoyn"}),
+        with_({**RULE, "opens": "nope", "enabled": False}),
         with_({**RULE, "by": "data.event-node"}),
         with_({**RULE, "severity": "bad"}),
         with_({**RULE, "severity_if": {"bad": "true"}}),

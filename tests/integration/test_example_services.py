@@ -109,8 +109,11 @@ def test_each_event_gets_one_ticket_whatever_is_killed(service: Service, program
         wait_for(lambda seen=seen: len(program.tickets()) > seen + 2, 60, "it opens tickets")
         program.end(signal.SIGKILL)
 
+    # Whether it has begun to work shows in a ticket for one more event.
+    published.append(make_event(severity="critical", node="node60"))
+    service.publish(published[-1])
     program.start(service.url)
-    wait_for(lambda: len(program.tickets()) >= 60, 60, "all tickets are open")
+    wait_for(lambda: len(program.tickets()) >= 61, 60, "all tickets are open")
     assert program.end(signal.SIGTERM) == 0
     assert sorted(program.tickets()) == sorted(
         (each.id, f"[high] softQuotaExceeded on {each.node}: gpfs1/projects") for each in published

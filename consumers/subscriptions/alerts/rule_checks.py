@@ -70,6 +70,8 @@ class RuleChecks:
         for part, error in wrong.items():
             said = message(RuleEntry, error)
             yield Remark(part, said + _meant(raw) if said.startswith("says nothing") else said)
+        if entry is not None:
+            yield from self._selected(raw)
         if entry is None or raw.get("enabled") is False:
             if entry and raw.get("name") not in shipped_rules.fields() and not raw.get("opens"):
                 yield Remark(("name",), f"there is no shipped rule of this name to switch off{_meant(raw)}")
@@ -77,7 +79,6 @@ class RuleChecks:
                 self.found.setdefault(entry.name, _Placed(document, place, entry.rule))
             return
         opening, closing = (self._events(completed, name) for name in ("opens", "closes"))
-        yield from self._selected(raw)
         for remark in (
             *_expressions(completed, opening, closing),
             *_keys(entry, opening, closing),
