@@ -118,10 +118,14 @@ def test_metrics_are_what_happened(flow, tap, router, consumer):
     assert [of_router.value(f"service_{each}", service="tickets") for each in numbers] == [0, 0, 0, 0]
     for each in (of_router, of_consumer):
         assert (each.value("ready"), each.value("database_up"), each.value("broker_connected")) == (1, 1, 1)
-    # What the page says is what is there, but for breakers: none is open.
+    # What the page says is what is there, but for breakers, of which none is open, and receivers of alerts.
     shown = of_router.names | of_consumer.names
     relay = {name for name in metrics_page.names() if name.startswith("clusterbus_relay_")}
-    assert metrics_page.names() - relay - shown == {"clusterbus_breaker_open"}
+    assert metrics_page.names() - relay - shown == {
+        "clusterbus_breaker_open",
+        "clusterbus_alert_receiver_failing",
+        "clusterbus_alert_receiver_last_success_seconds",
+    }
     assert shown <= metrics_page.names()
 
 

@@ -56,7 +56,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "alerts that are old": lambda transaction: old_alerts.forget(transaction, NOW, NOW, 200),
     "what an event is about": lambda transaction: subjects.read(transaction, ["a", "b"]),
     "open members of a group": lambda transaction: subjects.has_open_members(transaction, "a", "prod"),
-    "alerts show": lambda transaction: alert_listing.told(transaction, new_id()),
+    "alerts show": lambda transaction: alert_listing.notified(transaction, new_id()),
 }
 
 
