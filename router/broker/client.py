@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import SettingsError, Unreachable
 from .addresses import Address, Pauses, parse, turns
-from .amqp.connections import Line, end_all
+from .amqp.connections import Line, Work, end_all
 from .amqp.consumer import Consumer
 from .amqp.consumption import Receive
 from .amqp.declarations import Denials, steps
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 _GOODBYE = timedelta(seconds=1)
 """How long we wait for the broker to answer when we close a connection; then we drop it."""
+
+_PATIENCE = timedelta(seconds=15)
+_PATIENCE_TO_CONSUME = timedelta(seconds=5)
+"""How long a new connection waits for queues that the broker cannot reach yet: they miss what is published."""
 
 _FIRST_PAUSE = timedelta(milliseconds=500)
 _LONGEST_PAUSE = timedelta(seconds=10)
@@ -117,18 +121,23 @@ class Rabbit:
         return publisher, consumer
 
     def _make_lines(self, brokers: Iterator[Address], progress_limit: timedelta) -> tuple[Line, Line, Line]:
-        line: Callable[..., Line] = partial(
-            Line,
-            turns=brokers,
-            connect=self._connect,
-            is_denial=is_denial,
-            denied=self.denials,
-            limit=progress_limit,
-            **self._shared,
-        )
-        publishing = line("publish", self._publisher, then=self.questions.over, pauses=self._pauses())
-        consuming = line("consume", self._consumer, then=self.questions_of_consumer.over, pauses=self._pauses())
-        return publishing, consuming, line("publish to others", self._others, pauses=self._pauses())
+        def line(role: str, work: Work, **more: Any) -> Line:  # noqa: ANN401 - the options of a Line
+            return Line(
+                role,
+                work,
+                turns=brokers,
+                connect=self._connect,
+                is_denial=is_denial,
+                denied=self.denials,
+                limit=progress_limit,
+                pauses=self._pauses(),
+                **self._shared,
+                **more,
+            )
+
+        publishing = line("publish", self._publisher, then=self.questions.over, patience=_PATIENCE)
+        consuming = line("consume", self._consumer, then=self.questions_of_consumer.over, patience=_PATIENCE_TO_CONSUME)
+        return publishing, consuming, line("publish to others", self._others)
 
     def _publish_to_others(self) -> None:
         # Most programs never need this connection; once begun, it is opened again by itself.
@@ -143,8 +152,9 @@ class Rabbit:
         lines = (self._publishing, self._consuming) if len(self._consumer) else (self._publishing,)
         line = next((each for each in lines if each.problem), self._publishing)
         unread = () if line.problem else self._consumer.unread
+        down = tuple(dict.fromkeys(queue for each in lines for queue in each.down if queue not in unread))
         is_settled = line.was_tried if line.problem else not self._consumer.is_opening
-        return ConnectionState(str(line.address or ""), line.problem, self._publisher.blocked, unread, is_settled)
+        return ConnectionState(str(line.address or ""), line.problem, self._publisher.blocked, unread, down, is_settled)
 
     @property
     def refusals(self) -> int:

@@ -67,15 +67,16 @@ class Settlement(Enum):
 class ConnectionState:
     """Whether a program works over a connection to *broker*, the one that was tried last, and if not, why.
 
-    *problem* says why there is none, *blocked* why the broker accepts no messages, in its own words, and *unread* names
-    the queues that it does not let us consume; all are empty where all is well.  *is_settled* is False while the first
-    attempt to connect, or to consume, has not ended.
+    *problem* says why there is none, *blocked* why the broker accepts no messages, in its own words, *unread* names the
+    queues that it does not let us consume, and *down* other queues that it cannot reach; all are empty where all is
+    well.  *is_settled* is False while the first attempt to connect, or to consume, has not ended.
     """
 
     broker: str
     problem: str = ""
     blocked: str = ""
     unread: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
     is_settled: bool = True
 
 

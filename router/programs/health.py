@@ -138,4 +138,6 @@ def _problem_of(connection: ConnectionState) -> str:
         return f"not connected to {connection.broker}: {connection.problem}"
     if connection.blocked:
         return f"{connection.broker} blocks publishing: {connection.blocked}"
-    return f"the broker does not let it read {', '.join(connection.unread)}" if connection.unread else ""
+    unread = f"the broker does not let it read {', '.join(connection.unread)}" if connection.unread else ""
+    down = f"the broker cannot reach {', '.join(connection.down)}" if connection.down else ""
+    return "; ".join(filter(None, (unread, down)))

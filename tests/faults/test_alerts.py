@@ -134,12 +134,7 @@ def test_a_days_backlog_tells_only_what_is_still_open(engines, vhost_url, tap):
     assert [each.node for each in rows if each.state == "open"] == ["n999"]
 
 
-KILLED = pytest.mark.xfail(
-    strict=False, reason="after a kill of the broker, alerts sometimes stay open for minutes: not understood yet"
-)
-
-
-@pytest.mark.parametrize("end", ["stop", pytest.param("kill", marks=KILLED)])
+@pytest.mark.parametrize("end", ["stop", "kill"])
 def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines, end):
     engine = engines(own_broker.url)
     engine.start().wait_ready()
@@ -158,7 +153,6 @@ def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines
     assert engine.stop() == 0
 
 
-@KILLED
 def test_a_broker_killed_while_changes_are_published_loses_none_of_them(own_broker, engines):
     engine = engines(own_broker.url)
     engine.start().wait_ready()

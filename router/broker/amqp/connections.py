@@ -2,6 +2,10 @@
 
 A connection is ready when the topology is declared over it.  After a lost connection and a pause, the next one is
 opened, to the next broker.
+
+Queues that the broker cannot reach are waited for, for a while: one of a stream takes a second after a restart of the
+broker, and misses what is published meanwhile.  Then all else goes on without them, and they are asked for again and
+again.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Protocol
 
 from ...errors import BrokerError, Refused
 from ..addresses import Address, Pauses
-from .declarations import Declaring, Denials, Step
+from .declarations import Declaring, Denials, Down, Step
 from .pika_types import Connection, Later, text_of
 
 log = logging.getLogger(__name__)
@@ -58,17 +62,19 @@ class Line:
         failed: Callable[[BaseException], None],
         impatient: bool,
         limit: timedelta,
+        patience: timedelta = timedelta(),
         then: Callable[[Connection | None], None] = lambda _: None,
     ) -> None:
         """Do *work*, and call *then*, over connections that *connect* opens to the brokers of *turns*.
 
         *then* is called with a connection that is ready, and with None when it is no longer ready.  *denied* keeps
         what we may not declare, and is updated.  *failed* gets errors that end the line: a topology that differs from
-        ours; when *impatient*, also all that an operator must fix.  A declaration may take *limit*.
+        ours; when *impatient*, also all that an operator must fix.  A declaration may take *limit*; queues that the
+        broker cannot reach are waited for until a connection is *patience* old.
         """
         self._role, self._work, self._turns, self._pauses, self._later = role, work, turns, pauses, later
         self._connect, self._is_denial, self._denied, self._failed = connect, is_denial, denied, failed
-        self.impatient, self._limit, self._then = impatient, limit, then
+        self.impatient, self._limit, self._patience, self._then = impatient, limit, patience, then
         self._connection: Connection | None = None
         self._waiting: Callable[[], None] | None = None
         self._stuck: Callable[[], None] | None = None
@@ -80,6 +86,9 @@ class Line:
         self._ended: Callable[[], None] | None = None
         self.address: Address | None = None
         self.reason = self.problem = "no connection was attempted yet"
+        self.down: tuple[str, ...] = ()
+        """The queues without which the work goes on."""
+
         self.was_ready = self.was_tried = False
 
     def start(self) -> None:
@@ -148,30 +157,57 @@ class Line:
             return
         if self._stuck is None:
             self._stuck = self._later(self._limit, self._is_stuck)
-        todo, self._todo = self._todo, []
+        # What is asked for again tells whether all is there.
+        todo, self._todo = list(self._wanted) if self.down else self._todo, []
         self._declaring = Declaring(self.connection, todo, self._denied, self._declared)
 
     def _declared(self, error: BrokerError | None) -> None:
         self._declaring = None
+        down = error if isinstance(error, Down) and self._has_waited else None
         if isinstance(error, Refused) or (error and self.impatient):
             self._failed(error if isinstance(error, Refused) else Refused(str(error)))
-        elif error:
-            # The broker has answered, so it is not stuck.
-            self._unstick()
-            self._leave_mending()
-            pause = self._pauses.next()
-            log.error("topology not declared", extra={"reason": str(error), "pause": pause.total_seconds()})
+        elif error and not down:
+            log.error("topology not declared", extra={"reason": str(error), "pause": self._mend_later()})
             self.problem, self.was_tried = f"topology not declared: {error}", True
-            self._mending = self._later(pause, self.redeclare)
         elif self._todo:
             self._declare()
         elif self.connection is not None:
-            self._unstick()
-            if not self.was_ready or self.reason:
-                log.info("connected to the broker", extra={"line": self._role, "broker": str(self.address)})
-            self.was_ready, self.reason, self.problem, self.was_tried = True, "", "", True
-            self._work.ready(self.connection)
-            self._then(self.connection)
+            self._go_on(self.connection, down)
+
+    @property
+    def _has_waited(self) -> bool:
+        return time.monotonic() - self._opened_at >= self._patience.total_seconds()
+
+    def _go_on(self, connection: Connection, down: Down | None) -> None:
+        self._unstick()
+        if not self.was_ready or self.reason:
+            log.info("connected to the broker", extra={"line": self._role, "broker": str(self.address)})
+        self._note(down)
+        self.was_ready, self.reason, self.problem, self.was_tried = True, "", "", True
+        self._work.ready(connection)
+        self._then(connection)
+
+    def _note(self, down: Down | None) -> None:
+        """Ask again for the queues that are *down*, and log it once."""
+        before, self.down = self.down, down.queues if down else ()
+        if down:
+            self._mend_later()
+            if self.down != before:
+                log.error(
+                    "the broker cannot reach queues, going on without them; run: clusterbus doctor",
+                    extra={"line": self._role, "queues": self.down, "reason": str(down)},
+                )
+        elif before:
+            log.info("the broker reaches all queues again", extra={"line": self._role, "queues": before})
+
+    def _mend_later(self) -> float:
+        """Declare all again after a pause, whose seconds are returned."""
+        # The broker has answered, so it is not stuck.
+        self._unstick()
+        self._leave_mending()
+        pause = self._pauses.next()
+        self._mending = self._later(pause, self.redeclare)
+        return pause.total_seconds()
 
     def _is_stuck(self) -> None:
         self._stuck = None
@@ -198,7 +234,7 @@ class Line:
         self._gone("lost the connection to the broker", error)
 
     def _gone(self, sentence: str, error: BaseException) -> None:
-        self._connection, self._declaring = None, None
+        self._connection, self._declaring, self.down = None, None, ()
         self._unstick()
         self._leave_mending()
         self._work.lost()

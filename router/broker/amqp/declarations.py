@@ -4,12 +4,15 @@ If we may not declare an object (403), we ask passively whether it exists.  Befo
 from then on only users with a right to the object; 4.2.6 and 4.3.0 only users who may declare it.  Without an answer we
 assume that the object exists.  We assume that of bindings too, which AMQP cannot query.  So a program with the least
 rights can start on a broker that somebody else has set up.
+
+A queue that exists, but that the broker cannot reach, holds up nothing but itself: all else is declared, and then the
+round ends with Down.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ...errors import BrokerError, Refused
@@ -18,11 +21,22 @@ from .pika_types import Channel, Connection, code_of, text_of
 
 log = logging.getLogger(__name__)
 
-_DENIED, _UNLIKE = 403, 406
+_DENIED, _MISSING, _LOCKED, _UNLIKE = 403, 404, 405, 406
+_NOT_THERE = ("no queue ", "no exchange ")
+"""What RabbitMQ says of an object that does not exist, between the code and its name."""
 
 
 class Missing(BrokerError):
     """An object is missing or could not be declared now: trying again may help."""
+
+
+class Down(BrokerError):
+    """Some queues exist, but the broker cannot reach them now; all else is declared."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """Keep *reasons*: for each queue, what the broker says."""
+        super().__init__("; ".join(f"queue {queue}: {reason}" for queue, reason in reasons.items()))
+        self.queues = tuple(reasons)
 
 
 @dataclass(slots=True)
@@ -52,6 +66,16 @@ class Step:
     thing: Exchange | Queue | Binding
     gone: bool = False
     after: str = ""
+
+    @property
+    def queue(self) -> str:
+        """The queue that it is about; empty if it is only about exchanges."""
+        match self.thing:
+            case Queue(name):
+                return name
+            case Binding(queue=queue, of_exchange=False):
+                return queue
+        return ""
 
     def __str__(self) -> str:
         """Return the step in words, for people."""
@@ -107,9 +131,10 @@ class Declaring:
     ) -> None:
         """Take the steps *todo* over *connection*; *denied* keeps what we may not declare, and is updated.
 
-        *done* gets None; or Refused, if an existing object differs from ours; or Missing.
+        *done* gets None; or Refused, if an existing object differs from ours; or Missing, or Down.
         """
         self._connection, self._todo, self._denied, self._done = connection, list(todo), denied, done
+        self._down: dict[str, str] = {}
         self._at = 0
         self._channel: Channel | None = None
         self._open()
@@ -123,14 +148,14 @@ class Declaring:
             step = self._todo[self._at]
             if step.after in self._denied.ask:
                 step = self._todo[self._at] = replace(step, gone=False, after="")
-            if str(step) in self._denied.ask:
+            if str(step) in self._denied.ask or step.queue in self._down:
                 self._at += 1
                 continue
             self._send(channel, step, passive=str(step) in self._denied.declare)
             return
         self._channel = None
         channel.close()
-        self._done(None)
+        self._done(Down(self._down) if self._down else None)
 
     def _send(self, channel: Channel, step: Step, *, passive: bool) -> None:
         match step.thing:
@@ -157,29 +182,37 @@ class Declaring:
         if channel is not self._channel:
             return
         self._channel = None
-        code, step = code_of(reason), self._todo[self._at]
+        code, step, text = code_of(reason), self._todo[self._at], text_of(reason)
         if not self._connection.is_open:
             return
         if code == _DENIED:
             self._denied.learn(step)
             # Normal for programs with the least rights; where the object does not exist, that is an error of its own.
-            log.debug("we may not declare this object", extra={"thing": str(step), "reason": text_of(reason)})
+            log.debug("we may not declare this object", extra={"thing": str(step), "reason": text})
+            self._open()
+        elif step.queue and _is_down(code, text):
+            self._down[step.queue] = text
             self._open()
         elif code == _UNLIKE and self._may_be_older(step):
             self._denied.older.add(str(step))
             log.warning(
                 "a queue of an earlier release lacks limits; to get them, stop all routers, delete it once it is empty,"
                 " and run clusterbus broker setup",
-                extra={"queue": step.thing.name if isinstance(step.thing, Queue) else "", "reason": text_of(reason)},
+                extra={"queue": step.thing.name if isinstance(step.thing, Queue) else "", "reason": text},
             )
             self._open()
         elif code == _UNLIKE:
-            self._done(Refused(_unlike(step, text_of(reason))))
+            self._done(Refused(_unlike(step, text)))
         else:
-            self._done(Missing(f"{step}: {text_of(reason)}"))
+            self._done(Missing(f"{step}: {text}"))
 
     def _may_be_older(self, step: Step) -> bool:
         return isinstance(step.thing, Queue) and bool(step.thing.may_lack) and str(step) not in self._denied.older
+
+
+def _is_down(code: int, text: str) -> bool:
+    """Say whether a queue exists that cannot be used now: its process or its node is away, or has lost it."""
+    return code == _LOCKED or (code == _MISSING and not any(each in text for each in _NOT_THERE))
 
 
 def _unlike(step: Step, text: str) -> str:
