@@ -12,6 +12,7 @@ RouterError
 │   └── NotUpgraded    the tables of a database are of an earlier release
 └── BrokerError
     ├── Unreachable    no connection: another attempt may help
+    ├── QueuesDown     queues exist that the broker cannot reach: another attempt may help
     └── Refused        the broker refused: another attempt does not help
         └── Denied     the user has no right to ask
 """
@@ -99,6 +100,15 @@ class BrokerError(RouterError):
 
 class Unreachable(BrokerError):
     """No connection: another attempt may help."""
+
+
+class QueuesDown(BrokerError):
+    """Queues exist that the broker cannot reach now: another attempt may help."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """Keep *reasons*: for each queue, what the broker says."""
+        super().__init__("; ".join(f"queue {queue}: {reason}" for queue, reason in reasons.items()))
+        self.queues = tuple(reasons)
 
 
 class Refused(BrokerError):

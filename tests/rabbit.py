@@ -248,6 +248,12 @@ def new_broker(shared: SharedBroker, **options: Any) -> PrivateBroker:
     return PrivateNode(**options)
 
 
+def keeps_queues_in_mnesia(broker: PrivateBroker) -> bool:
+    """Say whether *broker*, which has queues, keeps them in Mnesia: later releases have Khepri."""
+    asked = "try mnesia:table_info(rabbit_queue, size) > 0 catch _:_ -> false end."
+    return broker.ctl("eval", asked).strip() == "true"
+
+
 @contextmanager
 def shared_broker(kind: Kind) -> Iterator[SharedBroker]:
     """Run the broker that all tests share, and end it; a killed test run takes it along.

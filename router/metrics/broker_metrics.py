@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..broker.topology import queue_of
-from ..errors import BrokerError
+from ..errors import BrokerError, QueuesDown
 from .exposition import Metric, Scrape, Values
 from .probe import Answered
 
@@ -45,7 +45,7 @@ def look_at_connection(broker: Rabbit) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """What the broker says of queues; *missing* do not exist."""
+    """What the broker says of queues; *missing* do not exist, or it cannot reach them."""
 
     facts: Mapping[str, Facts]
     missing: Sequence[str] = ()
@@ -73,11 +73,11 @@ def ask_queues(broker: Rabbit, queues: Callable[[], Sequence[str]]) -> Callable[
             queue = left[0]
 
             def take(answer: Facts | BrokerError | None) -> None:
-                if isinstance(answer, BrokerError):
+                if answer is None or isinstance(answer, QueuesDown):
+                    missing.append(queue)
+                elif isinstance(answer, BrokerError):
                     answered(answer)
                     return
-                if answer is None:
-                    missing.append(queue)
                 else:
                     facts[queue] = answer
                 ask_next(left[1:])

@@ -15,7 +15,7 @@ from router.broker.topology import Queue, Topology
 from router.local_broker.private_broker import PrivateBroker
 from tests.lines import QUORUM, Running, bus
 from tests.proxy import Mode, Proxy
-from tests.rabbit import Tap
+from tests.rabbit import Tap, keeps_queues_in_mnesia
 from tests.waiting import wait_for
 
 Before = Callable[[str], Proxy]
@@ -180,12 +180,12 @@ _FOUND = (
 def test_a_queue_that_the_broker_cannot_reach_holds_up_nothing_else_and_is_taken_up_once_it_can(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
 ):
-    if "mnesia" not in own_broker.ctl("eval", "application:which_applications()."):
-        pytest.skip("this RabbitMQ keeps no queues in Mnesia, so it always reaches those of its own node")
     caplog.set_level(logging.INFO, "router")
     without, again = "the broker cannot reach queues, going on without them; run: clusterbus doctor", "reaches all"
     with Running(own_broker.url) as line:
         line.declare(bus("q", "lost"))
+        if not keeps_queues_in_mnesia(own_broker):
+            pytest.skip("this RabbitMQ keeps no queues in Mnesia, so it always reaches those of its own node")
         line.consume("q")
         line.consume("lost")
         line.publish("before")
@@ -208,6 +208,36 @@ def test_a_queue_that_the_broker_cannot_reach_holds_up_nothing_else_and_is_taken
 
         line.assert_each_settled_once()
     assert caplog.messages.count(without) == 2  # once for each connection, though it was tried again and again
+
+
+def test_a_queue_that_breaks_the_connection_of_who_consumes_it_is_left_and_others_are_consumed(
+    own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "router")
+    left = "the broker breaks the connection when it is to give us a queue: all others are consumed"
+    others = [f"q{number}" for number in range(5)]
+    with Running(own_broker.url) as line:
+        line.declare(bus(*others, "lost"))
+        line.publish("m")
+        line.wait_settled(1)
+        # The broker does not know any more where its messages are.
+        own_broker.ctl("eval", 'ra:force_delete_server(quorum_queues, {list_to_atom("%2F_lost"), node()}).')
+        for queue in ("lost", *others):
+            line.consume(queue)
+
+        wait_for(lambda: left in caplog.messages, 30, "it is found")
+        wait_for(lambda: {each.queue for each in line.arrivals} == {*others}, 30, "all others are consumed")
+        wanted = replace(line.rabbit.connection, problem="", unread=("lost",), is_settled=True)
+        wait_for(lambda: line.rabbit.connection == wanted, 10, "the connection is back, and the queue named")
+        lost = caplog.messages.count("lost the connection to the broker")
+        line.do(lambda: line.rabbit.cancel("lost"))
+        line.do(lambda: line.rabbit.cancel("q0"))
+        line.consume("q0")
+        wait_for(lambda: not line.rabbit.connection.unread, 10, "nothing else is missing")
+
+    (found,) = [each for each in caplog.records if each.message == left]
+    assert found.__dict__["queue"] == "lost"
+    assert lost == caplog.messages.count("lost the connection to the broker") == 2
 
 
 def test_a_queue_that_is_deleted_under_its_consumer_is_declared_and_consumed_again(vhost_url: str, tap: Tap):

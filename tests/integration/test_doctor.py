@@ -1,6 +1,8 @@
 """What the doctor proves on a real broker: that it takes and delivers messages; and what it says if it does not."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +10,9 @@ from consumers.inspection.doctor.broker_probe import probe
 from router.broker.session import Session
 from router.broker.topology import DEAD, HISTORY, INGRESS, UNROUTED, base, subscription
 from router.broker.users.permissions import Role, User, definitions
-from router.errors import Unreachable
+from router.errors import Refused, Unreachable
 from tests.operating import invoke, json_lines
+from tests.rabbit import keeps_queues_in_mnesia
 from tests.waiting import SLACK
 
 
@@ -59,6 +62,31 @@ def test_what_a_user_may_not_do_is_said_not_to_be_proven(vhost, vhost_url, set_u
     with Session(vhost_url, name="test") as session:
         assert session.queue_facts(UNROUTED).messages == 0
     rabbit_admin.delete_user(name)
+
+
+def test_a_queue_that_the_broker_has_lost_is_named_and_made_again_by_the_page(own_broker, tmp_path):
+    page = Path("router/broker/README.md").read_text().partition("## A queue that the broker cannot reach")[2]
+    (mending,) = re.findall(r"^    rabbitmqctl eval '(.*)'$", page, re.MULTILINE)
+    name = f'rabbit_misc:r(<<"/">>, queue, <<"{HISTORY}">>)'
+    settings = {"CLUSTERBUS_BROKER": own_broker.url, "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(tmp_path / "none.yaml")}
+    set_up = ("broker", "setup", "--json")
+    assert invoke(settings, *set_up)[0] == 0
+    if not keeps_queues_in_mnesia(own_broker):
+        pytest.skip("this RabbitMQ keeps no queues in Mnesia, so it always reaches those of its own node")
+    own_broker.ctl("eval", f"mnesia:dirty_delete(rabbit_queue, {name}).")
+
+    _, output = invoke(settings, "doctor", "--part", "broker", "--json")
+    found = [each for each in json_lines(output) if each["verdict"] == "error"]
+    assert [each["seen"] for each in found] == [
+        f"the broker cannot reach queues, which get nothing and give nothing: {HISTORY}"
+    ]
+    with pytest.raises(Refused, match=f"queue {HISTORY}: NOT_FOUND"):
+        invoke(settings, *set_up)
+
+    own_broker.ctl("eval", mending.replace('<<"clusterbus">>, queue', '<<"/">>, queue'))
+    assert invoke(settings, *set_up)[0] == 0
+    with Session(own_broker.url, name="test") as session:
+        assert session.queue_facts(HISTORY).messages == 0
 
 
 @pytest.mark.timeout(180)

@@ -10,7 +10,7 @@ from router.broker.history.queue_ages import Age, Held
 from router.broker.session import Session
 from router.broker.topology import ALERTS, DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
 from router.broker.users.broker_state import BrokerState
-from router.errors import Denied
+from router.errors import Denied, QueuesDown
 
 from .broker_cluster import unacknowledged
 from .check_results import Finding, Verdict, waiting
@@ -21,31 +21,49 @@ _UNSERVED = "start clusterbus consume; where it runs, its log says why it does n
 Patterns = Mapping[str, Collection[str]]
 """The patterns of subscriptions, by name."""
 
-Known = Mapping[str, Facts | None]
+Known = Mapping[str, Facts | QueuesDown | None]
 """The broker's facts of each queue, None if it does not exist; without queues that our user may not read."""
+
+OUT_OF_REACH = (
+    'after a start of the broker, wait some seconds; if it stays so, see "A queue that the broker cannot reach" in'
+    " router/broker/README.md"
+)
 
 
 def ask(session: Session, queues: Sequence[str]) -> Known:
     """Return the broker's facts of *queues*, without those that our user may not read.  Raises BrokerError."""
-    known: dict[str, Facts | None] = {}
+    known: dict[str, Facts | QueuesDown | None] = {}
     for queue in queues:
         with suppress(Denied):
-            known[queue] = session.queue_facts(queue)
+            try:
+                known[queue] = session.queue_facts(queue)
+            except QueuesDown as error:
+                known[queue] = error
     return known
+
+
+def facts_of(known: Known, queue: str) -> Facts | None:
+    """Return the facts of *queue*; None if there are none, whatever the reason."""
+    facts = known.get(queue)
+    return None if isinstance(facts, QueuesDown) else facts
 
 
 def broker(known: Known) -> Iterator[Finding]:
     """Check the topology, the routers, and the queues of dead letters."""
     queues = [queue.name for queue in base().queues]
     absent = [name for name in queues if name in known and known[name] is None]
+    lost = [name for name in queues if isinstance(known.get(name), QueuesDown)]
+    if lost:
+        seen = f"the broker cannot reach queues, which get nothing and give nothing: {', '.join(lost)}"
+        yield Finding("broker", "error", seen, OUT_OF_REACH)
     if absent:
         yield Finding("broker", "error", f"missing queues: {', '.join(absent)}", "run clusterbus broker setup")
-    else:
+    elif not lost:
         seen = "" if known.keys() >= set(queues) else ", as far as this user may read it"
         yield Finding("broker", "ok", f"the topology is complete{seen}")
-    yield from _ingress({name: facts for name in INGRESS_QUEUES if (facts := known.get(name)) is not None})
+    yield from _ingress({name: facts for name in INGRESS_QUEUES if (facts := facts_of(known, name)) is not None})
     for name in (DEAD, REJECTED, UNROUTED):
-        facts = known.get(name)
+        facts = facts_of(known, name)
         if facts is not None and facts.messages and not facts.consumers:
             yield Finding(
                 "letters",
@@ -57,7 +75,7 @@ def broker(known: Known) -> Iterator[Finding]:
 
 def alerts(known: Known) -> Iterator[Finding]:
     """Check whether a consumer reads the events that open and close alerts."""
-    facts = known.get(ALERTS)
+    facts = facts_of(known, ALERTS)
     if facts is not None and not facts.consumers:
         waiting = f"; events waiting: {facts.messages}" if facts.messages else ""
         advice = (
@@ -113,7 +131,7 @@ def held(known: Known, wanted: Patterns, state: BrokerState | None) -> dict[str,
     return {
         queue: Held(patterns, facts.messages + (unacknowledged(state, queue) or 0 if state else 0))
         for name, patterns in wanted.items()
-        if (facts := known.get(queue := queue_of(name)))
+        if (facts := facts_of(known, queue := queue_of(name)))
     }
 
 
@@ -130,11 +148,13 @@ def subscriptions(
     """
     now = datetime.now(UTC)
     for name in names:
-        facts, unfinished = known.get(queue_of(name)), unacknowledged(state, queue_of(name)) if state else None
+        facts, unfinished = facts_of(known, queue_of(name)), unacknowledged(state, queue_of(name)) if state else None
         waits = backlog(facts.messages, "delivery", unfinished, ages.get(queue_of(name)), now) if facts else ""
         if queue_of(name) not in known:
             advice = "run this as the consumers' user"
             yield Finding(name, "warning", "this broker user may not read its queue", advice)
+        elif isinstance(known[queue_of(name)], QueuesDown):
+            yield Finding(name, "error", "the broker cannot reach its queue", OUT_OF_REACH)
         elif facts is None:
             yield Finding(
                 name, "error", "has no queue", "start clusterbus consume with this file: it creates the queue"

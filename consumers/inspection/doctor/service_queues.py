@@ -11,7 +11,7 @@ from router.broker.users.admin_clients import observer
 from router.broker.users.broker_state import BrokerState
 from router.broker.users.drift import Grants
 from router.broker.users.permissions import Role, User
-from router.errors import BrokerError, SettingsError
+from router.errors import BrokerError, QueuesDown, SettingsError
 from router.services import service_files
 from router.services.backlog import backlog
 from router.services.plan import user_of
@@ -66,7 +66,7 @@ def held(known: Known, wanted: Mapping[str, Definition], state: BrokerState | No
     return {
         queue: Held(each.patterns, facts.messages + (unacknowledged(state, queue) or 0 if state else 0))
         for name, each in wanted.items()
-        if (facts := known.get(queue := service_queue(name)))
+        if (facts := queue_checks.facts_of(known, queue := service_queue(name)))
     }
 
 
@@ -85,6 +85,10 @@ def examine(
         owner = f"ask {each.service.owner}" if each.service.owner else "ask its owner"
         if service_queue(name) not in known:
             yield Finding(PART, "warning", f"{name}: this broker user may not read its queue", "run this as operator")
+            continue
+        if down := [queue for queue in service_queues(name) if isinstance(known.get(queue), QueuesDown)]:
+            seen = f"{name}: the broker cannot reach {', '.join(down)}"
+            yield Finding(PART, "error", seen, queue_checks.OUT_OF_REACH)
             continue
         facts = backlog(name, known)
         if facts is None:

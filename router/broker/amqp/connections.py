@@ -17,9 +17,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-from ...errors import BrokerError, Refused
+from ...errors import BrokerError, QueuesDown, Refused
 from ..addresses import Address, Pauses
-from .declarations import Declaring, Denials, Down, Step
+from .declarations import Declaring, Denials, Step
 from .pika_types import Connection, Later, text_of
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class Line:
 
     def _declared(self, error: BrokerError | None) -> None:
         self._declaring = None
-        down = error if isinstance(error, Down) and self._has_waited else None
+        down = error if isinstance(error, QueuesDown) and self._has_waited else None
         if isinstance(error, Refused) or (error and self.impatient):
             self._failed(error if isinstance(error, Refused) else Refused(str(error)))
         elif error and not down:
@@ -178,7 +178,7 @@ class Line:
     def _has_waited(self) -> bool:
         return time.monotonic() - self._opened_at >= self._patience.total_seconds()
 
-    def _go_on(self, connection: Connection, down: Down | None) -> None:
+    def _go_on(self, connection: Connection, down: QueuesDown | None) -> None:
         self._unstick()
         if not self.was_ready or self.reason:
             log.info("connected to the broker", extra={"line": self._role, "broker": str(self.address)})
@@ -187,7 +187,7 @@ class Line:
         self._work.ready(connection)
         self._then(connection)
 
-    def _note(self, down: Down | None) -> None:
+    def _note(self, down: QueuesDown | None) -> None:
         """Ask again for the queues that are *down*, and log it once."""
         before, self.down = self.down, down.queues if down else ()
         if down:

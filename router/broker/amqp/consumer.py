@@ -2,6 +2,9 @@
 
 Acknowledgements are collected until the end of a batch and sent in as few frames as possible.  If the broker cancels a
 consumer or closes its channel, the queue is consumed again after a pause and another declaration of the topology.
+
+RabbitMQ breaks the connection when we consume a queue whose data it has lost.  So queues that were awaited then are
+suspects, consumed last and one by one.  One that breaks another connection is left for some minutes.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from ...errors import BrokerError, Refused
 from .. import content_modes
 from ..addresses import Pauses
 from ..interface import Arrival
-from .consumption import OFFSET, Consumption, Lease, Receive
+from .consumption import OFFSET, Consumption, Consumptions, Lease, Receive
 from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, shown, text_of
 
 log = logging.getLogger(__name__)
 
-_DENIED = 403
+_DENIED, _BROKEN = 403, 541
+_LEFT = timedelta(minutes=5)
+"""How long a queue is left that breaks connections."""
 
 
 def _of(arrival: Arrival) -> tuple[Lease, int]:
@@ -50,7 +55,7 @@ class Consumer:
         self._failed, self.impatient, self._began = failed, impatient, began
         self._connection: Connection | None = None
         self._held = True
-        self._consumptions: dict[str, Consumption] = {}
+        self._consumptions = Consumptions()
         self._unflushed: dict[Lease, None] = {}
 
     def __len__(self) -> int:
@@ -60,12 +65,12 @@ class Consumer:
     @property
     def unread(self) -> tuple[str, ...]:
         """The queues that the broker does not let us consume."""
-        return tuple(queue for queue, each in self._consumptions.items() if each.pausing)
+        return self._consumptions.unread
 
     @property
     def is_opening(self) -> bool:
         """Whether we are about to consume more queues."""
-        return any(not (each.has_begun or each.pausing) for each in self._consumptions.values())
+        return self._consumptions.is_opening
 
     def consume(
         self, queue: str, receive: Receive, prefetch: int, offset: str | int | None, *, settles: bool = False
@@ -86,6 +91,7 @@ class Consumer:
         if consumption is None:
             return
         consumption.cancelled = True
+        self._start_all()
         if consumption.pausing:
             consumption.pausing()
         lease, channel = consumption.lease, consumption.opening
@@ -104,6 +110,7 @@ class Consumer:
 
     def cancel_all(self) -> None:
         """Stop receiving from all queues."""
+        self.hold()
         for queue in list(self._consumptions):
             self.cancel(queue)
 
@@ -177,9 +184,8 @@ class Consumer:
     def _start_all(self) -> None:
         if self._connection is None or self._held or not self._connection.is_open:
             return
-        for consumption in self._consumptions.values():
-            if consumption.opening is None and not consumption.pausing:
-                self._start(self._connection, consumption)
+        for consumption in self._consumptions.to_start():
+            self._start(self._connection, consumption)
 
     def _start(self, connection: Connection, consumption: Consumption) -> None:
         def opened(channel: Channel) -> None:
@@ -192,8 +198,9 @@ class Consumer:
 
         def begun(_frame: object) -> None:
             self._pauses.reset()
-            consumption.has_begun = True
+            consumption.has_begun, consumption.is_suspect = True, False
             self._began(consumption.queue)
+            self._start_all()
 
         def subscribe(channel: Channel) -> None:
             if consumption.cancelled:
@@ -259,10 +266,12 @@ class Consumer:
             consumption.lease.channel = None
         if consumption.opening is not channel:
             return
-        consumption.opening, consumption.tag, consumption.has_begun = None, "", False
+        code, was_asked = code_of(reason), consumption.is_asked_for
+        consumption.ended()
+        if code == _BROKEN and was_asked and not consumption.cancelled:
+            self._suspect(consumption, text_of(reason))
         if consumption.cancelled or self._connection is None or not self._connection.is_open:
             return
-        code = code_of(reason)
         if code:
             log.warning(
                 "the broker closed a consuming channel", extra={"queue": consumption.queue, "reason": text_of(reason)}
@@ -271,8 +280,21 @@ class Consumer:
             self._failed(Refused(f"queue {consumption.queue!r} cannot be consumed: {text_of(reason)}"))
             return
 
+        self._pause(consumption, max(self._pauses.next(), timedelta(milliseconds=50)))
+
+    def _suspect(self, consumption: Consumption, reason: str) -> None:
+        """Take *consumption* for the one that broke the connection; if it was one before, it was alone, so it is."""
+        if consumption.is_suspect:
+            log.error(
+                "the broker breaks the connection when it is to give us a queue: all others are consumed",
+                extra={"queue": consumption.queue, "reason": reason, "pause": _LEFT.total_seconds()},
+            )
+            self._pause(consumption, _LEFT)
+        consumption.is_suspect = True
+
+    def _pause(self, consumption: Consumption, pause: timedelta) -> None:
         def over() -> None:
             consumption.pausing = None
             self._redeclare()
 
-        consumption.pausing = self._later(max(self._pauses.next(), timedelta(milliseconds=50)), over)
+        consumption.pausing = self._later(pause, over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ..interface import Arrival
 from .acks import Acks
@@ -39,6 +39,8 @@ class Consumption:
         self.tag = ""
         self.pausing: Callable[[], None] | None = None
         self.cancelled = self.has_begun = False
+        self.is_suspect = False
+        """Whether a connection broke while the broker was asked to let us consume it, and it was not consumed since."""
 
     @property
     def arguments(self) -> Mapping[str, object]:
@@ -46,6 +48,15 @@ class Consumption:
         if self.offset is None:
             return {}
         return {OFFSET: self.offset if self.last is None else self.last + 1}
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the broker was asked to let us consume it, and has not answered."""
+        return bool(self.tag) and not self.has_begun
+
+    def ended(self) -> None:
+        """Note that its channel is closed."""
+        self.opening, self.tag, self.has_begun = None, "", False
 
     def is_next(self, offset: object) -> bool:
         """Note the *offset* of a message of a stream; False if the message has arrived before.
@@ -58,3 +69,24 @@ class Consumption:
             return False
         self.last = offset
         return True
+
+
+class Consumptions(dict[str, Consumption]):
+    """All queues that we consume, by name."""
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The queues that the broker does not let us consume."""
+        return tuple(queue for queue, each in self.items() if each.pausing)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether we are about to consume more queues."""
+        return any(not (each.has_begun or each.pausing) for each in self.values())
+
+    def to_start(self) -> Iterator[Consumption]:
+        """Yield those to be consumed now: all but suspects; and one suspect, where no other answer is awaited."""
+        waiting = [each for each in self.values() if each.opening is None and not each.pausing]
+        yield from (each for each in waiting if not each.is_suspect)
+        if not any(each.opening is not None and not each.has_begun for each in self.values()):
+            yield from [each for each in waiting if each.is_suspect][:1]

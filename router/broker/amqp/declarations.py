@@ -6,37 +6,26 @@ assume that the object exists.  We assume that of bindings too, which AMQP canno
 rights can start on a broker that somebody else has set up.
 
 A queue that exists, but that the broker cannot reach, holds up nothing but itself: all else is declared, and then the
-round ends with Down.
+round ends with QueuesDown.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from ...errors import BrokerError, Refused
+from ...errors import BrokerError, QueuesDown, Refused
 from ..topology import Binding, Exchange, Queue, Topology
-from .pika_types import Channel, Connection, code_of, text_of
+from .pika_types import Channel, Connection, code_of, is_down, text_of
 
 log = logging.getLogger(__name__)
 
-_DENIED, _MISSING, _LOCKED, _UNLIKE = 403, 404, 405, 406
-_NOT_THERE = ("no queue ", "no exchange ")
-"""What RabbitMQ says of an object that does not exist, between the code and its name."""
+_DENIED, _UNLIKE = 403, 406
 
 
 class Missing(BrokerError):
     """An object is missing or could not be declared now: trying again may help."""
-
-
-class Down(BrokerError):
-    """Some queues exist, but the broker cannot reach them now; all else is declared."""
-
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        """Keep *reasons*: for each queue, what the broker says."""
-        super().__init__("; ".join(f"queue {queue}: {reason}" for queue, reason in reasons.items()))
-        self.queues = tuple(reasons)
 
 
 @dataclass(slots=True)
@@ -131,7 +120,7 @@ class Declaring:
     ) -> None:
         """Take the steps *todo* over *connection*; *denied* keeps what we may not declare, and is updated.
 
-        *done* gets None; or Refused, if an existing object differs from ours; or Missing, or Down.
+        *done* gets None; or Refused, if an existing object differs from ours; or Missing, or QueuesDown.
         """
         self._connection, self._todo, self._denied, self._done = connection, list(todo), denied, done
         self._down: dict[str, str] = {}
@@ -155,7 +144,7 @@ class Declaring:
             return
         self._channel = None
         channel.close()
-        self._done(Down(self._down) if self._down else None)
+        self._done(QueuesDown(self._down) if self._down else None)
 
     def _send(self, channel: Channel, step: Step, *, passive: bool) -> None:
         match step.thing:
@@ -190,7 +179,7 @@ class Declaring:
             # Normal for programs with the least rights; where the object does not exist, that is an error of its own.
             log.debug("we may not declare this object", extra={"thing": str(step), "reason": text})
             self._open()
-        elif step.queue and _is_down(code, text):
+        elif step.queue and is_down(code, text):
             self._down[step.queue] = text
             self._open()
         elif code == _UNLIKE and self._may_be_older(step):
@@ -208,11 +197,6 @@ class Declaring:
 
     def _may_be_older(self, step: Step) -> bool:
         return isinstance(step.thing, Queue) and bool(step.thing.may_lack) and str(step) not in self._denied.older
-
-
-def _is_down(code: int, text: str) -> bool:
-    """Say whether a queue exists that cannot be used now: its process or its node is away, or has lost it."""
-    return code == _LOCKED or (code == _MISSING and not any(each in text for each in _NOT_THERE))
 
 
 def _unlike(step: Step, text: str) -> str:

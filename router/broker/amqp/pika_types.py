@@ -8,6 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+_ABSENT, _LOCKED = 404, 405
+_NOT_THERE = ("no queue ", "no exchange ", "no binding ")
+"""What RabbitMQ says before the name of what does not exist."""
+
 Answered = Callable[[object], None]
 
 
@@ -134,6 +138,19 @@ def code_of(reason: object) -> int:
     """Return the code with which the broker closed something; 0 if it was not the broker."""
     code = getattr(reason, "reply_code", 0)
     return code if isinstance(code, int) and code >= 300 else 0  # noqa: PLR2004 - lower codes are no errors
+
+
+def is_down(code: int, text: str) -> bool:
+    """Say whether the broker closed a channel because a queue exists, but cannot be used now.
+
+    Its process or its node is away, or the broker has lost it, or another connection has it for itself.
+
+    >>> is_down(404, "NOT_FOUND - home node 'rabbit@mq1' of durable queue 'q' in vhost '/' is down or inaccessible")
+    True
+    >>> is_down(404, "NOT_FOUND - no queue 'q' in vhost '/'")
+    False
+    """
+    return code == _LOCKED or (code == _ABSENT and not any(each in text for each in _NOT_THERE))
 
 
 def text_of(reason: object) -> str:

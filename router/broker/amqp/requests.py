@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...errors import BrokerError, Denied, Refused, Unreachable
-from .pika_types import Answered, Channel, Connection, code_of, text_of
+from ...errors import BrokerError, Denied, QueuesDown, Refused, Unreachable
+from .pika_types import Answered, Channel, Connection, code_of, is_down, text_of
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Channel, Answered], None]
@@ -70,9 +70,13 @@ class Questions:
         self._ask_all()
 
     def inspect(self, queue: str, on_answer: Callable[[Facts | BrokerError | None], None]) -> None:
-        """Call *on_answer* with the facts of *queue*, with None if it does not exist, or with an error."""
+        """Call *on_answer* with the facts of *queue*, with None if it does not exist, or with an error.
+
+        It is QueuesDown where the queue exists, but the broker cannot reach it.
+        """
         self._put(
-            f"queue {queue!r}",
+            "queue",
+            queue,
             lambda channel, answered: channel.queue_declare(queue, passive=True, callback=answered),
             on_answer,
             lambda method: Facts(method.message_count, method.consumer_count),
@@ -94,12 +98,13 @@ class Questions:
                 ),
             )
 
-        self._put(f"queue {queue!r}", ask, on_answer, lambda found: found)
+        self._put("queue", queue, ask, on_answer, lambda found: found)
 
     def delete(self, queue: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
         """Delete *queue* with its messages; *on_answer* gets their number."""
         self._put(
-            f"queue {queue!r}",
+            "queue",
+            queue,
             lambda channel, answered: channel.queue_delete(queue, callback=answered),
             on_answer,
             lambda method: method.message_count,
@@ -108,7 +113,8 @@ class Questions:
     def delete_exchange(self, exchange: str, on_answer: Callable[[int | BrokerError | None], None]) -> None:
         """Delete *exchange* with its bindings; *on_answer* gets 0, also if it does not exist."""
         self._put(
-            f"exchange {exchange!r}",
+            "exchange",
+            exchange,
             lambda channel, answered: channel.exchange_delete(exchange, callback=answered),
             on_answer,
             lambda _: 0,
@@ -116,7 +122,8 @@ class Questions:
 
     def _put(
         self,
-        what: str,
+        kind: str,
+        name: str,
         ask: Ask,
         on_answer: Callable[[Answer | BrokerError | None], None],
         understand: Callable[[Any], Answer],
@@ -128,7 +135,7 @@ class Questions:
             except BaseException as error:  # noqa: BLE001 - pika would treat it as a broken connection
                 self._failed(error)
 
-        self._waiting.append(lambda connection: Question(connection, what, ask, tell).ask())
+        self._waiting.append(lambda connection: Question(connection, kind, name, ask, tell).ask())
         self._ask_all()
 
     def _ask_all(self) -> None:
@@ -139,9 +146,9 @@ class Questions:
 class Question:
     """One question; *on_answer* is called exactly once."""
 
-    def __init__(self, connection: Connection, what: str, ask: Ask, on_answer: OnAnswer) -> None:
-        """Prepare a question over *connection*; *what* names its object in errors."""
-        self._connection, self._what, self._send, self._on_answer = connection, what, ask, on_answer
+    def __init__(self, connection: Connection, kind: str, name: str, ask: Ask, on_answer: OnAnswer) -> None:
+        """Prepare a question over *connection*; *kind* and *name* are those of its object."""
+        self._connection, self._kind, self._name, self._send, self._on_answer = connection, kind, name, ask, on_answer
         self._channel: Channel | None = None
 
     def ask(self) -> None:
@@ -160,6 +167,9 @@ class Question:
         if channel is not self._channel:
             return
         self._channel = None
-        code = code_of(reason)
+        code, text = code_of(reason), text_of(reason)
+        if is_down(code, text):
+            self._on_answer(QueuesDown({self._name: text}))
+            return
         error: type[BrokerError] = (Denied if code == _DENIED else Refused) if code else Unreachable
-        self._on_answer(None if code == _ABSENT else error(f"{self._what}: {text_of(reason)}"))
+        self._on_answer(None if code == _ABSENT else error(f"{self._kind} {self._name!r}: {text}"))
