@@ -25,8 +25,8 @@ Known = Mapping[str, Facts | QueuesDown | None]
 """The broker's facts of each queue, None if it does not exist; without queues that our user may not read."""
 
 OUT_OF_REACH = (
-    'after a start of the broker, wait some seconds; if it stays so, see "A queue that the broker cannot reach" in'
-    " router/broker/README.md"
+    "start all nodes of the broker, and wait some seconds; if it stays so, RabbitMQ has lost it: the project's page"
+    " router/broker/README.md says how to remove it"
 )
 
 
