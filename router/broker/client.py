@@ -135,7 +135,8 @@ class Rabbit:
                 **more,
             )
 
-        publishing = line("publish", self._publisher, then=self.questions.over, patience=_PATIENCE)
+        patience = _PATIENCE if self._give_up is None else min(_PATIENCE, self._give_up / 2)
+        publishing = line("publish", self._publisher, then=self.questions.over, patience=patience)
         consuming = line("consume", self._consumer, then=self.questions_of_consumer.over, patience=_PATIENCE_TO_CONSUME)
         return publishing, consuming, line("publish to others", self._others)
 

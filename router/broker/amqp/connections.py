@@ -164,10 +164,12 @@ class Line:
     def _declared(self, error: BrokerError | None) -> None:
         self._declaring = None
         down = error if isinstance(error, QueuesDown) and self._has_waited else None
-        if isinstance(error, Refused) or (error and self.impatient):
+        if isinstance(error, Refused) or (error and self.impatient and (down or not isinstance(error, QueuesDown))):
             self._failed(error if isinstance(error, Refused) else Refused(str(error)))
         elif error and not down:
-            log.error("topology not declared", extra={"reason": str(error), "pause": self._mend_later()})
+            # A stream takes a second after each start of the broker.
+            level = logging.INFO if isinstance(error, QueuesDown) else logging.ERROR
+            log.log(level, "topology not declared", extra={"reason": str(error), "pause": self._mend_later()})
             self.problem, self.was_tried = f"topology not declared: {error}", True
         elif self._todo:
             self._declare()
