@@ -223,7 +223,8 @@ def test_a_command_right_after_a_start_of_the_broker_waits_for_its_streams(
     with Session(own_broker.url, name="test") as session:
         session.declare(base())
         assert session.queue_facts(HISTORY) is not None
-    assert [each.message for each in caplog.records if each.levelno > logging.INFO] == []
+    # What people see: not what pika logs.
+    assert [each.message for each in caplog.records if each.levelno > logging.INFO and "router" in each.name] == []
 
 
 def test_a_queue_that_breaks_the_connection_of_who_consumes_it_is_left_and_others_are_consumed(
