@@ -7,6 +7,8 @@ workers ?= $(shell echo $$(($$(nproc) + 2)))
 minutes ?= 0
 seed ?= 1
 events ?= 20000
+# Unit tests wait for nothing, and each more worker collects them once more.
+processors := $(shell nproc)
 # The release of RabbitMQ for `make test`: 3.10, 4.0 or 4.3.  By default a container of the image that is here, else the
 # installed one.
 broker ?=
@@ -49,7 +51,7 @@ check: $(ready)
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(bin)/pytest -q -n $(workers) --hypothesis-profile=quick -k "not postgresql" tests/unit router consumers shim packages
+	$(bin)/pytest -q -n $(processors) --hypothesis-profile=quick -k "not postgresql" tests/unit router consumers shim packages
 
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -21,6 +21,7 @@ from tests.engines import Flaky
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CATALOGUES = Catalogues.shipped()
+REGISTRATIONS = Registrations(CATALOGUES)
 ALL = ("open", "acknowledged", "closed")
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{each: 1}) for each in ("seconds", "minutes", "hours", "days"))
 NODE_DOWN = {"name": "node-down", "opens": "nodeLeave", "closes": "nodeJoin", "by": "data.eventNode"}
@@ -40,9 +41,7 @@ def make_event(name, at=START, *, id_=None, reporter="nsd01", **data):
     """Return an event of GPFS; of one node where *data* has `node`."""
     if "node" in data:
         data["eventNode"] = data.pop("node")
-    event = synthetic_event(
-        named(name, CATALOGUES), data, Registrations(CATALOGUES), moment=at, node=reporter, cluster="prod"
-    )
+    event = synthetic_event(named(name, CATALOGUES), data, REGISTRATIONS, moment=at, node=reporter, cluster="prod")
     # Of events at one moment, the one that was made first is the first.
     return event.model_copy(update={"id": id_ or f"{new_id(at)[:10]}{next(_numbers):016}"})
 

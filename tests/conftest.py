@@ -1,5 +1,6 @@
 """What tests of several folders share: a broker, a virtual host in it, a proxy before it, empty databases."""
 
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from tests.routing import Site
 from tests.service_site import ServiceSite
 from tests.service_site import service_site as services_of_a_test
 from tests.shared import filled_once
+from tests.temporary_files import TemporaryFiles
 from tests.waiting import SLACK
 
 # How long an example takes depends on the machine, so it fails no test.
@@ -41,6 +43,7 @@ settings.register_profile("long", settings.get_profile("any machine"), max_examp
 settings.load_profile("any machine")
 
 _SHARED = "CLUSTERBUS_TESTS_SHARED_BROKER"
+_FILES = pytest.StashKey[TemporaryFiles]()
 _NO_SHARED_BROKER = ("tests/unit", "tests/machines", "router", "consumers", "shim")
 
 
@@ -67,12 +70,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the broker that all tests share, once for all workers, unless only tests without one are asked for."""
+    """Have files kept in memory, and start the broker that all workers share, unless no test needs one."""
     # Tests start hundreds of programs of ours: each would compile all modules again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     socket_origins.install()
-    if hasattr(config, "workerinput") or _SHARED in os.environ or config.option.collectonly or _needs_none(config):
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    files = config.stash[_FILES] = TemporaryFiles()
+    config.add_cleanup(files.close)
+    if _SHARED in os.environ or _needs_none(config):
         return
     stack = ExitStack()
     config.add_cleanup(stack.close)
@@ -86,6 +93,23 @@ def pytest_configure(config: pytest.Config) -> None:
         if forced := os.environ.get("CLUSTERBUS_TEST_BROKER"):
             raise pytest.UsageError(f"CLUSTERBUS_TEST_BROKER={forced}: {error}") from error
         os.environ[_SHARED] = json.dumps({"missing": str(error)})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep the files of a run in which a test failed."""
+    if files := session.config.stash.get(_FILES, None):
+        files.is_kept = session.testsfailed > 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage among ten thousand tests, neither now nor in each test: they all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, assert_never
 
 from sqlalchemy import bindparam, case, exists, literal, literal_column, or_, select, update
@@ -101,26 +102,36 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
     """
     rows = [row_of(attempt) | {"seen": owner} for attempt, owner in attempts]
     if rows:
-        statement = inserting(transaction.dialect.name, table)
-        taken_over = statement.on_conflict_do_update(
-            index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome")} | _started(statement),
-            where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
-        )
-        transaction.execute(taken_over, rows)
+        transaction.execute(_claiming(transaction.dialect.name), rows)
+
+
+@cache
+def _claiming(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return what `claim` executes; it takes longer to build than to execute."""
+    statement = inserting(dialect, table)
+    return statement.on_conflict_do_update(
+        index_elements=table.primary_key.columns,
+        set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome")} | _started(statement),
+        where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
+    )
 
 
 def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
     """Write how *attempts* ended.  An existing outcome stays, except that `done` replaces every other."""
     rows = [row_of(attempt) for attempt in attempts]
     if rows:
-        statement = inserting(transaction.dialect.name, table)
-        ended = statement.on_conflict_do_update(
-            index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in WRITTEN} | _started(statement),
-            where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
-        )
-        transaction.execute(ended, rows)
+        transaction.execute(_recording(transaction.dialect.name), rows)
+
+
+@cache
+def _recording(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return what `record` executes."""
+    statement = inserting(dialect, table)
+    return statement.on_conflict_do_update(
+        index_elements=table.primary_key.columns,
+        set_={name: statement.excluded[name] for name in WRITTEN} | _started(statement),
+        where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
+    )
 
 
 def _started(statement: Any) -> dict[str, Any]:  # noqa: ANN401 - as `inserting`

@@ -52,27 +52,23 @@ class Held:
     queue: Queue
     ready: deque[Stored] = field(default_factory=deque)
     subscribers: list[Subscriber] = field(default_factory=list)
+    is_stream: bool = field(init=False)
+    """Whether messages are read, not taken."""
+    limit: int = field(init=False)
+    """How often a message may come back before it is given up."""
+    patience: timedelta | None = field(init=False)
+    """How long a message waits before it is given up."""
+    is_single: bool = field(init=False)
+    """Whether only the first who consumes gets messages, the others stand by."""
 
-    @property
-    def is_stream(self) -> bool:
-        """Whether messages are read, not taken."""
-        return self.queue.arguments.get("x-queue-type") == "stream"
-
-    @property
-    def limit(self) -> int:
-        """How often a message may come back before it is given up."""
-        return int(self.queue.arguments.get("x-delivery-limit", 20))
-
-    @property
-    def patience(self) -> timedelta | None:
-        """How long a message waits before it is given up."""
-        ttl = self.queue.arguments.get("x-message-ttl")
-        return None if ttl is None else timedelta(milliseconds=int(ttl))
-
-    @property
-    def is_single(self) -> bool:
-        """Whether only the first who consumes gets messages, the others stand by."""
-        return bool(self.queue.arguments.get("x-single-active-consumer"))
+    def __post_init__(self) -> None:
+        """Read the arguments once: a test that lets hours pass asks for them a million times."""
+        arguments = self.queue.arguments
+        self.is_stream = arguments.get("x-queue-type") == "stream"
+        self.limit = int(arguments.get("x-delivery-limit", 20))
+        ttl = arguments.get("x-message-ttl")
+        self.patience = None if ttl is None else timedelta(milliseconds=int(ttl))
+        self.is_single = bool(arguments.get("x-single-active-consumer"))
 
     @property
     def active(self) -> list[Subscriber]:
@@ -164,7 +160,8 @@ class Model:
 
     def deliver(self) -> bool:
         """Hand out what may be handed out now; say whether there was anything."""
-        return any([self._deliver(held) for held in list(self._queues.values())])  # noqa: C419 - every one, not until one
+        every = list(self._queues.values())
+        return any([self._deliver(held) for held in every if held.ready and held.subscribers])  # noqa: C419 - every one
 
     def _deliver(self, held: Held) -> bool:
         something = False
@@ -242,14 +239,13 @@ class Model:
     def expire(self) -> None:
         """Give up what has waited too long."""
         for held in list(self._queues.values()):
-            patience = held.patience
-            while patience is not None and held.ready and held.ready[0].since + patience <= self.now:
+            while held.ready and held.patience is not None and held.ready[0].since + held.patience <= self.now:
                 self._give_up(held, held.ready.popleft(), "expired")
 
     @property
     def next_expiry(self) -> timedelta | None:
         """When `expire` has something to do next."""
-        due = [held.ready[0].since + held.patience for held in self._queues.values() if held.patience and held.ready]
+        due = [held.ready[0].since + held.patience for held in self._queues.values() if held.ready and held.patience]
         return min(due, default=None)
 
     def _give_up(self, held: Held, message: Stored, reason: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import select
@@ -25,10 +26,15 @@ def keep(transaction: Connection, observed: Iterable[tuple[str, Observation]]) -
     """Write observations, each with its key; those that exist get the alert that they began."""
     rows = [_row(key, each) for key, each in observed]
     if rows:
-        statement = inserting(transaction.dialect.name, table)
-        began = {"alert": statement.excluded["alert"]}
-        upsert = statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=began)
-        transaction.execute(upsert, rows)
+        transaction.execute(_keeping(transaction.dialect.name), rows)
+
+
+@cache
+def _keeping(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return what `keep` executes; it takes longer to build than to execute."""
+    statement = inserting(dialect, table)
+    began = {"alert": statement.excluded["alert"]}
+    return statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=began)
 
 
 def of_keys(transaction: Connection, keys: Collection[str]) -> dict[str, list[Observation]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
+from typing import Any
 
 from sqlalchemy import bindparam, case, delete, insert, update
 from sqlalchemy.engine import Connection
@@ -56,9 +58,15 @@ def _write_keys(transaction: Connection, subjects: Iterable[Subject]) -> None:
             here = (observations.c.key == each.key, observations.c.id == bindparam("its_id"))
             transaction.execute(delete(observations).where(*here), [{"its_id": id_} for id_ in each.dropped])
     if rows:
-        statement = inserting(transaction.dialect.name, keys)
-        changed = {name: statement.excluded[name] for name in ("policy", "base", "latest", "quiet_at", "quiet_due")}
-        transaction.execute(statement.on_conflict_do_update(index_elements=["key"], set_=changed), rows)
+        transaction.execute(_keeping_keys(transaction.dialect.name), rows)
+
+
+@cache
+def _keeping_keys(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return what writes keys; it takes longer to build than to execute."""
+    statement = inserting(dialect, keys)
+    changed = {name: statement.excluded[name] for name in ("policy", "base", "latest", "quiet_at", "quiet_due")}
+    return statement.on_conflict_do_update(index_elements=["key"], set_=changed)
 
 
 def _key(subject: Subject) -> dict[str, object]:
@@ -78,11 +86,17 @@ def _key(subject: Subject) -> dict[str, object]:
 def _write_alerts(transaction: Connection, changed: Iterable[AlertRow]) -> None:
     rows = [values(each) for each in changed]
     if rows:
-        statement = inserting(transaction.dialect.name, alerts)
-        # Other alerts may have counted themselves there.
-        names = rows[0].keys() - {"id", "suppressed"}
-        upsert = {name: statement.excluded[name] for name in sorted(names)}
-        transaction.execute(statement.on_conflict_do_update(index_elements=["id"], set_=upsert), rows)
+        # Other alerts may have counted themselves in `suppressed`.
+        names = tuple(sorted(rows[0].keys() - {"id", "suppressed"}))
+        transaction.execute(_keeping_alerts(transaction.dialect.name, names), rows)
+
+
+@cache
+def _keeping_alerts(dialect: str, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return what writes alerts, and these columns of those that exist."""
+    statement = inserting(dialect, alerts)
+    changed = {name: statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changed)
 
 
 def _change(change: Change, body: bytes | None) -> dict[str, object]:

@@ -48,7 +48,7 @@ def test_events_that_belong_together_are_told_as_one_after_the_wait(bench):
     told(bench, seen)
     bench.start(subscription(fold=Folding(by=("data.fsName",), wait=30 * SECOND)))
 
-    bench.publish(*events(400, fsName="gpfs1"), *events(3, fsName="gpfs2"))
+    bench.publish_at_once([*events(400, fsName="gpfs1"), *events(3, fsName="gpfs2")])
     assert bench.calls == []
     bench.broker.advance(29 * SECOND)
     assert bench.calls == []
