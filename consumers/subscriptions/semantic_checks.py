@@ -24,7 +24,7 @@ from ..policies.schedules import delays
 from ..verbs import verb_keys
 from ..verbs.interface import TemplateText, installed, texts_in
 from .expression_checks import Passing, Stages, callback_variables, template_remarks, type_remarks
-from .trials import Filling, Trial, partly, trials_of
+from .trials import Filling, Trial, failing_as_null, partly, trials_of
 
 
 def check(raw: Mapping[str, object], kind: str | None, events: Stages) -> Iterator[Remark]:
@@ -162,11 +162,10 @@ def filter_remarks(place: Place, text: str, passes: Passing, *, receives: bool =
         return
     trials = trials_of(compiled, passes)
     for name in compiled.variables:
-        # An expression that checks the type or category may never read the variable: there the sample decides.
-        lacking = [each for each in kinds.lacking(name) if trials[each].reason or not compiled.asks_for_type]
-        if lacking and name not in compiled.guarded:
+        if lacking := _lacking(name, compiled, kinds, trials):
             message = f"{named(lacking)} cannot have data.{name}, so these events do not match"
-            yield Remark(place, f"{message}; if that is intended, write has(data.{name}) && ...", warning=True)
+            null = f"data.{name} != null && " if any(name in kinds.kinds[each].given for each in lacking) else ""
+            yield Remark(place, f"{message}; if that is intended, write has(data.{name}) && {null}...", warning=True)
         if unpassed := [each for each in kinds.unpassed(name) if trials[each].reason or name in compiled.guarded]:
             all_fail = all(trials[each].reason for each in kinds.kinds)
             effect = f"has(data.{name}) is false" if name in compiled.guarded else "these events do not match"
@@ -181,6 +180,15 @@ def filter_remarks(place: Place, text: str, passes: Passing, *, receives: bool =
             sizes = " && ".join(f"size(data.{each}) > {at}" for each, at in _items(compiled).items())
             guard = f"; if that is intended, write {sizes} && ..." if sizes else ""
             yield Remark(place, f"{what}{guard}", warning=True)
+
+
+def _lacking(name: str, compiled: Filter, kinds: Kinds, trials: Mapping[str, Trial]) -> Sequence[str]:
+    """Return the types that cannot have the variable *name*, where the filter *compiled* does not allow for that."""
+    types = kinds.lacking(name)
+    if name in compiled.guarded:
+        return [each for each in types if trials[each].reason and name in failing_as_null(compiled, kinds.kinds[each])]
+    # An expression that checks the type or category may never read the variable: there the sample decides.
+    return [each for each in types if trials[each].reason or not compiled.asks_for_type]
 
 
 def _items(compiled: Filter) -> Mapping[str, int]:

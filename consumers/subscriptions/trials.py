@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from router.cluster.facts.views import Known
 from router.model.events import Event
 
-from ..config.event_samples import Kinds
+from ..config.event_samples import Kind, Kinds
 from ..deliveries import Delivery
 from ..errors import TemplateError
 from ..expressions.filters import Filter
@@ -79,6 +79,21 @@ def trials_of(asked: Filter, passes: Passing) -> dict[str, Trial]:
         return asked.matches(with_about(event, asked.about), known(event, asked.facts)).reason
 
     return tried(asked, fails, passes)
+
+
+def failing_as_null(asked: Filter, kind: Kind) -> list[str]:
+    """Return the variables that events of *kind* cannot have, but that are there as null, so that *asked* fails.
+
+    GPFS passes the variables of a whole family, and `has` is true for them.
+    """
+    null = [each for each in asked.guarded if each in kind.given - kind.possible]
+
+    def fails(without: Collection[str]) -> bool:
+        data = {name: value for name, value in kind.sample.data.items() if name not in without}
+        event = with_about(kind.sample.model_copy(update={"data": data}), asked.about)
+        return bool(asked.matches(event, known(event, asked.facts)).reason)
+
+    return [] if fails(null) else [each for each in null if fails({*null} - {each})]
 
 
 def tried(expression: Filter | Template, fails: Callable[[Event], str], passes: Passing) -> dict[str, Trial]:

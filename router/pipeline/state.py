@@ -69,12 +69,16 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records."""
+    """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records.
+
+    *outbox_since* is when the oldest own event was made that the broker has not confirmed; None if it has all of them.
+    """
 
     nodes: int
     silent: int
     missing: int
     outbox: int
+    outbox_since: datetime | None
     refusals: int
     refused_since: datetime | None
 
@@ -193,9 +197,9 @@ class Transaction:
         upsert = statement.on_conflict_do_update(index_elements=list(nodes.primary_key), set_=values)
         self._connection.execute(upsert, [node_row(place, state) for place, state in changed.items()])
 
-    def waiting(self) -> list[Event]:
-        """Return own events that are not sent yet, oldest first, at most a limited number of them."""
-        query = select(outbox.c.body).order_by(outbox.c.number).limit(_PORTION)
+    def waiting(self, limit: int = _PORTION) -> list[Event]:
+        """Return own events that are not sent yet, oldest first, at most *limit* of them."""
+        query = select(outbox.c.body).order_by(outbox.c.number).limit(limit)
         return [Event.from_json(body) for (body,) in self._connection.execute(query)]
 
     def refusals(self) -> tuple[int, datetime | None]:
@@ -240,6 +244,7 @@ class Transaction:
             silent=self._count(nodes, nodes.c.silent),
             missing=int(missing),
             outbox=self._count(outbox),
+            outbox_since=next((each.moment for each in self.waiting(1)), None),
             refusals=refused,
             refused_since=refused_since,
         )

@@ -26,7 +26,7 @@ _READ = 1000
 """Receivers of alerts that are looked at, at most."""
 
 _PUBLISHED_WITHIN = timedelta(minutes=1)
-"""How long a change of an alert may wait for its publication: consumers look every few seconds."""
+"""How long an event of our own may wait for its publication: who publishes it looks every few seconds."""
 
 CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
 
@@ -71,6 +71,10 @@ def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]
             f"{facts.silent} of {facts.nodes} nodes are silent",
             "check these nodes and their relays",
         )
+    if facts.outbox_since and datetime.now(UTC) - facts.outbox_since > _PUBLISHED_WITHIN:
+        since = f"the oldest since {_utc(facts.outbox_since)}"
+        seen = f"not published: {counted(facts.outbox, 'event')} of the router itself, {since}"
+        yield Finding("router", "error", seen, "start clusterbus router; where it runs, its log says what hinders it")
 
 
 def store(url: str, *, whole: bool = False) -> Iterator[Finding]:

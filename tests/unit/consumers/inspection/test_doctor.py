@@ -15,6 +15,10 @@ from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import Store
 from router.broker.amqp.requests import Facts
 from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
+from router.model.catalogue import Catalogues
+from router.model.ids import new_id
+from router.pipeline.mapping import own_event
+from router.pipeline.state import Changes, State
 
 
 @pytest.fixture
@@ -146,6 +150,26 @@ def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) ->
     assert verdicts(state(url)) == [("router", "warning")]
     assert verdicts(store(url)) == [("store", "warning")]
     assert not (tmp_path / "none.db").exists()
+
+
+def test_events_of_the_router_itself_that_nobody_publishes_are_an_error(database):
+    url, now = database("router"), datetime.now(UTC)
+    old = now - timedelta(hours=2)
+    early, late = (
+        own_event("nodeBack", {"node": "n1"}, Catalogues.shipped(), cluster="c", node="n1", id_=new_id(), moment=moment)
+        for moment in (old, now)
+    )
+
+    def found_after(changes):
+        with State(url) as opened, opened.transaction() as transaction:
+            transaction.write(changes, now)
+        return list(state(url))
+
+    _, unpublished = found_after(Changes(outbox=[early, late]))
+    assert unpublished.verdict == "error"
+    assert "not published: 2 events of the router itself" in unpublished.seen
+    assert f"the oldest since {old:%Y-%m-%d %H:%M} UTC" in unpublished.seen
+    assert verdicts(found_after(Changes(sent=[early.id]))) == [("router", "ok")]
 
 
 def test_receivers_of_alerts_that_fail_for_long_or_that_nobody_tries_are_named(database):

@@ -439,6 +439,31 @@ def test_what_may_not_have_been_meant_is_a_warning(tmp_path: Path, entry: str, s
 @pytest.mark.parametrize(
     "where",
     [
+        "data.rgErr > 5",
+        "has(data.rgErr) && data.rgErr > 5",
+        "has(data.rgErr) && data.rgErr > 5 || has(data.rgCount) && data.rgCount > 5",
+        '"rgErr" in data && data.rgErr > 5 && (!has(data.pdName) || data.pdName == null || data.pdName != "x")',
+    ],
+)
+def test_a_variable_that_the_family_has_is_null_in_its_other_events_and_the_guard_allows_for_that(
+    tmp_path: Path, where: str
+) -> None:
+    on = "on: [preRGTakeover, pdFailed]\nlog: {}\nwhere: >-\n  "
+    guard = "has(data.rgErr) && data.rgErr != null && "
+
+    [*warnings] = map(str, one(tmp_path, f"{on}{where}").warnings)
+
+    assert [each for each in warnings if "data.rgErr" in each] == [warnings[0]]
+    assert "pdFailed cannot have data.rgErr, so these events do not match" in warnings[0]
+    assert warnings[0].endswith(f"; if that is intended, write {guard}...")
+    assert not any("data.pdName" in each for each in warnings)
+    guarded = where.replace("data.rgErr > 5", f"{guard}data.rgErr > 5")
+    assert not any("data.rgErr" in str(each) for each in one(tmp_path, f"{on}{guarded}").warnings)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
         "has(data.blockUsage) && data.blockUsage > 5",
         "'blockUsage' in data && data.blockUsage > 5",
         'category == "quota" && has(data.blockUsage) && data.blockUsage > 5',

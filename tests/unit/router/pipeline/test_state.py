@@ -39,9 +39,9 @@ def state(url: str) -> Iterator[State]:
         yield state
 
 
-def finding(node: str = "n1") -> Event:
+def finding(node: str = "n1", moment: datetime = NOON) -> Event:
     return own_event(
-        "nodeBack", {"node": node}, Catalogues.shipped(), cluster="prod", node=node, id_=new_id(), moment=NOON
+        "nodeBack", {"node": node}, Catalogues.shipped(), cluster="prod", node=node, id_=new_id(), moment=moment
     )
 
 
@@ -134,6 +134,16 @@ def test_what_was_sent_leaves_the_outbox_and_the_rest_keeps_its_order(state: Sta
 
     with state.transaction() as transaction:
         assert transaction.waiting() == [events[0], events[2], events[3]]
+
+
+def test_the_outbox_is_as_old_as_what_waits_there_longest(state: State) -> None:
+    old, young = finding(), finding(moment=NOON + MINUTE)
+    assert state.condition().outbox_since is None
+
+    keep(state, Changes(outbox=[old, young]))
+    assert state.condition().outbox_since == NOON
+    keep(state, Changes(sent=[old.id]))
+    assert state.condition().outbox_since == NOON + MINUTE
 
 
 def test_facts_count_records_copies_events_nodes_and_what_is_missing(state: State) -> None:
