@@ -78,3 +78,38 @@ def test_a_group_whose_members_are_still_down_stays_open(site):
     assert len(site.alerts(("open",))) == 1
     site.advance(2 * MINUTE)
     assert site.alerts(("open",)) == []
+
+
+AFM = {"opens": "afmHomeDisconnected", "closes_after": "1d", "by": ["data.fsName", "data.filesetName"]}
+
+
+@pytest.mark.parametrize(
+    ("by", "is_suppressed"),
+    [
+        (["data.fsName", "data.filesetName"], [True, False, False]),
+        (["data.fsName"], [True, True, False]),
+        ([], [True, True, True]),
+    ],
+)
+def test_an_alert_suppresses_what_is_about_the_same_where_both_rules_name_it(database, by, is_suppressed):
+    """One fileset that is unmounted says nothing of the homes of others, nor one file system of another."""
+    unmounted = {"name": "gone", "opens": "afmFilesetUnmounted", "closes_after": "1d", "by": by, "suppresses": ["home"]}
+    site = AlertBench(database("store"), unmounted, AFM | {"name": "home"})
+
+    site.see("afmFilesetUnmounted", fsName="gpfs1", filesetName="cache")
+    for file_system, fileset in (("gpfs1", "cache"), ("gpfs1", "work"), ("gpfs2", "cache")):
+        site.see("afmHomeDisconnected", fsName=file_system, filesetName=fileset)
+
+    assert [each.data["suppressedBy"] is not None for each in site.told[1:]] == is_suppressed
+    site.store.close()
+
+
+def test_names_of_one_node_are_one_node_where_both_rules_name_it(database):
+    quorum = {"name": "quorum", "opens": "quorumNodeLeave", "closes_after": "1h", "by": "data.eventNode"}
+    site = AlertBench(database("store"), NODE_DOWN | {"suppresses": ["quorum"]}, quorum)
+
+    site.see("nodeLeave", eventNode="n1.example.com")
+    site.see("quorumNodeLeave", eventNode="N1")
+
+    assert [each.data["suppressedBy"] is not None for each in site.told] == [False, True]
+    site.store.close()
