@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.broker.topology import PUBLISHED_AT
 from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, make_event
 
 GROUPED = NODE_DOWN | {"group": {"over": 3, "quiet": "10m"}, "suppresses": ["waiters"]}
@@ -113,3 +114,12 @@ def test_names_of_one_node_are_one_node_where_both_rules_name_it(database):
 
     assert [each.data["suppressedBy"] is not None for each in site.told] == [False, True]
     site.store.close()
+
+
+def test_a_change_says_when_it_was_published_since_its_id_has_the_time_of_the_opening(site):
+    site.see("nodeLeave", node="n1")
+    site.advance(3 * HOUR)
+    site.see("nodeJoin", node="n1")
+
+    stamps = [int(str(each.headers[PUBLISHED_AT])) / 1_000_000 for each in site.engine.line.published]
+    assert stamps[-1] - stamps[0] == pytest.approx(3 * 3600, abs=60)
