@@ -6,7 +6,8 @@ Where an event lists several nodes or disks, it opens or closes an alert for eac
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -25,7 +26,7 @@ from ..expressions.fact_paths import FACTS
 from ..expressions.facts_cache import ClusterFacts
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
-from ..policies.group_keys import value_at
+from ..policies.group_keys import place_of, value_at
 from . import fact_parts
 from .rules import Rule
 
@@ -60,6 +61,10 @@ class Sighting:
     summary: str = ""
     node: str = ""
     owner: str | None = None
+
+
+EarlierKey = tuple[str, tuple[str, ...]]
+"""A rule, and the names of what an alert of it is about."""
 
 
 class ActiveRules:
@@ -100,6 +105,21 @@ class ActiveRules:
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
+
+    def closing_earlier(self, event: Event, keys: Iterable[EarlierKey]) -> Iterator[Sighting]:
+        """Yield what *event* closes of alerts that opened when their rules had other places in `by`; never raises."""
+        for rule, names in keys:
+            compiled = self._compiled.get(rule)
+            if compiled and compiled.closes.selects(event):
+                by = tuple(place_of(each) for each in names)
+                earlier = copy(compiled)
+                earlier.rule = compiled.rule.model_copy(update={"by": by})
+                yield from (each for each in self._sightings(earlier, event) if not each.opens)
+
+    def earlier_keys(self, keys: Iterable[EarlierKey]) -> frozenset[EarlierKey]:
+        """Return those of *keys* that are not what their rules say now, of rules that events close."""
+        now = {name: tuple(by.removeprefix("data.") for by in each.by) for name, each in self.rules.items()}
+        return frozenset((rule, names) for rule, names in keys if rule in now and now[rule] != names)
 
     def fact_says_closed(self, rule: str, opening: Event, about: About) -> datetime | None:
         """Return when the facts were read that say that the alert of *rule* on *about* is over.

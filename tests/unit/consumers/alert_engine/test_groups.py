@@ -3,7 +3,8 @@
 import pytest
 
 from router.broker.topology import PUBLISHED_AT
-from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, make_event
+from router.model.catalogue import Catalogues
+from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, active, make_event
 
 GROUPED = NODE_DOWN | {"group": {"over": 3, "quiet": "10m"}, "suppresses": ["waiters"]}
 WAITERS = {"name": "waiters", "opens": "deadlockDetected", "closes_after": "1h", "by": "data.myNode"}
@@ -79,6 +80,26 @@ def test_a_group_whose_members_are_still_down_stays_open(site):
     assert len(site.alerts(("open",))) == 1
     site.advance(2 * MINUTE)
     assert site.alerts(("open",)) == []
+
+
+def test_what_opened_under_another_key_of_its_rule_is_closed_by_the_same_event(database):
+    """The rule was edited while a node was down: the alert would stay open until a person closes it."""
+    site = AlertBench(database("store"), NODE_DOWN)
+    site.see("nodeLeave", node="n1")
+    site.see("nodeLeave", node="n2")
+
+    site.engine.reload(active(NODE_DOWN | {"by": ["data.eventNode", "cluster"]}), Catalogues.shipped())
+    site.see("nodeJoin", node="n1")
+    site.see("nodeJoin", node="n3")
+    site.see("nodeLeave", node="n4")
+    site.see("nodeJoin", node="n4")
+
+    assert {each.node: each.state for each in site.alerts()} == {"n1": "closed", "n2": "open", "n4": "closed"}
+    assert site.names == ["alertOpened", "alertOpened", "alertClosed", "alertOpened", "alertClosed"]
+    site.another()
+    site.see("nodeJoin", node="n2")
+    assert {each.state for each in site.alerts()} == {"closed"}
+    site.store.close()
 
 
 AFM = {"opens": "afmHomeDisconnected", "closes_after": "1d", "by": ["data.fsName", "data.filesetName"]}
