@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from itertools import islice, product
 from typing import Any
 
@@ -82,8 +83,9 @@ class ActiveRules:
         Expressions read *facts*; without them, what needs facts is not true.  *owner_of* returns the contact for what
         an event is about, where the rule names none.
         """
-        self._compiled = {each.name: _Compiled(each, catalogues) for each in rules if each.enabled}
-        self.rules: Mapping[str, Rule] = {name: each.rule for name, each in self._compiled.items()}
+        self.rules: Mapping[str, Rule] = {each.name: each for each in rules if each.enabled}
+        # An event that opens a cause and its effect opens the cause first, which then suppresses the effect.
+        self._compiled = {name: _Compiled(self.rules[name], catalogues) for name in _causes_first(self.rules)}
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
         self.patterns: Sequence[str] = narrow(pattern for each in triggers for pattern in each.patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
@@ -268,6 +270,18 @@ class _Rendered:
 
     def as_dict(self) -> Mapping[str, Any]:
         return self.event.as_dict() | ({"facts": self.known.for_templates()} if self.known else {})
+
+
+def _causes_first(rules: Mapping[str, Rule]) -> Sequence[str]:
+    """Return the names of *rules*, each before those that it suppresses; as they are if some do so in a circle."""
+    causes: dict[str, set[str]] = {name: set() for name in rules}
+    for name, rule in rules.items():
+        for other in causes.keys() & {*rule.suppresses}:
+            causes[other].add(name)
+    try:
+        return [*TopologicalSorter(causes).static_order()]
+    except CycleError:
+        return [*rules]
 
 
 def _texts(rule: Rule) -> Iterator[str]:

@@ -102,6 +102,21 @@ def test_what_opened_under_another_key_of_its_rule_is_closed_by_the_same_event(d
     site.store.close()
 
 
+def test_of_two_rules_that_one_event_opens_the_one_that_suppresses_the_other_is_heard(database):
+    """As on the page of alerts: a rule of a site for one file system, beside the shipped one for all."""
+    space = {"opens": "lowDiskSpace", "closes_after": "1h", "by": ["data.fsName", "data.storagePool"]}
+    own = {"name": "scratch-full", "opens_if": "data.fsName == 'scratch'", "suppresses": ["space"]}
+    site = AlertBench(database("store"), {"name": "space", **space}, {**space, **own})
+
+    for file_system in ("scratch", "gpfs1"):
+        site.see("lowDiskSpace", fsName=file_system, storagePool="system")
+
+    assert loud(site) == [("alertOpened", None)] * 2
+    heard = [each.data["rule"] for each in site.told if each.data["suppressedBy"] is None]
+    assert heard == ["scratch-full", "space"]
+    site.store.close()
+
+
 AFM = {"opens": "afmHomeDisconnected", "closes_after": "1d", "by": ["data.fsName", "data.filesetName"]}
 
 
