@@ -24,6 +24,7 @@ from difflib import get_close_matches
 
 from router.errors import did_you_mean
 from router.model import durations
+from router.terminal_text import brief
 
 
 class ConsumerError(Exception):
@@ -43,6 +44,11 @@ class Mistake:
     entry: str
     field: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Shorten what quotes a long value or key."""
+        object.__setattr__(self, "field", brief(self.field))
+        object.__setattr__(self, "message", brief(self.message))
 
     def __str__(self) -> str:
         """Return the mistake as one line of text."""

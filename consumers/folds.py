@@ -39,7 +39,8 @@ class Fold:
     """Events that are delivered as one: how many, from which nodes (as `n[001-400]`), the first and last time.
 
     *values* lists for each variable its distinct values in order of arrival, up to a limit; *alerts* the alerts whose
-    changes they are, without those of the *unlisted* changes.
+    changes they are, without those of the *unlisted* changes, of which only the contacts are known: the owner of each
+    alert, and whom it was escalated to.
     """
 
     count: int
@@ -49,6 +50,7 @@ class Fold:
     values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     alerts: Sequence[FoldedAlert] = ()
     unlisted: int = 0
+    unlisted_contacts: Sequence[Sequence[str]] = ()
 
     @classmethod
     def restored(cls, values: Mapping[str, Any]) -> Self:
@@ -63,5 +65,5 @@ class Fold:
 
     def as_dict(self) -> Mapping[str, Any]:
         """Return the names that templates use, without a copy of the values: no template changes them."""
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "unlisted_contacts"}
         return own | {"alerts": [each.text for each in self.alerts], "states": self.states}

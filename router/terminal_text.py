@@ -17,6 +17,8 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 # Unicode calls these printable, but they are invisible: fillers, joiners, variation selectors.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_LONG_WORD = re.compile(r"\S{201,}")
+_LONGEST = 1200
 _GAP = 2
 _INDENT = 4
 _LEAST = 20
@@ -48,6 +50,18 @@ def visible(text: str, *, keep: str = "") -> str:
         else each.encode("unicode_escape").decode()
         for each in text
     )
+
+
+def brief(text: str) -> str:
+    """Return *text*, a message about what people wrote, without the middle of what is too long to be read.
+
+    The beginning and the end stay: there is what is wrong, and what is meant.
+
+    >>> brief("no contact 'on-cal'; did you mean on-call?"), len(brief("x" * 5000)), len(brief("word " * 1000))
+    ("no contact 'on-cal'; did you mean on-call?", 181, 1001)
+    """
+    text = _LONG_WORD.sub(lambda found: f"{found[0][:120]}…{found[0][-60:]}", text)
+    return text if len(text) <= _LONGEST else f"{text[:600]}…{text[-400:]}"
 
 
 def counted(number: int, noun: str) -> str:

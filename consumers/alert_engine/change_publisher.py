@@ -9,6 +9,7 @@ from functools import partial
 
 from router import database
 from router.broker.interface import Broker, Settlement
+from router.broker.topology import PUBLISHED_AT
 from router.model.events import Event, Wire
 from router.pipeline.messages import message_of
 
@@ -51,7 +52,9 @@ class ChangePublisher:
         for id_, body in changes:
             if id_ not in self._under_way:
                 self._under_way.add(id_)
-                message = message_of(Event.from_json(body), wire=self._wire)
+                # Its id has the time of the opening: how long it waits is known by this.
+                stamp = {PUBLISHED_AT: str(round(self._clock().timestamp() * 1_000_000))}
+                message = message_of(Event.from_json(body), stamp, wire=self._wire)
                 self._broker.publish(message, partial(self._settled, id_))
 
     def _look(self) -> None:

@@ -18,7 +18,7 @@ from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.model.ids import derived_id
 
-from ..alerts.active_rules import ActiveRules, Sighting
+from ..alerts.active_rules import ActiveRules, EarlierKey, Sighting
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Observation
@@ -89,6 +89,7 @@ class Transactions:
         self._rules = rules
         self._policies: Mapping[str, Policy] = {name: Policy.of(each) for name, each in rules.rules.items()}
         self._suppressors = suppressors(rules.rules)
+        self._earlier: frozenset[EarlierKey] | None = None
 
     def take(self, seen: Sequence[Seen], held_before: datetime) -> Done:
         """Work on events in the order of arrival; openings captured before *held_before* are not told yet."""
@@ -99,12 +100,22 @@ class Transactions:
         with self._store.writing() as transaction:
             lock(transaction)
             passed = self._counting.take(transaction)
-            found = subjects.read(transaction, new, new.values(), self._policies)
+            earlier = self._closing_earlier(transaction, seen)
+            found = subjects.read(transaction, [*new, *(_key(one) for _, one in earlier)], new.values(), self._policies)
+            observed += [(each, one) for each, one in earlier if (known := found.get(_key(one))) and known.row]
             unit = self._unit(transaction, found, passed, held_before, {one.node for _, one in observed})
             for each, one in observed:
                 unit.observe(_key(one), self._observation(each.event, one))
             is_backlog = any(each.event.moment < held_before for each in seen)
             return replace(self._written(transaction, unit), is_backlog=is_backlog)
+
+    def _closing_earlier(self, transaction: Connection, seen: Sequence[Seen]) -> Sequence[tuple[Seen, Sighting]]:
+        """Return what *seen* events close that opened before `by` of its rule was changed: nothing else closes that."""
+        if self._earlier is None:
+            self._earlier = self.rules.earlier_keys(subjects.keys_in_use(transaction))
+        if not self._earlier:
+            return []
+        return [(each, one) for each in seen for one in self.rules.closing_earlier(each.event, self._earlier)]
 
     def tell_held(self) -> Done:
         """Tell what was held back and is still open."""

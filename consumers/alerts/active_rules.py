@@ -6,10 +6,12 @@ Where an event lists several nodes or disks, it opens or closes an alert for eac
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from itertools import islice, product
 from typing import Any
 
@@ -25,7 +27,7 @@ from ..expressions.fact_paths import FACTS
 from ..expressions.facts_cache import ClusterFacts
 from ..expressions.filters import Filter
 from ..expressions.templates import Template
-from ..policies.group_keys import value_at
+from ..policies.group_keys import place_of, value_at
 from . import fact_parts
 from .rules import Rule
 
@@ -62,6 +64,10 @@ class Sighting:
     owner: str | None = None
 
 
+EarlierKey = tuple[str, tuple[str, ...]]
+"""A rule, and the names of what an alert of it is about."""
+
+
 class ActiveRules:
     """All rules that are in force; any thread may use them.  *patterns* are the bindings for what opens and closes."""
 
@@ -77,8 +83,9 @@ class ActiveRules:
         Expressions read *facts*; without them, what needs facts is not true.  *owner_of* returns the contact for what
         an event is about, where the rule names none.
         """
-        self._compiled = {each.name: _Compiled(each, catalogues) for each in rules if each.enabled}
-        self.rules: Mapping[str, Rule] = {name: each.rule for name, each in self._compiled.items()}
+        self.rules: Mapping[str, Rule] = {each.name: each for each in rules if each.enabled}
+        # An event that opens a cause and its effect opens the cause first, which then suppresses the effect.
+        self._compiled = {name: _Compiled(self.rules[name], catalogues) for name in _causes_first(self.rules)}
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
         self.patterns: Sequence[str] = narrow(pattern for each in triggers for pattern in each.patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
@@ -100,6 +107,21 @@ class ActiveRules:
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
+
+    def closing_earlier(self, event: Event, keys: Iterable[EarlierKey]) -> Iterator[Sighting]:
+        """Yield what *event* closes of alerts that opened when their rules had other places in `by`; never raises."""
+        for rule, names in keys:
+            compiled = self._compiled.get(rule)
+            if compiled and compiled.closes.selects(event):
+                by = tuple(place_of(each) for each in names)
+                earlier = copy(compiled)
+                earlier.rule = compiled.rule.model_copy(update={"by": by})
+                yield from (each for each in self._sightings(earlier, event) if not each.opens)
+
+    def earlier_keys(self, keys: Iterable[EarlierKey]) -> frozenset[EarlierKey]:
+        """Return those of *keys* that are not what their rules say now, of rules that events close."""
+        now = {name: tuple(by.removeprefix("data.") for by in each.by) for name, each in self.rules.items()}
+        return frozenset((rule, names) for rule, names in keys if rule in now and now[rule] != names)
 
     def fact_says_closed(self, rule: str, opening: Event, about: About) -> datetime | None:
         """Return when the facts were read that say that the alert of *rule* on *about* is over.
@@ -248,6 +270,18 @@ class _Rendered:
 
     def as_dict(self) -> Mapping[str, Any]:
         return self.event.as_dict() | ({"facts": self.known.for_templates()} if self.known else {})
+
+
+def _causes_first(rules: Mapping[str, Rule]) -> Sequence[str]:
+    """Return the names of *rules*, each before those that it suppresses; as they are if some do so in a circle."""
+    causes: dict[str, set[str]] = {name: set() for name in rules}
+    for name, rule in rules.items():
+        for other in causes.keys() & {*rule.suppresses}:
+            causes[other].add(name)
+    try:
+        return [*TopologicalSorter(causes).static_order()]
+    except CycleError:
+        return [*rules]
 
 
 def _texts(rule: Rule) -> Iterator[str]:

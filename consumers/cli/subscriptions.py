@@ -230,9 +230,9 @@ def remove(
         left = session.queue_facts(queue_of(name))
         if left and left.messages:
             fail(f"{name} still has {counted(left.messages, 'message')}: they did not become dead letters; try again")
+        with Store(current(context).consumers.store) as store, store.writing() as transaction:
+            receiver_health.keep_only(transaction, {name: ()})
         session.delete(queue_of(name))
-    with Store(current(context).consumers.store) as store, store.writing() as transaction:
-        receiver_health.keep_only(transaction, {name: ()})
     text = f"removed {name}" + (f"; new dead letters: {moved}" if moved else "")
     say({"subscription": name, "done": "removed", "letters": moved}, as_json=as_json, text=text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,18 +46,23 @@ def of_callbacks(folder: Path) -> list[Path]:
     return sorted(each for each in folder.glob("*.yaml") if not each.name.startswith("."))
 
 
-def names(paths: Sequence[Path]) -> list[str]:
+def names(paths: Sequence[Path], section: str = "subscriptions") -> list[str]:
     """Return the names of the subscriptions in the files *paths*, for completion: checks nothing, runs no Python file.
 
-    A file that cannot be read has none.
+    They are those of another *section* where one is given.  A file that cannot be read has none.
     """
-    entries = (
-        entry
-        for each in read_all(paths, {".py": _declared})
-        if isinstance(each.value, dict) and isinstance(found := each.value.get("subscriptions"), list)
-        for entry in found
-    )
-    return [name for each in entries if isinstance(each, dict) and isinstance(name := each.get("name"), str)]
+    return [name for name, _ in _entries(paths, section)]
+
+
+def names_with(paths: Sequence[Path], key: str) -> set[str]:
+    """Return the names of those subscriptions that have *key*, as `names` does."""
+    return {name for name, entry in _entries(paths, "subscriptions") if key in entry}
+
+
+def _entries(paths: Sequence[Path], section: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for each in read_all(paths, {".py": _declared}):
+        if isinstance(each.value, dict) and isinstance(found := each.value.get(section), list):
+            yield from ((e["name"], e) for e in found if isinstance(e, dict) and isinstance(e.get("name"), str))
 
 
 def _declared(content: bytes, file: str) -> Document:

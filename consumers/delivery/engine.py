@@ -108,10 +108,8 @@ class Engine:
             self._consume(each)
         self._arrivals.defer_regularly(self._end_unstarted)
         Leases(self._broker, self._store, self._clock, self._registry).renew_regularly()
-        events = self._events
-        StopReports(
-            self._broker, self._store, self._clock, self._registry, events.catalogues, events.wire
-        ).publish_regularly()
+        reports = StopReports(self._broker, self._store, self._clock, self._registry, self._events.message)
+        reports.publish_regularly()
 
     def _consume(self, subscription: ActiveSubscription) -> None:
         queue, prefetch = subscription.queue, subscription.way.prefetch
@@ -123,7 +121,9 @@ class Engine:
         What is in flight ends as it began, and nothing is delivered twice.  A subscription that was removed keeps its
         queue.  Raises SubscriptionsError and StoreError, and then nothing has changed.
         """
-        replaced = self._registry.replace(subscriptions)
+        known = self._events.catalogues_now()
+        replaced = self._registry.replace(subscriptions, all_anew=known != self._events.catalogues)
+        self._events.catalogues = known
         self._broker.declare(replaced.wanted)
         for each in replaced.leaving:
             each.is_leaving = True

@@ -13,7 +13,7 @@ from router.model.ids import derived_id
 from router.pipeline.mapping import own_event
 from router.pipeline.messages import message_of
 from router.settings.models import Settings
-from router.settings.site_catalogue import catalogues
+from router.settings.site_catalogue import catalogues, read_again
 
 from ..deliveries import DEEPEST, GONE, DeadLetter, Delivery, Done, Outcome, Retry, depth_of
 from ..policies.enrichment import META
@@ -39,13 +39,22 @@ class OutcomeEvents:
     def __init__(self, settings: Settings | None, clock: Callable[[], datetime]) -> None:
         """Use the catalogue of *settings*; what succeeded is reported if they say so, and by verbs that always do."""
         self.catalogues = catalogues(settings) if settings else Catalogues.shipped()
+        self._settings = settings
         self._done_events = settings is not None and settings.consumers.done_events
         self.clock = clock
-        self.wire: Wire = settings.router.wire if settings else "structured"
+        self._wire: Wire = settings.router.wire if settings else "structured"
+
+    def catalogues_now(self) -> Catalogues:
+        """Return the site's catalogues as they are now, or those in use while they cannot be read."""
+        return read_again(self._settings, self.catalogues) if self._settings else self.catalogues
 
     def messages(self, delivery: Delivery, outcome: Outcome, subscription: Subscription) -> Iterator[Message]:
         """Yield the messages that report the *outcome* of *delivery*."""
-        return (message_of(each, wire=self.wire) for each in self._events(delivery, outcome, subscription))
+        return (message_of(each, wire=self._wire) for each in self._events(delivery, outcome, subscription))
+
+    def message(self, name: str, data: Mapping[str, Value], **about: Any) -> Message:  # noqa: ANN401 - as for `own_event`
+        """Return the message of one event *name* of ours with *data*; *about* is what else `own_event` takes."""
+        return message_of(own_event(name, data, self.catalogues, **about), wire=self._wire)
 
     def _events(self, delivery: Delivery, outcome: Outcome, subscription: Subscription) -> Iterator[Event]:
         """Yield the events that report the *outcome* of *delivery*; the same outcome has the same ids.

@@ -117,8 +117,10 @@ class Registry:
                 wanted += topology.Topology(stale=tuple(gone))
         return wanted
 
-    def replace(self, subscriptions: Subscriptions) -> Replaced:
+    def replace(self, subscriptions: Subscriptions, *, all_anew: bool = False) -> Replaced:
         """Serve *subscriptions* from now on; return what that changes.
+
+        What has not changed goes on, unless *all_anew* because the catalogue has, which handlers read.
 
         Raises SubscriptionsError and StoreError, and then nothing has changed.
         """
@@ -127,7 +129,8 @@ class Registry:
             raise SubscriptionsError(wrong)
         new = {each.name for each in (*change.added, *change.changed)}
         # What could not be served may be served now: perhaps this machine has changed, not the subscription.
-        touched = [each for each in subscriptions.subscriptions if each.name in new or each.name not in self._active]
+        served = () if all_anew else self._active
+        touched = [each for each in subscriptions.subscriptions if each.name in new or each.name not in served]
         coming = self._activate(touched, subscriptions.digest)
         try:
             wanted = self.topology(subscriptions)

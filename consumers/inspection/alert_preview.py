@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from router.cluster.facts.views import Known
 from router.model.catalogue import Catalogues
 from router.model.events import Event, Severity
 from router.model.ids import NONE
+from router.model.node_words import word_of
 from router.sources.event_selectors import select
 
 from ..alerts.active_rules import ActiveRules, Sighting
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
 from ..alerts.owners import Owner, Owners
+from ..alerts.rules import Rule
 from ..subscriptions.models import Subscription
 from .dry_run import consider
 
@@ -26,13 +28,14 @@ class AlertPreview:
 
     *change* is its event if nothing suppresses the alert.  *owner* is the row of the setting that says who is
     responsible, None if none does or the rule names a contact.  *suppressors* are the rules because of whose alerts it
-    would not be told, and *receivers* the subscriptions that would get the change.
+    would not be told, each with the names of what both have to be about beside the node, and *receivers* the
+    subscriptions that would get the change.
     """
 
     sighting: Sighting
     change: Event
     owner: Owner | None = None
-    suppressors: Sequence[str] = ()
+    suppressors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     receivers: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,7 +77,9 @@ class AlertPreviews:
         own = self._rules.rules[seen.rule].owner
         alone = self._rules.narrowed(self._rules.rules[seen.rule], event, seen.about)
         owner = self._owners.of(alone, known) if seen.opens and not own else None
-        suppressors = [name for name, rule in self._rules.rules.items() if seen.rule in rule.suppresses]
+        suppressors = {
+            name: list(_shared(rule, seen)) for name, rule in self._rules.rules.items() if seen.rule in rule.suppresses
+        }
         change = self._change(seen, event)
         # What closes does not say how severe the alert is that it closes.
         changes = [change] if seen.opens else [change.model_copy(update={"severity": each}) for each in self._all(seen)]
@@ -83,7 +88,7 @@ class AlertPreviews:
             for each in self._subscriptions
             if any(consider(each, one, one.topic, known).matched for one in changes)
         ]
-        return AlertPreview(seen, change, owner, suppressors if seen.opens else (), receivers)
+        return AlertPreview(seen, change, owner, suppressors if seen.opens else {}, receivers)
 
     def _all(self, seen: Sighting) -> Iterable[Severity]:
         """Return all severities that alerts of the rule may have."""
@@ -116,3 +121,9 @@ class AlertPreviews:
         )
         name = "alertOpened" if seen.opens else "alertClosed"
         return Change(row=row, name=name, at=event.moment, cause="event", last_event=event.id).event(self._catalogues)
+
+
+def _shared(rule: Rule, seen: Sighting) -> Iterator[str]:
+    """Yield the names in `by` of *rule* that what was *seen* is about too; the node is compared anyway."""
+    known = {name: value for name, value in seen.about if not seen.node or word_of(str(value)) != seen.node}
+    yield from (name for each in rule.by if (name := each.removeprefix("data.")) in known)

@@ -54,7 +54,10 @@ def show_alert(found: AlertPreview) -> None:
     show(f"    sent to   {receivers}")
     if found.suppressors:
         where = f"for {seen.node} or its cluster" if seen.node else f"for cluster {seen.cluster}"
-        show(Styled(f"    muted     while an alert of {' or '.join(found.suppressors)} is open {where}", "cyan"))
+        others = " or ".join(
+            f"{rule} (with the same {', '.join(same)})" if same else rule for rule, same in found.suppressors.items()
+        )
+        show(Styled(f"    muted     while an alert of {others} is open {where}", "cyan"))
 
 
 def _value(value: object) -> str:

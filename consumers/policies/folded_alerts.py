@@ -14,7 +14,13 @@ from ..folds import FoldedAlert
 _MOST: Final = 200
 """Most alerts in a fold: each change writes them again."""
 
+_MOST_CONTACTS: Final = 200
+"""Most pairs of contacts whose alerts are left out."""
+
 _LONGEST: Final = 200
+
+Contacts = Sequence[Sequence[str]]
+"""Owners of alerts, each with the contact that the alert was escalated to; either may be empty."""
 
 
 def with_change(known: Sequence[FoldedAlert], event: Event) -> tuple[Sequence[FoldedAlert], int]:
@@ -34,6 +40,13 @@ def with_change(known: Sequence[FoldedAlert], event: Event) -> tuple[Sequence[Fo
     latest = change if change.change >= before.change else before
     merged = replace(latest, first=min(before.first, change.first))
     return (*known[:at], merged, *known[at + 1 :]), 0
+
+
+def with_contacts(known: Contacts, event: Event) -> Contacts:
+    """Return the contacts of alerts that are left out, with those of the change that *event* tells."""
+    change = _of(event)
+    both = [change.owner, change.escalated_to]
+    return known if both in known or len(known) >= _MOST_CONTACTS else [*known, both]
 
 
 def _of(event: Event) -> FoldedAlert:

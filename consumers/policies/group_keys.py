@@ -36,6 +36,15 @@ Places = Annotated[Words, Checked(_places, {"items": {"type": "string", **whole(
 """Places in an event; if empty, all events belong together."""
 
 
+def place_of(name: str) -> str:
+    """Return the place that has *name* without `data.`.
+
+    >>> place_of("fsName"), place_of("node")
+    ('data.fsName', 'node')
+    """
+    return name if name in _ATTRIBUTES else f"data.{name}"
+
+
 def variables(places: tuple[str, ...]) -> list[str]:
     """Return the variables among *places*.
 

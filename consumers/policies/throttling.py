@@ -19,7 +19,7 @@ from router.model.events import Event, Value
 from ..config.field_types import Closed, Duration, no_longer_than
 from ..deliveries import Outcome, Skipped, Waiting
 from ..folds import Fold, FoldedAlert
-from .folded_alerts import with_change
+from .folded_alerts import Contacts, with_change, with_contacts
 from .group_keys import Places
 
 MOST_VALUES = 20
@@ -117,6 +117,7 @@ class Gathered:
     values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     alerts: Sequence[FoldedAlert] = ()
     unlisted: int = 0
+    unlisted_contacts: Contacts = ()
 
     def with_event(self, event: Event) -> Gathered:
         """Return a copy that includes *event*, and as many of its values as fit."""
@@ -142,13 +143,15 @@ class Gathered:
             values=values,
             alerts=alerts,
             unlisted=self.unlisted + unlisted,
+            unlisted_contacts=with_contacts(self.unlisted_contacts, event) if unlisted else self.unlisted_contacts,
         )
 
     @property
     def fold(self) -> Fold:
         """Return the fold to deliver."""
         nodes = folded(self.nodes)
-        return Fold(self.count, nodes, self.first, self.last, self.values, self.alerts, self.unlisted)
+        unlisted = self.unlisted, self.unlisted_contacts
+        return Fold(self.count, nodes, self.first, self.last, self.values, self.alerts, *unlisted)
 
 
 def _cut(value: Value) -> Value:

@@ -17,13 +17,12 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from router.broker.interface import Broker, Settlement
-from router.errors import SettingsError
 from router.model import ids
 from router.model.topics import ABSENT
 from router.pipeline.mapping import own_event
 from router.pipeline.messages import message_of
 from router.settings.models import Settings
-from router.settings.site_catalogue import catalogues
+from router.settings.site_catalogue import catalogues, read_again
 
 from ..errors import StoreError
 from ..policies.schedules.timed_events import EVENT
@@ -64,10 +63,7 @@ class DueTimers:
     def follow(self, subscriptions: Subscriptions) -> None:
         """Publish for *subscriptions* from now on, by the site's catalogue as it is now if that can be read."""
         self._subscriptions = subscriptions
-        try:
-            self._catalogues = catalogues(self._settings)
-        except SettingsError as error:
-            log.error("cannot read the site's catalogue; keeping the previous one", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
+        self._catalogues = read_again(self._settings, self._catalogues)
 
     def look(self) -> None:
         """Publish what is due, and remember it once the broker has it.  Raises StoreError."""

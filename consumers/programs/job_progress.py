@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from router.broker.interface import Broker, Settlement
-from router.errors import SettingsError
 from router.model.catalogue import Catalogues
 from router.pipeline.messages import message_of
 from router.settings.models import Settings
-from router.settings.site_catalogue import catalogues
+from router.settings.site_catalogue import catalogues, read_again
 
 from ..delivery.outcome_events import progress_event
 from ..errors import ConsumerError
@@ -41,10 +40,7 @@ class JobProgress:
 
     def follow(self) -> None:
         """Report by the site's catalogue as it is now, if that can be read."""
-        try:
-            self._catalogues = catalogues(self._settings)
-        except SettingsError as error:
-            log.error("cannot read the site's catalogue; keeping the previous one", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
+        self._catalogues = read_again(self._settings, self._catalogues)
 
     def look(self) -> None:
         """Report each run whose nodes are in other states than at the last look."""

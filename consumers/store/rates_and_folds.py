@@ -134,7 +134,7 @@ def mark_moved(transaction: Connection, subscription: str, head: str, at: dateti
 
 def _facts(gathered: Gathered) -> str:
     facts = asdict(gathered)
-    of_alerts = {name: facts[name] for name in ("alerts", "unlisted") if facts[name]}
+    of_alerts = {name: facts[name] for name in ("alerts", "unlisted", "unlisted_contacts") if facts[name]}
     return json.dumps({name: facts[name] for name in ("nodes", "first", "last", "values")} | of_alerts)
 
 
@@ -143,4 +143,5 @@ def _gathered(row: Any) -> Gathered:  # noqa: ANN401 - a row of any query
     nodes = tuple(facts["nodes"])
     alerts = tuple(FoldedAlert(**each) for each in facts.get("alerts", ()))
     times = facts["first"], facts["last"]
-    return Gathered(row.head, row.due, row.events, nodes, *times, facts["values"], alerts, facts.get("unlisted", 0))
+    unlisted = facts.get("unlisted", 0), facts.get("unlisted_contacts", ())
+    return Gathered(row.head, row.due, row.events, nodes, *times, facts["values"], alerts, *unlisted)

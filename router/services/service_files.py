@@ -14,6 +14,7 @@ from ..model.catalogue import Catalogues, is_shipped
 from ..settings import bounded_files, model_parts, type_mistakes, yaml_documents
 from ..settings.yaml_documents import Document, Place
 from ..sources.event_selectors import select
+from ..terminal_text import brief
 from .definitions import Service
 
 _NAMELESS: Mapping[str, Any] = {"name": "x", "on": "#"}
@@ -163,5 +164,5 @@ class _Reading:
     def _line(document: Document, place: Place, message: str) -> str:
         if not document.file:
             return ": ".join(filter(None, (yaml_documents.dotted(place[2:]), message)))
-        name = yaml_documents.dotted(place)
-        return redaction.redact(f"{document.file}:{document.line(place)}: {name}{': ' if name else ''}{message}")
+        said = ": ".join(filter(None, (yaml_documents.dotted(place), message)))
+        return f"{document.file}:{document.line(place)}: {brief(redaction.redact(said))}"

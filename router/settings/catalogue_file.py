@@ -31,6 +31,7 @@ from .. import redaction
 from ..errors import SettingsError, did_you_mean
 from ..model.catalogue import Catalogue, Catalogues, EventType, Kind, Variable
 from ..model.events import Scope, Severity
+from ..terminal_text import brief
 from . import model_parts, type_mistakes, yaml_documents
 from .field_types import matching
 from .yaml_documents import Document, Place
@@ -282,5 +283,5 @@ def _text(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
 
 
 def _line(document: Document, place: Place, message: str) -> str:
-    name = yaml_documents.dotted(place)
-    return redaction.redact(f"{document.file}:{document.line(place)}: {name}{': ' if name else ''}{message}")
+    said = ": ".join(filter(None, (yaml_documents.dotted(place), message)))
+    return f"{document.file}:{document.line(place)}: {brief(redaction.redact(said))}"

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from .. import redaction
 from ..errors import SettingsError, hint
 from ..model import durations
+from ..terminal_text import brief
 from . import type_mistakes
 from .models import Settings
 from .sections.section import Section
@@ -183,7 +184,7 @@ def _mistake(error: Any, winners: Mapping[Place, _Entry]) -> str:  # noqa: ANN40
         message = f"{name}: must be text: put the value in quotes{_value(error)}"
     else:
         message = f"{name}: {type_mistakes.text(error)}{_value(error)}"
-    return f"{entry.where(place)}: {redaction.redact(message)}"
+    return f"{entry.where(place)}: {brief(redaction.redact(message))}"
 
 
 def _value(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -215,7 +216,8 @@ def _last(annotation: object) -> object:
 
 
 def _dotted(place: Sequence[str | int]) -> str:
-    return ".".join(str(each) for each in place)
+    # People count from 1.
+    return ".".join(str(each + 1) if isinstance(each, int) else each for each in place)
 
 
 def _holds_secrets(name: str) -> bool:

@@ -6,17 +6,30 @@ there, and from then on they are registered, decoded with types, checked and com
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import SettingsError
 from ..model.catalogue import Catalogues
 from .models import Settings
 from .sections.router_section import RouterSettings
+
+log = logging.getLogger(__name__)
 
 
 def catalogues(settings: Settings) -> Catalogues:
     """Return the catalogues of this site; raises SettingsError with a line for each mistake in its file."""
     return read(settings.router.catalogue, settings.router.schemas)[0]
+
+
+def read_again(settings: Settings, previous: Catalogues) -> Catalogues:
+    """Return the catalogues as they are now, for a program that reloads; *previous* ones while they cannot be read."""
+    try:
+        return catalogues(settings)
+    except SettingsError as error:
+        log.error("cannot read the site's catalogue; keeping the previous one", extra={"reason": str(error)})  # noqa: TRY400 - the reason is complete
+        return previous
 
 
 def read(path: Path, schemas: str = "") -> tuple[Catalogues, tuple[str, ...]]:

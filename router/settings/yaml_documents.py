@@ -18,6 +18,7 @@ import yaml
 
 from .. import redaction
 from ..errors import SettingsError
+from ..terminal_text import brief
 from . import bounded_files
 
 MOST = 20_000
@@ -59,11 +60,11 @@ class Document:
 
     def flaw_lines(self, kind: str) -> list[str]:
         """Return a line for each flaw, with the place; *kind* says what a file is that is wrong as a whole."""
-        return [f"{self._where(each, kind)}: {each.message}" for each in self.flaws]
+        return [f"{self._where(each, kind)}: {brief(each.message)}" for each in self.flaws]
 
     def _where(self, flaw: Flaw, kind: str) -> str:
         where = f"{self.file}:{flaw.line}" if flaw.line else f"{kind} {self.file}"
-        return f"{where}: {redaction.redact(dotted(flaw.place))}" if flaw.place else where
+        return f"{where}: {brief(redaction.redact(dotted(flaw.place)))}" if flaw.place else where
 
 
 def dotted(place: Place) -> str:

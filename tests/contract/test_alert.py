@@ -192,12 +192,29 @@ def test_an_alert_is_one_alert_of_opsgenie_and_each_change_waits_for_the_one_bef
 def test_the_end_of_what_opsgenie_does_not_know_is_done_and_a_request_that_is_never_processed_is_retried(make):
     with opsgenie() as genie:
         assert isinstance(send(on_opsgenie(make, genie), change("alertClosed")), Done)
+        assert [action for action, _ in genie.actions] == ["close"] * 2
     with opsgenie(delay=1000) as genie:
         outcome = send(on_opsgenie(make, genie), change("alertOpened"))
 
     assert isinstance(outcome, Retry)
     assert "has not processed" in outcome.reason
     assert "request" not in outcome.result  # so that the next attempt sends it again
+
+
+def test_an_end_reaches_an_alert_that_opsgenie_has_only_after_it_was_asked(make):
+    """It says that it has processed a request; that another one can find what it made is not promised."""
+    with opsgenie() as genie:
+        handler, closed = on_opsgenie(make, genie), make_delivery(change("alertClosed"))
+        for _ in range(3):  # taken, looked for and not there
+            waiting = attempt(closed, handler, RetryPolicy())
+            closed = replace(closed, earlier=waiting.result)
+        assert waiting.reason == "the alert is not there, perhaps not yet: waits to ask once more"
+
+        assert isinstance(send(handler, change("alertOpened")), Done)
+        assert isinstance(send(handler, closed.event, earlier=closed.earlier), Done)
+
+        (alert,) = genie.incidents
+        assert alert.status == "closed"
 
 
 def test_opsgenie_is_asked_who_acknowledged_and_closed(make, genie):

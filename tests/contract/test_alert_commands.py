@@ -10,6 +10,8 @@ from consumers.alerts.life.observations import Observation
 from consumers.deliveries import Done, Retry
 from consumers.inspection.doctor import machine_roles
 from consumers.inspection.status import overview
+from consumers.inspection.status.alert_following import Following
+from consumers.inspection.status.alert_listing import AlertFilter
 from consumers.store import attempts
 from consumers.store.alerts import observed
 from consumers.store.attempts import Attempt
@@ -58,6 +60,7 @@ def ids(settings, *words):
         (("--cluster", "test"), [GROUP]),
         (("--since", "2h"), [DISK]),
         (("--node", "nsd[01-02]"), [DISK, ALERT]),
+        (("--node", "NSD02.example.com"), [DISK]),
         (("--node", "n007"), [GROUP]),
         (("--node", "n500"), []),
         (("--limit", "1"), [DISK]),
@@ -65,6 +68,43 @@ def ids(settings, *words):
 )
 def test_a_list_has_what_is_asked_for_the_newest_first(settings, words, found):
     assert ids(settings, *words) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rule", "dsik-down"), "there is no rule 'dsik-down'; did you mean disk-down or node-down?"),
+        (("--rule", "qwxzv"), "there is no rule 'qwxzv'; `clusterbus alerts rules` shows all"),
+        (("--rule", "robot-amr"), "did you mean robot-arm?"),
+    ],
+)
+@pytest.mark.parametrize("command", ["list", "watch"])
+def test_a_rule_that_there_is_not_is_wrong_usage_not_a_site_without_alerts(settings, words, said, command, tmp_path):
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text("version: 1\nalerts: [{name: robot-arm}]\nsubscriptions: [this, is: wrong]\n")
+    code, output = invoke(settings | {"CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(file)}, "alerts", command, *words)
+
+    assert (code, said in output) == (2, True), output
+
+
+def test_rules_without_alerts_are_known_and_so_are_those_of_old_alerts(settings, database):
+    with Store(database("store")) as store, store.writing() as transaction:
+        keep(transaction, alert_row("01KAG0V0M3Y8ZT6Q4XJ5W9E7RA", rule="removed", state="closed", until=NOW))
+
+    assert ids(settings, "--rule", "node-silent") == ids(settings, "--rule", "removed") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--cluster", "prd"), "no alerts\n--cluster: no alert is of 'prd'; did you mean prod?\n"),
+        (("--node", "nsd20"), "no alerts\n--node: no alert is of 'nsd20'; did you mean nsd02?\n"),
+        (("--node", "other"), "no alerts\n"),
+        (("--node", "NSD02.example.com", "--state", "closed"), "no alerts\n"),
+    ],
+)
+def test_where_nothing_is_found_a_name_that_may_be_misspelled_is_pointed_out(settings, words, said):
+    assert invoke(settings, "alerts", "list", *words) == (0, said)
 
 
 @pytest.mark.parametrize("words", [("--state", "opened"), ("--node", "n[1-"), ("--since", "soon")])
@@ -81,6 +121,27 @@ def test_a_list_for_people_has_ages_and_says_what_is_suppressed(settings):
     assert re.match(r"\d+ (min|h)", age)  # since the tests were collected, perhaps much later
     assert disk.endswith("Disk d1 is down (suppressed)")
     assert (group.split("\t")[2], quota.split("\t")[3][:3]) == ("acknowledged", "3 h")
+
+
+def test_a_watch_shows_what_is_open_the_oldest_first_then_each_change_with_its_time_and_who_did_it(settings, database):
+    wanted = AlertFilter()
+    following = Following(wanted)
+    with Store(database("store")) as store:
+        with store.reading() as transaction:
+            first, second = following.look(transaction), following.look(transaction)
+        invoke(settings, "alerts", "ack", ALERT, "--by", "anna")
+        invoke(settings, "alerts", "close", DISK, "--comment", "x", "--by", "bob")
+        with store.writing() as transaction:
+            keep(transaction, alert_row("01KAG9Z0M3Y8ZT6Q4XJ5W9E7RA", rule="brief", state="closed", until=NOW))
+        with store.reading() as transaction:
+            third, last = following.look(transaction), following.look(transaction)
+
+    assert [(each.alert.id, each.change) for each in first] == [(ALERT, None), (GROUP, None), (DISK, None)]
+    assert second == last == []
+    named = [(each.alert.rule, each.change and (each.change.name, each.change.by)) for each in third]
+    assert named[-2:] == [("soft-quota", ("alertAcknowledged", "anna")), ("disk-down", ("alertClosed", "bob"))]
+    assert [name for name, _ in named[:-2]] == ["brief"], "opened and closed between two looks"
+    assert (following.open, following.has_more) == (2, False)
 
 
 def acts(database, alert):
@@ -133,12 +194,17 @@ def test_one_wrong_id_does_not_keep_the_others_from_being_written(settings, data
     assert acts(database, OTHER) == []
 
 
-def test_show_says_who_was_notified_and_who_was_not(settings, database):
+def test_show_says_who_was_notified_and_who_was_not(settings, database, tmp_path):
+    """What only writes a line notifies nobody."""
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text("subscriptions: [{name: audit, on: '#', log: {}}, {name: mail, on: alerts, notify: {to: x}}]\n")
+    settings = settings | {"CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(file)}
     opened = f"{ALERT[:-1]}Z"
     with Store(database("store")) as store, store.writing() as transaction:
         for name, outcome in (
             ("mail", Done({"told": {"storage-team": ["x"]}})),
             ("pager", Retry(timedelta(seconds=5), "no answer", {"told": {}})),
+            ("audit", Done()),
         ):
             attempt = Attempt(make_delivery(change("alertOpened", opened), name), "me", "digest", NOW, NOW, outcome)
             attempts.claim(transaction, [(attempt, "")])

@@ -1,11 +1,13 @@
 """What operators ask and do, on a real broker: why, dead edit, subscriptions list and remove."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from consumers.dead_letters.kept_letters import find
 from consumers.policies.retry import RetryPolicy
+from consumers.store.alerts import receiver_health
+from consumers.store.alerts.receiver_health import Attempt
 from router.broker.topology import DEAD, queue_of
 from router.model.ids import moment_of
 from tests.consuming import Consumer, make_event, make_subscription, publish, python
@@ -121,10 +123,17 @@ def test_a_removed_subscription_leaves_its_messages_as_dead_letters_and_no_queue
     code, output = command("subscriptions", "remove", "act")
     assert (code, "--force" in output) == (1, True)
     assert tap.count(queue_of("act")) == 3
+    with consumer.store.writing() as transaction:
+        sent = [
+            Attempt(each, "send", "https://am", timedelta(minutes=1), datetime.now(UTC)) for each in ("act", "other")
+        ]
+        receiver_health.record(transaction, sent)
 
     code, output = command("subscriptions", "remove", "act", "--force")
 
     assert code == 0, output
+    with consumer.store.reading() as transaction:
+        assert [each.subscription for each in receiver_health.find(transaction, 9)] == ["other"]
     assert "new dead letters: 3" in output
     letters = tap.drain(DEAD)
     assert {each.properties.message_id for each in letters} == {each.id for each in events}

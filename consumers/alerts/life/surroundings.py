@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from router.cluster.fleet import node_sets
+from router.model.events import Value
 from router.model.ids import derived_id
+from router.model.node_words import word_of
 
 from ..alert_row import AlertRow
 from ..rules import Rule
@@ -116,7 +118,8 @@ class Surroundings:
 
     def _covers(self, parent: AlertRow, row: AlertRow) -> bool:
         if not parent.is_group:
-            return True
+            known = dict(row.about)
+            return all(_is_same(value, known.get(name), row.node) for name, value in parent.about)
         nodes = self._nodes_of(parent)
         return not nodes or row.node in nodes
 
@@ -127,6 +130,13 @@ class Surroundings:
         if parent.id not in self._nodes:
             self._nodes[parent.id] = frozenset(node_sets.unfold(parent.nodes))
         return self._nodes[parent.id]
+
+
+def _is_same(mine: Value, other: Value, node: str) -> bool:
+    """Say whether two alerts about *mine* and *other* under one name may be about the same; names of *node* differ."""
+    if mine is None or other is None or mine == other:
+        return True
+    return bool(node) and word_of(str(mine)) == word_of(str(other)) == node
 
 
 def suppressors(rules: Mapping[str, Rule]) -> Mapping[str, frozenset[str]]:

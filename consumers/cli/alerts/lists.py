@@ -9,20 +9,21 @@ from typing import Annotated
 
 import typer
 
-from router.cli.app import Json, current, past
-from router.cli.output import SEVERITIES, Live, Part, Styled, fail, fields, note, rows, say
-from router.model.events import Severity
+from router.cli.app import Json, current
+from router.cli.output import SEVERITIES, Live, Part, Styled, fields, note, rows, say
 from router.settings.local_zone import local_zone
 from router.terminal_text import counted
 
-from ...alerts.alert_row import AlertRow, State
+from ...alerts.alert_row import AlertRow
 from ...expressions.values import human_texts
 from ...inspection.status import alert_listing
-from ...inspection.status.alert_listing import OPEN, AlertFilter, alert_facts
+from ...inspection.status.alert_following import Following, News
+from ...inspection.status.alert_listing import alert_facts
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
 from ...store.database import Store
-from . import acts, rules_command
+from . import acts, alert_options, rules_command
+from .alert_options import ClusterOption, NodeOption, RuleOption, SeverityOption, SinceOption, StateOption
 
 alerts_app = typer.Typer(help="Alerts: what is wrong now, and who takes care of it.", no_args_is_help=True)
 alerts_app.command()(acts.ack)
@@ -31,24 +32,9 @@ alerts_app.command("note")(acts.note)
 alerts_app.command()(acts.close)
 alerts_app.command()(rules_command.rules)
 
-_STATES: Mapping[str, tuple[State, ...]] = {
-    "open": ("open",),
-    "acknowledged": ("acknowledged",),
-    "closed": ("closed",),
-    "unclosed": OPEN,
-    "all": (*OPEN, "closed"),
-}
 _LATEST = 100
 _POLL = 2.0
 
-StateOption = Annotated[
-    str, typer.Option("--state", help=f"Only in this state: {', '.join(_STATES)}; by default all that are not closed.")
-]
-RuleOption = Annotated[str | None, typer.Option("--rule", help="Only of this rule.")]
-SeverityOption = Annotated[Severity | None, typer.Option("--severity", help="Only of this severity or a worse one.")]
-NodeOption = Annotated[str | None, typer.Option("--node", help="Only about these nodes, as a node set: nsd[01-04].")]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", help="Only of this cluster.")]
-SinceOption = Annotated[str | None, typer.Option("--since", help="Only opened after this: 1h, 18:00, monday 07:00.")]
 OneAlert = Annotated[str, typer.Argument(help="The alert's id, or how it begins.")]
 
 
@@ -66,10 +52,14 @@ def list_alerts(  # noqa: PLR0913 - each is an option
     as_json: Json = False,
 ) -> None:
     """Show alerts, those that opened last first."""
-    wanted = _filter(state, rule, severity, node, cluster, since)
-    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+    wanted, settings = alert_options.wanted(state, rule, severity, node, cluster, since), current(context)
+    with Store(settings.consumers.store) as store, store.reading() as transaction:
+        alert_options.check_rule(transaction, rule, settings)
         found, has_more = alert_listing.find(transaction, wanted, limit)
+        unknown = [] if found else [*alert_options.unknown(transaction, wanted)]
     _print(found, as_json=as_json)
+    for each in unknown:
+        note(each)
     if has_more and not as_json:
         note(f"there may be more: only the {len(found)} that opened last are shown; use --limit or other options")
 
@@ -77,10 +67,12 @@ def list_alerts(  # noqa: PLR0913 - each is an option
 @alerts_app.command("show")
 def show_alert(context: typer.Context, alert: OneAlert, as_json: Json = False) -> None:
     """Show one alert: what it is about, since when, who takes care of it, who was notified, and what happened to it."""
-    with Store(current(context).consumers.store) as store, store.reading() as transaction:
+    settings = current(context)
+    silent = alert_listing.silent(settings)
+    with Store(settings.consumers.store) as store, store.reading() as transaction:
         found = alerts.find(transaction, alert)
         changes = alerts.history(transaction, found.id)
-        notified = alert_listing.notified(transaction, found.id)
+        notified = alert_listing.notified(transaction, found.id, silent)
     if as_json:
         facts = alert_facts(found, datetime.now(UTC))
         say(
@@ -111,48 +103,33 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Show the alerts that are not closed, and go on showing what changes, until it is interrupted."""
-    wanted = _filter("unclosed", rule, severity, node, cluster, None)
-    live, known = Live(), dict[str, AlertRow]()
-    with Store(current(context).consumers.store) as store:
+    wanted, settings = alert_options.wanted("unclosed", rule, severity, node, cluster, None), current(context)
+    live, following = Live(), Following(wanted)
+    with Store(settings.consumers.store) as store:
+        with store.reading() as transaction:
+            alert_options.check_rule(transaction, rule, settings)
         while True:
             with store.reading() as transaction:
-                latest, has_more = alert_listing.find(transaction, wanted, _LATEST)
-                found = {each.id: each for each in latest}
-                ended = [alerts.find(transaction, each) for each in known if each not in found]
-            for each in (*ended, *(each for each in found.values() if _has_changed(known.get(each.id), each))):
+                news = following.look(transaction)
+            for each in news:
                 if as_json:
-                    say(alert_facts(each, datetime.now(UTC)), as_json=True)
+                    say(alert_facts(each.alert, datetime.now(UTC)), as_json=True)
                 else:
                     live.show(*_line(each))
-            known = found
             if not as_json:
-                number = f"{len(found)} or more alerts" if has_more else counted(len(found), "alert")
+                number = f"{following.open} or more alerts" if following.has_more else counted(following.open, "alert")
                 live.replace([[Styled(f"not closed: {number}, {datetime.now(UTC):%H:%M:%S} UTC", "dim")]])
             time.sleep(_POLL)
 
 
-def _has_changed(before: AlertRow | None, now: AlertRow) -> bool:
-    return before is None or (before.change, before.state) != (now.change, now.state)
-
-
-def _line(alert: AlertRow) -> Sequence[Part]:
+def _line(news: News) -> Sequence[Part]:
+    alert, change = news
     style = "green" if alert.state == "closed" else SEVERITIES[alert.severity]
-    moment = alert.until if alert.state == "closed" and alert.until else alert.since
-    what = f"  {alert.severity}  {alert.rule}  {alert.summary}  {alert.cluster}  {alert.id}"
-    return f"{moment.astimezone(local_zone()):%Y-%m-%d %H:%M:%S}  ", Styled(alert.state, style), what
-
-
-def _filter(
-    state: str, rule: str | None, severity: Severity | None, node: str | None, cluster: str | None, since: str | None
-) -> AlertFilter:
-    if state not in _STATES:
-        fail(f"--state {state}: use one of {', '.join(_STATES)}", 2)
-    try:
-        nodes = None if node is None else alert_listing.expanded(node)
-    except ValueError as error:
-        fail(f"--node: {error}", 2)
-    moment = None if since is None else past("--since", since, datetime.now(UTC))
-    return AlertFilter(_STATES[state], rule, cluster, severity, nodes, moment)
+    word = change.name.removeprefix("alert").lower() if change else alert.state
+    by = f" by {change.by}" if change and change.by else ""
+    moment = (change.at if change else alert.since).astimezone(local_zone())
+    what = f"{by}  {alert.severity}  {alert.rule}  {alert.summary}  {alert.cluster}  {alert.id}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}  ", Styled(word, style), what
 
 
 def _print(found: Sequence[AlertRow], *, as_json: bool) -> None:

@@ -75,7 +75,9 @@ def _show(overview: Overview, severity: Severity) -> None:
     verdicts([*lines, *((each.verdict, each.part, each.seen, "") for each in well)])
     verdict = overview.verdict(severity)
     counts = f"{_alerts(overview)}, {counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}"
-    said = "all is well" if verdict == "ok" else f"{counts}: clusterbus doctor says more"
+    # The doctor says nothing of alerts.
+    more = "clusterbus doctor says more" if errors or warnings or overview.unknown else "clusterbus alerts says more"
+    said = "all is well" if verdict == "ok" else f"{counts}: {more}"
     show(Styled(verdict, _STYLES[verdict]), f"  {said}")
 
 

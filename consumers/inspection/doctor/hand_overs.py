@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from router.errors import SettingsError, StateError
 from router.model import durations, ids
+from router.model.events import OWN
 from router.pipeline.state import State
 
 from ...errors import StoreError
@@ -36,7 +37,8 @@ def begun_and_done(url: str) -> Iterator[Finding]:
             rows = queries.find(transaction, limit=_COUNT)
     except (StoreError, SettingsError):
         return  # the part `store` says what is wrong with it
-    first = (each for each in rows if each.attempt == 1 and not each.replay)
+    # The id of an event of ours has the time of what caused it: the opening of an alert, the event of an action.
+    first = (each for each in rows if each.attempt == 1 and not each.replay and not each.event.startswith(f"{OWN}."))
     yield from _taken("captured → begun", (_since_capture(each.event_id, each.started) for each in first), "deliveries")
     yield from _taken("begun → done", (each.ended - each.started for each in rows if each.ended), "deliveries")
     yield from _unended(rows)

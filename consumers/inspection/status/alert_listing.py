@@ -10,8 +10,11 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from router.model.events import SEVERITIES, Severity
+from router.model.node_words import word_of
+from router.settings.models import Settings
 
 from ...alerts.alert_row import AlertRow, State
+from ...config import subscription_files
 from ...store import queries
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
@@ -62,16 +65,16 @@ def at_least(severity: Severity) -> Sequence[Severity]:
 
 
 def expanded(nodes: str) -> frozenset[str]:
-    """Return the names in the node set *nodes*.  Raises ValueError if it is none.
+    """Return the names in the node set *nodes*, as events have them.  Raises ValueError if it is none.
 
-    >>> sorted(expanded("n[1-2],gw"))
+    >>> sorted(expanded("n[1-2],GW.example.com"))
     ['gw', 'n1', 'n2']
     """
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # noqa: PLC0415 - few lists need it
 
     try:
         # Never resolve groups: a name in an event could be a group, and a command would run to find its members.
-        return frozenset(map(str, NodeSet(nodes, resolver=RESOLVER_NOGROUP)))
+        return frozenset(word_of(str(each)) for each in NodeSet(nodes, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
         raise ValueError(f"{nodes!r} is no node set: {error}") from error
 
@@ -99,8 +102,15 @@ def find(transaction: Connection, wanted: AlertFilter, limit: int) -> tuple[list
     return found, True
 
 
-def notified(transaction: Connection, alert_id: str) -> Mapping[str, str]:
+def silent(settings: Settings) -> set[str]:
+    """Return the subscriptions that only write changes down, with `log`: nobody is notified by these."""
+    return subscription_files.names_with([settings.consumers.subscriptions], "log")
+
+
+def notified(transaction: Connection, alert_id: str, without: Collection[str] = ()) -> Mapping[str, str]:
     """Return who was notified of the latest changes of an alert: contacts, else subscriptions, each with how it ended.
+
+    Subscriptions *without* notifications are left out.
 
     >>> from consumers.store.queries import Row
     >>> dict(_of_rows([]))
@@ -108,7 +118,7 @@ def notified(transaction: Connection, alert_id: str) -> Mapping[str, str]:
     """
     published = [each for each in alerts.history(transaction, alert_id) if each.told][-_CHANGES:]
     rows = [row for each in published for row in reversed(queries.find(transaction, event_id=each.id, limit=_PAGE))]
-    return dict(_of_rows(rows))
+    return dict(_of_rows([each for each in rows if each.subscription not in without]))
 
 
 def _of_rows(rows: Collection[queries.Row]) -> Iterator[tuple[str, str]]:

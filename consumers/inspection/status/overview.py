@@ -115,12 +115,15 @@ def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
         return Overview(now, findings, unknown=unknown, asked_alerts=False)
     try:
         with Store(settings.consumers.store, upgrade=False) as store, store.reading() as transaction:
-            return _of_store(transaction, now, findings, unknown)
+            return _of_store(transaction, settings, findings, unknown)
     except (StoreError, SettingsError) as error:
         return Overview(now, findings, unknown=[*unknown, f"alerts and deliveries are not known: {error}"])
 
 
-def _of_store(transaction: Connection, now: datetime, findings: Sequence[Finding], unknown: Sequence[str]) -> Overview:
+def _of_store(
+    transaction: Connection, settings: Settings, findings: Sequence[Finding], unknown: Sequence[str]
+) -> Overview:
+    now, silent = datetime.now(UTC), alert_listing.silent(settings)
     counts: dict[str, int] = {}
     for (_, severity, _), number in alerts.count_open(transaction).items():
         counts[severity] = counts.get(severity, 0) + number
@@ -130,7 +133,7 @@ def _of_store(transaction: Connection, now: datetime, findings: Sequence[Finding
         findings,
         worst,
         counts,
-        {each.id: alert_listing.notified(transaction, each.id) for each in worst},
+        {each.id: alert_listing.notified(transaction, each.id, silent) for each in worst},
         waiting_deliveries.by_subscription(transaction),
         list(_paused(transaction, now)),
         letters.count_kept(transaction)[0],

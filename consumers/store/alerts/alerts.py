@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from sqlalchemy import func
 from sqlalchemy import select as selecting
@@ -29,7 +30,7 @@ from ..schema.alert_tables import changes
 from . import passed_time, subjects, work
 from .alert_rows import OPEN, query, rows
 
-__all__ = ["AlertRow", "ChangeRow", "act", "count_open", "find", "history", "select"]
+__all__ = ["AlertRow", "ChangeRow", "act", "count_open", "find", "history", "known", "select"]
 
 _NEAR, _KNOWN = 5, 200
 _NO_SUPPRESSORS: Mapping[str, frozenset[str]] = {}
@@ -156,6 +157,12 @@ def _note(transaction: Connection, row: AlertRow, cause: Cause, times: Times, ca
     noted = unit.change(found[row.key], row, "alertNoted", cause, by=row.by, comment=row.comment)
     work.write(transaction, unit, catalogues)
     return noted
+
+
+def known(transaction: Connection, column: Literal["rule", "cluster", "node"]) -> set[str]:
+    """Return the values in *column* of the alerts that opened last, and of those that are not closed: of a number."""
+    last = selecting(table.c[column]).order_by(table.c.id.desc()).limit(_KNOWN)
+    return {*transaction.scalars(last), *transaction.scalars(last.where(table.c.state.in_(OPEN)))} - {""}
 
 
 def count_open(transaction: Connection) -> Mapping[tuple[str, str, State], int]:

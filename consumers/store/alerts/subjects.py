@@ -97,6 +97,13 @@ def has_open_members(transaction: Connection, rule: str, cluster: str) -> bool:
     return transaction.execute(select(alerts.c.id).where(*here).limit(1)).first() is not None
 
 
+def keys_in_use(transaction: Connection) -> set[tuple[str, tuple[str, ...]]]:
+    """Return the rules of open alerts, each with the names of what these are about; not of groups."""
+    open_ = select(alerts.c.rule, alerts.c.about).where(alerts.c.state.in_(OPEN), alerts.c.is_group.is_(False))
+    rows = transaction.execute(open_.limit(MOST_MEMBERS))
+    return {(rule, tuple(name for name, _ in json.loads(about))) for rule, about in rows}
+
+
 def _open_of(transaction: Connection, wanted: Collection[str]) -> Iterator[AlertRow]:
     for portion in batched([*dict.fromkeys(wanted)]):
         yield from rows(transaction, query().where(alerts.c.key.in_(portion), alerts.c.state.in_(OPEN)))

@@ -42,6 +42,8 @@ class _Placed:
     document: Document
     place: Place
     rule: Rule
+    written: frozenset[str]
+    """The fields that the file has; the others are as shipped."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ class RuleChecks:
             if entry and raw.get("name") not in shipped_rules.fields() and not raw.get("opens"):
                 yield Remark(("name",), f"there is no shipped rule of this name to switch off{_meant(raw)}")
             elif entry and not wrong:
-                self.found.setdefault(entry.name, _Placed(document, place, entry.rule))
+                self.found.setdefault(entry.name, _Placed(document, place, entry.rule, frozenset(raw)))
             return
         opening, closing = (self._events(completed, name) for name in ("opens", "closes"))
         for remark in (
@@ -89,7 +91,7 @@ class RuleChecks:
             if remark.place[0] in raw or not (remark.warning or remark.fault):
                 yield remark
         if not wrong:
-            self.found.setdefault(entry.name, _Placed(document, place, entry.rule))
+            self.found.setdefault(entry.name, _Placed(document, place, entry.rule, frozenset(raw)))
             for at, reason in self.try_tests(entry, self.samples.registrations) if self.try_tests else ():
                 yield Remark(("tests", *at), reason)
 
@@ -102,7 +104,9 @@ class RuleChecks:
                 # One with mistakes is there, too.
                 if other in known or other not in self.places:
                     for remark in _suppression(name, other, ("suppresses", at), known):
-                        yield each.document, each.place, remark
+                        # Whoever switches a shipped rule off knows what has suppressed it.
+                        if not remark.warning or "suppresses" in each.written:
+                            yield each.document, each.place, remark
 
     def _events(self, completed: Mapping[str, Any], name: str) -> Passing:
         found, _ = selection(completed.get(name, ()), self.samples)

@@ -22,11 +22,15 @@ from .options import AlertOptions
 from .receiver_options import OpsgenieOptions, PagerDutyOptions
 from .remote_states import RemoteState
 
-_REQUEST, _LOOKS = "request", "looks"
-"""The keys of a result: the request that Opsgenie has taken, and how often its end was looked for."""
+_REQUEST, _LOOKS, _MISSED = "request", "looks", "missed"
+"""The keys of a result: the request that Opsgenie has taken, how often its end was looked for; that it has no alert."""
 
 _MOST_LOOKS = 20
 _LOOK_AGAIN = timedelta(seconds=1)
+_ASK_AGAIN = timedelta(seconds=30)
+"""What Opsgenie has taken from anybody may still wait there, so that an alert is there only later."""
+
+_NOT_THERE = "the alert is not there, perhaps not yet: waits to ask once more"
 
 
 class _PagingHandler(AlertHandler):
@@ -136,14 +140,15 @@ class OpsgenieHandler(_PagingHandler):
         request = opsgenie.request_id(answer.body)
         if report.failure is not None or not request:
             return report
-        result = {**report.result, _REQUEST: request, _LOOKS: 0}
+        result = {**report.result, _REQUEST: request, _LOOKS: 0, _MISSED: delivery.earlier.get(_MISSED, False)}
         return replace(report, again=_LOOK_AGAIN, reason="taken, waits to be processed", result=result)
 
     def _look(self, delivery: Delivery, change: AlertChange, request: str) -> Report | None:
         """Return what became of a *request* that was taken before."""
         looks = delivery.earlier.get(_LOOKS)
         looks = looks + 1 if isinstance(looks, int) else 1
-        result: dict[str, object] = {_REQUEST: request, _LOOKS: looks}
+        missed = delivery.earlier.get(_MISSED, False)
+        result: dict[str, object] = {_REQUEST: request, _LOOKS: looks, _MISSED: missed}
         call = self._keyed("GET", opsgenie.status_path(request))
         answer = self.called(call)
         if answer is None:
@@ -155,12 +160,17 @@ class OpsgenieHandler(_PagingHandler):
             except ValueError as error:
                 problem = str(error)
             else:
-                if found.is_done or (found.lacks_alert and change.state != OPEN):
-                    return Report(result={"request_id": request, "status": found.status})
+                said = {"request_id": request, "status": found.status}
+                lacks_alert = found.lacks_alert and change.state != OPEN
+                if found.is_done or (lacks_alert and missed):
+                    return Report(result=said)
+                if lacks_alert:
+                    # Without the request in its result, the next call sends it again.
+                    return Report(result={**said, _MISSED: True}, again=_ASK_AGAIN, reason=_NOT_THERE)
                 if found.is_done is False:
                     reason = f"{call.target} could not process the request: {found.status}"
                     # Without the request in its result, the next attempt sends it again.
-                    return Report("unprocessed", reason, {"request_id": request, "status": found.status})
+                    return Report("unprocessed", reason, said)
         else:
             problem = answer.reason
         if looks < _MOST_LOOKS:

@@ -93,7 +93,7 @@ class NotifyHandler(Handler):
 
     def _to(self, delivery: Delivery) -> Sequence[str]:
         """Return the contacts to notify.  Raises Rejected if the owner is not known."""
-        return self._recipients.of(delivery.event, delivery.known, delivery.fold.alerts)
+        return self._recipients.of(delivery.event, delivery.known, delivery.fold)
 
     def _is_notified(self, name: str, notified: Mapping[str, Sequence[str]]) -> bool:
         contact = self._contacts.get(name)

@@ -103,7 +103,7 @@ class NotifyOptions(Verb):
         if without and not settings.consumers.owners:
             message = f"{named(without)} cannot have an owner: the settings have no consumers.owners"
             yield Remark(place, message)
-        elif not self.otherwise:
+        elif not self.otherwise and not any(each.is_for_all for each in settings.consumers.owners):
             message = "what has no known owner becomes a dead letter: name contacts in `otherwise`"
             yield Remark(place, message, warning=True)
 

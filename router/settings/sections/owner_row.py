@@ -27,3 +27,8 @@ class OwnerRow(Section):
     """Node classes of the cluster, whose members are read from the facts."""
     cluster: _Names = ()
     """Clusters, as named in events."""
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether it names nothing, so that nobody's event is left."""
+        return not (self.fileset or self.file_system or self.nodes or self.node_class or self.cluster)

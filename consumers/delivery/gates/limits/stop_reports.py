@@ -11,12 +11,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
-from router.broker.interface import Broker, Settlement
-from router.model.catalogue import Catalogues
-from router.model.events import Wire
+from router.broker.interface import Broker, Message, Settlement
 from router.model.ids import derived_id
-from router.pipeline.mapping import own_event
-from router.pipeline.messages import message_of
 
 from ....errors import StoreError
 from ....store.database import Store
@@ -38,16 +34,14 @@ class StopReports:
         store: Store,
         clock: Callable[[], datetime],
         served: Served,
-        catalogues: Catalogues,
-        wire: Wire,
+        message: Callable[..., Message],
     ) -> None:
         """Report the stops in *store* on *broker* while any subscription that is *served* may stop.
 
-        Events are published in the content mode *wire*.
+        *message* makes the message of an event of ours, as `OutcomeEvents.message` does.
         """
-        self._wire = wire
-        self._broker, self._store, self._clock, self._catalogues = broker, store, clock, catalogues
-        self._served = served
+        self._broker, self._store, self._clock = broker, store, clock
+        self._served, self._message = served, message
         self._publishing: set[tuple[str, str]] = set()
 
     def publish_regularly(self) -> None:
@@ -74,10 +68,9 @@ class StopReports:
         if (stop.id, column) in self._publishing:
             return
         self._publishing.add((stop.id, column))
-        event = own_event(
+        message = self._message(
             name,
             {"subscription": stop.subscription, **facts},
-            self._catalogues,
             cluster=stop.cluster,
             node=stop.node,
             id_=derived_id(stop.id[:10], f"{name}/{stop.id}"),
@@ -85,7 +78,7 @@ class StopReports:
         )
         logged = {"subscription": stop.subscription, **facts}
         log.log(logging.ERROR if name == "actionStopped" else logging.INFO, _SENTENCES[name], extra=logged)
-        self._broker.publish(message_of(event, wire=self._wire), partial(self._settled, stop.id, column))
+        self._broker.publish(message, partial(self._settled, stop.id, column))
 
     def _settled(self, stop_id: str, column: str, settlement: Settlement) -> None:
         self._publishing.discard((stop_id, column))

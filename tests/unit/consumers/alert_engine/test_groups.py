@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, make_event
+from router.broker.topology import PUBLISHED_AT
+from router.model.catalogue import Catalogues
+from tests.alerting import HOUR, MINUTE, NODE_DOWN, SECOND, AlertBench, active, make_event
 
 GROUPED = NODE_DOWN | {"group": {"over": 3, "quiet": "10m"}, "suppresses": ["waiters"]}
 WAITERS = {"name": "waiters", "opens": "deadlockDetected", "closes_after": "1h", "by": "data.myNode"}
@@ -78,3 +80,82 @@ def test_a_group_whose_members_are_still_down_stays_open(site):
     assert len(site.alerts(("open",))) == 1
     site.advance(2 * MINUTE)
     assert site.alerts(("open",)) == []
+
+
+def test_what_opened_under_another_key_of_its_rule_is_closed_by_the_same_event(database):
+    """The rule was edited while a node was down: the alert would stay open until a person closes it."""
+    site = AlertBench(database("store"), NODE_DOWN)
+    site.see("nodeLeave", node="n1")
+    site.see("nodeLeave", node="n2")
+
+    site.engine.reload(active(NODE_DOWN | {"by": ["data.eventNode", "cluster"]}), Catalogues.shipped())
+    site.see("nodeJoin", node="n1")
+    site.see("nodeJoin", node="n3")
+    site.see("nodeLeave", node="n4")
+    site.see("nodeJoin", node="n4")
+
+    assert {each.node: each.state for each in site.alerts()} == {"n1": "closed", "n2": "open", "n4": "closed"}
+    assert site.names == ["alertOpened", "alertOpened", "alertClosed", "alertOpened", "alertClosed"]
+    site.another()
+    site.see("nodeJoin", node="n2")
+    assert {each.state for each in site.alerts()} == {"closed"}
+    site.store.close()
+
+
+def test_of_two_rules_that_one_event_opens_the_one_that_suppresses_the_other_is_heard(database):
+    """As on the page of alerts: a rule of a site for one file system, beside the shipped one for all."""
+    space = {"opens": "lowDiskSpace", "closes_after": "1h", "by": ["data.fsName", "data.storagePool"]}
+    own = {"name": "scratch-full", "opens_if": "data.fsName == 'scratch'", "suppresses": ["space"]}
+    site = AlertBench(database("store"), {"name": "space", **space}, {**space, **own})
+
+    for file_system in ("scratch", "gpfs1"):
+        site.see("lowDiskSpace", fsName=file_system, storagePool="system")
+
+    assert loud(site) == [("alertOpened", None)] * 2
+    heard = [each.data["rule"] for each in site.told if each.data["suppressedBy"] is None]
+    assert heard == ["scratch-full", "space"]
+    site.store.close()
+
+
+AFM = {"opens": "afmHomeDisconnected", "closes_after": "1d", "by": ["data.fsName", "data.filesetName"]}
+
+
+@pytest.mark.parametrize(
+    ("by", "is_suppressed"),
+    [
+        (["data.fsName", "data.filesetName"], [True, False, False]),
+        (["data.fsName"], [True, True, False]),
+        ([], [True, True, True]),
+    ],
+)
+def test_an_alert_suppresses_what_is_about_the_same_where_both_rules_name_it(database, by, is_suppressed):
+    """One fileset that is unmounted says nothing of the homes of others, nor one file system of another."""
+    unmounted = {"name": "gone", "opens": "afmFilesetUnmounted", "closes_after": "1d", "by": by, "suppresses": ["home"]}
+    site = AlertBench(database("store"), unmounted, AFM | {"name": "home"})
+
+    site.see("afmFilesetUnmounted", fsName="gpfs1", filesetName="cache")
+    for file_system, fileset in (("gpfs1", "cache"), ("gpfs1", "work"), ("gpfs2", "cache")):
+        site.see("afmHomeDisconnected", fsName=file_system, filesetName=fileset)
+
+    assert [each.data["suppressedBy"] is not None for each in site.told[1:]] == is_suppressed
+    site.store.close()
+
+
+def test_names_of_one_node_are_one_node_where_both_rules_name_it(database):
+    quorum = {"name": "quorum", "opens": "quorumNodeLeave", "closes_after": "1h", "by": "data.eventNode"}
+    site = AlertBench(database("store"), NODE_DOWN | {"suppresses": ["quorum"]}, quorum)
+
+    site.see("nodeLeave", eventNode="n1.example.com")
+    site.see("quorumNodeLeave", eventNode="N1")
+
+    assert [each.data["suppressedBy"] is not None for each in site.told] == [False, True]
+    site.store.close()
+
+
+def test_a_change_says_when_it_was_published_since_its_id_has_the_time_of_the_opening(site):
+    site.see("nodeLeave", node="n1")
+    site.advance(3 * HOUR)
+    site.see("nodeJoin", node="n1")
+
+    stamps = [int(str(each.headers[PUBLISHED_AT])) / 1_000_000 for each in site.engine.line.published]
+    assert stamps[-1] - stamps[0] == pytest.approx(3 * 3600, abs=60)

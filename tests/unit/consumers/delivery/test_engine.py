@@ -19,6 +19,7 @@ from consumers.verbs.log import lines
 from consumers.verbs.log.verb import LogVerb
 from router.broker.interface import Message
 from router.broker.topology import DEAD, EVENTS, OWN_EVENTS, RETURN, queue_of
+from router.settings.models import Settings
 from tests.consuming import make_delivery, make_event, make_subscription, now
 from tests.engines import Recorded
 from tests.waiting import wait_for
@@ -565,6 +566,30 @@ def test_a_reload_serves_what_could_not_be_served_before_and_leaves_out_what_can
     assert bench.engine.counts.keys() == {"act"}
     assert [name for name, *_ in bench.calls] == ["other", "act", "act"]
     assert bench.waiting(queue_of("other")) == 1
+
+
+def test_a_reload_follows_the_catalogue_of_the_site_which_handlers_read_too(bench, tmp_path):
+    """`notify` has the meanings and units of events from there, and reports of outcomes have its schemas."""
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("version: 1\n")
+    bench.settings = Settings.model_validate({"router": {"catalogue": str(file)}})
+    made, act = [], Subscriptions(subscriptions=(make_subscription("act", RUN),))
+    bench.make = lambda *given, **options: made.append("made") or Recorded(*given, **options)
+    bench.start(*act.subscriptions)
+
+    bench.engine.reload(act)
+    assert made == ["made"], "the catalogue is the same"
+    file.write_text("no: catalogue\n")
+    bench.engine.reload(act)
+    assert made == ["made"], "it cannot be read"
+    file.write_text("version: 1\ngpfs: {events: {tierMoved: {category: disk, meaning: Moved}}}\n")
+    bench.engine.reload(act)
+    bench.broker.run()
+    bench.publish(make_event())
+
+    assert made == ["made", "made"]
+    assert "tierMoved" in bench.engine._events.catalogues["gpfs"].events
+    assert bench.calls == [("act", bench.calls[0][1], 1)]
 
 
 @pytest.mark.parametrize("later", [0 * SECOND, 3 * SECOND], ids=["its thread comes first", "the broker's thread does"])

@@ -5,10 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consumers.deliveries import Done
 from consumers.inspection.doctor import examination, hand_overs, machine_roles, services
 from consumers.inspection.doctor.check_results import PARTS, Finding
+from consumers.store import attempts
+from consumers.store.attempts import Attempt
+from consumers.store.database import Store
 from router.model.ids import new_id
 from router.settings.models import Settings
+from tests.consuming import make_delivery, make_event
 
 NOW = datetime.now(UTC)
 BROKER = {"broker": {"url": ["amqps://hub@mq1/bus"]}}
@@ -156,6 +161,22 @@ def test_a_hand_over_that_takes_minutes_is_a_warning():
 )
 def test_a_clock_that_cannot_be_right_says_nothing(id_):
     assert hand_overs._since_capture(id_, NOW) is None
+
+
+def test_deliveries_of_changes_of_old_alerts_are_not_late(database):
+    """The id of a change has the time when its alert opened."""
+    with Store(database("store")) as store, store.writing() as transaction:
+        for name, age in (("clusterbus.alertReminded", 5), ("gpfs.diskFailure", 0)):
+            started = NOW - timedelta(hours=1)
+            delivery = make_delivery(make_event(new_id(started - timedelta(days=age)), type=name))
+            attempt = Attempt(delivery, "me", "digest", started, started, Done())
+            attempts.claim(transaction, [(attempt, "")])
+            attempts.record(transaction, [attempt])
+
+    begun, _ = hand_overs.begun_and_done(database("store"))
+
+    assert begun.verdict == "ok"
+    assert begun.seen == "captured → begun: 0s in the middle, at most 0s, of the newest 1 deliveries"
 
 
 def test_a_database_that_does_not_answer_is_a_finding_within_the_limit(monkeypatch):

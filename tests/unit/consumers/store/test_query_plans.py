@@ -44,6 +44,10 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "alerts list --rule --node": lambda transaction: alert_listing.find(
         transaction, AlertFilter(("closed",), "disk-down", "prod", "error", frozenset(("nsd01",)), NOW), 100
     ),
+    "rules of alerts": lambda transaction: alerts.known(transaction, "rule"),
+    "alerts of a rule": lambda transaction: alerts.select(
+        transaction, states=("open", "acknowledged", "closed"), rule="disk-down", limit=1
+    ),
     "what is due on alerts": lambda transaction: outbox.due_alerts(transaction, 1, 200),
     "when something is due next": outbox.next_due,
     "alerts that close by themselves": lambda transaction: outbox.quiet_keys(transaction, 1, 200),

@@ -164,7 +164,10 @@ def test_suppressing_what_is_switched_off_is_a_warning(tmp_path):
 
 
 def test_what_is_as_shipped_is_not_remarked_on(tmp_path):
-    report = checked(tmp_path, "{name: fileset-limit, remind: 1h}", "{name: soft-quota, severity: error}")
+    switched_off = "{name: deadlock, enabled: false}", "{name: node-down, remind: 1h}"
+    report = checked(
+        tmp_path, "{name: fileset-limit, remind: 1h}", "{name: soft-quota, severity: error}", *switched_off
+    )
 
     assert report.mistakes == report.warnings == ()
 

@@ -484,7 +484,7 @@ THEIRS = {"alert": OTHER, "owner": "everybody"}
 def test_a_fold_of_alerts_reaches_the_owners_and_escalation_contacts_of_all_of_them(changes, otherwise, found):
     events = [change(name, **fields) for name, fields in changes]
 
-    contacts = Recipients(["owner"], otherwise, OWNERS, KNOWN).of(events[0], None, folded(*events).alerts)
+    contacts = Recipients(["owner"], otherwise, OWNERS, KNOWN).of(events[0], None, folded(*events))
 
     assert [*contacts] == found
 
@@ -542,3 +542,6 @@ def test_owner_wants_rows_in_the_settings_and_somebody_in_its_place():
     assert "nodeLeave cannot have an owner" in wrong.message
     assert (warning.warning, "name contacts in `otherwise`" in warning.message) == (True, True)
     assert not [*NotifyVerb(to="owner", otherwise="team").remarks(Kinds.of(alert, samples), settings_with("team"))]
+    for rows, number in (([{"to": "team"}], 0), ([{"to": "team", "file_system": "gpfs1"}], 1)):
+        owned = Settings.model_validate({"consumers": {"owners": rows}})
+        assert len([*NotifyVerb(to="owner").remarks(Kinds.of(alert, samples), owned)]) == number, "one is for the rest"

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from router.errors import SettingsError
 from router.settings.loading import load
 from router.settings.models import Settings
+from router.settings.yaml_documents import dotted
 
 SECRET = "hunter22xyz"
 NOWHERE = Path("/nonexistent/clusterbus.yaml")
@@ -143,7 +144,7 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ),
         (
             "consumers:\n  owners:\n  - to: team\n    file_systems: gpfs1\n",
-            "4: consumers.owners.0.file_systems: unknown setting; did you mean file_system?",
+            "4: consumers.owners.1.file_systems: unknown setting; did you mean file_system?",
         ),
         (
             "consumers:\n  contacts:\n    team: {format: text}\n",
@@ -303,4 +304,4 @@ def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
     assert ("consumers", "contacts", "quota") in expected
     assert ("consumers", "owners", 0) in expected
     for place in expected:
-        assert f"{'.'.join(map(str, (*place, 'coolour')))}: unknown setting; " in ended.stdout
+        assert f"{dotted((*place, 'coolour'))}: unknown setting; " in ended.stdout
