@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, case, exists, literal, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, exists, literal, literal_column, select, update
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
@@ -26,6 +26,8 @@ from .schema import deliveries as table
 __all__ = ["Row", "find"]
 
 DONE, _RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
+
+_OPEN = table.c.outcome.is_(None) | (table.c.outcome == WAIT)
 
 _GONE = timedelta(days=1)
 """The time after which an overdue delivery, or an open one whose consumer is dead, no longer blocks its lane."""
@@ -108,12 +110,8 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
 @cache
 def _claiming(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
     """Return what `claim` executes; it takes longer to build than to execute."""
-    statement = inserting(dialect, table)
-    return statement.on_conflict_do_update(
-        index_elements=table.primary_key.columns,
-        set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome")} | _started(statement),
-        where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
-    )
+    where = _OPEN & (table.c.owner == bindparam("seen"))
+    return _upsert(inserting(dialect, table), ("owner", "digest", "outcome"), where)
 
 
 def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
@@ -127,29 +125,26 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
 def _recording(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
     """Return what `record` executes."""
     statement = inserting(dialect, table)
-    return statement.on_conflict_do_update(
-        index_elements=table.primary_key.columns,
-        set_={name: statement.excluded[name] for name in WRITTEN} | _started(statement),
-        where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
-    )
+    return _upsert(statement, WRITTEN, _OPEN | (statement.excluded.outcome == DONE))
 
 
-def _started(statement: Any) -> dict[str, Any]:  # noqa: ANN401 - as `inserting`
-    """Return what an upsert sets `started` to: a delivery that waits in a lane keeps the moment when it first came.
+def _upsert(statement: Any, names: Iterable[str], where: ColumnElement[bool]) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return *statement* as an upsert of the columns *names*, and of `started`.
 
-    That is its place in the order.  When the handler has been called, the row gets the moment of the call.
+    A delivery that waits in a lane keeps the moment when it first came: that is its place in the order.  When the
+    handler has been called, the row gets the moment of the call.
     """
-    waits = table.c.lane.is_not(None) & or_(
-        table.c.outcome == WAIT, table.c.outcome.is_(None) & (statement.excluded.outcome == WAIT)
-    )
-    return {"started": case((waits, table.c.started), else_=statement.excluded.started)}
+    new = statement.excluded
+    has_waited = (table.c.outcome == WAIT) | (table.c.outcome.is_(None) & (new.outcome == WAIT))
+    waits = table.c.lane.is_not(None) & has_waited
+    changed = {name: new[name] for name in names} | {"started": case((waits, table.c.started), else_=new.started)}
+    return statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=changed, where=where)
 
 
 def give_up(transaction: Connection, key: Key, attempt: int, reason: str, at: datetime) -> None:
     """Write that the broker, not a consumer, ended an open or waiting attempt as a dead letter."""
     own = (table.c[name] == value for name, value in (*key._asdict().items(), ("attempt", attempt)))
-    is_open = or_(table.c.outcome.is_(None), table.c.outcome == WAIT)
-    transaction.execute(update(table).where(*own, is_open).values(outcome=DEAD, ended=at, reason=reason))
+    transaction.execute(update(table).where(*own, _OPEN).values(outcome=DEAD, ended=at, reason=reason))
 
 
 def cancel(transaction: Connection, row: Row, reason: str, result: Mapping[str, object], now: datetime) -> bool:
