@@ -134,6 +134,8 @@ class Kinds:
         everywhere = {name for each in self.catalogues.values() for name in each.variables}
         if variable in everywhere:
             return f"{named(self.kinds)} cannot have data.{variable}"
+        if variable in Event.model_fields:
+            return f"no variable data.{variable}: write {variable}, which every event has"
         return f"no variable data.{variable}{did_you_mean(variable, theirs) or did_you_mean(variable, everywhere)}"
 
 

@@ -5,7 +5,7 @@ The `on` and `where` of the subscription that receives them do not count for the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from router.settings.models import Settings
@@ -36,6 +36,11 @@ class Entry:
         """The name of the subscription that receives what it gives up."""
         retry = self.raw.get("retry")
         return retry.get("then") if isinstance(retry, dict) else None
+
+    @property
+    def categories(self) -> Collection[str]:
+        """The categories of its events."""
+        return {each.event_type.category for each in self.events.handled.reached.kinds.values()}
 
     def handled(self, passes: Passing) -> Passing:
         """Return those events of *passes* that its guard lets pass."""

@@ -31,7 +31,7 @@ from ..processes.service_unit import runs_as
 from ..verbs.interface import Verb, installed
 from . import expression_checks, handed_over, retry_checks, semantic_checks
 from .actions.action_use import ActionUse
-from .alerts import owner_checks
+from .alerts import owner_checks, rule_names
 from .alerts.rule_checks import RuleChecks, TryRuleTests
 from .mistake_texts import meant_as_verb, message, placed
 from .models import Defaults, Entry, EntryWithVerb, Frame, Subscription, Subscriptions
@@ -154,6 +154,8 @@ class _Checking:
         self.mistakes += retry_checks.check(self.follows, self.places, off)
         for entry, remark in handed_over.check(self.entries, self.settings):
             self._add(entry.document, entry.place, [remark])
+        for each in self.entries.values():
+            self._add(each.document, each.place, rule_names.remarks(each.raw, each.categories, self.rules.places))
         for document, place, remark in self.rules.together():
             self._add(document, place, [remark])
         self.mistakes += owner_checks.mistakes(self.settings, self.catalogues, here=self.here)

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..field_types import ONE_OR_SEVERAL
 from .section import Section
 
-_Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], ONE_OR_SEVERAL]
+
+def _device(name: str) -> str:
+    """Return the file system *name* as events have it.
+
+    >>> _device("/dev/gpfs1"), _device("gpfs1")
+    ('gpfs1', 'gpfs1')
+    """
+    return name.removeprefix("/dev/")
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=255)]
+_Names = Annotated[tuple[_Name, ...], ONE_OR_SEVERAL]
+_FileSystems = Annotated[tuple[Annotated[_Name, AfterValidator(_device)], ...], ONE_OR_SEVERAL]
 
 
 class OwnerRow(Section):
@@ -19,8 +31,8 @@ class OwnerRow(Section):
     """A contact of `consumers.contacts`."""
     fileset: _Names = ()
     """Filesets, of any file system unless the row names some."""
-    file_system: _Names = ()
-    """File systems, without /dev/."""
+    file_system: _FileSystems = ()
+    """File systems; /dev/ before the name is left out."""
     nodes: _Names = ()
     """Nodes, such as `nsd[01-04]`."""
     node_class: _Names = ()

@@ -119,3 +119,11 @@ def test_what_nothing_decides_is_a_mistake(rows, said):
 )
 def test_what_is_decided_is_no_mistake(rows):
     assert [*owners(*rows).mistakes(["dev", "hpc"], [KNOWN])] == []
+
+
+def test_a_file_system_is_found_by_the_name_of_its_device():
+    found = owners({"to": "everybody"}, {"to": "storage", "file_system": ["/dev/gpfs1", "gpfs2"]})
+
+    assert [found.of(event("softQuotaExceeded", fsName=each)).to for each in ("gpfs1", "gpfs2", "gpfs3")] == [
+        *("storage", "storage", "everybody")
+    ]

@@ -1,5 +1,6 @@
 """Rules of alerts in subscription files, and what is wrong with them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,37 @@ def test_suppressing_what_is_switched_off_is_a_warning(tmp_path):
 
     assert [str(each) for each in report.warnings if "switched off" in each.message]
     assert report.mistakes == ()
+
+
+@pytest.mark.parametrize(
+    ("on", "where", "said"),
+    [
+        ("alerts", 'data.rule == "dsik-down"', "no rule of alerts 'dsik-down'; did you mean disk-down or node-down?"),
+        (
+            "alertClosed",
+            'alert.rule in ["space", "robot-amr"]',
+            "no rule of alerts 'robot-amr'; did you mean robot-arm?",
+        ),
+        ("alerts", 'data.rule != "robot-arm" && "space" == data.rule', ""),
+        ("alerts", 'data.rule.startsWith("nod")', ""),
+    ],
+)
+def test_a_filter_that_names_a_rule_that_there_is_not_is_a_warning(tmp_path, on, where, said):
+    file = tmp_path / "subscriptions.yaml"
+    entry = {"name": "a", "on": on, "where": where, "log": {}}
+    rule = {"name": "robot-arm", "opens": "diskFailure", "closes_after": "1h"}
+    file.write_text(json.dumps({"version": 1, "alerts": [rule], "subscriptions": [entry]}))
+
+    report = check(file, SHIPPED)
+
+    assert report.mistakes == ()
+    assert [said in str(each) for each in report.warnings if "rule of alerts" in str(each)] == [True] * bool(said)
+
+
+def test_an_attribute_that_is_looked_for_among_variables_is_named(tmp_path):
+    (mistake,) = checked(tmp_path, f"{RULE}, opens_if: 'data.severity == \"error\"'}}").mistakes
+
+    assert str(mistake).endswith("opens_if: no variable data.severity: write severity, which every event has")
 
 
 def test_what_is_as_shipped_is_not_remarked_on(tmp_path):
