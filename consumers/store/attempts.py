@@ -100,26 +100,20 @@ def claim(transaction: Connection, attempts: Iterable[tuple[Attempt, str]]) -> N
 
     If another consumer was faster, its row stays: look up again to see the owners.
     """
-    rows = [row_of(attempt) | {"seen": owner} for attempt, owner in attempts]
-    if rows:
+    if rows := [row_of(attempt) | {"seen": owner} for attempt, owner in attempts]:
         transaction.execute(_claiming(transaction.dialect.name), rows)
 
 
 @cache
 def _claiming(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
     """Return what `claim` executes; it takes longer to build than to execute."""
-    statement = inserting(dialect, table)
-    return statement.on_conflict_do_update(
-        index_elements=table.primary_key.columns,
-        set_={name: statement.excluded[name] for name in ("owner", "digest", "outcome")} | _started(statement),
-        where=(table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen")),
-    )
+    is_free = (table.c.outcome.is_(None) | (table.c.outcome == WAIT)) & (table.c.owner == bindparam("seen"))
+    return _upsert(inserting(dialect, table), ("owner", "digest", "outcome"), is_free)
 
 
 def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
     """Write how *attempts* ended.  An existing outcome stays, except that `done` replaces every other."""
-    rows = [row_of(attempt) for attempt in attempts]
-    if rows:
+    if rows := [row_of(attempt) for attempt in attempts]:
         transaction.execute(_recording(transaction.dialect.name), rows)
 
 
@@ -127,22 +121,22 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
 def _recording(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
     """Return what `record` executes."""
     statement = inserting(dialect, table)
-    return statement.on_conflict_do_update(
-        index_elements=table.primary_key.columns,
-        set_={name: statement.excluded[name] for name in WRITTEN} | _started(statement),
-        where=or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE),
-    )
+    is_open = or_(table.c.outcome.is_(None), table.c.outcome == WAIT, statement.excluded.outcome == DONE)
+    return _upsert(statement, WRITTEN, is_open)
 
 
-def _started(statement: Any) -> dict[str, Any]:  # noqa: ANN401 - as `inserting`
-    """Return what an upsert sets `started` to: a delivery that waits in a lane keeps the moment when it first came.
+def _upsert(statement: Any, names: Iterable[str], where: Any) -> Any:  # noqa: ANN401 - as `inserting`
+    """Return *statement* as an upsert that sets *names* and `started` of rows *where* that is true.
 
-    That is its place in the order.  When the handler has been called, the row gets the moment of the call.
+    A delivery that waits in a lane keeps the moment when it first came: its place in the order.  When the handler has
+    been called, the row gets the moment of the call.
     """
     waits = table.c.lane.is_not(None) & or_(
         table.c.outcome == WAIT, table.c.outcome.is_(None) & (statement.excluded.outcome == WAIT)
     )
-    return {"started": case((waits, table.c.started), else_=statement.excluded.started)}
+    changed = {name: statement.excluded[name] for name in names}
+    changed["started"] = case((waits, table.c.started), else_=statement.excluded.started)
+    return statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=changed, where=where)
 
 
 def give_up(transaction: Connection, key: Key, attempt: int, reason: str, at: datetime) -> None:
