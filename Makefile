@@ -29,7 +29,7 @@ help:
 	@echo "make releases  run all tests on RabbitMQ 3.10, 4.0 and 4.3, one after another"
 	@echo "make bench     run the benchmarks, each beside a comparable program"
 	@echo "make soak      measure what bad neighbours cost honest nodes; minutes=30 seed=7 lasts longer, in another order"
-	@echo "make rig       kill, freeze and cut off each machine of a site while events flow; events=2000 is quicker"
+	@echo "make rig       kill, freeze, cut off and upgrade each machine of a site while events flow; events=2000 is quicker"
 	@echo "make packages  build deb and rpm for nodes and for hubs into dist/"
 	@echo "make clean     remove .venv, dist and all caches"
 
@@ -59,7 +59,7 @@ bench: $(ready)
 
 # Of four nodes, each captures a quarter of the events beside each fault.
 rig: $(ready)
-	@$(bin)/pytest -q -s tests/machines/test_installation.py tests/machines/test_rig_faults.py --rig-faults --rig-events $(shell expr $(events) / 4)
+	@$(bin)/pytest -q -s tests/machines/test_installation.py tests/machines/test_rig_faults.py tests/machines/test_upgrade.py --rig-faults --rig-events $(shell expr $(events) / 4)
 
 soak: $(ready)
 	@tests/install-packages --broker gcc
