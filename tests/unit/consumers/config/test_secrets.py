@@ -116,7 +116,7 @@ def test_a_secret_in_the_settings_is_refused_and_not_repeated(tmp_path, url):
     file = tmp_path / "clusterbus.yaml"
     file.write_text(f"consumers: {{contacts: {{team: {{urls: ['{url}']}}}}}}")
 
-    with pytest.raises(SettingsError, match=r"consumers\.contacts\.team\.urls\.0") as caught:
+    with pytest.raises(SettingsError, match=r"consumers\.contacts\.team\.urls\.1") as caught:
         load(file, environment={}, system=tmp_path / "none")
 
     assert "hunter" not in str(caught.value)
