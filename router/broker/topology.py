@@ -23,7 +23,8 @@ FOR_OTHERS: Mapping[str, str] = {"only-for": "others"}
 PUBLISHED_AT = "published-at"
 """The header of an event that says when the router sent it: microseconds since 1970, in decimal digits.
 
-Only a router whose metrics are on writes it.  It is a text because pika takes long for numbers beyond 32 bits.
+A router whose metrics are on writes it, and the engine of alerts.  It is a text because pika takes long for numbers
+beyond 32 bits.
 """
 
 HISTORY = "clusterbus.history"

@@ -172,6 +172,8 @@ class Line:
             log.log(level, "topology not declared", extra={"reason": str(error), "pause": self._mend_later()})
             self.problem, self.was_tried = f"topology not declared: {error}", True
         elif self._todo:
+            # With what came meanwhile, so that one round says what is down.
+            self._todo = list(self._wanted) if down else self._todo
             self._declare()
         elif self.connection is not None:
             self._go_on(self.connection, down)

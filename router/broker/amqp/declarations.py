@@ -187,7 +187,7 @@ class Declaring:
             log.warning(
                 "a queue of an earlier release lacks limits; to get them, stop all routers, delete it once it is empty,"
                 " and run clusterbus broker setup",
-                extra={"queue": step.thing.name if isinstance(step.thing, Queue) else "", "reason": text},
+                extra={"queue": step.queue, "reason": text},
             )
             self._open()
         elif code == _UNLIKE:
