@@ -5,6 +5,7 @@ the same for each.  So one folder of modules serves them all; at installation on
 """
 
 import importlib.metadata
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,11 +47,11 @@ def build(folder: Path, machine: str, moment: int) -> None:
     modules = folder / MODULES
     modules.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="clusterbus-wheels-") as scratch:
+        first = Path(scratch) / VERSIONS[0]
         wheel = _own_wheel(Path(scratch), moment)
-        for version in VERSIONS:
-            target = Path(scratch) / version
-            _install([f"{wheel}[postgresql]"], target, version, machine)
-            merge(target, modules)
+        _install([f"{wheel}[postgresql]"], first, modules, VERSIONS[0], machine)
+        for version in VERSIONS[1:]:
+            _install(compiled(first), Path(scratch) / version, modules, version, machine)
     shutil.move(modules / "etc", folder / "etc")  # where ClusterShell looks for its settings
     for version in VERSIONS:
         (folder / f"lib/python{version}").symlink_to("python3")
@@ -69,6 +70,17 @@ def lacking(modules: Path, version: str) -> list[str]:
     return sorted(each for each in needed if canonicalize_name(Requirement(each).name) not in here)
 
 
+def compiled(modules: Path) -> list[str]:
+    """Return the distributions in *modules*, as `name==version`, that have a wheel for each release of Python."""
+    found = importlib.metadata.distributions(path=[str(modules)])
+    return sorted(f"{each.metadata['Name']}=={each.version}" for each in found if not _serves_each(each))
+
+
+def _serves_each(distribution: importlib.metadata.Distribution) -> bool:
+    tags = re.findall(r"^Tag: *[^-\s]+-([^-\s]+)-", distribution.read_text("WHEEL") or "", re.MULTILINE)
+    return bool(tags) and {*tags} <= {"none", "abi3"}
+
+
 def _needs(distribution: importlib.metadata.Distribution, version: str) -> Iterator[Requirement]:
     environment = {"python_version": version, "python_full_version": f"{version}.0", "extra": ""}
     for text in distribution.requires or ():
@@ -84,8 +96,8 @@ def _own_wheel(folder: Path, moment: int) -> Path:
     return wheel
 
 
-def _install(wanted: Sequence[str], target: Path, version: str, machine: str) -> None:
-    """Install what is *wanted*, and what it needs, into *target*.
+def _install(wanted: Sequence[str], target: Path, modules: Path, version: str, machine: str) -> None:
+    """Install what is *wanted*, and what it needs that is not in *modules* yet, into *target* and from there there.
 
     pip evaluates conditions such as `python_version < "3.12"` for the Python that runs it, so what this leaves out is
     asked for by name.
@@ -93,9 +105,12 @@ def _install(wanted: Sequence[str], target: Path, version: str, machine: str) ->
     platforms = [f"--platform={each}_{machine}" for each in _PLATFORMS]
     place = ("--upgrade", f"--target={target}", f"--python-version={version}", "--implementation=cp")
     pinned = f"--constraint={_PROJECT / 'constraints.txt'}"
+    # What it needs is there since the first time.
+    alone = ["--no-deps"] if any(modules.iterdir()) else []
     while wanted:
-        _pip(("install", "--only-binary=:all:", "--no-compile", pinned, *place, *platforms, *wanted))
-        before, wanted = wanted, lacking(target, version)
+        _pip(("install", "--only-binary=:all:", "--no-compile", *alone, pinned, *place, *platforms, *wanted))
+        merge(target, modules)
+        before, wanted, alone = wanted, lacking(modules, version), []
         if wanted == before:
             raise Refused(f"the environment for Python {version} lacks {', '.join(wanted)}")
 

@@ -48,8 +48,13 @@ def build(forms: tuple[Format, ...], folder: Path, of: Release, moment: int) -> 
     """
     with tempfile.TemporaryDirectory(prefix="clusterbus-package-") as staged:
         stage_all(Path(staged), of, moment)
-        for form in forms:
-            yield pack(Package(NAME, of.version, "hub", machine()), form, Path(staged), folder, moment)
+        yield from pack_each(forms, Path(staged), folder, of, moment)
+
+
+def pack_each(forms: tuple[Format, ...], staged: Path, folder: Path, of: Release, moment: int) -> Iterator[Path]:
+    """Write what is *staged* in these *forms* into *folder*, and yield the path of each.  Raises Refused as `pack`."""
+    for form in forms:
+        yield pack(Package(NAME, of.version, "hub", machine()), form, staged, folder, moment)
 
 
 def contents(of: Release) -> Iterator[File]:

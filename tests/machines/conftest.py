@@ -21,6 +21,7 @@ from tests import containers
 from tests.certificates import Certificates
 from tests.conftest import missing
 from tests.containers import SystemdContainer
+from tests.hub_staging import MOMENT
 from tests.machines import rig as machines
 from tests.machines.page import Page
 from tests.machines.rig import Images, Rig
@@ -30,8 +31,6 @@ from tests.shim_relay import ingress
 
 collect_ignore = ["sink/sink.py"]
 """A program of a machine, which pytest would import for its doctests."""
-
-MOMENT = 1_700_000_000
 
 PAGE = Page(Path(__file__).parents[2] / "INSTALL.md")
 
@@ -187,11 +186,11 @@ def follow(rig: Rig) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def hub_packages(engine: None, shared: Path) -> Mapping[nfpm.Format, Path]:
+def hub_packages(engine: None, staged_hub: Path, shared: Path) -> Mapping[nfpm.Format, Path]:
     """The deb and the rpm for hubs; the workers of one run build them once."""
 
     def build(folder: Path) -> None:
-        list(hub_package.build(nfpm.FORMATS, folder, release(), MOMENT))
+        list(hub_package.pack_each(nfpm.FORMATS, staged_hub, folder, release(), MOMENT))
 
     folder = filled_once(shared, "hub-packages", build)
     return {form: next(folder.glob(f"*.{form}")) for form in nfpm.FORMATS}

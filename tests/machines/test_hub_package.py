@@ -8,6 +8,7 @@ from consumers.programs.readiness import wait_served
 from packages import hub_package, nfpm, node_package
 from router.broker.topology import INGRESS
 from router.cluster.nodes.release import release
+from tests.hub_staging import MOMENT
 from tests.machines.test_hub import CONSUME, NAMES, ROUTER, USERS, configure, install, outcomes
 from tests.nodes import Node
 from tests.rabbit import Tap
@@ -16,7 +17,6 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(1200)
 
-MOMENT = 1_700_000_000
 PATIENCE = 90.0
 UNITS = (ROUTER, CONSUME)
 STATE = "/var/lib/clusterbus"

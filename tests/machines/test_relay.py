@@ -6,6 +6,7 @@ import pytest
 
 from packages import node_package
 from router.cluster.nodes.release import release
+from tests.hub_staging import MOMENT
 from tests.shim_relay import drained
 from tests.waiting import wait_for
 
@@ -15,7 +16,6 @@ UNIT = "clusterbus-relay.service"
 SPOOL = "/var/spool/clusterbus"
 CAPTURE = "/usr/libexec/clusterbus/capture-gpfs"
 METRICS = "/var/lib/prometheus/node-exporter"
-MOMENT = 1_700_000_000
 PATIENCE = 60.0
 INSTALL = {"deb": ["dpkg", "--install"], "rpm": ["rpm", "--install", "--nodeps"]}
 REMOVE = {"deb": ["dpkg", "--purge"], "rpm": ["rpm", "--erase"]}

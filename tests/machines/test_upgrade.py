@@ -12,6 +12,7 @@ from packages.nfpm import FORMATS
 from router.cluster.nodes.release import release
 from tests.certificates import Certificates
 from tests.conftest import missing
+from tests.hub_staging import MOMENT
 from tests.machines import earlier_release
 from tests.machines import rig as machines
 from tests.machines.page import Page
@@ -22,7 +23,6 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(3400)
 
-MOMENT = 1_700_000_000
 PATIENCE = 90.0
 FIRST = "Raise a first event"
 PROGRAMS = ("clusterbus-router", "clusterbus-consume")
