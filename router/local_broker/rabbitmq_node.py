@@ -14,6 +14,8 @@ from .private_broker import STOP_LIMIT, PrivateBroker, command, first_errors
 # The original scripts: those in /usr/sbin are wrappers that change the user and the folder.
 _INSTALLED: Final = "lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 _LOG: Final = "log/node.log"
+_PLUGINS: Final = "linked-plugins"
+_NEEDS: Final = re.compile(r"\{applications,\s*\[([^\]]*)\]")
 _LISTENERS: Final = {"rabbitmq_management": ("management", "http"), "rabbitmq_prometheus": ("prometheus", "prometheus")}
 """For each plugin that listens, the name of its settings, and of its port in the data folder."""
 
@@ -26,6 +28,23 @@ def installed_server(prefix: Path = Path("/usr")) -> Path | None:
 
 def _version(script: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", script.parent.parent.name)]
+
+
+def plugins_needed(installed: Path, wanted: Sequence[str]) -> list[str]:
+    """Return the entries of the folder *installed* that hold the plugins *wanted* and those that they need."""
+    entries = {path.name.partition("-")[0]: path for path in installed.glob("*-*")}
+    needed: dict[str, str] = {}
+    waiting = [*wanted]
+    while waiting:
+        plugin = waiting.pop()
+        entry = entries.get(plugin)
+        if entry is None or plugin in needed:  # what is not there is a part of Erlang
+            continue
+        needed[plugin] = entry.name
+        description = entry / "ebin" / f"{plugin}.app"
+        found = _NEEDS.search(description.read_text(encoding="utf-8")) if description.is_file() else None
+        waiting += re.findall(r"\w+", found[1]) if found else []
+    return sorted(needed.values())
 
 
 class PrivateNode(PrivateBroker):
@@ -88,6 +107,7 @@ class PrivateNode(PrivateBroker):
         ]
         home.configure(self._plugins, [*listeners, *self._config])
         home.write(".erlang.cookie", home.cookie, 0o400)
+        self._link_plugins(server)
         home.write("env.conf", "")
         log = home.path / _LOG
         log.parent.mkdir(exist_ok=True)
@@ -101,6 +121,14 @@ class PrivateNode(PrivateBroker):
             environment=self._environment(),
         )
 
+    def _link_plugins(self, server: Path) -> None:
+        """Link what it runs into its folder: RabbitMQ reads all that there is at each start, which takes a second."""
+        folder, installed = self.home.path / _PLUGINS, server.parent.parent / "plugins"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name in plugins_needed(installed, ("rabbit", *self._plugins)):
+            (folder / name).symlink_to(installed / name)
+
     def _hand_over(self, name: str, content: str) -> str:
         return str(self.home.write(name, content))
 
@@ -111,6 +139,7 @@ class PrivateNode(PrivateBroker):
             "LOG_BASE": "log",
             "LOGS": _LOG,
             "ENABLED_PLUGINS_FILE": "plugins",
+            "PLUGINS_DIR": _PLUGINS,
             "CONFIG_FILE": "rabbitmq.conf",
             "ADVANCED_CONFIG_FILE": "advanced.config",
             "CONF_ENV_FILE": "env.conf",

@@ -77,7 +77,7 @@ def test_twenty_broker_restarts_under_load_lose_nothing_and_keep_each_nodes_orde
 
         def load() -> None:
             nonlocal captured
-            while not leave.wait(0.05):
+            while not leave.wait(0.1):
                 capture_many(flow, "nsd01", 1, captured)
                 captured += 1
 

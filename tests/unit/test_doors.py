@@ -616,6 +616,7 @@ DOORS: dict[str, Door] = {
 """All doors: what is new gets a line here."""
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", DOORS)
 def test_extreme_values_end_nothing(name: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +100,7 @@ kinds = st.sampled_from(["opens", "opens", "opens", "closes", "closes", "passes"
 sequences = st.lists(st.tuples(kinds, st.integers(0, 24 * 60)), min_size=1, max_size=25)
 
 
+@pytest.mark.thorough
 @settings(max_examples=400, deadline=None)
 @given(sequences, st.sampled_from(POLICIES), st.randoms(use_true_random=False))
 def test_whatever_the_order_of_arrival_the_end_is_that_of_the_order_of_capture(sequence, policy, random):

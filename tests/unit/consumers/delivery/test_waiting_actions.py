@@ -127,6 +127,7 @@ def test_a_place_is_free_at_once_for_the_next(bench, acting):
     assert (before, acting.nodes) == (["n001"], ["n001", "n003"])
 
 
+@pytest.mark.thorough
 def test_a_second_portion_that_a_gate_lets_wait_is_still_cancelled(bench, acting):
     start(bench, wait=24 * HOUR)
     event = about(1, 2)

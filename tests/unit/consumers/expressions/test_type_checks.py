@@ -336,6 +336,7 @@ def many(parts: int) -> Filter:
     return Filter(" || ".join(f'data.fsName == "fs{each}" && severity >= "error"' for each in range(parts)))
 
 
+@pytest.mark.thorough
 def test_a_long_filter_is_checked_for_all_events():
     everything = Selected.everything(CATALOGUES)
 
@@ -343,6 +344,7 @@ def test_a_long_filter_is_checked_for_all_events():
     assert list(check(many(30), everything)) == []
 
 
+@pytest.mark.thorough
 def test_a_filter_that_takes_too_many_steps_is_accepted_without_a_check():
     everything = Selected.everything(CATALOGUES)
 

@@ -3,6 +3,7 @@
 import random
 from functools import cache
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -175,6 +176,7 @@ def test_no_accepted_filter_is_the_same_for_every_event(text):
     assert any(each is not first for each in answers), f"always {first}"
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.recursive(PLAIN_ATOMS, _joined, max_leaves=3))
 def test_a_condition_that_is_called_the_same_for_every_event_is_so(text):

@@ -15,7 +15,7 @@ from router.local_broker.data_folder import DataFolder
 from router.local_broker.ports import answers, free_ports, is_free, outside, until
 from router.local_broker.private_broker import command
 from router.local_broker.rabbitmq_container import PrivateContainer
-from router.local_broker.rabbitmq_node import PrivateNode, installed_server
+from router.local_broker.rabbitmq_node import PrivateNode, installed_server, plugins_needed
 
 
 @dataclass
@@ -262,3 +262,20 @@ class _Answering:
             pass
         self._thread.join(120)
         self._listener.close()
+
+
+def test_a_plugin_needs_others_and_parts_of_erlang(tmp_path):
+    needs = {"rabbit": "kernel,ra", "ra": "kernel,\n  seshat", "seshat": "stdlib", "mqtt": "rabbit", "odd": ""}
+    for plugin, applications in needs.items():
+        folder = tmp_path / f"{plugin}-3.10.8" / "ebin"
+        folder.mkdir(parents=True)
+        (folder / f"{plugin}.app").write_text(f"{{application, {plugin}, [{{applications, [{applications}]}}]}}.")
+
+    assert plugins_needed(tmp_path, ["rabbit"]) == ["ra-3.10.8", "rabbit-3.10.8", "seshat-3.10.8"]
+    assert plugins_needed(tmp_path, ["mqtt", "odd", "missing"]) == [
+        "mqtt-3.10.8",
+        "odd-3.10.8",
+        "ra-3.10.8",
+        "rabbit-3.10.8",
+        "seshat-3.10.8",
+    ]
