@@ -76,7 +76,9 @@ class Record:
 
 def _clean(text, allowed, instead):
     # type: (str, str, str) -> str
-    return "".join([c if c in allowed else instead for c in text]) or instead
+    if text.strip(allowed):
+        text = "".join([c if c in allowed else instead for c in text])
+    return text or instead
 
 
 def record_now(source, event, arguments, node=""):
@@ -84,9 +86,17 @@ def record_now(source, event, arguments, node=""):
     """Return a record of this moment with a new id; an empty *node* means the first label of the host name."""
     clock = getattr(time, "time_ns", None)  # Python 3.6 has only a float of seconds, exact to microseconds
     moment = clock() if clock else int(time.time() * 1000000) * 1000
-    ident = ulid(moment, _read("/dev/urandom", 10) or posix.urandom(10))  # urandom(10) may block early in the boot
     boot = _read("/proc/sys/kernel/random/boot_id", 36).decode()
-    return Record(source, event, arguments, node or posix.uname().nodename.partition(".")[0], moment, ident, boot)
+    node = node or posix.uname().nodename.partition(".")[0]
+    return Record(source, event, arguments, node, moment, ulid(moment, _randomness()), boot)
+
+
+def _randomness():
+    # type: () -> bytes
+    try:
+        return posix.getrandom(10, posix.GRND_NONBLOCK)
+    except (AttributeError, OSError):  # an old kernel; or early in the boot, when urandom(10) would block
+        return _read("/dev/urandom", 10) or posix.urandom(10)
 
 
 def _read(path, size):
@@ -147,7 +157,7 @@ def encode(record, limit=CUT):
     cut = ""
     if len(taken) < len(record.arguments):
         cut = ',"cut":{"bytes":%d,"kept":"%s"}' % (record.size - 1, record.kept)
-    captured_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.moment // 1000000000))
+    captured_at = "%d-%02d-%02dT%02d:%02d:%02d" % time.gmtime(record.moment // 1000000000)[:6]
     facts = record.id, record.source, record.event, record.node, captured_at, record.moment % 1000000000, record.boot
     head = '{"v":1,"id":"%s","source":"%s","event":"%s","node":"%s","captured_at":"%s.%09dZ","boot":"%s",' % facts
     return b'%s"arguments":[%s]%s}\n' % (head.encode(), b",".join(taken), cut.encode())
@@ -158,13 +168,16 @@ def put(spool, record, max_bytes=1 << 30, max_files=100000):
     """Store *record* so that a reader sees all of it or none of it; return its path.
 
     Syncs the file before the rename and its folder after it: a record whose path is returned survives a power cut.
-    Writes through no symbolic link in *spool*.  Raises Full past *max_bytes* or *max_files*, Unsafe if the spool
-    belongs to another user or everyone may write to it, and OSError.
+    Writes through no symbolic link in *spool*.  Raises Unsafe if the spool belongs to another user or everyone may
+    write to it, and OSError.  Raises Full past *max_bytes* or *max_files* if ``mark_if_full`` has marked the spool.
     """
     opened = [_open_spool(spool)]
     try:
-        opened += [posix.open(name, _FOLDER, dir_fd=opened[0]) for name in ("tmp", "new")]
-        _check_room(spool, opened, record.id, max_bytes, max_files)
+        opened.append(posix.open("tmp", _FOLDER, dir_fd=opened[0]))
+        opened.append(posix.open("new", _FOLDER, dir_fd=opened[0]))
+        # Not lstat: the error for a missing file is slow, because it loads its message from the C library.
+        if posix.access("full", posix.F_OK, dir_fd=opened[0], follow_symlinks=False):
+            _check_room(spool, opened, max_bytes, max_files)
         _write(opened[1], record.name, record.line or encode(record))
         posix.rename(record.name, record.name, src_dir_fd=opened[1], dst_dir_fd=opened[2])
         posix.fsync(opened[2])
@@ -179,7 +192,7 @@ def _open_spool(spool):
     """Return the descriptor of the folder *spool*; raises Unsafe and OSError, and then nothing may be written in it."""
     top = posix.open(spool, _FOLDER)
     status = posix.fstat(top)
-    if status.st_uid not in (0, posix.geteuid()) or status.st_mode & 2:
+    if (status.st_uid and status.st_uid != posix.geteuid()) or status.st_mode & 2:
         posix.close(top)
         raise Unsafe("the spool is unsafe: make root its owner, and take away write permission for others")
     return top
@@ -200,41 +213,64 @@ def _write(folder, name, content):
         posix.close(fd)
 
 
-def _check_room(spool, opened, ident, max_bytes, max_files):
-    # type: (str, List[int], str, float, float) -> None
-    """Raise Full if ``new/`` has reached a limit, to within a few dozen records.
+def _check_room(spool, opened, max_bytes, max_files):
+    # type: (str, List[int], float, float) -> None
+    """Count ``new/``: raise Full if it has reached a limit, otherwise remove the mark ``full``.
 
-    A capture must cost the same with any backlog.  So past PEEK entries, or where the size of the folder says enough,
-    only one capture in SAMPLE counts: its random *ident* decides.  The file ``full`` marks a full spool and holds the
-    time of the last change of ``new/``.  For ten seconds every capture fails without counting while that time is the
-    same, and counts once it differs.
+    The mark holds the time of the last change of ``new/``.  For ten seconds every capture fails without counting while
+    that time is the same, and counts once it differs.
     """
-    was_full = False
-    status = posix.fstat(opened[2])
-    changed = status.st_mtime_ns
+    changed = posix.fstat(opened[2]).st_mtime_ns
     try:
-        mark = posix.lstat(spool + "/full")
-        was_full = 0 <= time.time() - mark.st_ctime < 10
-        if was_full and mark.st_mtime_ns == changed:
+        mark = posix.stat("full", dir_fd=opened[0], follow_symlinks=False)
+        if mark.st_mtime_ns == changed and 0 <= time.time() - mark.st_ctime < 10:
             raise Full("the spool is still full: is the relay running and connected?")
-    except FileNotFoundError:
+    except FileNotFoundError:  # another capture has just found room
+        return
+    count, size = _measure(spool + "/new")
+    is_full = count >= max_files or size >= max_bytes
+    try:
+        if is_full:
+            _mark_full(opened[0], changed)
+        else:
+            posix.unlink("full", dir_fd=opened[0])
+    except OSError:  # then the next capture counts again
         pass
+    if is_full:
+        raise Full("the spool is full (%d files, %d bytes): is the relay running and connected?" % (count, size))
+
+
+def mark_if_full(spool, ident, max_bytes=1 << 30, max_files=100000):
+    # type: (str, str, float, float) -> None
+    """Mark *spool* with ``full`` if ``new/`` has reached a limit, to within a few dozen records.
+
+    A capture must cost the same with any backlog.  So this runs after the record is stored, when nobody waits for it,
+    and only the captures after it count before they store.  Past PEEK entries, or where the size of the folder says
+    enough, one capture in SAMPLE counts here: its random *ident* decides.
+    """
     count = PEEK
-    # A folder of one block has some sixty entries; one of 256 KiB has, or had, thousands, and takes long to read.
-    if status.st_size < 1 << 18 and (status.st_size > 4096 or max_bytes < PEEK * LARGEST):
-        with posix.scandir(spool + "/new") as entries:
-            count = len(list(zip(range(PEEK), entries)))
-    has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
-    if was_full or not has_room or count >= max_files:
-        count, size = _measure(spool + "/new")
-        if count >= max_files or size >= max_bytes:
-            try:
-                fd = _mark(opened[0], "full", posix.O_CREAT, b"")
-                posix.utime(fd, ns=(changed, changed))
-                posix.close(fd)
-            except OSError:  # then the next capture counts again
-                pass
-            raise Full("the spool is full (%d files, %d bytes): is the relay running and connected?" % (count, size))
+    try:
+        size = posix.lstat(spool + "/new").st_size
+        # A folder of one block has some sixty entries; one of 256 KiB has, or had, thousands, and takes long to read.
+        if size < 1 << 18 and (size > 4096 or max_bytes < PEEK * LARGEST):
+            with posix.scandir(spool + "/new") as entries:
+                count = len(list(zip(range(PEEK), entries)))
+        has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
+        if not has_room or count >= max_files:
+            count, size = _measure(spool + "/new")
+            if count >= max_files or size >= max_bytes:
+                top = _open_spool(spool)
+                _mark_full(top, 0)  # never the time of ``new/``: the next capture counts
+                posix.close(top)
+    except OSError:  # then the next capture tries it
+        pass
+
+
+def _mark_full(top, changed):
+    # type: (int, int) -> None
+    fd = _mark(top, "full", posix.O_CREAT, b"")
+    posix.utime(fd, ns=(changed, changed))
+    posix.close(fd)
 
 
 def _measure(folder):
@@ -433,13 +469,14 @@ def _capture(argv, began):
     if record.size <= CUT // 8:  # surely fits, with six bytes for each
         record.line = encode(record)
     deadline = max(0.1, min(300, options["--deadline"]))
-    wait = min(3600, options["--wait"])
+    wait = max(0.0, min(3600, options["--wait"]))
     child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
+    is_reaped = wait <= 0 and _read("/proc/1/comm", 16) in REAPERS
     byte = _wait_for_byte(pipe, began + 0.8 * deadline)
     if not byte:
         _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
-    elif byte == b"." and wait <= 0 and _read("/proc/1/comm", 16) in REAPERS:
-        pass  # process 1 reaps the child, whose end takes half a millisecond
+    elif byte == b"." and is_reaped:
+        pass  # process 1 reaps the child, which looks for room and ends: both take half a millisecond
     elif _wait_for_byte(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
         try:  # noqa: SIM105 - as above
             posix.waitpid(child, 0)
@@ -458,18 +495,18 @@ def _detach():
     except OSError:
         pass
     try:
-        for name in posix.listdir("/proc/self/fd"):  # also those past the limit of this process
-            posix.closerange(max(3, int(name)), int(name) + 1)  # unlike close, it ignores errors
+        for fd in map(int, posix.listdir("/proc/self/fd")):  # also those past the limit of this process
+            if fd > 2:
+                posix.closerange(fd, fd + 1)  # unlike close, it ignores errors
     except OSError:
         posix.closerange(3, 65536)
 
 
-def _end_after(seconds):
-    # type: (float) -> None
-    """Let the kernel end this process after *seconds*, whatever it waits for and whatever signals it inherited."""
+def _accept_alarm():
+    # type: () -> None
+    """Let SIGALRM end this process, and any that it starts, whatever signals it inherited."""
     _signal.signal(14, _signal.SIG_DFL)  # SIGALRM
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [14])
-    _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
 def _start(until, wait, work, *arguments):
@@ -480,6 +517,10 @@ def _start(until, wait, work, *arguments):
     is called in this process, which the kernel ends at *until*.
     """
     ours = theirs = -1
+    # Before the fork, because the child copies each page that it touches.
+    _accept_alarm()
+    left = max(0.1, until - time.monotonic())
+    life = int(left + wait + LIFE)
     try:
         ours, theirs = posix.pipe()
         child = posix.fork()
@@ -489,10 +530,13 @@ def _start(until, wait, work, *arguments):
         posix.close(theirs)
         return child, ours
     try:
-        _end_after(max(0.1, until - time.monotonic()) + (wait + LIFE if theirs > 0 else 0))
+        # Whatever this process waits for, the kernel ends it then.
         if theirs > 0:
+            _signal.alarm(life)
             posix.close(ours)
             posix.setsid()  # the daemon may time out and kill its process group
+        else:
+            _signal.setitimer(_signal.ITIMER_REAL, left)
         work(theirs, *arguments)
     finally:
         posix._exit(0)  # noqa: SLF001 - os._exit
@@ -513,7 +557,6 @@ def _store(pipe, record, options, wrong):
     spool = options["--spool"]
     path = ""
     why = ""
-    until = 0.0
     if pipe < 0:  # the timer may end this process without a word
         _save_last("no process could be started; perhaps not stored", record, MOST_UNSAVED // 2)
     try:
@@ -523,7 +566,6 @@ def _store(pipe, record, options, wrong):
             except OSError as error:
                 wrong.append("arguments not kept: %a" % error)
         path = put(spool, record, options["--max-bytes"], options["--max-files"])
-        until = time.monotonic() + min(3600, options["--wait"])
         if wrong:
             why = "stored, but: " + "; ".join(wrong)
     except Exception as error:  # noqa: BLE001 - no error may lose the event
@@ -532,8 +574,11 @@ def _store(pipe, record, options, wrong):
         why = "not stored: " + ascii(error) + _count_lost(spool, reason)
     if pipe > 0:
         posix.write(pipe, b"!" if why else b".")  # before syslog, which may hang: the disk did not
+    until = time.monotonic() + min(3600, options["--wait"]) if path else 0.0
     if why:
         _tell(record, why)
+    if path:
+        mark_if_full(spool, record.id, options["--max-bytes"], options["--max-files"])
     while time.monotonic() < until:
         try:
             posix.lstat(path)

@@ -217,15 +217,42 @@ def test_past_the_bound_the_old_is_kept_and_the_new_told_and_counted(machine):
     assert records(machine.spool) == old
 
 
-def test_a_full_spool_takes_records_again_when_the_relay_has_removed_one(machine):
+def test_a_full_spool_takes_records_again_when_the_relay_has_emptied_it(machine):
     for _ in range(4):
         machine.run("--max-files", "2", *EVENT)
-    next((machine.spool / "new").iterdir()).unlink()
+    for path in (machine.spool / "new").iterdir():
+        path.unlink()
 
     machine.run("--max-files", "2", *EVENT)
 
-    assert len(records(machine.spool)) == 2
+    assert len(records(machine.spool)) == 1
     assert machine.lost == (".ff", "")
+    assert not (machine.spool / "full").exists()  # so that the next capture need not count
+
+
+def test_a_folder_in_place_of_the_mark_of_a_full_spool_costs_no_event(machine):
+    (machine.spool / "full").mkdir()
+
+    assert_quiet(machine.run(*EVENT))
+
+    assert len(records(machine.spool)) == 1
+    assert machine.lost == (".", "")
+
+
+def test_the_records_in_the_spool_are_counted_when_nobody_waits_any_more(spool, require, tmp_path):
+    for number in range(200):
+        (spool / "new" / f"{number}").touch()
+    strace = [require("strace"), "-f", "-q", "-o", str(tmp_path / "trace"), "-e", "trace=write,fsync,getdents64"]
+    command = command_of("--spool", str(spool), "--max-files", "100", *EVENT)
+
+    subprocess.run([*strace, *command], check=True, timeout=240)
+
+    lines = (tmp_path / "trace").read_text().splitlines()
+    child = next(line.split()[0] for line in lines if " fsync(" in line)
+    names = [line.split()[1].partition("(")[0] for line in lines if line.split()[0] == child and "(" in line.split()[1]]
+    # The record, both syncs, the word to the process that waits.
+    assert names[:4] == ["write", "fsync", "fsync", "write"]
+    assert "getdents64" in names[4:]
 
 
 def test_the_bound_in_bytes_holds(machine):
@@ -243,7 +270,9 @@ def test_a_large_backlog_passes_its_bound_by_a_few_dozen_records_at_most(spool):
 
     for _ in range(600):
         try:
-            capture.put(str(spool), capture.record_now("gpfs", "mount", []), max_files=300)
+            record = capture.record_now("gpfs", "mount", [])
+            capture.put(str(spool), record, max_files=300)
+            capture.mark_if_full(str(spool), record.id, max_files=300)
         except capture.Full:
             refused += 1
 
@@ -421,6 +450,13 @@ def test_wait_returns_when_the_record_is_confirmed(spool):
     next((spool / "new").iterdir()).unlink()
 
     assert waiting.wait(120) == 0
+
+
+@pytest.mark.parametrize("seconds", ["-400", "-inf"])
+def test_a_negative_wait_waits_for_nothing_and_costs_no_event(spool, seconds):
+    assert_quiet(run(spool, "--wait", seconds, *EVENT))
+
+    assert len(records(spool)) == 1
 
 
 def test_wait_returns_when_its_time_is_up(spool):

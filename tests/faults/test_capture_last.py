@@ -218,7 +218,8 @@ def test_a_timer_ends_a_process_whatever_signals_it_inherited(spool):
         "import sys, signal, time; sys.path.insert(0, sys.argv[1]); import capture\n"
         "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))\n"
-        "capture._end_after(0.2)\n"
+        "capture._accept_alarm()\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
         "time.sleep(100)"
     )
 

@@ -173,3 +173,13 @@ def test_capture_has_the_version_of_the_project():
     project = tomllib.loads((Path(capture.__file__).parents[1] / "pyproject.toml").read_text())
 
     assert project["project"]["version"] == capture.VERSION
+
+
+@pytest.mark.parametrize("error", [AttributeError, BlockingIOError, OSError])
+def test_an_id_is_random_where_the_kernel_has_no_getrandom_or_no_randomness_yet(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(capture.posix, "getrandom", fail)
+
+    assert len({capture.record_now("gpfs", "mount", []).id[10:] for _ in range(10)}) == 10
