@@ -37,7 +37,7 @@ HEADER_FRAME = 64 * 2**10
 """Octets of a message's header frame, which cannot be split.  A frame above 128 KiB breaks the connection."""
 
 SKEW = timedelta(minutes=5)
-"""How far a node's clock may be ahead of the router's.  A later time of capture is replaced by that of arrival."""
+"""How far a node's clock may be ahead of the router's.  A time of capture later than that is named as malformed."""
 
 FIRST_YEAR = 1970
 """The year before which no time of capture is believed.  The last is 9999, which `SKEW` excludes by far."""

@@ -91,6 +91,20 @@ def test_honest_reports_become_an_event_after_anything_that_one_node_claims(tmp_
     bench.state.close()
 
 
+@pytest.mark.parametrize("ahead", [-90, -30, 0, 29, 299], ids=lambda each: f"{each} s ahead")
+def test_one_node_that_reports_the_same_every_few_seconds_silences_nobody(bench: Bench, ahead: int) -> None:
+    evil = Node("evil")
+    for _ in range(7):
+        bench.send(lie(bench, evil, "n9", ahead, 1))
+        bench.memory.advance(10 * SECOND)
+
+    bench.send(*(leave(Node(f"n{number}"), bench.now(), "n9") for number in range(4)))
+
+    told = bench.told("nodeLeave")
+    assert [each.node == "evil" for each in told] == [True] * 7 + [False]
+    assert all(each.moment <= bench.now() for each in told)
+
+
 def test_a_flood_of_one_occurrence_is_remembered_in_a_few_rows_and_others_still_report_one(
     bench: Bench, database: Callable[[str], str]
 ) -> None:
