@@ -177,7 +177,7 @@ def facts(arrival: Arrival | Head) -> dict[str, str]:
     """Return type and time of the event in *arrival*; empty where it cannot be read."""
     try:
         found = json.loads(arrival.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     known = found if isinstance(found, dict) else {}
     return {name: value if isinstance(value := known.get(name), str) else "" for name in ("type", "time")}
