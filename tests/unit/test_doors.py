@@ -39,6 +39,7 @@ from consumers.errors import ConsumerError, LetterError
 from consumers.folds import Fold
 from consumers.inspection.explain import trace
 from consumers.inspection.history import look_up
+from consumers.inspection.live_dry_run import dry_run
 from consumers.policies.guards import Guard
 from consumers.policies.retry import attempt
 from consumers.policies.throttling import Folding, Limit, OncePer
@@ -73,7 +74,7 @@ from router.model.bounds import KEY
 from router.model.catalogue import Catalogues
 from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import is_id
-from router.model.records import Provenance, parse
+from router.model.records import Provenance, parse, written
 from router.pipeline.metrics.measures import Measures
 from router.services import producer, service_files
 from router.services import replay as service_replay
@@ -203,7 +204,15 @@ def own_queue(folder: Path) -> Callable[[Any], object]:
     return take
 
 
-def history_readers(_folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any], str, str]]], object]:
+REHEARSED = """\
+version: 1
+subscriptions:
+  - {name: act, on: gpfs.#, where: 'timestamp(time).getFullYear() > 2000', run: {command: ["true", "{{ time }}"]}}
+  - {name: kept, on: quota, where: 'data.fsName == "gpfs1"', log: {}}
+"""
+
+
+def history_readers(folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any], str, str]]], object]:
     """Messages in the history among honest events, which each program that reads it still finds."""
 
     class Source(DoubleSource):
@@ -223,8 +232,11 @@ def history_readers(_folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any]
         def dead_letter(self, _arrival: Arrival) -> None:
             pass
 
+    file = folder / "s.yaml"
+    file.write_text(REHEARSED)
+
     def take(strange: list[tuple[bytes, dict[str, Any], str, str]]) -> None:
-        first, last = make_event(), make_event()
+        first, last = (make_event(time=written(datetime.now(UTC))) for _ in range(2))
         around = [(each.to_json(), {}, each.id, each.topic) for each in (first, last)]
         stored = [
             Arrival(topology.HISTORY, topology.EVENTS, key, body, id_, None, headers, redelivered=False, tag=None)
@@ -243,11 +255,22 @@ def history_readers(_folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any]
             assert service_replay.message_of(each, "tickets", "mark").body == each.body
         ages, problem = queue_ages.read(line, {"all": Held(["#"], len(stored)), "last": Held([last.topic], 1)})
         assert (problem, ages.keys()) == ("", {"all", "last"})
+        with (
+            redirect_stdout(io.StringIO()) as output,
+            patch("consumers.inspection.live_dry_run.run_until_stopped", run),
+        ):
+            dry_run(line(), Settings(), [file], back=timedelta(hours=1), now=datetime.now(UTC), as_json=False)
+        assert last.id in output.getvalue()
         tail = ["tail", "--since", "1h", "--no-follow"]
         assert last.topic in printed(tail, line())
         assert last.id in printed([*tail, "--json"], line())
 
     return take
+
+
+def run(line: StoredHistory) -> None:
+    """Run *line* to its end, without signals."""
+    line.run()
 
 
 def printed(words: list[str], line: StoredHistory) -> str:
@@ -257,7 +280,7 @@ def printed(words: list[str], line: StoredHistory) -> str:
         redirect_stdout(output),
         redirect_stderr(output),
         patch("router.cli.events.connect", lambda *_, **__: line),
-        patch("router.cli.events.run_until_stopped", lambda line: line.run()),
+        patch("router.cli.events.run_until_stopped", run),
         pytest.raises(SystemExit) as ended,
     ):
         app(words)
