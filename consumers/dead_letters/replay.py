@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from router.broker.interface import Broker, Message, clean
 from router.broker.topology import INGRESS, PUBLISHED_AT, RETURN
 from router.errors import InvalidEvent
+from router.model.bounds import fitting_headers
 from router.model.events import Event, Value
 from router.model.ids import new_id
 
@@ -83,14 +84,15 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
     """
     _check(letter)
     if letter.kind == "delivery":
-        headers = clean(letter.headers)
+        headers = fitting_headers(clean(letter.headers), "traceparent", "replay")
         headers.pop("reason", None)
         if is_fold(str(headers.get("replay", ""))):
             # The group is delivered again with all its events.
             nonce = f"{FOLDED}-{nonce}"
         headers |= {"subscription": letter.subscription, "topic": letter.topic, "replay": nonce, "attempt": 1}
         return Message(RETURN, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
-    headers = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
+    found = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
+    headers = fitting_headers(found, "traceparent", "epoch", "sequence")
     headers["replayed-by"] = bounded(by)
     if letter.kind == "record" or letter.exchange == INGRESS:
         headers[keeper.ORIGIN] = str(letter.headers.get(keeper.ORIGIN) or "")

@@ -175,6 +175,8 @@ class Serving:
         self.bench.publish(event)
         self.bench.broker.advance(timedelta(minutes=2))
         assert event.id in {each[1] for each in self.bench.calls}
+        (reader,) = self.bench.broker.model.queue(queue_of("act")).subscribers
+        assert not reader.unsettled
 
 
 def subscription_queue(exchange: str) -> Callable[[Path], Callable[[Any], object]]:
