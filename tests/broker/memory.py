@@ -154,7 +154,7 @@ class Memory:
 
     def _send(self, message: Message, settled: Settled) -> None:
         # A client of others may send what ours refuses; a program of ours reads as well.
-        if self._refusals or (self._consuming and not _fits(message)):
+        if self._refusals or (self._consuming and not fits(message)):
             self._refusals = max(self._refusals - 1, 0)
             self._clock.work.append(lambda: settled(Settlement.REFUSED))
             return
@@ -289,7 +289,7 @@ class Memory:
             self._clock.later(_PAUSE, lambda: self._resubscribe(queue))
 
 
-def _fits(message: Message) -> bool:
+def fits(message: Message) -> bool:
     """Say whether a frame has room for all but the body of *message*."""
     words = (message.exchange, message.key, message.id, message.type, message.content_type)
     short = all(len(each.encode("utf-8", "surrogatepass")) <= KEY for each in words)

@@ -84,6 +84,7 @@ from shim import records
 from shim import settings as relay_settings
 from tests import alerting, extremes
 from tests.alerting import AlertBench
+from tests.broker.memory import fits
 from tests.consuming import QUICK, make_delivery, make_event, make_subscription
 from tests.engines import Bench, TellVerb
 from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, SCALARS, TEXTS, TREES, mutated
@@ -254,7 +255,9 @@ def history_readers(folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any],
         )
         assert portion.events[-1].body == last.to_json()
         for each in stored:
-            assert service_replay.message_of(each, "tickets", "mark").body == each.body
+            message = service_replay.message_of(each, "tickets", "mark")
+            assert message.body == each.body
+            assert fits(message)
         ages, problem = queue_ages.read(line, {"all": Held(["#"], len(stored)), "last": Held([last.topic], 1)})
         assert (problem, ages.keys()) == ("", {"all", "last"})
         with (
@@ -335,7 +338,7 @@ def letter_queues(folder: Path) -> Callable[[Any], object]:
         for letter in letters:
             trace(serving.bench.store, letter.event_id)
             with suppress(LetterError):
-                replay.message_of(letter, "NONCE", "operator")
+                assert fits(replay.message_of(letter, "NONCE", "operator"))
             with suppress(LetterError, InvalidEvent):
                 event = replay.event_of(letter)
                 for word in (text, f"data.{text}"):
