@@ -97,6 +97,7 @@ HEADERS = st.dictionaries(
     st.one_of(
         TREES,
         st.binary(max_size=30),
+        st.just("x" * 70_000),
         st.just(datetime(1970, 1, 1, tzinfo=UTC)),
         st.lists(st.dictionaries(st.sampled_from(["reason", "queue", "count"]), SCALARS), max_size=2),
     ),

@@ -90,7 +90,7 @@ class Selection:
     def filters(self) -> dict[str, Any]:
         """Return the selection as arguments of the store's `find`; ends the command if a time is none."""
         now = datetime.now(UTC)
-        is_id = self.event is not None and ids.is_id(self.event.upper())
+        is_id = self.event is not None and ids.has_form(self.event.upper())
         return {name: getattr(self, name) for name in self.plain} | {
             "event_id": self.event.upper() if self.event and is_id else None,
             "event": None if is_id else self.event,

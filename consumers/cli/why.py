@@ -43,7 +43,7 @@ def why(
 ) -> None:
     """Show what happened to an event in each subscription: attempts, outcomes, next attempt, reasons."""
     event_id = event_id.upper()
-    if not ids.is_id(event_id):
+    if not ids.has_form(event_id):
         fail(f"{event_id!r} is not an event id: use 26 letters and digits, as `clusterbus deliveries` shows them", 2)
     settings = current(context)
     with Store(settings.consumers.store) as store:

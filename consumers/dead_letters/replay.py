@@ -18,8 +18,10 @@ from sqlalchemy.engine import Connection
 from router.broker.interface import Broker, Message, clean
 from router.broker.topology import INGRESS, PUBLISHED_AT, RETURN
 from router.errors import InvalidEvent
+from router.model.bounds import KEY, fitting_headers, fitting_id
 from router.model.events import Event, Value
 from router.model.ids import new_id
+from router.sources.arguments import fitted
 
 from ..deliveries import FOLDED, bounded, is_fold
 from ..errors import LetterError
@@ -82,15 +84,17 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
     A record names the user who published it first: the router judges it by that user, not by who replays it.
     """
     _check(letter)
+    key, id_, event = fitted(letter.topic, KEY), fitting_id(letter.event_id), fitted(letter.event, KEY)
     if letter.kind == "delivery":
-        headers = clean(letter.headers)
+        headers = fitting_headers(clean(letter.headers), "traceparent", "replay")
         headers.pop("reason", None)
         if is_fold(str(headers.get("replay", ""))):
             # The group is delivered again with all its events.
             nonce = f"{FOLDED}-{nonce}"
         headers |= {"subscription": letter.subscription, "topic": letter.topic, "replay": nonce, "attempt": 1}
-        return Message(RETURN, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
-    headers = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
+        return Message(RETURN, key, letter.body, id_, event, headers=headers)
+    found = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
+    headers = fitting_headers(found, "traceparent", "epoch", "sequence")
     headers["replayed-by"] = bounded(by)
     if letter.kind == "record" or letter.exchange == INGRESS:
         headers[keeper.ORIGIN] = str(letter.headers.get(keeper.ORIGIN) or "")
@@ -99,9 +103,8 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
         if octets is not None:
             kept = f"{len(letter.body)} of {octets} octets"
             raise LetterError(f"cannot replay letter {letter.id}: it is cut, {kept} are kept; drop it instead")
-        kind = letter.event.partition(".")[2]
-        return Message(INGRESS, letter.topic, letter.body, letter.event_id, kind, "application/json", headers)
-    return Message(letter.exchange, letter.topic, letter.body, letter.event_id, letter.event, headers=headers)
+        return Message(INGRESS, key, letter.body, id_, event.partition(".")[2], "application/json", headers)
+    return Message(letter.exchange, key, letter.body, id_, event, headers=headers)
 
 
 def replay(

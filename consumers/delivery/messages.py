@@ -8,8 +8,10 @@ from datetime import timedelta
 from router.broker.interface import Arrival, HeaderValue, Message, clean
 from router.broker.topology import DEAD, DELIVERIES, RETRY, RETURN
 from router.errors import InvalidEvent
+from router.model.bounds import KEY, REASON, fitting_headers, fitting_id
 from router.model.events import Event
 from router.model.topics import LONGEST
+from router.sources.arguments import fitted
 
 from ..deliveries import FOLDED, HANDED_OVER, Delivery
 from ..policies.retry import step_for, step_within
@@ -79,8 +81,7 @@ def wait_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Mess
 
 def renewed_message(delivery: Delivery, arrival: Arrival) -> Message:
     """Return a copy of *arrival* for the same queue, which the broker has not counted the deaths of consumers for."""
-    headers = clean(arrival.headers) | _headers(delivery) | {_RENEWALS: _renewals(arrival) + 1}
-    return Message(RETURN, delivery.topic, delivery.body, delivery.event.id, delivery.event.type, headers=headers)
+    return _of(delivery, arrival, RETURN, delivery.topic, _headers(delivery) | {_RENEWALS: _renewals(arrival) + 1})
 
 
 def is_to_be_renewed(arrival: Arrival) -> bool:
@@ -103,39 +104,36 @@ def fold_message(delivery: Delivery, arrival: Arrival, delay: timedelta) -> Mess
 
 
 def _later(delivery: Delivery, arrival: Arrival, step: str, attempt: int) -> Message:
-    return Message(
-        RETRY,
-        step,
-        delivery.body,
-        id=delivery.event.id,
-        type=delivery.event.type,
-        headers=clean(arrival.headers) | _headers(delivery) | {"attempt": attempt},
-    )
+    return _of(delivery, arrival, RETRY, step, _headers(delivery) | {"attempt": attempt})
 
 
 def other_message(delivery: Delivery, arrival: Arrival, subscription: str, reason: str) -> Message:
     """Return the message that brings the event of *delivery*, which is given up, to another *subscription* instead."""
-    headers = clean(arrival.headers) | {"subscription": subscription, "attempt": 1, "topic": delivery.topic}
+    headers: dict[str, HeaderValue] = {"subscription": subscription, "attempt": 1, "topic": delivery.topic}
     headers |= {"replay": f"{HANDED_OVER}{delivery.subscription}", "reason": reason}
-    return Message(RETURN, delivery.topic, delivery.body, delivery.event.id, delivery.event.type, headers=headers)
+    return _of(delivery, arrival, RETURN, delivery.topic, headers)
 
 
 def dead_message(delivery: Delivery, arrival: Arrival, reason: str) -> Message:
     """Return the message that moves *delivery*, which came in *arrival*, to the dead letters."""
-    return Message(
-        DEAD,
-        "",
-        delivery.body,
-        id=delivery.event.id,
-        type=delivery.event.type,
-        headers=clean(arrival.headers) | _headers(delivery) | {"reason": reason},
-    )
+    return _of(delivery, arrival, DEAD, "", _headers(delivery) | {"reason": reason})
 
 
 def unreadable_message(arrival: Arrival, subscription: str, reason: str) -> Message:
     """Return the message that moves *arrival*, which is not a delivery, to the dead letters as it is."""
-    facts = {"subscription": subscription, "topic": topic_of(arrival), "reason": reason}
-    return Message(DEAD, "", arrival.body, id=arrival.id, headers=clean(arrival.headers) | facts)
+    facts = {"subscription": subscription, "topic": topic_of(arrival), "reason": fitted(reason, REASON)}
+    return Message(DEAD, "", arrival.body, id=fitting_id(arrival.id), headers=_carried(arrival) | facts)
+
+
+def _of(delivery: Delivery, arrival: Arrival, exchange: str, key: str, own: dict[str, HeaderValue]) -> Message:
+    """Return a message of *delivery* that the broker takes, whatever *arrival*, in which it came, was made of."""
+    kind = fitted(delivery.event.type, KEY)
+    headers = _carried(arrival) | own
+    return Message(exchange, fitted(key, KEY), delivery.body, delivery.event.id, kind, headers=headers)
+
+
+def _carried(arrival: Arrival) -> dict[str, HeaderValue]:
+    return fitting_headers(clean(arrival.headers), "traceparent", "replay", _RENEWALS)
 
 
 def _headers(delivery: Delivery) -> dict[str, HeaderValue]:

@@ -4,7 +4,10 @@ A node may report whatever it likes, so nothing may grow with what it sends.  Wh
 or rejected; it never stops the router.  Sizes are octets, unless they say otherwise.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+
+from .ids import derived_id
 
 MESSAGE = 2 * 2**20
 """Octets of a record's body.  A larger one is rejected without being parsed: parsing costs many times its size."""
@@ -37,7 +40,7 @@ HEADER_FRAME = 64 * 2**10
 """Octets of a message's header frame, which cannot be split.  A frame above 128 KiB breaks the connection."""
 
 SKEW = timedelta(minutes=5)
-"""How far a node's clock may be ahead of the router's.  A later time of capture is replaced by that of arrival."""
+"""How far a node's clock may be ahead of the router's.  A time of capture later than that is named as malformed."""
 
 FIRST_YEAR = 1970
 """The year before which no time of capture is believed.  The last is 9999, which `SKEW` excludes by far."""
@@ -69,3 +72,36 @@ REJECTED_PERIOD = timedelta(hours=1)
 
 FINDINGS = 5
 """Reports of one kind on one node that are published at once; further ones are counted in one event a minute."""
+
+
+_OF_NUMBER = 8
+
+
+def fitting_id(text: str) -> str:
+    """Return *text* if it fits as the id of a message, else an id that is always the same for it.
+
+    >>> fitting_id("S"), fitting_id("x" * 256)
+    ('S', '0000000000MZ27J59BAF73WDGC')
+    """
+    return text if _octets(text) <= KEY else derived_id("0" * 10, text)
+
+
+def fitting_headers(headers: Mapping[str, str | int | bool], *first: str) -> dict[str, str | int | bool]:
+    """Return as many of *headers* as fit into the bound of the texts of a message of ours; those named *first* before.
+
+    >>> fitting_headers({"a": "b", "long": "x" * 20_000, "n": 7, "number": 2**70, "x" * 300: 1})
+    {'a': 'b', 'n': 7}
+    """
+    found: dict[str, str | int | bool] = {}
+    room = HEADERS
+    # `sorted` keeps the order of the others.
+    for name, value in sorted(headers.items(), key=lambda each: each[0] not in first):
+        octets = _octets(name) + (_octets(value) if isinstance(value, str) else _OF_NUMBER)
+        is_too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+        if octets <= room and _octets(name) <= KEY and not is_too_large:
+            found[name], room = value, room - octets
+    return found
+
+
+def _octets(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -16,6 +16,8 @@ NONE = "0" * 26
 """The id of what has none, such as a sample event."""
 
 _ID = re.compile(PATTERN)
+_LAST = "76EZ91ZPZZ"
+"""How ids of the last millisecond of the year 9999 begin: `datetime` has no later one."""
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,10 +26,19 @@ _RANDOM = 80
 
 
 def is_id(text: str) -> bool:
-    """Say whether *text* is an id, in upper case.
+    """Say whether *text* is an id, in upper case, of a moment until the end of the year 9999: `moment_of` has that.
 
-    >>> is_id("01HF7YAT00CH9F3S5GQX0ZJ1YV"), is_id("01hf7yat00ch9f3s5gqx0zj1yv"), is_id("8" * 26)
+    >>> is_id("01HF7YAT00CH9F3S5GQX0ZJ1YV"), is_id("01hf7yat00ch9f3s5gqx0zj1yv"), is_id("7" + "Z" * 25)
     (True, False, False)
+    """
+    return has_form(text) and text[: len(_LAST)] <= _LAST
+
+
+def has_form(text: str) -> bool:
+    """Say whether *text* is written as ids are.  Earlier releases took such ids of any moment from nodes.
+
+    >>> has_form("7" + "Z" * 25), has_form("8" * 26)
+    (True, False)
     """
     return _ID.fullmatch(text) is not None
 
@@ -68,12 +79,11 @@ def moment_of(id_: str) -> datetime:
     Traceback (most recent call last):
     ValueError: id 7ZZZZZZZZZZZZZZZZZZZZZZZZZ is of a moment after the year 9999
     """
-    if not is_id(id_):
+    if not has_form(id_):
         raise ValueError(f"{id_[:40]!r} is not an id: an id has 26 digits and capital letters")
-    try:
-        return _EPOCH + timedelta(milliseconds=_number(id_) >> _RANDOM)
-    except OverflowError:
-        raise ValueError(f"id {id_} is of a moment after the year 9999") from None
+    if not is_id(id_):
+        raise ValueError(f"id {id_} is of a moment after the year 9999")
+    return _EPOCH + timedelta(milliseconds=_number(id_) >> _RANDOM)
 
 
 def traceparent(event_id: str) -> str:

@@ -43,7 +43,8 @@ class Rules:
 class Decisions:
     """What to do once *changes* are committed: publish and then ack, reject and then ack, or only ack.
 
-    *findings* are not among the changes yet.  *heartbeats* are how many of *ack* are heartbeats.
+    *findings* are not among the changes yet.  *heartbeats* are how many of *ack* are heartbeats; *ahead* are how many
+    of *publish* are received before they were captured, by the clock of their node.
     """
 
     changes: Changes = field(default_factory=Changes)
@@ -52,6 +53,7 @@ class Decisions:
     reject: list[tuple[Rejected, Arrival]] = field(default_factory=list)
     ack: list[Arrival] = field(default_factory=list)
     heartbeats: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class _Batch:
         for each in self._records:
             if each.key is not None and each.record.id not in self._fates:
                 moments.setdefault(each.key, []).append(self._captured(each))
-        return transaction.occurrences(moments, self._rules.window) if moments else {}
+        return transaction.occurrences(moments, 2 * self._rules.window) if moments else {}
 
     def decide(self) -> None:
         """Decide on each record in the order of arrival."""
@@ -188,6 +190,7 @@ class _Batch:
         else:
             # A record that comes again is the same event, with the time at which it arrived first.
             event = believed(decoded.event, fate.received or self._moment)
+            self._decisions.ahead += decoded.event.moment > self._moment
             self._decisions.publish.append((event, decoded.arrival))
 
     def _new(self, decoded: _Decoded) -> None:

@@ -6,6 +6,7 @@ occurrence even if its relay was offline for an hour.
 
 A node may claim any time, and must not silence others.  So no report counts as captured after it was received, and no
 report is a copy of what one other node alone had reported some time before it was captured: it is an event again.
+Nor is it a copy of what that node repeats without anyone's confirmation, or the node need only repeat it often enough.
 """
 
 import hashlib
@@ -72,16 +73,32 @@ def belongs_to(
 
     That is the earliest of *occurrences*, which all have one key and were received before, captured at most *window*
     before or after *captured* and not yet observed by *node*: two reports of one node are two occurrences.  What one
-    node alone reported is none of them if *captured* is more than `TOGETHER` after that report was received.
+    node alone reported is none of them if *captured* is more than `TOGETHER` after that report was received, or if the
+    same node alone had reported another one before, captured at most twice *window* before or after *captured*.
     """
+    known = [each for each in occurrences if abs(captured - each.captured) <= 2 * window]
+    alone = _first_alone(known)
     candidates = [
         each
-        for each in occurrences
+        for each in known
         if abs(captured - each.captured) <= window
         and node not in each.observers
-        and (len(each.observers) > 1 or captured - each.received <= TOGETHER)
+        and (len(each.observers) > 1 or (each.event in alone and captured - each.received <= TOGETHER))
     ]
     return min(candidates, key=lambda each: (each.captured, each.event), default=None)
+
+
+def _first_alone(occurrences: Iterable[Occurrence]) -> set[str]:
+    """Return, for each node that alone reported some of *occurrences*, the event of the one that was received first."""
+    first: dict[frozenset[str], Occurrence] = {}
+    for each in occurrences:
+        if len(each.observers) == 1:
+            first[each.observers] = min(first.get(each.observers, each), each, key=_order_of_arrival)
+    return {each.event for each in first.values()}
+
+
+def _order_of_arrival(each: Occurrence) -> tuple[datetime, datetime, str]:
+    return each.received, each.captured, each.event
 
 
 def may_have_copies(captured: datetime, node: str, occurrences: Iterable[Occurrence], window: timedelta) -> bool:

@@ -71,13 +71,16 @@ def event_of(record: Record, event_type: EventType, catalogue: Catalogue) -> Eve
 def believed(event: Event, received: datetime) -> Event:
     """Return *event*, with the time *received* instead of its own if its node cannot have captured it then.
 
-    `malformed` then names `time`.  Such times are those later than *received*, but for the skew of clocks, and those
-    before 1970.
+    Such times are those later than *received*, and those before 1970.  Where the skew of clocks does not explain it,
+    `malformed` then names `time`.
     """
-    if event.moment <= received + SKEW and event.moment.year >= FIRST_YEAR:
+    if event.moment <= received and event.moment.year >= FIRST_YEAR:
         return event
-    malformed = " ".join([*(event.malformed or "").split(), "time"])
-    return event.model_copy(update={"time": written(received), "malformed": malformed})
+    # Otherwise one node could end in advance what others will report as begun: alerts are in the order of these times.
+    changed: dict[str, str] = {"time": written(received)}
+    if not received < event.moment <= received + SKEW:
+        changed["malformed"] = " ".join([*(event.malformed or "").split(), "time"])
+    return event.model_copy(update=changed)
 
 
 def _with_name(decoded: Decoded, event_type: EventType, catalogue: Catalogue) -> Decoded:

@@ -24,6 +24,8 @@ from ..broker.stream_end import StreamEnd
 from ..broker.topology import HISTORY
 from ..errors import BrokerError, Refused
 from ..model import ids, topics
+from ..model.bounds import KEY, fitting_headers, fitting_id
+from ..sources.arguments import fitted
 
 _WINDOW = 100
 """How many events are published before the service's queue is looked at again."""
@@ -168,16 +170,16 @@ class Replay:
 def message_of(arrival: Arrival, service: str, mark: str) -> Message:
     """Return the message that gives the event in *arrival* to *service* again."""
     marks: dict[str, HeaderValue] = {"service": service, "replay": mark}
-    return Message(
-        REPLAYS, arrival.key, arrival.body, arrival.id, facts(arrival)["type"], headers=clean(arrival.headers) | marks
-    )
+    key, kind = fitted(arrival.key, KEY), fitted(facts(arrival)["type"], KEY)
+    headers = fitting_headers(clean(arrival.headers)) | marks
+    return Message(REPLAYS, key, arrival.body, fitting_id(arrival.id), kind, headers=headers)
 
 
 def facts(arrival: Arrival | Head) -> dict[str, str]:
     """Return type and time of the event in *arrival*; empty where it cannot be read."""
     try:
         found = json.loads(arrival.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     known = found if isinstance(found, dict) else {}
     return {name: value if isinstance(value := known.get(name), str) else "" for name in ("type", "time")}

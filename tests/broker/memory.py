@@ -16,9 +16,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from router.broker import content_modes
+from router.broker.amqp.header_frame import header_octets
 from router.broker.interface import Arrival, ConnectionState, Message, Settlement
 from router.broker.topology import EVENTS, Topology
 from router.errors import BrokerError
+from router.model.bounds import HEADER_FRAME, KEY
 from router.model.events import OWN, Event
 from tests import adherence
 from tests.broker.clock import Clock, Work
@@ -151,8 +153,9 @@ class Memory:
         self._send_all()
 
     def _send(self, message: Message, settled: Settled) -> None:
-        if self._refusals:
-            self._refusals -= 1
+        # A client of others may send what ours refuses; a program of ours reads as well.
+        if self._refusals or (self._consuming and not fits(message)):
+            self._refusals = max(self._refusals - 1, 0)
             self._clock.work.append(lambda: settled(Settlement.REFUSED))
             return
         self.published.append(message)
@@ -284,6 +287,13 @@ class Memory:
         self._model.delete(queue)
         if self._subscribers.pop(queue, None):
             self._clock.later(_PAUSE, lambda: self._resubscribe(queue))
+
+
+def fits(message: Message) -> bool:
+    """Say whether a frame has room for all but the body of *message*."""
+    words = (message.exchange, message.key, message.id, message.type, message.content_type)
+    short = all(len(each.encode("utf-8", "surrogatepass")) <= KEY for each in words)
+    return short and header_octets(message) <= HEADER_FRAME
 
 
 def _of(arrival: Arrival) -> tuple[Subscriber, int]:

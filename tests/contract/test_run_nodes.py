@@ -280,6 +280,31 @@ def test_a_stop_ends_all_and_has_no_outcome(tmp_path):
     assert all(is_gone(int(pid)) for pid in pids.read_text().split())
 
 
+def test_a_stop_keeps_the_nodes_that_were_done_and_the_next_call_runs_on_the_others(tmp_path):
+    stopping, ran, hold, jobs = threading.Event(), tmp_path / "ran", tmp_path / "hold", tmp_path / "jobs"
+    hold.touch()
+    held = f"test $CLUSTERBUS_NODE_NAME = n1 || while test -e {hold}; do sleep 0.05; done"
+    command = sh(f"echo $CLUSTERBUS_NODE_NAME >> {ran}; {held}")
+    function = handler(command, "n[1-3]", around=surroundings(stopping, jobs=str(jobs)))
+
+    def one_is_done():
+        watched = "".join(each.read_text() for each in jobs.rglob("nodes") if each.is_file())
+        return '{"node": "n1", "state": "succeeded"' in watched and len(ran.read_text().split()) == 3
+
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(function, make_delivery())
+        wait_for(one_is_done, 20, "the first node is done")
+        stopping.set()
+        report = outcome.result(120)
+    hold.unlink()
+    again = handler(command, "n[1-3]")(make_delivery(earlier=report.result))
+
+    assert report.again is not None
+    assert report.result["nodes"] == {"succeeded": "n1", "failed": "n[2-3]"}
+    assert again.result["nodes"] == {"succeeded": "n[1-3]", "failed": ""}
+    assert sorted(ran.read_text().split()) == ["n1", "n2", "n2", "n3", "n3"]
+
+
 def _descriptors():
     return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
 

@@ -6,13 +6,20 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import pika
 import pytest
 
 from clusterbus import Refused, events
 from clusterbus.client import history
 from clusterbus.client.stream import Stream
+from router.broker.amqp.consumption import OFFSET
+from router.broker.client import Rabbit
+from router.broker.history import queue_ages
+from router.broker.history.queue_ages import Held
+from router.broker.topology import EVENTS
 from router.model.ids import new_id
 from tests.consuming import make_event
+from tests.operating import invoke, json_lines
 from tests.rabbit import RabbitAdmin, Tap
 from tests.service_queue import Service, service_in
 
@@ -89,6 +96,35 @@ def test_only_the_wanted_events_of_the_history_come(service: Service) -> None:
     service.publish(make_event(number=1), make_event(number=2, type="gpfs.diskFailure", category="disk"))
 
     assert numbers(events("disk", service="tickets", url=service.url, since="1h"), 2) == [2]
+
+
+STRANGE = [
+    {"headers": {OFFSET: 2**62}},
+    {"headers": {OFFSET: -1}},
+    {"headers": {OFFSET: "last"}},
+    {"headers": {"x-death": [{"count": "many"}], "ce-specversion": "1.0"}, "content_type": "application/json"},
+    {"content_type": "text/\u202e", "content_encoding": "gzip", "expiration": "0", "priority": 255},
+]
+"""Properties of messages that a stranger published to all, without a body that could be read."""
+
+
+def test_what_strangers_published_hides_no_event_of_the_history(service: Service, vhost_url: str) -> None:
+    first, last = service.publish_numbered(2), []
+    for properties in STRANGE:
+        service.tap.publish(EVENTS, first[0].topic, b"{", pika.BasicProperties(delivery_mode=2, **properties))
+        last = service.publish_numbered(1, first=len(first))
+        first += last
+    settings = {"CLUSTERBUS_BROKER": vhost_url}
+    wanted = {"first": Held(["#"], len(first) + len(STRANGE)), "last": Held(["#"], 1)}
+
+    read = numbers(events("#", service="tickets", url=service.url, since="1h"), len(first) - 1)
+    shown = json_lines(invoke(settings, "tail", "--since", "1h", "--no-follow", "--json")[1])
+    found, problem = queue_ages.read(lambda: Rabbit(vhost_url, name="test", give_up=timedelta(seconds=30)), wanted)
+
+    assert read == [*range(len(first))]
+    assert [each["id"] for each in shown if "unreadable" not in each] == [each.id for each in first]
+    assert len(shown) == len(first) + len(STRANGE)
+    assert (problem, [each.is_older for each in found.values()]) == ("", [False, False])
 
 
 @pytest.mark.parametrize("ahead", [5, 500])

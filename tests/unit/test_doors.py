@@ -6,12 +6,14 @@
 import io
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -20,9 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusterbus.client.double import Double, DoubleSource
+from clusterbus.client.history import History
 from clusterbus.client.options import options
+from clusterbus.client.since import position
 from clusterbus.client.source import Deliver
 from clusterbus.client.stream import Stream
+from consumers.alerts.owners import Owners
 from consumers.cli.dead_letters import groups
 from consumers.cli.main import app
 from consumers.dead_letters import editing, replay
@@ -33,7 +38,10 @@ from consumers.delivery.metrics.latencies import Latencies
 from consumers.errors import ConsumerError, LetterError
 from consumers.folds import Fold
 from consumers.inspection.explain import trace
+from consumers.inspection.history import look_up
+from consumers.inspection.live_dry_run import dry_run
 from consumers.policies.guards import Guard
+from consumers.policies.retry import attempt
 from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.processes.job_files import RESULT, Job, JobError
 from consumers.store import audit, silences
@@ -51,8 +59,10 @@ from consumers.verbs.post.verb import PostVerb
 from consumers.verbs.scripts import conf_file
 from consumers.verbs.scripts.verb import ScriptsVerb
 from router.broker import topology
+from router.broker.history import queue_ages
+from router.broker.history.queue_ages import Held
 from router.broker.interface import Arrival, Message, Settlement
-from router.broker.topology import DEAD, INGRESS, REJECTED, RETURN, UNROUTED
+from router.broker.topology import DEAD, INGRESS, PUBLISHED_AT, REJECTED, RETURN, UNROUTED, queue_of
 from router.cluster.callbacks.gpfs import installed
 from router.cluster.fleet import fanout_lines
 from router.cluster.gpfs import tables
@@ -64,20 +74,23 @@ from router.model.bounds import KEY
 from router.model.catalogue import Catalogues
 from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import is_id
-from router.model.records import Provenance, parse
+from router.model.records import Provenance, parse, written
 from router.pipeline.metrics.measures import Measures
 from router.services import producer, service_files
+from router.services import replay as service_replay
 from router.settings import loading
 from router.settings.models import ConsumersSettings, Settings
 from shim import records
 from shim import settings as relay_settings
 from tests import alerting, extremes
 from tests.alerting import AlertBench
-from tests.consuming import make_delivery, make_event, make_subscription
+from tests.broker.memory import fits
+from tests.consuming import QUICK, make_delivery, make_event, make_subscription
 from tests.engines import Bench, TellVerb
 from tests.extremes import EVENT_BODIES, EVENTS, HEADERS, LINES, SCALARS, TEXTS, TREES, mutated
 from tests.nodes import NOON, Node
 from tests.scraping import Scraped
+from tests.stored_history import StoredHistory
 from tests.unit.router.pipeline.test_router import Bench as RouterBench
 
 CATALOGUES = Catalogues.shipped()
@@ -90,6 +103,12 @@ class Door:
     values: st.SearchStrategy[Any]
     opened: Callable[[Path], Callable[[Any], object]]
     refusals: tuple[type[Exception], ...] = ()
+
+
+OUTSIDE = st.sampled_from([CONTENT_TYPE, "application/json", "", "text/plain; charset=utf-7"]) | TEXTS
+"""Content types of messages."""
+
+STRANGE_IDS = TEXTS | st.sampled_from(["7" + "Z" * 25, "0" * 26, "76EZ91ZPZZ" + "Z" * 16, make_event().id])
 
 
 def taking(function: Callable[[Any], object]) -> Callable[[Path], Callable[[Any], object]]:
@@ -157,6 +176,8 @@ class Serving:
         self.bench.publish(event)
         self.bench.broker.advance(timedelta(minutes=2))
         assert event.id in {each[1] for each in self.bench.calls}
+        (reader,) = self.bench.broker.model.queue(queue_of("act")).subscribers
+        assert not reader.unsettled
 
 
 def subscription_queue(exchange: str) -> Callable[[Path], Callable[[Any], object]]:
@@ -173,6 +194,125 @@ def subscription_queue(exchange: str) -> Callable[[Path], Callable[[Any], object
         return take
 
     return opened
+
+
+def own_queue(folder: Path) -> Callable[[Any], object]:
+    """A message that a stranger puts into one of our queues, past every exchange; it may be of any content type."""
+    serving = Serving.opened(folder)
+
+    def take(value: tuple[str, bytes, dict[str, Any], str, str]) -> None:
+        queue, body, headers, id_, kind = value
+        serving.take("", queue, body, id_, headers, kind)
+
+    return take
+
+
+REHEARSED = """\
+version: 1
+subscriptions:
+  - {name: act, on: gpfs.#, where: 'timestamp(time).getFullYear() > 2000', run: {command: ["true", "{{ time }}"]}}
+  - {name: kept, on: quota, where: 'data.fsName == "gpfs1"', log: {}}
+"""
+
+
+def history_readers(folder: Path) -> Callable[[list[tuple[bytes, dict[str, Any], str, str]]], object]:
+    """Messages in the history among honest events, which each program that reads it still finds."""
+
+    class Source(DoubleSource):
+        def __init__(self, line: StoredHistory) -> None:
+            super().__init__(Double([], lambda _double: None))
+            self.line = line
+
+        def start(self, deliver: Deliver) -> None:
+            line: Any = self.line
+            history = History(line, line, position("1h"), deliver, lambda: deliver(None))
+            history.begin()
+            line.run()
+
+        def ack(self, _arrival: Arrival) -> None:
+            pass
+
+        def dead_letter(self, _arrival: Arrival) -> None:
+            pass
+
+    file = folder / "s.yaml"
+    file.write_text(REHEARSED)
+
+    def take(strange: list[tuple[bytes, dict[str, Any], str, str]]) -> None:
+        first, last = (make_event(time=written(datetime.now(UTC))) for _ in range(2))
+        around = [(each.to_json(), {}, each.id, each.topic) for each in (first, last)]
+        stored = [
+            Arrival(topology.HISTORY, topology.EVENTS, key, body, id_, None, headers, redelivered=False, tag=None)
+            for body, headers, id_, key in (around[0], *strange, around[1])
+        ]
+        line: Any = lambda: StoredHistory(stored)  # noqa: E731 - a new one for each reader
+
+        ids = [each.id for each in Stream(Source(line()), SERVICE_OPTIONS, None, dedupe=False)]
+        assert [ids[0], ids[-1]] == [first.id, last.id]
+        assert look_up(line(), last.id, datetime.now(UTC)) == last
+        portion = service_replay.history(
+            line(), timedelta(hours=1), service_replay.of_ids({last.id}), patience=timedelta(seconds=9)
+        )
+        assert portion.events[-1].body == last.to_json()
+        for each in stored:
+            message = service_replay.message_of(each, "tickets", "mark")
+            assert message.body == each.body
+            assert fits(message)
+        ages, problem = queue_ages.read(line, {"all": Held(["#"], len(stored)), "last": Held([last.topic], 1)})
+        assert (problem, ages.keys()) == ("", {"all", "last"})
+        with (
+            redirect_stdout(io.StringIO()) as output,
+            patch("consumers.inspection.live_dry_run.run_until_stopped", run),
+        ):
+            dry_run(line(), Settings(), [file], back=timedelta(hours=1), now=datetime.now(UTC), as_json=False)
+        assert last.id in output.getvalue()
+        tail = ["tail", "--since", "1h", "--no-follow"]
+        assert last.topic in printed(tail, line())
+        assert last.id in printed([*tail, "--json"], line())
+
+    return take
+
+
+def run(line: StoredHistory) -> None:
+    """Run *line* to its end, without signals."""
+    line.run()
+
+
+def printed(words: list[str], line: StoredHistory) -> str:
+    """Return what the command *words* prints that reads the history of *line*."""
+    output = io.StringIO()
+    with (
+        redirect_stdout(output),
+        redirect_stderr(output),
+        patch("router.cli.events.connect", lambda *_, **__: line),
+        patch("router.cli.events.run_until_stopped", run),
+        pytest.raises(SystemExit) as ended,
+    ):
+        app(words)
+    assert ended.value.code in {None, 0}, output.getvalue()
+    assert all(each.isprintable() or each == "\n" for each in output.getvalue())
+    return output.getvalue()
+
+
+def receiver(octets: bytes) -> None:
+    """What a receiver answers to `post`, octet for octet."""
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(octets)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        handler = PostVerb(url=url, timeout=timedelta(seconds=20), proxy="none").handler(Surroundings("act"))
+        server = Thread(target=answer, args=(listening,))
+        server.start()
+        outcome: Any = attempt(make_delivery(), handler, QUICK)
+        server.join()
+        handler.close()
+    assert len(json.dumps(outcome.result)) < 20_000
+    assert len(getattr(outcome, "reason", "")) < 3000
 
 
 def binary_mode(folder: Path) -> Callable[[tuple[bytes, dict[str, Any]]], object]:
@@ -198,7 +338,7 @@ def letter_queues(folder: Path) -> Callable[[Any], object]:
         for letter in letters:
             trace(serving.bench.store, letter.event_id)
             with suppress(LetterError):
-                replay.message_of(letter, "NONCE", "operator")
+                assert fits(replay.message_of(letter, "NONCE", "operator"))
             with suppress(LetterError, InvalidEvent):
                 event = replay.event_of(letter)
                 for word in (text, f"data.{text}"):
@@ -224,23 +364,13 @@ def service_program(_folder: Path) -> Callable[[bytes], object]:
             self._next() if arrival is hostile else super().dead_letter(arrival)
 
     hostile = Arrival("", "", "", b"", "", None, {}, redelivered=False, tag=None)
-    wanted = options(
-        ["gpfs.#"],
-        service="tickets",
-        queue=None,
-        url=None,
-        password_file=None,
-        since=None,
-        prefetch=1,
-        patience=timedelta(seconds=1),
-    )
 
     def take(body: bytes) -> None:
         nonlocal hostile
         honest = make_event()
         hostile = replace(hostile, body=body)
         double = Double([honest], lambda _double: None)
-        assert honest in [*Stream(Source(double), wanted, None, dedupe=True)]
+        assert honest in [*Stream(Source(double), SERVICE_OPTIONS, None, dedupe=True)]
 
     return take
 
@@ -387,6 +517,14 @@ def action_file(file: Path) -> object:
     return action_files.read(Settings().model_copy(update={"consumers": own}))
 
 
+def owners_file(file: Path) -> None:
+    """Settings with owners, which are asked about events."""
+    found = loading.load(system=file, environment={})
+    owners = Owners(found.settings.consumers.owners, CATALOGUES)
+    for event in (make_event(), make_event(fsName=7, filesetName=["a"], eventNode=["n[1-3]", ""])):
+        owners.of(event)
+
+
 def retention(folder: Path) -> Callable[[Any], object]:
     """Events in the audit that claim any time."""
     serving = Serving.opened(folder)
@@ -433,6 +571,32 @@ def command_line(_folder: Path) -> Callable[[Any], object]:
     return take
 
 
+SERVICE_OPTIONS = options(
+    ["gpfs.#"],
+    service="tickets",
+    queue=None,
+    url=None,
+    password_file=None,
+    since=None,
+    prefetch=1,
+    patience=timedelta(seconds=1),
+)
+OUR_QUEUES = [queue_of("act"), DEAD, REJECTED, UNROUTED, topology.ALERTS]
+HEAD = st.builds(
+    lambda status, headers: f"HTTP/1.1 {status}\r\n{''.join(headers)}\r\n".encode("utf-8", "surrogatepass"),
+    st.sampled_from(["200 OK", "204", "410 Gone", "429 \x1b[2J", "503 x", "999", "20", "-1", "301 Moved"]) | TEXTS,
+    st.lists(
+        st.builds(
+            "{}: {}\r\n".format,
+            st.sampled_from(["Retry-After", "Content-Length", "Transfer-Encoding", "Location", "Content-Encoding"])
+            | TEXTS,
+            SCALARS | st.sampled_from(["chunked", "gzip", "Fri, 31 Dec 9999 23:59:59 -2359", "-1", "1e9", "9" * 5000]),
+        ),
+        max_size=4,
+    ),
+)
+
+
 def latin(body: bytes) -> str:
     return body.decode("latin-1")
 
@@ -459,6 +623,21 @@ MANY = st.lists(EVENTS, min_size=1, max_size=4)
 NODE_RECORD = json.loads(Node("evil").record("mount", at=NOON).body)
 SPOOL_FILE = f"{1:019d}.{NODE_RECORD['id']}.json"
 RULE = {"name": "low", "opens": "lowDiskSpace", "closes_after": "2h", "by": "data.fsName", "where": "data.fsName != ''"}
+SUBSCRIPTION = {
+    "name": "a",
+    "on": ["gpfs.#"],
+    "where": "data.fsName == 'gpfs1'",
+    "severity": "warning",
+    "run": {"command": ["true", "{{ data.fsName }}"], "nodes": "n[1-2]"},
+    "retry": {"attempts": 3},
+    "fold": {"by": ["data.fsName"], "wait": "30s"},
+    "guard": {"at_most": 1},
+    "concurrency": 2,
+}
+OWNERS: dict[str, Any] = {
+    "contacts": {"team": {"urls": ["mailto://mail.example.org?to=a@example.org&from=x@example.org"]}},
+    "owners": [{"to": "team", "nodes": "n[1-3]", "file_system": "/dev/gpfs1", "fileset": ["a"], "node_class": "c"}],
+}
 ACTION = {"summary": "a", "class": "observe", "parameters": {"node": {"type": "node"}}, "run": {"command": ["true"]}}
 SERVICE = {"name": "tickets", "on": ["gpfs.#"], "severity": "warning", "clusters": "prod", "max_bytes": "2 GiB"}
 INCIDENT = {
@@ -532,6 +711,25 @@ DOORS: dict[str, Door] = {
         st.tuples(EVENT_BODIES, HEADERS, TEXTS, st.sampled_from([DEAD, REJECTED, UNROUTED]), TEXTS, TREES),
         letter_queues,
     ),
+    "a message that a stranger puts into a queue of ours": Door(
+        st.tuples(st.sampled_from(OUR_QUEUES), EVENT_BODIES, HEADERS, STRANGE_IDS, OUTSIDE), own_queue
+    ),
+    "messages of strangers in the history, for each that reads it": Door(
+        st.lists(
+            st.tuples(
+                EVENT_BODIES,
+                HEADERS | st.dictionaries(st.sampled_from([PUBLISHED_AT]), SCALARS | st.just("9" * 16), max_size=1),
+                STRANGE_IDS,
+                TEXTS | st.just(make_event().topic),
+            ),
+            max_size=4,
+        ),
+        history_readers,
+    ),
+    "what a receiver answers": Door(
+        st.builds(bytes.__add__, HEAD, st.binary(max_size=100) | st.just(b"x" * 200_000)) | st.binary(max_size=100),
+        taking(receiver),
+    ),
     "an event in history": Door(EVENT_BODIES, taking(Event.from_json), (InvalidEvent,)),
     "a message at the program of a service": Door(EVENT_BODIES, service_program),
     "values at `fold`": Door(MANY, gate(fold=Folding(by=("data.a",)))),
@@ -577,6 +775,18 @@ DOORS: dict[str, Door] = {
     ),
     "subscription files": Door(
         LINES | TREES.map(json.dumps), taking_file("s.yaml", lambda file: validation.check([file], CATALOGUES))
+    ),
+    "a subscription in a file": Door(
+        mutated(SUBSCRIPTION).map(lambda body: b'{"version": 1, "subscriptions": [%s]}' % body).map(latin),
+        taking_file("s.yaml", lambda file: validation.check([file], CATALOGUES)),
+    ),
+    "owners and contacts in settings files": Door(
+        mutated(OWNERS).map(lambda body: b'{"consumers": %s}' % body).map(latin)
+        | mutated(OWNERS["owners"][0])
+        .map(lambda body: b'{"consumers": {"contacts": {"team": {}}, "owners": [%s]}}' % body)
+        .map(latin),
+        taking_file("clusterbus.yaml", owners_file),
+        (RouterError,),
     ),
     "rules of alerts in subscription files": Door(
         mutated(RULE).map(lambda body: b'{"version": 1, "alerts": [%s]}' % body).map(latin),

@@ -48,6 +48,7 @@ class Measures:
         self.found(decisions.findings)
         for event, _ in decisions.publish:
             self.captured_to_received.observe((received - event.moment).total_seconds())
+        self.captured_to_received.negative += decisions.ahead
         self.stamp = {PUBLISHED_AT: str(time.time_ns() // 1000)}
         return self._monotonic()
 

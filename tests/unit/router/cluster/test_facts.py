@@ -1,9 +1,10 @@
 """Facts of a cluster: read from what mm commands print, assembled from parts, kept and found again."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.cluster.facts import gather
@@ -19,6 +20,7 @@ from router.cluster.gpfs.commands import Commands
 from router.cluster.gpfs.errors import CommandFailed, CommandMissing
 from router.errors import SettingsError
 from router.settings.models import FactsSettings, Settings
+from tests.extremes import TEXTS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 AGE = timedelta(minutes=5)
@@ -395,6 +397,35 @@ def test_facts_are_the_same_whatever_the_order_of_columns(data):
     printed = {command: data.draw(permuted(text), command) for command, text in PRINTED.items()}
 
     assert facts(**printed).model_dump() == facts().model_dump()
+
+
+CELLS = st.lists(
+    st.one_of(
+        TEXTS.map(lambda text: quote(text, errors="replace")),
+        st.sampled_from(["", "-", "%ZZ", "9" * 300, "9" * 300 + "*", "nsd01-ib", "@all", "n[1-99999999]"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=max(25, settings().max_examples // 4), suppress_health_check=list(HealthCheck))
+@given(CELLS, st.booleans())
+def test_a_row_of_any_values_hides_none_of_the_others_and_can_be_stored(tmp_path, cells, is_first):
+    added = {}
+    for command, text in PRINTED.items():
+        lines = text.splitlines()
+        for name, section in parsed(text):
+            at = next(at for at, line in enumerate(lines) if line.startswith(f"{name}:{section}:HEADER:"))
+            lines.insert(at + 1 if is_first else len(lines), f"{name}:{section}:0:1:::{':'.join(cells)}:")
+        added[command] = "\n".join([*lines, ""])
+
+    with FactStore(f"sqlite:///{tmp_path / 'facts.db'}") as store:
+        store.write("prod", asked(**added), NOW)
+        found = assemble("prod", store.known("prod"), AGE)
+
+    assert {"nsd01-ib", "nsd02-ib"} <= found.nodes.keys()
+    assert found.file_systems["gpfs1"].attributes["blockSize"] == "4194304"
+    assert found.nodes["nsd02-ib"].state == "down"
 
 
 def test_time_and_number_of_commands_are_bounded():

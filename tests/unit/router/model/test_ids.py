@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model.ids import derived_id, is_id, moment_of, new_id, traceparent
+from router.model.ids import derived_id, has_form, is_id, moment_of, new_id, traceparent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -44,9 +44,22 @@ def test_ids_sort_by_their_milliseconds(one: datetime, other: datetime) -> None:
 def test_an_id_of_the_year_9999_tells_its_moment_and_a_later_one_is_refused_in_words() -> None:
     last = datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
 
+    assert is_id(new_id(last))
     assert moment_of(new_id(last)) == last
+    assert not is_id(LARGEST)
     with pytest.raises(ValueError, match=f"^id {LARGEST} is of a moment after the year 9999$"):
         moment_of(LARGEST)
+
+
+@given(st.integers(0, 2**48 - 1))
+def test_every_id_has_a_moment(milliseconds: int) -> None:
+    digits = ["0123456789ABCDEFGHJKMNPQRSTVWXYZ"[milliseconds >> shift & 31] for shift in range(45, -1, -5)]
+    id_ = "".join(digits) + "0" * 16
+
+    assert has_form(id_)
+    assert is_id(id_) == (milliseconds < 253402300800000)
+    if is_id(id_):
+        moment_of(id_)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_a_trusted_user_speaks_for_any_node(sent: Sent) -> None:
     [
         ({"v": 2}, "record version 2 is not 1"),
         ({"id": "01KAG"}, "field 'id'"),
+        ({"id": "7" + "Z" * 25}, "field 'id'"),
         ({"captured_at": "yesterday"}, "field 'captured_at'"),
         ({"captured_at": "2026-13-01T00:00:00.000000000Z"}, "field 'captured_at' is not a moment"),
         ({"captured_at": "２０２６-11-20T15:22:07.980656123Z"}, "field 'captured_at'"),

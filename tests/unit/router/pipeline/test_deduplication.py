@@ -171,6 +171,32 @@ def test_what_one_node_alone_reported_earlier_is_an_event_again_when_others_repo
     assert [len(each.observers) for each in events] == [1, 6]
 
 
+REPETITIONS = st.lists(st.tuples(st.integers(0, 90), st.integers(-1000, 10**6)), max_size=12)
+"""When a node reports the same again, and how much later than that it claims to have captured."""
+
+
+@given(st.integers(-60, 400), REPETITIONS, st.integers(31, 90), st.lists(st.integers(0, 9), min_size=1, max_size=4))
+def test_what_one_node_repeats_and_nobody_confirms_silences_nobody(
+    ahead: int, again: list[tuple[int, int]], happened: int, late: list[int]
+) -> None:
+    repeated = [Arrived("evil", at + later, at) for at, later in sorted(again) if at <= happened]
+    planted = [Arrived("evil", ahead, 0), *repeated]
+    honest = [Arrived(f"n{number}", happened + each, happened + each) for number, each in enumerate(sorted(late))]
+
+    events = routed(planted + honest)
+
+    assert len(events) == len(planted) + 1
+    assert events[-1].observers == {each.node for each in honest}
+
+
+def test_what_was_confirmed_may_be_reported_first_by_the_same_node_again() -> None:
+    reports = [Arrived(node, at, at) for at in (0, 50, 100) for node in ("n1", "n2", "n3")]
+    late = [Arrived(node, at, 1000) for node in ("n1", "n2", "n3") for at in (0, 50, 100)]
+
+    assert [len(each.observers) for each in routed(reports)] == [3, 3, 3]
+    assert [len(each.observers) for each in routed(late)] == [3, 3, 3]
+
+
 def test_what_two_nodes_reported_is_not_an_event_again_within_the_window() -> None:
     events = routed([Arrived("n1", 0, 0), Arrived("n2", 1, 1), Arrived("n3", 100, 100)])
 
