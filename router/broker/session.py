@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..errors import BrokerError, Unreachable
-from .amqp.declarations import steps
 from .amqp.requests import Facts, Head
 from .client import Rabbit
+from .declaration_steps import steps
+from .differences import Unlike
 from .interface import Arrival, Message, Settlement
-from .topology import Binding, Topology
+from .topology import Binding, Queue, Topology
 
 Answer = TypeVar("Answer")
 
@@ -157,6 +158,10 @@ class Session:
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
+
+    def compare(self, queue: Queue) -> Unlike | None:
+        """Return how *queue*, which exists, differs at the broker; None if it does not.  Raises Denied, QueuesDown."""
+        return self._ask(lambda answered: self._rabbit.questions.compare(queue, answered))  # type: ignore[arg-type]  # errors are raised
 
     def head(self, queue: str) -> Head | None:
         """Return the first message of *queue*, which stays there; None without one.  See `Questions.head`."""

@@ -1,0 +1,203 @@
+"""A queue or exchange that is not as we declare it holds up nothing but itself, is named, and is taken up again."""
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from router.broker.amqp import connections
+from router.broker.topology import RETRY, Binding, Exchange, Queue, Topology, base, queue_of, subscription
+from tests.lines import QUORUM, Running, bus
+from tests.rabbit import RabbitAdmin, Tap
+from tests.waiting import wait_for
+
+UNLIKE = "it exists, but not as this version declares it"
+AGAIN = "it is as this version declares it again"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again so often that a test can wait for it."""
+    monkeypatch.setattr(connections, "_LOOK_AGAIN", timedelta(seconds=1))
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the line said of things that are unlike ours."""
+    return [str(each.__dict__["reason"]) for each in caplog.records if each.message == UNLIKE]
+
+
+@pytest.mark.parametrize(
+    ("there", "durable", "difference"),
+    [
+        ({}, True, "x-queue-type"),
+        ({}, False, "durable is false, wanted true"),
+        ({**QUORUM, "x-delivery-limit": 3}, True, "x-delivery-limit is 3, wanted 20"),
+        ({**QUORUM, "x-max-length": 7, "x-message-ttl": 3_600_000}, True, "x-max-length is 7, wanted none"),
+        ({**QUORUM, "x-single-active-consumer": True}, True, "x-single-active-consumer is true, wanted none"),
+    ],
+    ids=["classic", "transient", "limit", "two", "single"],
+)
+def test_a_queue_with_other_arguments_is_used_as_it_is_and_named_until_it_is_as_wanted(
+    vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture, there: dict[str, object], durable: bool, difference: str
+):
+    caplog.set_level(logging.INFO, "router")
+    tap.channel.queue_declare("unlike", durable=durable, arguments=there)
+    tap.publish("", "unlike", b"held")
+    with Running(vhost_url) as line:
+        line.declare(bus("q", "unlike"))
+        for queue in ("q", "unlike"):
+            line.consume(queue)
+        line.publish("m")
+        wait_for(lambda: len(line.arrivals) == 3, 15, "both queues get it, and what was held arrives")
+        (unlike,) = line.rabbit.connection.unlike
+        assert "queue unlike exists, but differs" in unlike
+        assert difference in unlike
+
+        tap.channel.queue_delete("unlike")
+        wait_for(lambda: not line.rabbit.connection.unlike, 30, "it is there again, as wanted")
+        wait_for(lambda: tap.consumers("unlike") == 1, 30, "and its consumer")
+        line.publish("after")
+        wait_for(lambda: len(line.arrivals) == 5, 15, "both queues get it")
+        line.assert_each_settled_once()
+    assert said(caplog) == [unlike]
+    assert caplog.messages.count(AGAIN) == 1
+    tap.channel.queue_declare("unlike", durable=True, arguments=QUORUM)
+
+
+@pytest.mark.parametrize(
+    ("there", "auto_delete"),
+    [({"x-queue-type": "stream"}, False), ({}, True)],
+    ids=["stream", "auto-delete"],
+)
+def test_a_queue_that_would_lose_what_it_holds_is_left_out_and_all_else_goes_on(
+    vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture, there: dict[str, object], auto_delete: bool
+):
+    tap.channel.queue_declare("unlike", durable=True, auto_delete=auto_delete, arguments=there)
+    with Running(vhost_url) as line:
+        line.declare(bus("q", "unlike"))
+        for queue in ("q", "unlike"):
+            line.consume(queue)
+        line.publish("m")
+        wait_for(lambda: line.arrivals, 15, "the other one goes on")
+        wait_for(lambda: line.rabbit.connection.is_settled, 15, "nothing is awaited")
+        (unlike,) = line.rabbit.connection.unlike
+        assert "queue unlike exists, but differs from what this version declares, and cannot be used" in unlike
+        assert tap.consumers("unlike") == 0
+
+        tap.channel.queue_delete("unlike")
+        wait_for(lambda: tap.exists("unlike") and tap.consumers("unlike") == 1, 30, "it is taken up")
+        line.publish("after")
+        wait_for(lambda: [each.queue for each in line.arrivals].count("unlike") == 1, 15, "and served")
+        assert line.rabbit.connection.unlike == ()
+    assert said(caplog) == [unlike]
+
+
+def test_a_step_of_retries_that_would_lose_what_comes_to_it_is_bound_no_longer_and_what_comes_is_kept(
+    vhost_url: str, tap: Tap
+):
+    step = f"{RETRY}.1s"
+    tap.channel.queue_declare(step, durable=True)
+    tap.channel.exchange_declare(RETRY, "direct", durable=True, arguments={"alternate-exchange": "clusterbus.unrouted"})
+    tap.channel.queue_bind(step, RETRY, "1s")
+    with Running(vhost_url) as line:
+        line.declare(base() + subscription("audit", ["#"]))
+        (unlike,) = line.rabbit.connection.unlike
+        assert f"queue {step} exists" in unlike
+
+        line.publish("lost?", exchange=RETRY, key="1s")
+        wait_for(lambda: tap.count("clusterbus.unrouted") == 1, 15, "it is kept")
+        tap.channel.queue_delete(step)
+        wait_for(lambda: not line.rabbit.connection.unlike, 30, "it is as wanted")
+
+        def comes_back() -> bool:
+            # Its binding is made a moment after it.
+            line.publish(f"back{len(line.settlements)}", exchange=RETRY, key="1s", headers={"subscription": "audit"})
+            return tap.count(queue_of("audit")) > 0
+
+        wait_for(comes_back, 15, "it came back")
+
+
+@pytest.mark.parametrize("wanted", ["broker", "vhost"])
+def test_a_queue_that_may_not_be_made_holds_up_nothing_else(
+    vhost_url: str, vhost: str, rabbit_admin: RabbitAdmin, tap: Tap, wanted: str
+):
+    if wanted == "vhost":
+        tap.channel.queue_declare("other")
+        rabbit_admin.call("PUT", "vhost-limits", vhost, "max-queues", body={"value": 2})
+    else:
+        # Somebody's own: it goes with its connection.
+        tap.channel.queue_declare("unlike", exclusive=True)
+    with Running(vhost_url) as line:
+        line.declare(bus("q", "unlike"))
+        line.consume("q")
+        line.publish("m")
+        wait_for(lambda: line.arrivals, 30, "the other one goes on")
+        named = (*line.rabbit.connection.unlike, *line.rabbit.connection.down)
+        assert any("unlike" in each for each in named)
+
+        tap.channel.queue_delete("other" if wanted == "vhost" else "unlike")
+        wait_for(lambda: tap.exists("unlike"), 60, "it is made")
+        wait_for(lambda: not line.rabbit.connection.unlike + line.rabbit.connection.down, 30, "nothing is wrong")
+
+
+def test_an_exchange_of_another_type_is_waited_for_and_loses_nothing(
+    vhost_url: str, tap: Tap, caplog: pytest.LogCaptureFixture
+):
+    tap.channel.exchange_declare("bus", "direct", durable=True)
+    with Running(vhost_url) as line:
+        line.do(lambda: line.rabbit.declare(bus("q")))
+        line.publish("m")
+        wait_for(lambda: "type is direct, wanted topic" in line.rabbit.connection.problem, 15, "it is named")
+        assert line.settled == 0
+
+        tap.channel.exchange_delete("bus")
+        line.wait_settled(1, 30)
+        line.assert_each_settled_once()
+        assert line.rabbit.connection.unlike == ()
+    assert len(said(caplog)) == 1
+
+
+def test_an_exchange_with_other_arguments_is_used_as_it_is(vhost_url: str, tap: Tap):
+    tap.channel.exchange_declare("bus", "topic", durable=True)
+    topology = Topology(
+        exchanges=(Exchange("bus", "topic", {"alternate-exchange": "else"}),),
+        queues=(Queue("q", QUORUM),),
+        bindings=(Binding("bus", "q", "#"),),
+    )
+    with Running(vhost_url) as line:
+        line.declare(topology)
+        line.publish("m")
+        line.wait_settled(1)
+
+        (unlike,) = line.rabbit.connection.unlike
+        assert "exchange bus exists, but differs" in unlike
+        assert "alternate-exchange is missing, wanted else" in unlike
+
+
+def test_a_missing_queue_that_we_may_not_declare_holds_up_nothing_else(
+    vhost_url: str, vhost: str, rabbit_admin: RabbitAdmin, tap: Tap
+):
+    """As the history is to a router, which may declare nothing."""
+    for queue in ("q", "gone"):
+        tap.channel.queue_declare(queue, durable=True, arguments=QUORUM)
+    tap.channel.exchange_declare("bus", "topic", durable=True)
+    tap.channel.queue_bind("q", "bus", "#")
+    tap.channel.queue_delete("gone")
+    user = f"least-{vhost}"
+    rabbit_admin.add_user(user, "word", vhost)
+    rabbit_admin.call("PUT", "permissions", vhost, user, body={"configure": "^$", "write": ".*", "read": ".*"})
+    scheme, _, rest = vhost_url.partition("://")
+    try:
+        with Running(f"{scheme}://{user}:word@{rest.rpartition('@')[2]}") as line:
+            line.do(lambda: line.rabbit.declare(bus("q", "gone")))
+            line.consume("q")
+            line.publish("m")
+            wait_for(lambda: line.arrivals, 60, "the other one goes on")
+            wait_for(lambda: line.rabbit.connection.down == ("gone",), 60, "it is named")
+
+            tap.channel.queue_declare("gone", durable=True, arguments=QUORUM)
+            wait_for(lambda: not line.rabbit.connection.down, 60, "it is there")
+            line.publish("after")
+            wait_for(lambda: tap.count("gone") == 1, 30, "and bound")
+    finally:
+        rabbit_admin.delete_user(user)
