@@ -15,7 +15,7 @@ from .topology import Argument, Exchange, Queue
 _DIFFERS = re.compile(r"inequivalent arg '([^']+)' for .*: received .* but current is (.+)", re.DOTALL)
 _UNKNOWN = re.compile(r"invalid arg '([^']+)' for ")
 _VALUE = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
-_TYPE, _STREAM, _AUTO_DELETE = "x-queue-type", "stream", "auto_delete"
+_TYPE, _STREAM, _AGE, _AUTO_DELETE = "x-queue-type", "stream", "x-max-age", "auto_delete"
 
 MOST = 20
 """How many differences of one queue or exchange are learned at most."""
@@ -25,18 +25,28 @@ FLAGS = ("durable", _AUTO_DELETE)
 
 _MEANINGS = {
     "durable": "a restart of the broker deletes it with what it holds",
-    "x-dead-letter-exchange": "messages that it gives up are lost",
-    "x-dead-letter-strategy": "messages that it gives up may be lost",
+    "x-dead-letter-exchange": "what it gives up goes elsewhere",
     "x-delivery-limit": "it gives a message up after another number of deliveries",
     "x-expires": "the broker deletes it when nobody reads it",
-    "x-max-length": "it may refuse or drop messages",
-    "x-max-length-bytes": "it may refuse or drop messages",
+    "x-max-length": "once it is full, it refuses or drops messages",
+    "x-max-length-bytes": "once it is full, it refuses or drops messages",
     "x-message-ttl": "messages leave it after another time",
-    "x-overflow": "it may drop messages when it is full",
-    "x-single-active-consumer": "the order with several consumers is another",
+    "x-overflow": "once it is full, it drops messages",
+    "x-single-active-consumer": "one consumer at a time reads it",
+    "alternate-exchange": "messages that match no queue go elsewhere",
+}
+"""What it means that a value is another one, or is there at all."""
+
+_MISSING = {
+    "x-dead-letter-exchange": "what it gives up is lost",
+    "x-dead-letter-strategy": "what it gives up may be lost",
+    "x-max-length": "nothing limits it",
+    "x-max-length-bytes": "nothing limits it",
+    "x-message-ttl": "messages stay in it",
+    "x-single-active-consumer": "several consumers may read it at once, and change the order",
     "alternate-exchange": "messages that match no queue are lost",
 }
-"""What a difference costs while the queue or the exchange is used as it is."""
+"""What it means that a value is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +58,18 @@ class Difference:
     there: Argument | None
 
     def __str__(self) -> str:
-        """Return it in words, with what it costs.
+        """Return it in words, with what it means.
 
-        >>> str(Difference("x-delivery-limit", 20, None))
-        'x-delivery-limit is missing, wanted 20 (it gives a message up after another number of deliveries)'
+        >>> str(Difference("x-message-ttl", 1000, None))
+        'x-message-ttl is missing, wanted 1000 (messages stay in it)'
         """
-        there = "is missing" if self.there is None else f"is {_plain(self.there)}"
+        there = f"is {_plain(self.there)}" if self.there is not None else "is missing"
+        if self.key == _TYPE and self.there is None:
+            there = "is classic"
         wanted = "none" if self.wanted is None else _plain(self.wanted)
-        meaning = f" ({_MEANINGS[self.key]})" if self.key in _MEANINGS else ""
-        return f"{self.key} {there}, wanted {wanted}{meaning}"
+        meaning = _MISSING.get(self.key) if self.there is None else None
+        meaning = meaning or _MEANINGS.get(self.key)
+        return f"{self.key} {there}, wanted {wanted}" + (f" ({meaning})" if meaning else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,9 @@ class Unlike:
     @property
     def way_out(self) -> str:
         """What an operator can do."""
-        again = f"clusterbus broker setup, or the consumer that reads it, creates it again; see {_PAGE}"
+        again = f"clusterbus broker setup, or the consumer that reads it, creates it again ({_PAGE})"
         if self.kind == "exchange":
-            return f"stop routers and consumers, delete it, run clusterbus broker setup, and start them; see {_PAGE}"
+            return f"stop routers and consumers, delete it, run clusterbus broker setup, and start them ({_PAGE})"
         if not self.differences:
             return f"remove what the broker names; where the queue exists, delete it: {again}"
         if self.is_left_out:
@@ -122,6 +135,8 @@ def difference(text: str, thing: Queue | Exchange, known: Iterable[Difference] =
     Difference(key='x-expires', wanted=None, there=9)
     >>> difference(said.format("x-max-length", "the value '5' of type 'signedint'", "none"), q)
     Difference(key='x-max-length', wanted=5, there=None)
+    >>> difference(said.format("x-max-age", "'7200000'", "'3600000'"), Queue("q", {"x-max-age": "7200s"}))
+    Difference(key='x-max-age', wanted='7200s', there='3600s')
     >>> difference("PRECONDITION_FAILED - queue limit in vhost '/' (5) is reached", q)
     """
     known = [*known]
@@ -129,7 +144,11 @@ def difference(text: str, thing: Queue | Exchange, known: Iterable[Difference] =
     if found := _DIFFERS.search(text):
         key = found[1]
         try:
-            new = Difference(key, wanted.get(key), _value(found[2], wanted.get(key)))
+            there = _value(found[2], wanted.get(key))
+            if key == _AGE and isinstance(there, str) and there.isdigit():
+                # RabbitMQ 4.3 compares milliseconds, and takes them only with a unit.
+                there = f"{int(there) // 1000}s"
+            new = Difference(key, wanted.get(key), there)
         except ValueError:
             return None
     elif known and (found := _UNKNOWN.search(text)) and found[1] in thing.arguments:
@@ -206,7 +225,8 @@ def _value(text: str, wanted: Argument | None) -> Argument | None:
     inner, kind = (typed[1], typed[2]) if typed else (text.strip("'"), "")
     if kind == "bool" or (not kind and isinstance(wanted, bool)):
         return inner == "true"
-    if kind == "longstr" or (not kind and not inner.removeprefix("-").isdigit()):
+    is_number = inner.removeprefix("-").isdigit() and not isinstance(wanted, str)
+    if kind == "longstr" or (not kind and not is_number):
         return inner
     if kind and not kind.endswith(("int", "long", "byte", "short")):
         raise ValueError(text)

@@ -1,13 +1,30 @@
 """A queue or exchange that is not as we declare it holds up nothing but itself, is named, and is taken up again."""
 
 import logging
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from router.broker.amqp import connections
-from router.broker.topology import RETRY, Binding, Exchange, Queue, Topology, base, queue_of, subscription
+from router.broker.topology import (
+    ALERTS,
+    HISTORY,
+    RETRY,
+    Binding,
+    Exchange,
+    Queue,
+    Topology,
+    base,
+    queue_of,
+    subscription,
+)
+from tests.consuming import Consumer, make_event, make_subscription, publish
+from tests.flow import CLUSTERBUS
 from tests.lines import QUORUM, Running, bus
+from tests.operating import invoke, json_lines
+from tests.processes import environment
 from tests.rabbit import RabbitAdmin, Tap
 from tests.waiting import wait_for
 
@@ -201,3 +218,68 @@ def test_a_missing_queue_that_we_may_not_declare_holds_up_nothing_else(
             wait_for(lambda: tap.count("gone") == 1, 30, "and bound")
     finally:
         rabbit_admin.delete_user(user)
+
+
+@pytest.fixture
+def settings(vhost_url: str, tmp_path: Path) -> dict[str, str]:
+    """The settings of commands that ask the broker, and know three subscriptions."""
+    file = tmp_path / "subscriptions.yaml"
+    file.write_text(
+        "version: 1\nsubscriptions:\n" + "".join(f"- {{name: {name}, on: mount, log: {{}}}}\n" for name in "abc")
+    )
+    return {
+        "CLUSTERBUS_BROKER": vhost_url,
+        "CLUSTERBUS_BROKER_CONTROL": "/nowhere/rabbitmqctl",
+        "CLUSTERBUS_CONSUMERS_SUBSCRIPTIONS": str(file),
+        "CLUSTERBUS_CONSUMERS_STORE": f"sqlite:///{tmp_path / 'store.db'}",
+        "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path / 'state.db'}",
+    }
+
+
+def test_a_consumer_serves_all_its_subscriptions_while_the_queue_of_one_is_not_as_wanted_and_doctor_says_what(
+    vhost_url: str, tap: Tap, tmp_path: Path, settings: dict[str, str]
+):
+    unlike, age = queue_of("b"), "x-max-age"
+    tap.channel.queue_declare(unlike, durable=True)
+    tap.channel.queue_declare(HISTORY, durable=True, arguments={"x-queue-type": "stream", age: "1h"})
+    subscriptions = [make_subscription(name) for name in ("a", "b", "c")]
+    with Consumer(vhost_url, tmp_path, subscriptions) as consumer:
+        consumer.wait_ready()
+        publish(vhost_url, [make_event()])
+        consumer.wait_outcomes(3)
+
+        code, output = invoke(settings, "doctor", "--part", "broker", "--part", "subscriptions", "--json")
+        found = [each for each in json_lines(output) if "differs" in each["seen"]]
+        assert [(each["part"], each["verdict"]) for each in found] == [("broker", "warning"), ("b", "warning")]
+        assert f"queue {HISTORY} exists, but differs" in found[0]["seen"]
+        assert any(f"{age} is {each}, wanted 2592000s" in found[0]["seen"] for each in ("1h", "3600s"))
+        assert "x-queue-type is classic, wanted quorum" in found[1]["seen"]
+        assert all("delete it once it is empty" in each["advice"] for each in found)
+        assert code in (0, 1)
+        assert consumer.stop() == 0
+
+
+def test_setup_declares_all_else_and_says_in_a_sentence_what_differs(
+    vhost_url: str, tap: Tap, settings: dict[str, str]
+):
+    tap.channel.queue_declare(HISTORY, durable=True)
+    tap.channel.queue_declare(ALERTS, durable=True, arguments=QUORUM)
+
+    code, output = ended(settings, "broker", "setup")
+
+    assert code == 1
+    assert f"queue {HISTORY} exists, but differs from what this version declares, and cannot be used" in output
+    assert f"queue {ALERTS} exists, but differs from what this version declares, and is used as it is" in output
+    assert "router/broker/README.md" in output
+    assert all(tap.exists(each.name) for each in base().queues)
+    code, output = ended(settings, "tail", "--since", "1h", "--no-follow")
+    assert (code, output.count("clusterbus.history' cannot be consumed")) == (1, 1)
+    assert "Traceback" not in output
+
+
+def ended(settings: dict[str, str], *words: str) -> tuple[int, str]:
+    """Return the exit code and the output of a command, as people see it."""
+    done = subprocess.run(
+        [CLUSTERBUS, *words], check=False, env=environment(**settings), capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stdout + done.stderr

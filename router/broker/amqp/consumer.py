@@ -23,7 +23,7 @@ from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of
 
 log = logging.getLogger(__name__)
 
-_DENIED = 403
+_HOPELESS = {403, 404}
 
 
 def _of(arrival: Arrival) -> tuple[Lease, int]:
@@ -277,7 +277,7 @@ class Consumer:
             log.warning(
                 "the broker closed a consuming channel", extra={"queue": consumption.queue, "reason": text_of(reason)}
             )
-        if self.impatient and code in {_DENIED, 404}:
+        if self.impatient and (code in _HOPELESS or (was_asked and code and not is_breaking(code))):
             self._failed(Refused(f"queue {consumption.queue!r} cannot be consumed: {text_of(reason)}"))
             return
         self._pause(consumption, max(self._pauses.next(), timedelta(milliseconds=50)))
