@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .topology import Binding, Exchange, Queue, Topology
@@ -85,3 +86,21 @@ def steps(topology: Topology) -> list[Step]:
 
 def _replaced(binding: Binding) -> Binding:
     return replace(binding, exchange=binding.replaces, replaces="")
+
+
+def later_steps(before: Iterable[Step], new: Sequence[Step]) -> list[Step]:
+    """Return the steps *before* and the *new* ones, of which each replaces the earlier one for the same thing.
+
+    A queue or exchange keeps its place, before its bindings; a binding goes to the end, for example to be removed.
+
+    >>> old = [Step(Queue("q")), Step(Binding("e", "q"))]
+    >>> [str(each) for each in later_steps(old, [Step(Queue("q", {"x-max-length": 1}))])]
+    ['queue q', "binding of q to e by 'headers'"]
+    """
+    things = {each.identity: each for each in new}
+    kept = [
+        things.pop(each.identity) if each.identity in things and not isinstance(each.thing, Binding) else each
+        for each in before
+        if not isinstance(each.thing, Binding) or each.identity not in things
+    ]
+    return kept + [each for each in new if each.identity in things]

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from ...errors import BrokerError, QueuesDown, Refused
 from ..addresses import Address, Pauses
-from ..declaration_steps import Step
+from ..declaration_steps import Step, later_steps
 from ..differences import Unlike
 from .declarations import LEFT, Declaring, Denials
 from .pika_types import Connection, Later, cause_of, code_of, is_breaking, lost_stream, text_of
@@ -118,9 +118,7 @@ class Line:
 
     def declare(self, todo: list[Step]) -> None:
         """Take the steps *todo* over this connection and each that follows."""
-        # A new step replaces the earlier step for the same thing, for example when a binding is now to be removed.
-        things = {each.identity for each in todo}
-        self._wanted = [each for each in self._wanted if each.identity not in things] + todo
+        self._wanted = later_steps(self._wanted, todo)
         self._todo += todo
         self._work.hold()
         self._then(None)
