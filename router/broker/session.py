@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ..errors import BrokerError, Unreachable
+from ..errors import BrokerError, QueuesDown, Unreachable
 from .amqp.requests import Facts, Head
 from .client import Rabbit
 from .declaration_steps import steps
@@ -158,6 +158,17 @@ class Session:
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
+
+    def known_facts(self, queues: Iterable[str]) -> tuple[dict[str, Facts | None], str]:
+        """Return the facts of *queues* as `queue_facts` does; without those that the broker cannot reach, and which."""
+        known: dict[str, Facts | None] = {}
+        lost: list[str] = []
+        for queue in queues:
+            try:
+                known[queue] = self.queue_facts(queue)
+            except QueuesDown:
+                lost.append(queue)
+        return known, f"the broker cannot reach {', '.join(lost)}" if lost else ""
 
     def compare(self, queue: Queue) -> Unlike | None:
         """Return how *queue*, which exists, differs at the broker; None if it does not.  Raises Denied, QueuesDown."""

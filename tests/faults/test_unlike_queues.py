@@ -1,5 +1,6 @@
 """A queue or exchange that is not as we declare it holds up nothing but itself, is named, and is taken up again."""
 
+import json
 import logging
 import subprocess
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.broker.amqp import connections
+from router.broker.session import Session
 from router.broker.topology import (
     ALERTS,
     HISTORY,
@@ -275,6 +277,22 @@ def test_setup_declares_all_else_and_says_in_a_sentence_what_differs(
     code, output = ended(settings, "tail", "--since", "1h", "--no-follow")
     assert (code, output.count("clusterbus.history' cannot be consumed")) == (1, 1)
     assert "Traceback" not in output
+
+
+def test_a_list_of_subscriptions_shows_all_others_where_the_broker_cannot_reach_the_queue_of_one(
+    vhost_url: str, tap: Tap, settings: dict[str, str]
+):
+    with Session(vhost_url, name="test") as session:
+        for name in ("a", "c"):
+            session.declare(base() + subscription(name, ["#"]))
+    tap.channel.queue_declare(queue_of("b"), exclusive=True)
+
+    code, output = invoke(settings, "subscriptions", "list", "--json")
+
+    assert code == 0
+    note, *rows = output.splitlines()
+    assert note.endswith(f"the broker cannot reach {queue_of('b')}")
+    assert [json.loads(each)["waiting"] for each in rows] == [0, None, 0]
 
 
 def ended(settings: dict[str, str], *words: str) -> tuple[int, str]:

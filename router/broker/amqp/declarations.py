@@ -63,7 +63,7 @@ class Denials:
         """Note that *queue* breaks or stops the connection, with *is_lost* whenever something is published to it."""
         (self.lost if is_lost else self.breaking)[queue] = reason
         log.error(
-            "a queue breaks or stops the connection, going on without it; run: clusterbus doctor",
+            "a queue breaks or stops the connection, going on without it; see the page router/broker/README.md",
             extra={"queue": queue, "reason": reason, "pause": LEFT.total_seconds()},
         )
 
