@@ -14,6 +14,7 @@ from router.broker.topology import (
     ALERTS,
     HISTORY,
     RETRY,
+    SHARD_QUEUES,
     Binding,
     Exchange,
     Queue,
@@ -23,11 +24,13 @@ from router.broker.topology import (
     subscription,
 )
 from tests.consuming import Consumer, make_event, make_subscription, publish
+from tests.faults.test_foreign_queues import mounts
 from tests.flow import CLUSTERBUS
 from tests.lines import QUORUM, Running, bus
 from tests.operating import invoke, json_lines
 from tests.processes import environment
 from tests.rabbit import RabbitAdmin, Tap
+from tests.routing import Site
 from tests.waiting import wait_for
 
 UNLIKE = "it exists, but not as this version declares it"
@@ -259,6 +262,22 @@ def test_a_consumer_serves_all_its_subscriptions_while_the_queue_of_one_is_not_a
         assert all("delete it once it is empty" in each["advice"] for each in found)
         assert code in (0, 1)
         assert consumer.stop() == 0
+
+
+def test_a_router_starts_and_routes_while_history_and_queues_of_records_are_not_as_wanted(
+    vhost_url: str, tmp_path: Path, rabbit_admin: RabbitAdmin
+):
+    with Site(tmp_path, vhost_url, rabbit_admin) as site:
+        wait_for(site.consumers, 30, "the router consumes")
+        site.router.stop()
+        for queue in (HISTORY, *SHARD_QUEUES):
+            site.tap.channel.queue_delete(queue)
+            site.tap.channel.queue_declare(queue, durable=True)
+        site.router.start()
+
+        site.send(*mounts(site.node("n1"), 3))
+        site.wait_for_events(3)
+        assert f"queue {SHARD_QUEUES[-1]} exists, but differs" in site.router.words()
 
 
 def test_setup_declares_all_else_and_says_in_a_sentence_what_differs(
