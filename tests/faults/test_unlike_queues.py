@@ -104,6 +104,11 @@ def test_a_queue_that_would_lose_what_it_holds_is_left_out_and_all_else_goes_on(
         wait_for(lambda: line.rabbit.connection.is_settled, 15, "nothing is awaited")
         (unlike,) = line.rabbit.connection.unlike
         assert "queue unlike exists, but differs from what this version declares, and cannot be used" in unlike
+        # RabbitMQ does not count who reads a stream.
+        tap.publish("", "unlike", b"held")
+        line.publish("meanwhile")
+        wait_for(lambda: "meanwhile" in line.ids, 15, "the other one goes on")
+        assert {each.queue for each in line.arrivals} == {"q"}
         assert tap.consumers("unlike") == 0
 
         tap.channel.queue_delete("unlike")
