@@ -227,8 +227,7 @@ def remove(
         session.declare(_unbound(name, patterns))
     moved = park(connect(context, "clusterbus-subscriptions", impatient=True), name)
     with open_session(context, "clusterbus-subscriptions") as session:
-        left = session.queue_facts(queue_of(name))
-        if left and left.messages:
+        if (left := session.queue_facts(queue_of(name))) and left.messages:
             fail(f"{name} still has {counted(left.messages, 'message')}: they did not become dead letters; try again")
         with Store(current(context).consumers.store) as store, store.writing() as transaction:
             receiver_health.keep_only(transaction, {name: ()})
@@ -287,11 +286,12 @@ def _remembered(context: typer.Context, name: str) -> tuple[set[str], str]:
 
 
 def _facts(context: typer.Context, names: list[str]) -> tuple[dict[str, Facts | None], str]:
-    """Return what the broker knows about the queues of *names*; or nothing, and why."""
+    """Return what the broker knows about the queues of *names*; and why nothing of some or all."""
     wanted = current(context).broker
     try:
         with Session(wanted.urls(), name="clusterbus-subscriptions", limit=min(_PATIENCE, wanted.patience)) as session:
-            return {name: session.queue_facts(queue_of(name)) for name in names}, ""
+            known, lost = session.known_facts(map(queue_of, names))
+            return {name: known.get(queue_of(name)) for name in names}, lost
     except BrokerError as error:
         return {}, f"the number of waiting messages is unknown: {error}"
 

@@ -19,13 +19,14 @@ from .addresses import Address, Pauses, parse, turns
 from .amqp.connections import Line, Work, end_all
 from .amqp.consumer import Consumer
 from .amqp.consumption import Receive
-from .amqp.declarations import Denials, steps
+from .amqp.declarations import Denials
 from .amqp.event_loop import Loop
 from .amqp.others_publisher import OthersPublisher
 from .amqp.pika_connection import UNSENDABLE, Connection, IOLoop, Services, is_denial, parameters, properties
 from .amqp.pika_types import Properties
 from .amqp.publisher import Publisher
 from .amqp.requests import Questions
+from .declaration_steps import steps
 from .interface import Arrival, ConnectionState, Message
 from .outgoing.foreign_queues import SILENCE, ForeignQueues
 from .outgoing.outbox import Outbox, Settled
@@ -109,6 +110,7 @@ class Rabbit:
             pauses=self._pauses(),
             at_end=lambda: self._loop.when_idle(consumer.flush),
             redeclare=lambda: self._consuming.redeclare(),  # noqa: PLW0108 - see above
+            leaves_out=lambda queue: self.denials.left_out(queue) is not None,
             **self._shared,
         )
         self._others = OthersPublisher(
@@ -155,7 +157,10 @@ class Rabbit:
         unread = () if line.problem else self._consumer.unread
         down = tuple(dict.fromkeys(queue for each in lines for queue in each.down if queue not in unread))
         is_settled = line.was_tried if line.problem else not self._consumer.is_opening
-        return ConnectionState(str(line.address or ""), line.problem, self._publisher.blocked, unread, down, is_settled)
+        unlike = () if line.problem else tuple(map(str, self.denials.unlike.values()))
+        return ConnectionState(
+            str(line.address or ""), line.problem, self._publisher.blocked, unread, down, unlike, is_settled
+        )
 
     @property
     def refusals(self) -> int:

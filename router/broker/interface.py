@@ -68,8 +68,9 @@ class ConnectionState:
     """Whether a program works over a connection to *broker*, the one that was tried last, and if not, why.
 
     *problem* says why there is none, *blocked* why the broker accepts no messages, in its own words, *unread* names the
-    queues that it does not let us consume, and *down* other queues that it cannot reach; all are empty where all is
-    well.  *is_settled* is False while the first attempt to connect, or to consume, has not ended.
+    queues that it does not let us consume, and *down* other queues that it cannot reach; *unlike* says of each queue
+    and exchange that is not as we declare it what differs.  All are empty where all is well.  *is_settled* is False
+    while the first attempt to connect, or to consume, has not ended.
     """
 
     broker: str
@@ -77,6 +78,7 @@ class ConnectionState:
     blocked: str = ""
     unread: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
     is_settled: bool = True
 
 

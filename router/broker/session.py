@@ -11,12 +11,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ..errors import BrokerError, Unreachable
-from .amqp.declarations import steps
+from ..errors import BrokerError, QueuesDown, Unreachable
 from .amqp.requests import Facts, Head
 from .client import Rabbit
+from .declaration_steps import steps
+from .differences import Unlike
 from .interface import Arrival, Message, Settlement
-from .topology import Binding, Topology
+from .topology import Binding, Queue, Topology
 
 Answer = TypeVar("Answer")
 
@@ -157,6 +158,21 @@ class Session:
     def queue_facts(self, queue: str) -> Facts | None:
         """Return the facts of *queue*, or None if it does not exist."""
         return self._ask(lambda answered: self._rabbit.questions.inspect(queue, answered))  # type: ignore[arg-type]  # errors are raised
+
+    def known_facts(self, queues: Iterable[str]) -> tuple[dict[str, Facts | None], str]:
+        """Return the facts of *queues* as `queue_facts` does; without those that the broker cannot reach, and which."""
+        known: dict[str, Facts | None] = {}
+        lost: list[str] = []
+        for queue in queues:
+            try:
+                known[queue] = self.queue_facts(queue)
+            except QueuesDown:
+                lost.append(queue)
+        return known, f"the broker cannot reach {', '.join(lost)}" if lost else ""
+
+    def compare(self, queue: Queue) -> Unlike | None:
+        """Return how *queue*, which exists, differs at the broker; None if it does not.  Raises Denied, QueuesDown."""
+        return self._ask(lambda answered: self._rabbit.questions.compare(queue, answered))  # type: ignore[arg-type]  # errors are raised
 
     def head(self, queue: str) -> Head | None:
         """Return the first message of *queue*, which stays there; None without one.  See `Questions.head`."""

@@ -96,12 +96,13 @@ class Queue:
     """A durable queue; the argument `x-queue-type` is its kind.
 
     A queue of an earlier release may lack the arguments that *may_lack* names.  It stays as it is: arguments of a queue
-    cannot be changed.
+    cannot be changed.  Without those that it *needs*, what is published to it would be lost, or never come back.
     """
 
     name: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     may_lack: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def of_earlier_release(self) -> Queue:
         """Return it without the arguments that it may lack."""
@@ -232,8 +233,13 @@ def _limited(name: str, limits: Mapping[str, int], *new: str) -> Queue:
 
 
 def _retries() -> Topology:
+    needs = ("x-dead-letter-exchange", "x-message-ttl")
     queues = [
-        Queue(f"{RETRY}.{step}", _quorum(RETURN, limit=UNBOUNDED, message_ttl=int(delay.total_seconds() * 1000)))
+        Queue(
+            f"{RETRY}.{step}",
+            _quorum(RETURN, limit=UNBOUNDED, message_ttl=int(delay.total_seconds() * 1000)),
+            needs=needs,
+        )
         for step, delay in RETRY_STEPS.items()
     ]
     return Topology(

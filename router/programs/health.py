@@ -140,4 +140,4 @@ def _problem_of(connection: ConnectionState) -> str:
         return f"{connection.broker} blocks publishing: {connection.blocked}"
     unread = f"the broker does not let it read {', '.join(connection.unread)}" if connection.unread else ""
     down = f"the broker cannot reach {', '.join(connection.down)}" if connection.down else ""
-    return "; ".join(filter(None, (unread, down)))
+    return "; ".join(filter(None, (unread, down, *connection.unlike)))

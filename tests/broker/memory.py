@@ -64,8 +64,9 @@ class Memory:
 
     @property
     def connection(self) -> ConnectionState:
-        """The state of the connection: `blocked` is all that can be wrong."""
-        return ConnectionState("memory", blocked="low on memory" if self._blocked else "")
+        """The state of the connection: only `blocked` and `unlike` can be wrong."""
+        unlike = tuple(map(str, self._model.unlike.values()))
+        return ConnectionState("memory", blocked="low on memory" if self._blocked else "", unlike=unlike)
 
     @property
     def now(self) -> timedelta:
@@ -214,7 +215,7 @@ class Memory:
     def run(self) -> None:
         """Do all that is to be done now, for all lines to this broker; after `stop`, nothing.
 
-        Raises Refused where what was declared is there with other arguments.
+        Raises Refused where an exchange that was declared is there with another type.
         """
         self._raise_failure()
         self._clock.settle(lambda: self._stopped)

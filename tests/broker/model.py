@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from router.broker.differences import Difference, Unlike, is_of_earlier_release, unlike
 from router.broker.topology import Binding, Exchange, Queue, Topology
 from router.errors import BrokerError, Refused
 from router.model.topics import matches
@@ -85,25 +86,37 @@ class Model:
         self._exchanges: dict[str, Exchange] = {}
         self._queues: dict[str, Held] = {}
         self._bindings: list[Binding] = []
+        self.unlike: dict[str, Unlike] = {}
+        """What differs from what was declared last."""
 
     def declare(self, topology: Topology) -> None:
-        """Have *topology* there; raises Refused where something is there with other arguments."""
+        """Have *topology* there; raises Refused where an exchange is of another type: the real client waits for it."""
         for exchange in topology.exchanges:
             known = self._exchanges.setdefault(exchange.name, exchange)
-            if (known.kind, dict(known.arguments)) != (exchange.kind, dict(exchange.arguments)):
+            if known.kind != exchange.kind:
                 raise Refused(f"exchange {exchange.name} exists, but differs from what this version declares")
         for queue in topology.queues:
-            held = self._queues.setdefault(queue.name, Held(queue))
-            if dict(held.queue.arguments) not in (dict(queue.arguments), dict(queue.of_earlier_release().arguments)):
-                raise Refused(f"queue {queue.name} exists, but differs from what this version declares")
+            self._compare(self._queues.setdefault(queue.name, Held(queue)).queue, queue)
         for binding in topology.bindings:
             self._known(binding)
-            if not any(_same(binding, each) for each in self._bindings):
+            left_out = self.unlike.get(binding.queue)
+            if not (left_out and left_out.is_left_out) and not any(_same(binding, each) for each in self._bindings):
                 self._bindings.append(binding)
             self._unbind(replace(binding, exchange=binding.replaces))
         for stale in topology.stale:
             self._unbind(stale)
             self._unbind(replace(stale, exchange=stale.replaces))
+
+    def _compare(self, known: Queue, wanted: Queue) -> None:
+        there, ours = dict(known.arguments), dict(wanted.arguments)
+        found = [
+            Difference(key, ours.get(key), there.get(key))
+            for key in {**ours, **there}
+            if ours.get(key) != there.get(key)
+        ]
+        self.unlike.pop(wanted.name, None)
+        if not is_of_earlier_release(wanted, found):
+            self.unlike[wanted.name] = unlike(wanted, found, "")
 
     def _unbind(self, binding: Binding) -> None:
         self._bindings = [each for each in self._bindings if not _same(binding, each)]

@@ -13,7 +13,6 @@ from router.broker import topology as names
 from router.broker.client import Rabbit
 from router.broker.interface import Arrival, Broker, Message, Settlement
 from router.broker.topology import Binding, Exchange, Queue, Topology
-from router.errors import Refused
 from router.model.events import Event
 from router.pipeline.messages import message_of
 from tests.broker.memory import Memory
@@ -601,17 +600,18 @@ def test_what_a_receiver_raises_is_raised_by_run(driven):
             driven.broker.run()
 
 
-def test_a_queue_that_is_there_with_other_arguments_ends_run(driven):
+def test_a_queue_that_is_there_with_other_arguments_is_used_as_it_is_and_named(driven):
+    listener = Listener(driven)
     driven.do(lambda: driven.broker.declare(bus("q")))
     other = Topology(queues=(Queue("q", {**QUORUM, "x-delivery-limit": 3}),))
 
-    if isinstance(driven, DrivenRabbit):
-        driven.do(lambda: driven.broker.declare(other))
-        driven.until(lambda: driven.failure, "the failure")
-        assert isinstance(driven.failure, Refused)
-        assert "queue q" in str(driven.failure)
-        assert "x-delivery-limit" in str(driven.failure)
-    else:
-        driven.broker.declare(other)
-        with pytest.raises(Refused, match="queue q"):
-            driven.broker.run()
+    driven.do(lambda: driven.broker.publish(message("first"), listener.settlements.append))
+    driven.until(lambda: listener.settlements, "the queue is there")
+    driven.do(lambda: driven.broker.declare(other))
+    driven.do(lambda: driven.broker.consume("q", listener.receive, prefetch=2))
+    driven.do(lambda: driven.broker.publish(message("k"), listener.settlements.append))
+    driven.until(lambda: len(listener.arrivals) == 2 and driven.broker.connection.unlike, "arrivals and its name")
+
+    (unlike,) = driven.broker.connection.unlike
+    assert "queue q exists, but differs" in unlike
+    assert "x-delivery-limit is 20, wanted 3" in unlike

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, Pro
 from typer.testing import CliRunner
 
 from consumers.inspection.doctor.service_queues import elsewhere
-from router.broker.amqp.declarations import steps
+from router.broker.declaration_steps import steps
 from router.broker.service_topology import missed_queue, service_queue
 from router.broker.topology import EVENTS, Exchange, Queue, Topology
 from router.cli.services import service_commands, site

@@ -15,7 +15,7 @@ from typing import TypeVar
 from router.broker.client import Rabbit
 from router.broker.history import queue_ages
 from router.broker.session import Session
-from router.broker.topology import base, queue_of
+from router.broker.topology import base, subscription
 from router.broker.users.broker_state import BrokerState
 from router.errors import BrokerError, SettingsError
 from router.pipeline.state import Facts as Numbers
@@ -26,12 +26,13 @@ from router.settings.site_catalogue import catalogues
 from ...config import local_folders
 from ...store.database import Store
 from ...subscriptions import validation
+from ...subscriptions.models import Subscription
 from . import broker_cluster, gpfs_cluster, hand_overs, node, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
 from .machine_roles import belonging, operator_is_elsewhere
-from .queues import Patterns, alerts, ask, broker, subscriptions
+from .queues import alerts, ask, broker, compare, subscriptions
 from .services import services
 
 Found = TypeVar("Found")
@@ -59,12 +60,12 @@ def examine(
     yield from services() if "services" in parts else ()
     yield from node.spool(settings.shim.spool) if "spool" in parts else ()
     yield from node.relay(settings.shim.spool) if "relay" in parts else ()
-    names: Patterns | None = None
+    served: Sequence[Subscription] = ()
     if "subscriptions" in parts:
-        found_here, names = _files(settings, files)
+        found_here, served = _files(settings, files)
         yield from found_here
     yield from service_queues.read(settings)[0] if service_queues.PART in parts else ()
-    yield from _broker(settings, connect, parts, names)
+    yield from _broker(settings, connect, parts, served)
     yield from _databases(settings, parts, whole_audit=whole_audit)
     yield from gpfs_cluster.examine(settings, parts)
 
@@ -73,7 +74,7 @@ def _broker(
     settings: Settings,
     connect: Callable[[], Session],
     parts: Collection[str],
-    names: Patterns | None,
+    served: Sequence[Subscription],
 ) -> Iterator[Finding]:
     if {"broker", "publishing", "router", "subscriptions", service_queues.PART}.isdisjoint(parts):
         return
@@ -86,18 +87,15 @@ def _broker(
         return
     looked = broker_cluster.look(settings.broker) if "broker" in parts else None
     known = looked if isinstance(looked, BrokerState) else None
+    names = {each.name: each.patterns for each in served}
     with _quiet():
-        asked = [*_asked(settings, connect, names or {}, known, probed="publishing" in parts)]
+        asked = [*_asked(settings, connect, served, known, probed="publishing" in parts)]
     for found in asked:
         # Report an unreachable broker for every part that needs it.
-        if (
-            found.unreachable
-            or found.part in {*parts, *(names or ())}
-            or (found.part == "letters" and "broker" in parts)
-        ):
+        if found.unreachable or found.part in {*parts, *names} or (found.part == "letters" and "broker" in parts):
             yield found
     if known:
-        yield from broker_cluster.examine(known, names)
+        yield from broker_cluster.examine(known, names if "subscriptions" in parts else None)
     elif isinstance(looked, Finding):
         yield looked
 
@@ -152,14 +150,13 @@ def _misplaced(part: str, setting: str, wrong: Mapping[str, str]) -> Sequence[Fi
     return [Finding(part, "error", f"{setting}: {reason}", CORRECT_IT)] if reason else []
 
 
-def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], Patterns]:
-    """Return what is wrong with the subscription files and the site's catalogue, and the patterns of subscriptions."""
+def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], Sequence[Subscription]]:
+    """Return what is wrong with the subscription files and the site's catalogue, and the subscriptions."""
     try:
         report = validation.check(files or [settings.consumers.subscriptions], catalogues(settings), settings)
     except SettingsError as error:
-        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], {}
-    known = report.subscriptions.subscriptions if report.subscriptions else ()
-    return list(files_found(report)), {each.name: each.patterns for each in known}
+        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], ()
+    return list(files_found(report)), report.subscriptions.subscriptions if report.subscriptions else ()
 
 
 def files_found(report: validation.Report) -> Iterator[Finding]:
@@ -175,17 +172,21 @@ def files_found(report: validation.Report) -> Iterator[Finding]:
 def _asked(
     settings: Settings,
     connect: Callable[[], Session],
-    names: Patterns,
+    served: Sequence[Subscription],
     state: BrokerState | None,
     *,
     probed: bool,
 ) -> Iterator[Finding]:
     found: list[Finding] = []
-    services_of_others = service_queues.read(settings)[1]
-    wanted = [*(queue.name for queue in base().queues), *map(queue_of, names)]
+    services_of_others, names = service_queues.read(settings)[1], {each.name: each.patterns for each in served}
+    history = settings.history
+    wanted = base(history_age=history.age, history_bytes=history.size)
+    for each in served:
+        wanted += subscription(each.name, each.patterns, ordered=bool(each.order_by))
     try:
         with connect() as session:
-            known = ask(session, [*wanted, *service_queues.queues(services_of_others)])
+            known = ask(session, [*(each.name for each in wanted.queues), *service_queues.queues(services_of_others)])
+            found += compare(session, wanted.queues, known)
             found += probe(session) if probed else ()
     except (BrokerError, SettingsError) as error:
         advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"

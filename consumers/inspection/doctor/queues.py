@@ -1,6 +1,6 @@
 """The checks of `clusterbus doctor` on queues, with what AMQP tells: are they there, who reads them, what waits."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from router.broker.amqp.requests import Facts
 from router.broker.history.queue_ages import Age, Held
 from router.broker.session import Session
-from router.broker.topology import ALERTS, DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, base, queue_of
+from router.broker.topology import ALERTS, DEAD, INGRESS_QUEUES, QUARANTINE, REJECTED, UNROUTED, Queue, base, queue_of
 from router.broker.users.broker_state import BrokerState
 from router.errors import Denied, QueuesDown
 
@@ -40,6 +40,20 @@ def ask(session: Session, queues: Sequence[str]) -> Known:
             except QueuesDown as error:
                 known[queue] = error
     return known
+
+
+def compare(session: Session, wanted: Iterable[Queue], known: Known) -> Iterator[Finding]:
+    """Check whether those of the *wanted* queues that are *known* to exist are as we declare them.  Raises BrokerError.
+
+    A finding is about a subscription or the broker; queues that our user may not declare are left out.
+    """
+    for queue in wanted:
+        if facts_of(known, queue.name) is None:
+            continue
+        with suppress(Denied, QueuesDown):
+            if unlike := session.compare(queue):
+                part = queue.name.removeprefix(queue_of("")) if queue.name.startswith(queue_of("")) else "broker"
+                yield Finding(part, "error" if unlike.is_left_out else "warning", str(unlike), unlike.way_out)
 
 
 def facts_of(known: Known, queue: str) -> Facts | None:

@@ -5,7 +5,8 @@ opened, to the next broker.
 
 Queues that the broker cannot reach are waited for, for a while: one of a stream takes a second after a restart of the
 broker, and misses what is published meanwhile.  Then all else goes on without them, and they are asked for again and
-again.
+again.  So are queues that differ from ours, once a minute.  One that breaks or stops the connection when it is declared
+is left for some minutes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from typing import Protocol
 
 from ...errors import BrokerError, QueuesDown, Refused
 from ..addresses import Address, Pauses
-from .declarations import Declaring, Denials, Step
-from .pika_types import Connection, Later, text_of
+from ..declaration_steps import Step, later_steps
+from ..differences import Unlike
+from .declarations import LEFT, Declaring, Denials
+from .pika_types import Connection, Later, cause_of, code_of, is_breaking, lost_stream, text_of
 
 log = logging.getLogger(__name__)
+
+_LOOK_AGAIN = timedelta(minutes=1)
+"""How often we look whether what differs from ours still does: RabbitMQ logs each time."""
 
 _STEADY = timedelta(seconds=5)
 """A connection that lived this long was a good one: after it, the first pause is short."""
@@ -68,9 +74,9 @@ class Line:
         """Do *work*, and call *then*, over connections that *connect* opens to the brokers of *turns*.
 
         *then* is called with a connection that is ready, and with None when it is no longer ready.  *denied* keeps
-        what we may not declare, and is updated.  *failed* gets errors that end the line: a topology that differs from
-        ours; when *impatient*, also all that an operator must fix.  A declaration may take *limit*; queues that the
-        broker cannot reach are waited for until a connection is *patience* old.
+        what we may not declare, and is updated.  When *impatient*, *failed* gets errors that end the line: all that an
+        operator must fix.  A declaration may take *limit*; queues that the broker cannot reach are waited for until a
+        connection is *patience* old.
         """
         self._role, self._work, self._turns, self._pauses, self._later = role, work, turns, pauses, later
         self._connect, self._is_denial, self._denied, self._failed = connect, is_denial, denied, failed
@@ -112,9 +118,7 @@ class Line:
 
     def declare(self, todo: list[Step]) -> None:
         """Take the steps *todo* over this connection and each that follows."""
-        # A new step replaces the earlier step for the same thing, for example when a binding is now to be removed.
-        things = [each.thing for each in todo]
-        self._wanted = [each for each in self._wanted if each.thing not in things] + todo
+        self._wanted = later_steps(self._wanted, todo)
         self._todo += todo
         self._work.hold()
         self._then(None)
@@ -163,13 +167,16 @@ class Line:
 
     def _declared(self, error: BrokerError | None) -> None:
         self._declaring = None
-        down = error if isinstance(error, QueuesDown) and self._has_waited else None
-        if isinstance(error, Refused) or (error and self.impatient and (down or not isinstance(error, QueuesDown))):
-            self._failed(error if isinstance(error, Refused) else Refused(str(error)))
+        down = error if isinstance(error, QueuesDown) and self._has_waited_for(error.queues) else None
+        unlike = self._unlike
+        if self.impatient and ((error and (down or not isinstance(error, QueuesDown))) or (unlike and not error)):
+            self._failed(Refused(str(error or "; ".join(f"{each}; {each.way_out}" for each in unlike))))
         elif error and not down:
             # A stream takes a second after each start of the broker.
             level = logging.INFO if isinstance(error, QueuesDown) else logging.ERROR
-            log.log(level, "topology not declared", extra={"reason": str(error), "pause": self._mend_later()})
+            pause = self._pauses.next()
+            log.log(level, "topology not declared", extra={"reason": str(error), "pause": pause.total_seconds()})
+            self._mend_later(pause)
             self.problem, self.was_tried = f"topology not declared: {error}", True
         elif self._todo:
             # With what came meanwhile, so that one round says what is down.
@@ -179,8 +186,13 @@ class Line:
             self._go_on(self.connection, down)
 
     @property
-    def _has_waited(self) -> bool:
-        return time.monotonic() - self._opened_at >= self._patience.total_seconds()
+    def _unlike(self) -> list[Unlike]:
+        """What of this line's topology differs from ours."""
+        return [known for each in self._wanted if (known := self._denied.unlike.get(str(each)))]
+
+    def _has_waited_for(self, queues: Iterable[str]) -> bool:
+        has_waited = time.monotonic() - self._opened_at >= self._patience.total_seconds()
+        return has_waited or all(map(self._denied.is_broken, queues))
 
     def _go_on(self, connection: Connection, down: QueuesDown | None) -> None:
         self._unstick()
@@ -192,10 +204,11 @@ class Line:
         self._then(connection)
 
     def _note(self, down: QueuesDown | None) -> None:
-        """Ask again for the queues that are *down*, and log it once."""
+        """Ask again for the queues that are *down*, and log it once; also for those that differ."""
         before, self.down = self.down, down.queues if down else ()
+        if down or self._unlike:
+            self._mend_later(self._pauses.next() if down else _LOOK_AGAIN)
         if down:
-            self._mend_later()
             if self.down != before:
                 log.error(
                     "the broker cannot reach queues, going on without them; run: clusterbus doctor",
@@ -204,18 +217,27 @@ class Line:
         elif before:
             log.info("the broker reaches all queues again", extra={"line": self._role, "queues": before})
 
-    def _mend_later(self) -> float:
-        """Declare all again after a pause, whose seconds are returned."""
+    def _mend_later(self, pause: timedelta) -> None:
+        """Declare all again after *pause*."""
         # The broker has answered, so it is not stuck.
         self._unstick()
         self._leave_mending()
-        pause = self._pauses.next()
         self._mending = self._later(pause, self.redeclare)
-        return pause.total_seconds()
 
     def _is_stuck(self) -> None:
         self._stuck = None
-        self.drop("the broker did not answer a declaration within the progress limit")
+        reason = "the broker did not answer a declaration within the progress limit"
+        self._leave_awaited(reason)
+        self.drop(reason)
+
+    def _leave_awaited(self, reason: str) -> None:
+        """Leave the queue that the broker was asked for, if it was: it breaks or stops the connection."""
+        if queue := self._declaring.awaited if self._declaring else "":
+            self._leave(queue, reason)
+
+    def _leave(self, queue: str, reason: str, *, is_lost: bool = False) -> None:
+        self._denied.leave(queue, reason, is_lost=is_lost)
+        self._later(LEFT, partial(self._denied.ask_again, queue))
 
     def _unstick(self) -> None:
         if self._stuck:
@@ -235,6 +257,11 @@ class Line:
             self._failed(Refused(f"{self.address} refuses us: {self.reason}; check user, password and virtual host"))
 
     def _closed(self, _connection: object, error: BaseException) -> None:
+        text = text_of(error)
+        if (lost := lost_stream(text)) and any(each.queue == lost for each in self._wanted):
+            self._leave(lost, text, is_lost=True)
+        elif is_breaking(code_of(error)):
+            self._leave_awaited(text)
         self._gone("lost the connection to the broker", error)
 
     def _gone(self, sentence: str, error: BaseException) -> None:
@@ -268,14 +295,3 @@ def end_all(lines: Iterable[Line], ended: Callable[[], None], *, at_once: bool) 
 
     for line in list(left):
         line.end(partial(one_ended, line), at_once=at_once)
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """Return the cause of *error*: pika wraps an error up to four times."""
-    for _ in range(8):
-        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args[:1]]
-        found = [each for each in inner if isinstance(each, BaseException)]
-        if not found:
-            break
-        error = found[-1]
-    return error

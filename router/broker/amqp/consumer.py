@@ -18,13 +18,12 @@ from .. import content_modes
 from ..addresses import Pauses
 from ..interface import Arrival
 from .consumption import OFFSET, Consumption, Consumptions, Lease, Receive
-from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, shown, text_of
+from .declarations import LEFT
+from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, is_breaking, shown, text_of
 
 log = logging.getLogger(__name__)
 
-_DENIED, _BROKEN = 403, 541
-_LEFT = timedelta(minutes=5)
-"""How long a queue is left that breaks connections."""
+_HOPELESS = {403, 404}
 
 
 def _of(arrival: Arrival) -> tuple[Lease, int]:
@@ -35,7 +34,7 @@ def _of(arrival: Arrival) -> tuple[Lease, int]:
 class Consumer:
     """Consumes queues whenever it has a connection."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one collaborator
         self,
         *,
         pauses: Pauses,
@@ -45,14 +44,16 @@ class Consumer:
         failed: Callable[[BaseException], None],
         impatient: bool,
         began: Callable[[str], None] = lambda _queue: None,
+        leaves_out: Callable[[str], bool] = lambda _queue: False,
     ) -> None:
         """Call *at_end* when there are acknowledgements to send; it must lead to `flush` at the end of the batch.
 
         *redeclare* leads to another `ready`.  *failed* gets what a receive function raises; when *impatient*, also
-        the error for a queue that is denied or missing.  *began* is called whenever the broker lets us consume a queue.
+        the error for a queue that is denied or missing.  *began* is called whenever the broker lets us consume a queue;
+        none is consumed that *leaves_out*.
         """
         self._pauses, self._later, self._at_end, self._redeclare = pauses, later, at_end, redeclare
-        self._failed, self.impatient, self._began = failed, impatient, began
+        self._failed, self.impatient, self._began, self._leaves_out = failed, impatient, began, leaves_out
         self._connection: Connection | None = None
         self._held = True
         self._consumptions = Consumptions()
@@ -184,7 +185,7 @@ class Consumer:
     def _start_all(self) -> None:
         if self._connection is None or self._held or not self._connection.is_open:
             return
-        for consumption in self._consumptions.to_start():
+        for consumption in self._consumptions.to_start(self._leaves_out):
             self._start(self._connection, consumption)
 
     def _start(self, connection: Connection, consumption: Consumption) -> None:
@@ -268,7 +269,7 @@ class Consumer:
             return
         code, was_asked = code_of(reason), consumption.is_asked_for
         consumption.ended()
-        if code == _BROKEN and was_asked and not consumption.cancelled:
+        if is_breaking(code) and was_asked and not consumption.cancelled:
             self._suspect(consumption, text_of(reason))
         if consumption.cancelled or self._connection is None or not self._connection.is_open:
             return
@@ -276,10 +277,9 @@ class Consumer:
             log.warning(
                 "the broker closed a consuming channel", extra={"queue": consumption.queue, "reason": text_of(reason)}
             )
-        if self.impatient and code in {_DENIED, 404}:
+        if self.impatient and (code in _HOPELESS or (was_asked and code and not is_breaking(code))):
             self._failed(Refused(f"queue {consumption.queue!r} cannot be consumed: {text_of(reason)}"))
             return
-
         self._pause(consumption, max(self._pauses.next(), timedelta(milliseconds=50)))
 
     def _suspect(self, consumption: Consumption, reason: str) -> None:
@@ -287,9 +287,9 @@ class Consumer:
         if consumption.is_suspect:
             log.error(
                 "the broker breaks the connection when it is to give us a queue: all others are consumed",
-                extra={"queue": consumption.queue, "reason": reason, "pause": _LEFT.total_seconds()},
+                extra={"queue": consumption.queue, "reason": reason, "pause": LEFT.total_seconds()},
             )
-            self._pause(consumption, _LEFT)
+            self._pause(consumption, LEFT)
         consumption.is_suspect = True
 
     def _pause(self, consumption: Consumption, pause: timedelta) -> None:

@@ -39,6 +39,9 @@ class Consumption:
         self.tag = ""
         self.pausing: Callable[[], None] | None = None
         self.cancelled = self.has_begun = False
+        self.is_left_out = False
+        """Whether the queue is so unlike ours that it is not consumed."""
+
         self.is_suspect = False
         """Whether a connection broke while the broker was asked to let us consume it, and it was not consumed since."""
 
@@ -82,11 +85,16 @@ class Consumptions(dict[str, Consumption]):
     @property
     def is_opening(self) -> bool:
         """Whether we are about to consume more queues."""
-        return any(not (each.has_begun or each.pausing) for each in self.values())
+        return any(not (each.has_begun or each.pausing or each.is_left_out) for each in self.values())
 
-    def to_start(self) -> Iterator[Consumption]:
-        """Yield those to be consumed now: all but suspects; and one suspect, where no other answer is awaited."""
-        waiting = [each for each in self.values() if each.opening is None and not each.pausing]
+    def to_start(self, leaves_out: Callable[[str], bool]) -> Iterator[Consumption]:
+        """Yield those to be consumed now: all but suspects; and one suspect, where no other answer is awaited.
+
+        A queue is not consumed where *leaves_out* says so.
+        """
+        for each in self.values():
+            each.is_left_out = leaves_out(each.queue)
+        waiting = [each for each in self.values() if each.opening is None and not each.pausing and not each.is_left_out]
         yield from (each for each in waiting if not each.is_suspect)
         if not any(each.opening is not None and not each.has_begun for each in self.values()):
             yield from [each for each in waiting if each.is_suspect][:1]

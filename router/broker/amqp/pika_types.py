@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 _ABSENT, _LOCKED = 404, 405
 _NOT_THERE = ("no queue ", "no exchange ", "no binding ")
 """What RabbitMQ says before the name of what does not exist."""
+
+_LOST_STREAM = re.compile(r"Stream not found for queue '(.+)' in vhost")
 
 Answered = Callable[[object], None]
 
@@ -87,6 +90,7 @@ class Channel(Protocol):
         *,
         passive: bool = ...,
         durable: bool = ...,
+        auto_delete: bool = ...,
         arguments: Mapping[str, object] | None = ...,
         callback: Answered,
     ) -> None: ...
@@ -96,6 +100,7 @@ class Channel(Protocol):
         *,
         passive: bool = ...,
         durable: bool = ...,
+        auto_delete: bool = ...,
         arguments: Mapping[str, object] | None = ...,
         callback: Answered,
     ) -> None: ...
@@ -153,10 +158,49 @@ def is_down(code: int, text: str) -> bool:
     return code == _LOCKED or (code == _ABSENT and not any(each in text for each in _NOT_THERE))
 
 
+def is_missing_queue(code: int, text: str) -> bool:
+    """Say whether the broker closed a channel because a queue does not exist.
+
+    >>> is_missing_queue(404, "NOT_FOUND - no queue 'q' in vhost '/'")
+    True
+    """
+    return code == _ABSENT and _NOT_THERE[0] in text
+
+
+def lost_stream(text: str) -> str:
+    """Return the stream whose data the broker has lost: RabbitMQ 4 closes each connection that publishes to it.
+
+    >>> lost_stream("RESOURCE_ERROR - Stream not found for queue 'q' in vhost '/'"), lost_stream("INTERNAL_ERROR")
+    ('q', '')
+    """
+    found = _LOST_STREAM.search(text)
+    return found[1] if found else ""
+
+
+def is_breaking(code: int) -> bool:
+    """Say whether *code* is that of a connection that the broker closed because of what it was asked, not by itself.
+
+    >>> is_breaking(541), is_breaking(320), is_breaking(0), is_breaking(406)
+    (True, False, False, False)
+    """
+    return code >= 500  # noqa: PLR2004 - AMQP's errors of connections
+
+
 def text_of(reason: object) -> str:
     """Return why something was closed, in the broker's words if there are any."""
     text = getattr(reason, "reply_text", "")
     return str(text) if text else f"{type(reason).__name__}: {reason}".rstrip(": ")
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the cause of *error*: pika wraps an error up to four times."""
+    for _ in range(8):
+        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args[:1]]
+        found = [each for each in inner if isinstance(each, BaseException)]
+        if not found:
+            break
+        error = found[-1]
+    return error
 
 
 def shown(value: str | bytes | None) -> str:

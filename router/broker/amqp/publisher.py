@@ -9,6 +9,7 @@
 | does not have the exchange, or denies it (404, 403) | pause, declare, send again, forever, unless *impatient* |
 | confirms nothing within the progress limit, not blocked | drop the connection, send all again to the next host |
 | does not answer an event for ten seconds | the same, and to our own queues first: see `foreign_queues` |
+| breaks the connection over a stream of others that it lost (506) | the same; over our own: see `declarations` |
 
 An operator must fix a missing or denied exchange: until then all messages wait, in order, and none is lost.
 """
@@ -25,18 +26,16 @@ from ..addresses import Pauses
 from ..interface import Message, Settlement
 from ..outgoing.foreign_queues import SILENCE
 from ..outgoing.outbox import Entry, Outbox, Settled
-from ..topology import EVENTS, OWN_EVENTS
+from ..topology import EVENTS, HISTORY, OWN_EVENTS
 from .header_frame import header_octets
-from .pika_types import Channel, Connection, Frame, Later, Properties, Returned, code_of, text_of
+from .pika_types import Channel, Connection, Frame, Later, Properties, Returned, code_of, lost_stream, text_of
 
 log = logging.getLogger(__name__)
 
 _HOPELESS = {406, 501, 502, 505}
 """Codes for an error of the message itself: precondition failed, frame, syntax and unexpected-frame errors."""
-
 _MENDABLE = {403, 404}
-_ROUNDS = 5
-_SHOWN, _LONGEST_REASON = 255, 1000
+_ROUNDS, _SHOWN, _LONGEST_REASON = 5, 255, 1000
 _CHECKS = 12
 """How often progress is checked within the progress limit."""
 
@@ -216,6 +215,8 @@ class Publisher:
             return
         self._channel, self._usable = None, False
         code = code_of(reason)
+        if lost := lost_stream(text_of(reason)):
+            self._leave_lost(lost)
         if code in _MENDABLE and OWN_EVENTS in text_of(reason):
             log.error(
                 "cannot publish to our own queues alone; run: clusterbus broker setup, clusterbus broker users --apply",
@@ -238,7 +239,7 @@ class Publisher:
         if code in _MENDABLE and not (culprit and hopeless):
             self._pause(self._redeclare)
         else:
-            # No pause: each round settles or isolates a message, or has already paused.
+            # No pause: each round settles or isolates a message.
             self._later(timedelta(), self._reopen)
 
     def _reopen(self) -> None:
@@ -275,16 +276,25 @@ class Publisher:
             self._drop("the broker confirmed nothing within the progress limit")
         self._later(self._limit / _CHECKS, self._check)
 
+    def _leave_lost(self, stream: str) -> None:
+        """Publish to our own queues first, where *stream*, which is none of them, broke the connection."""
+        if stream != HISTORY and self._outbox.unanswered_for:
+            self._publish_apart(
+                "a stream of another service is lost, and breaks connections that publish to it", stream
+            )
+
     def _leave_unanswered(self) -> None:
+        if self._publish_apart("the broker does not answer an event; perhaps a queue of another service holds it back"):
+            self._drop("an event was not answered in time")
+
+    def _publish_apart(self, sentence: str, queue: str = "") -> bool:
         outbox = self._outbox
         if not outbox.foreign.is_separable:
-            return
-        log.error(
-            "the broker does not answer an event; perhaps a queue of another service holds it back",
-            extra={"outstanding": outbox.outstanding, "way_out": "clusterbus doctor --part publishing"},
-        )
+            return False
+        way_out = "clusterbus doctor --part publishing"
+        log.error(sentence, extra={"queue": queue, "outstanding": outbox.outstanding, "way_out": way_out})
         for entry in outbox.unanswered():
             self._settle(entry, entry.settlement)
         if len(outbox.others):
             self._for_others()
-        self._drop("an event was not answered in time")
+        return True

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...errors import BrokerError, Denied, QueuesDown, Refused, Unreachable
+from ..differences import FLAGS, MOST, Difference, Unlike, as_there, difference, is_of_earlier_release, unlike
+from ..topology import Queue
 from .pika_types import Answered, Channel, Connection, code_of, is_down, text_of
 
 Answer = TypeVar("Answer")
@@ -81,6 +83,41 @@ class Questions:
             on_answer,
             lambda method: Facts(method.message_count, method.consumer_count),
         )
+
+    def compare(self, queue: Queue, on_answer: Callable[[Unlike | BrokerError | None], None]) -> None:
+        """Call *on_answer* with how *queue*, which exists, differs at the broker; None if it does not, or an error.
+
+        It is declared, which changes nothing where it exists.
+        """
+        found: list[Difference] = []
+
+        def ask() -> None:
+            arguments = as_there(queue, found)
+            flags = {name: bool(arguments.pop(name, False)) for name in FLAGS}
+            self._put(
+                "queue",
+                queue.name,
+                lambda channel, answered: channel.queue_declare(
+                    queue.name, arguments=arguments, callback=answered, **flags
+                ),
+                take,
+                lambda _: True,
+            )
+
+        def take(answer: bool | BrokerError | None) -> None:  # noqa: FBT001 - True where it is as we asked
+            if isinstance(answer, Refused) and not isinstance(answer, Denied):
+                new = difference(str(answer), queue, found) if len(found) < MOST else None
+                if new is None:
+                    on_answer(unlike(queue, (), str(answer)))
+                    return
+                found.append(new)
+                ask()
+            elif isinstance(answer, BrokerError):
+                on_answer(answer)
+            else:
+                on_answer(None if is_of_earlier_release(queue, found) else unlike(queue, found, ""))
+
+        ask()
 
     def head(self, queue: str, on_answer: Callable[[Head | BrokerError | None], None]) -> None:
         """Call *on_answer* with the first message of *queue*, None without one, or an error.

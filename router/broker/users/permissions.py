@@ -245,7 +245,10 @@ def _permissions(user: User) -> dict[str, str]:
             return _rights(write=[INGRESS])
         case Role.ROUTER:
             # Binding a node to its shard needs `write` on the queue and `read` on the exchange.
-            return _rights(write=[EVENTS, OWN_EVENTS, REJECTED], read=[INGRESS], used=_SHARDS, seen=_SERVICES)
+            # So does unbinding a history that breaks the connection of who publishes to it.
+            return _rights(
+                write=[EVENTS, OWN_EVENTS, REJECTED, HISTORY], read=[INGRESS, OWN_EVENTS], used=_SHARDS, seen=_SERVICES
+            )
         case Role.CONSUMER:
             # Binding a queue needs `write` on the queue and `read` on the exchange.  Giving it a dead-letter exchange
             # needs `read` on the queue and `write` on that exchange.

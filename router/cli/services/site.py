@@ -19,7 +19,7 @@ from ...broker.history.queue_ages import read as read_ages
 from ...broker.session import Session
 from ...broker.users.admin_clients import administrator
 from ...broker.users.password_files import Passwords
-from ...errors import BrokerError
+from ...errors import BrokerError, QueuesDown
 from ...services import service_files
 from ...services.backlog import Backlog
 from ...services.registrar import Place, Registrar
@@ -143,11 +143,16 @@ class Site:
         return states, [each.service for each in plan.steps if each.does == "remove"]
 
     def _backlogs(self, names: Sequence[str]) -> tuple[Mapping[str, Backlog | None], str]:
-        wanted = self._settings.broker
+        wanted, known, lost = self._settings.broker, dict[str, Backlog | None](), list[str]()
         limit = min(_PATIENCE, wanted.patience)
         try:
             with Session(wanted.urls(), name="clusterbus-services", limit=limit) as session:
-                return {name: self.registrar.backlog(session, name) for name in names}, ""
+                for name in names:
+                    try:
+                        known[name] = self.registrar.backlog(session, name)
+                    except QueuesDown as error:
+                        lost += error.queues
+                return known, f"the broker cannot reach {', '.join(lost)}" if lost else ""
         except BrokerError as error:
             return {}, f"the number of waiting events is unknown: {error}"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.broker.amqp.declarations import steps
+from router.broker.declaration_steps import steps
 from router.broker.topology import (
     DEAD,
     EVENTS,

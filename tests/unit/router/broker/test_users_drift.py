@@ -192,8 +192,10 @@ def test_commands_read_passwords_from_files_and_give_no_rights_before_rows():
         "rabbitmqctl add_user clusterbus-router < /r || rabbitmqctl change_password clusterbus-router < /r",
         (
             "rabbitmqctl set_permissions -p bus clusterbus-router '^$'"
-            r" '^(clusterbus\.events|clusterbus\.events\.own|clusterbus\.rejected|clusterbus\.ingress\.[^.]+)$'"
-            r" '^(clusterbus\.ingress|clusterbus\.ingress\.[^.]+|clusterbus\.svc\.[^.]+(\.[a-z]+)?)$'"
+            r" '^(clusterbus\.events|clusterbus\.events\.own|clusterbus\.rejected|clusterbus\.history"
+            r"|clusterbus\.ingress\.[^.]+)$'"
+            r" '^(clusterbus\.ingress|clusterbus\.events\.own|clusterbus\.ingress\.[^.]+"
+            r"|clusterbus\.svc\.[^.]+(\.[a-z]+)?)$'"
         ),
     ]
 

@@ -133,6 +133,11 @@ def test_a_problem_has_the_time_of_its_beginning_until_it_has_ended(bench):
             Activity("routing", 0, 7),
             "the broker does not let it read clusterbus.ingress.1; the broker cannot reach clusterbus.history",
         ),
+        (
+            ConnectionState("amqp://mq1:5672", unlike=("queue q exists, but differs",)),
+            Activity("routing", 0, 7),
+            "queue q exists, but differs",
+        ),
         (GOOD, Activity("routing", 0, 7, problem="the state cannot be written: disk full"), "the state cannot be"),
     ],
 )
