@@ -27,6 +27,7 @@ from .amqp.pika_types import Properties
 from .amqp.publisher import Publisher
 from .amqp.requests import Questions
 from .declaration_steps import steps
+from .differences import sentences
 from .interface import Arrival, ConnectionState, Message
 from .outgoing.foreign_queues import SILENCE, ForeignQueues
 from .outgoing.outbox import Outbox, Settled
@@ -157,9 +158,9 @@ class Rabbit:
         unread = () if line.problem else self._consumer.unread
         down = tuple(dict.fromkeys(queue for each in lines for queue in each.down if queue not in unread))
         is_settled = line.was_tried if line.problem else not self._consumer.is_opening
-        unlike = () if line.problem else tuple(map(str, self.denials.unlike.values()))
+        unlike, differing = sentences(() if line.problem else self.denials.unlike.values())
         return ConnectionState(
-            str(line.address or ""), line.problem, self._publisher.blocked, unread, down, unlike, is_settled
+            str(line.address or ""), line.problem, self._publisher.blocked, unread, down, unlike, differing, is_settled
         )
 
     @property

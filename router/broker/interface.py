@@ -69,8 +69,9 @@ class ConnectionState:
 
     *problem* says why there is none, *blocked* why the broker accepts no messages, in its own words, *unread* names the
     queues that it does not let us consume, and *down* other queues that it cannot reach; *unlike* says of each queue
-    and exchange that is not as we declare it what differs.  All are empty where all is well.  *is_settled* is False
-    while the first attempt to connect, or to consume, has not ended.
+    and exchange that cannot be used what differs from what we declare.  All are empty where all is well.  *differing*
+    says the same of those that are used as they are.  *is_settled* is False while the first attempt to connect, or to
+    consume, has not ended.
     """
 
     broker: str
@@ -79,6 +80,7 @@ class ConnectionState:
     unread: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
     is_settled: bool = True
 
 

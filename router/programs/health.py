@@ -119,7 +119,7 @@ class Health:
         since = self.state.since if bool(problem) == bool(self.state.problem) else moment
         work = f"{self._rate(activity.handled)} {activity.unit} a minute, {activity.unfinished} unfinished"
         if not problem:
-            sentence = f"{activity.doing}; connected to {connection.broker}; {work}"
+            sentence = "; ".join((activity.doing, f"connected to {connection.broker}", work, *connection.differing))
         else:
             sentence = f"{PROBLEM}{problem}, since {since:%Y-%m-%d %H:%M} UTC; {work}"
         shown = visible(redaction.redact(sentence))[:_MOST]

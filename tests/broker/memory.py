@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from router.broker import content_modes
 from router.broker.amqp.header_frame import header_octets
+from router.broker.differences import sentences
 from router.broker.interface import Arrival, ConnectionState, Message, Settlement
 from router.broker.topology import EVENTS, Topology
 from router.errors import BrokerError
@@ -64,9 +65,10 @@ class Memory:
 
     @property
     def connection(self) -> ConnectionState:
-        """The state of the connection: only `blocked` and `unlike` can be wrong."""
-        unlike = tuple(map(str, self._model.unlike.values()))
-        return ConnectionState("memory", blocked="low on memory" if self._blocked else "", unlike=unlike)
+        """The state of the connection: only `blocked`, `unlike` and `differing` can be wrong."""
+        unlike, differing = sentences(self._model.unlike.values())
+        blocked = "low on memory" if self._blocked else ""
+        return ConnectionState("memory", blocked=blocked, unlike=unlike, differing=differing)
 
     @property
     def now(self) -> timedelta:

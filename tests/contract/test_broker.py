@@ -610,8 +610,8 @@ def test_a_queue_that_is_there_with_other_arguments_is_used_as_it_is_and_named(d
     driven.do(lambda: driven.broker.declare(other))
     driven.do(lambda: driven.broker.consume("q", listener.receive, prefetch=2))
     driven.do(lambda: driven.broker.publish(message("k"), listener.settlements.append))
-    driven.until(lambda: len(listener.arrivals) == 2 and driven.broker.connection.unlike, "arrivals and its name")
+    driven.until(lambda: len(listener.arrivals) == 2 and driven.broker.connection.differing, "arrivals and its name")
 
-    (unlike,) = driven.broker.connection.unlike
+    (unlike,) = driven.broker.connection.differing
     assert "queue q exists, but differs" in unlike
     assert "x-delivery-limit is 20, wanted 3" in unlike

@@ -71,12 +71,12 @@ def test_a_queue_with_other_arguments_is_used_as_it_is_and_named_until_it_is_as_
             line.consume(queue)
         line.publish("m")
         wait_for(lambda: len(line.arrivals) == 3, 15, "both queues get it, and what was held arrives")
-        (unlike,) = line.rabbit.connection.unlike
+        (unlike,) = line.rabbit.connection.differing
         assert "queue unlike exists, but differs" in unlike
         assert difference in unlike
 
         tap.channel.queue_delete("unlike")
-        wait_for(lambda: not line.rabbit.connection.unlike, 30, "it is there again, as wanted")
+        wait_for(lambda: not line.rabbit.connection.differing, 30, "it is there again, as wanted")
         wait_for(lambda: tap.consumers("unlike") == 1, 30, "and its consumer")
         line.publish("after")
         wait_for(lambda: len(line.arrivals) == 5, 15, "both queues get it")
@@ -196,7 +196,7 @@ def test_an_exchange_with_other_arguments_is_used_as_it_is(vhost_url: str, tap: 
         line.publish("m")
         line.wait_settled(1)
 
-        (unlike,) = line.rabbit.connection.unlike
+        (unlike,) = line.rabbit.connection.differing
         assert "exchange bus exists, but differs" in unlike
         assert "alternate-exchange is missing, wanted else" in unlike
 

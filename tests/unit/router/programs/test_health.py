@@ -151,6 +151,13 @@ def test_each_cause_is_named_while_the_connection_is_there(bench, state, activit
     assert bench.health.state.is_connected
 
 
+def test_what_differs_and_is_used_is_named_and_no_problem(bench):
+    bench.start(ConnectionState("amqp://mq1:5672", differing=("queue q exists, but differs, and is used as it is",)))
+
+    assert bench.health.state.problem == ""
+    assert bench.health.state.sentence.endswith("queue q exists, but differs, and is used as it is")
+
+
 def test_the_rate_is_that_of_the_last_minute(bench):
     bench.start()
     for second in range(1, 121):
