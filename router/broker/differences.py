@@ -116,7 +116,8 @@ _PAGE = "the project's page router/broker/README.md"
 
 def sentences(found: Iterable[Unlike]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return in words what of *found* cannot be used, and what is used as it is."""
-    left_out, used = [], []
+    left_out: list[str] = []
+    used: list[str] = []
     for each in found:
         (left_out if each.is_left_out else used).append(str(each))
     return tuple(left_out), tuple(used)
