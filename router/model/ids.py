@@ -22,6 +22,8 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM = 80
+_OF_TIME, _CHECKING = 10, 4
+"""How many of the 26 digits of an id are its moment, and how many of a derived one follow from all others."""
 """Bits after the milliseconds."""
 
 
@@ -56,11 +58,27 @@ def new_id(moment: datetime | None = None) -> str:
 def derived_id(record_id: str, what: str) -> str:
     """Return an id for *what* follows from *record_id*: always the same, and of the same millisecond.
 
+    Its last digits follow from the others, by which `id_of_record` knows it: nodes choose the ids of their records, and
+    can foresee these.
+
     >>> derived_id("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", "gapOpened")
-    '01KAG2V0M3F8H6XZX4675ASWDJ'
+    '01KAG2V0M3F8H6XZX4675AT5F6'
     """
-    number = int.from_bytes(hashlib.sha256(f"{record_id}/{what}".encode()).digest()[:10], "big")
-    return record_id[:10] + _written(number, 16)
+    id_ = record_id[:_OF_TIME] + _hashed(f"{record_id}/{what}", 16 - _CHECKING)
+    return id_ + _hashed(id_, _CHECKING)
+
+
+def id_of_record(claimed: str) -> str:
+    """Return the id of a record that comes with the id *claimed*: the same, unless that has the form of derived ids.
+
+    Otherwise a node could publish another event under the id of one that is about to follow, and whoever compares ids
+    would take the true one for a copy.  Of a million ids of honest records, one has that form.
+
+    >>> id_of_record("01KAG2V0M3Y8ZT6Q4XJ5W9E7RB")
+    '01KAG2V0M3Y8ZT6Q4XJ5W9E7RB'
+    """
+    is_derived = claimed[-_CHECKING:] == _hashed(claimed[:-_CHECKING], _CHECKING)
+    return derived_id(claimed, "record") if is_derived else claimed
 
 
 def id_at(moment: datetime, what: str) -> str:
@@ -96,6 +114,10 @@ def traceparent(event_id: str) -> str:
     """
     trace = f"{_number(event_id):032x}"
     return f"00-{trace}-{trace[16:]}-00"
+
+
+def _hashed(text: str, length: int) -> str:
+    return _written(int.from_bytes(hashlib.sha256(text.encode()).digest()[:10], "big") >> 5 * (16 - length), length)
 
 
 def _number(id_: str) -> int:

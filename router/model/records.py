@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from ..errors import InvalidTopic, Rejection
 from .bounds import ARGUMENTS, MESSAGE
-from .ids import is_id
+from .ids import id_of_record, is_id
 from .topics import IngressKey
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\Z", re.ASCII)
@@ -79,7 +79,7 @@ def parse(body: bytes, provenance: Provenance, trusted: Collection[str] = ()) ->
     _check_identity(key, fields, provenance, trusted)
     arguments, cut = _arguments(fields, len(body))
     return Record(
-        id=fields["id"],
+        id=id_of_record(fields["id"]),
         source=fields["source"],
         event=fields["event"],
         cluster=key.cluster,

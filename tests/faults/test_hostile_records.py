@@ -10,7 +10,7 @@ from consumers.dead_letters.replay import message_of
 from router.broker.interface import Arrival
 from router.broker.topology import INGRESS, REJECTED, base, of_node, shard_of
 from router.model.bounds import KEY, REJECTED_BODIES, REJECTED_BODY
-from router.model.ids import is_id
+from router.model.ids import derived_id, id_of_record, is_id
 from router.model.records import written
 from router.pipeline.deduplication import TOGETHER
 from tests.nodes import Node, Sent
@@ -134,6 +134,20 @@ def test_a_second_content_under_a_known_id_is_rejected(site: Site) -> None:
     (kept,) = site.wait_for_rejected(1)
     assert kept.headers["reason"] == f"record id {first.id} belongs to a record with other content"
     assert {each.data["fsName"] for each in site.events()} == {"gpfs1"}
+    assert site.left() == 0
+
+
+def test_an_id_that_will_follow_from_a_record_is_nobodys_to_claim(site: Site) -> None:
+    evil = site.node("evil")
+    first = evil.record("mount", "--fsName", "gpfs1")
+    foreseen = derived_id(first.id, "alert/somebody's")
+
+    site.send(evil.record("mount", "--fsName", "other", id_=foreseen), evil.record("mount", id_=foreseen), first)
+
+    (kept,) = site.wait_for_rejected(1)
+    assert "belongs to a record with other content" in kept.headers["reason"]
+    claimed, _ = site.wait_for_events(2)
+    assert claimed.id == id_of_record(foreseen) != foreseen
     assert site.left() == 0
 
 

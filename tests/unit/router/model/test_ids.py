@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model.ids import derived_id, has_form, is_id, moment_of, new_id, traceparent
+from router.model.ids import derived_id, has_form, id_at, id_of_record, is_id, moment_of, new_id, traceparent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -20,6 +20,22 @@ def test_derived_ids_differ_by_what_follows_and_sort_with_their_record() -> None
 
     assert len(ids) == 3
     assert derived_id(record, "gapOpened")[:10] == record[:10]
+
+
+@given(moments, st.text())
+def test_no_record_has_an_id_that_could_be_derived(moment: datetime, what: str) -> None:
+    for foreseen in (derived_id(new_id(moment), what), id_at(moment, what)):
+        id_ = id_of_record(foreseen)
+
+        assert id_ != foreseen
+        assert is_id(id_)
+        assert id_[:10] == foreseen[:10]
+        assert id_ == id_of_record(foreseen), "a record that comes again is the same"
+        assert id_of_record(id_) != id_, "nor may another record claim that one"
+
+
+def test_ids_of_captures_stay_as_they_are() -> None:
+    assert sum(id_of_record(id_) != id_ for id_ in (new_id() for _ in range(1000))) <= 1
 
 
 def test_the_trace_of_an_event_begins_with_its_id() -> None:
