@@ -161,7 +161,7 @@ def test_the_tests_of_the_python_service_pass(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
-        env=environment(PYTHONPATH=str(ROOT), TICKETS_DATABASE=":memory:"),
+        env=environment(PYTHONPATH=str(ROOT), PYTEST_ADDOPTS="", TICKETS_DATABASE=":memory:"),
         capture_output=True,
         text=True,
         timeout=240,
