@@ -24,7 +24,7 @@ ready := $(venv)/.ready
 
 help:
 	@echo "make demo      run the demo: twelve simulated nodes, a real RabbitMQ, a minute of failures"
-	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; three minutes on two cores"
+	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; two minutes on two cores"
 	@echo "make test      run all tests against a real RabbitMQ; broker=3.10, 4.0 or 4.3 selects the release"
 	@echo "make releases  run all tests on RabbitMQ 3.10, 4.0 and 4.3, one after another"
 	@echo "make bench     run the benchmarks, each beside a comparable program"
