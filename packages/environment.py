@@ -77,8 +77,9 @@ def compiled(modules: Path) -> list[str]:
 
 
 def _serves_each(distribution: importlib.metadata.Distribution) -> bool:
-    tags = re.findall(r"^Tag: *[^-\s]+-([^-\s]+)-", distribution.read_text("WHEEL") or "", re.MULTILINE)
-    return bool(tags) and {*tags} <= {"none", "abi3"}
+    """Say whether the wheel of *distribution*, which is that of the oldest release, serves the later ones too."""
+    tags = re.findall(r"^Tag: *([^-\s]+)-([^-\s]+)-", distribution.read_text("WHEEL") or "", re.MULTILINE)
+    return bool(tags) and all(abi == "abi3" or (abi == "none" and python.startswith("py")) for python, abi in tags)
 
 
 def _needs(distribution: importlib.metadata.Distribution, version: str) -> Iterator[Requirement]:

@@ -24,13 +24,18 @@ def test_what_an_older_python_needs_in_addition_is_found(tmp_path: Path) -> None
 
 
 def test_wheels_that_serve_each_python_are_taken_once(tmp_path: Path) -> None:
-    tags = {"pure": "py3-none-any", "stable": "cp39-abi3-manylinux_2_28_x86_64", "built": "cp311-cp311-linux_x86_64"}
+    tags = {
+        "pure": "py3-none-any",
+        "stable": "cp39-abi3-manylinux_2_28_x86_64",
+        "built": "cp311-cp311-linux_x86_64",
+        "bound": "cp311-none-any",
+    }
     for name, tag in tags.items():
         distribution(tmp_path, name)
         (tmp_path / f"{name}-1.dist-info" / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: {tag}\n")
     distribution(tmp_path, "unknown")
 
-    assert environment.compiled(tmp_path) == ["built==1", "unknown==1"]
+    assert environment.compiled(tmp_path) == ["bound==1", "built==1", "unknown==1"]
 
 
 def test_modules_of_several_pythons_stand_side_by_side(tmp_path: Path) -> None:
