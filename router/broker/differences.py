@@ -169,11 +169,11 @@ def difference(text: str, thing: Queue | Exchange, known: Iterable[Difference] =
     return None if new.key in {each.key for each in known} else new
 
 
-def as_there(thing: Queue | Exchange, differences: Iterable[Difference]) -> dict[str, Argument]:
-    """Return arguments and flags of *thing* with what *differences* say of what is there.
+def as_there(thing: Queue | Exchange, differences: Iterable[Difference]) -> tuple[dict[str, Argument], dict[str, bool]]:
+    """Return arguments and flags of *thing* with what *differences* say of what is there; a type is an argument.
 
     >>> as_there(Queue("q", {"x-max-length": 5}), [Difference("x-max-length", 5, None)])
-    {'durable': True, 'auto_delete': False}
+    ({}, {'durable': True, 'auto_delete': False})
     """
     found = {**thing.arguments, **flags_of(thing)}
     for each in differences:
@@ -181,7 +181,16 @@ def as_there(thing: Queue | Exchange, differences: Iterable[Difference]) -> dict
             found.pop(each.key, None)
         else:
             found[each.key] = each.there
-    return found
+    flags = {name: bool(found.pop(name, False)) for name in FLAGS}
+    return found, flags
+
+
+def learn(text: str, thing: Queue | Exchange, known: list[Difference]) -> bool:
+    """Add the difference that the broker's *text* names to those that are *known*; return False if it is none."""
+    new = difference(text, thing, known) if len(known) < MOST else None
+    if new is not None:
+        known.append(new)
+    return new is not None
 
 
 def is_of_earlier_release(thing: Queue | Exchange, differences: Iterable[Difference]) -> bool:

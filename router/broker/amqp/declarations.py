@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from ...errors import BrokerError, QueuesDown
 from ..declaration_steps import Step
-from ..differences import FLAGS, MOST, Difference, Unlike, as_there, difference, is_of_earlier_release, unlike
+from ..differences import Difference, Unlike, as_there, is_of_earlier_release, learn, unlike
 from ..topology import Binding, Exchange, Queue
 from .pika_types import Channel, Connection, code_of, is_down, is_missing_queue, text_of
 
@@ -182,8 +182,7 @@ class Declaring:
 
     def _declare(self, channel: Channel, thing: Exchange | Queue) -> None:
         """Declare *thing* with the differences that are known so far, so that the broker names the next one."""
-        arguments = as_there(thing, self._found)
-        flags = {name: bool(arguments.pop(name, False)) for name in FLAGS}
+        arguments, flags = as_there(thing, self._found)
         if isinstance(thing, Exchange):
             kind = str(arguments.pop("type"))
             channel.exchange_declare(thing.name, kind, arguments=arguments, callback=self._answered, **flags)
@@ -242,9 +241,7 @@ class Declaring:
 
     def _compare(self, step: Step, thing: Exchange | Queue, text: str) -> None:
         """Learn a difference from the broker's *text*, and ask for the next one."""
-        found = difference(text, thing, self._found)
-        if found is not None and len(self._found) < MOST:
-            self._found.append(found)
+        if learn(text, thing, self._found):
             self._said = self._said or text
         else:
             self._differs(step, unlike(thing, (), text))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...errors import BrokerError, Denied, QueuesDown, Refused, Unreachable
-from ..differences import FLAGS, MOST, Difference, Unlike, as_there, difference, is_of_earlier_release, unlike
+from ..differences import Difference, Unlike, as_there, is_of_earlier_release, learn, unlike
 from ..topology import Queue
 from .pika_types import Answered, Channel, Connection, code_of, is_down, text_of
 
@@ -92,8 +92,7 @@ class Questions:
         found: list[Difference] = []
 
         def ask() -> None:
-            arguments = as_there(queue, found)
-            flags = {name: bool(arguments.pop(name, False)) for name in FLAGS}
+            arguments, flags = as_there(queue, found)
             self._put(
                 "queue",
                 queue.name,
@@ -106,12 +105,10 @@ class Questions:
 
         def take(answer: bool | BrokerError | None) -> None:  # noqa: FBT001 - True where it is as we asked
             if isinstance(answer, Refused) and not isinstance(answer, Denied):
-                new = difference(str(answer), queue, found) if len(found) < MOST else None
-                if new is None:
+                if learn(str(answer), queue, found):
+                    ask()
+                else:
                     on_answer(unlike(queue, (), str(answer)))
-                    return
-                found.append(new)
-                ask()
             elif isinstance(answer, BrokerError):
                 on_answer(answer)
             else:
