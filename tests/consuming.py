@@ -28,8 +28,9 @@ from consumers.subscriptions.models import Subscription, Subscriptions
 from consumers.verbs.interface import Verb, installed
 from consumers.verbs.log.verb import LogVerb
 from consumers.verbs.run.verb import RunVerb
+from router.broker.amqp.pika_types import is_down
 from router.broker.client import Rabbit
-from router.broker.topology import EVENTS, RETRY, RETRY_STEPS, queue_of
+from router.broker.topology import EVENTS, HISTORY, RETRY, RETRY_STEPS, queue_of
 from router.cli import logging
 from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import new_id
@@ -106,8 +107,12 @@ def now() -> datetime:
 
 
 def publish(url: str, events: Iterable[Event], *, times: int = 1) -> None:
-    """Publish *events* as the router would, each as often as told, and wait for the confirms."""
+    """Publish *events* as the router would, each as often as told, and wait for the confirms.
+
+    The broker never confirms what comes before it has found its stream again after a start, so that is waited for.
+    """
     connection = pika.BlockingConnection(pika.URLParameters(url))
+    wait_for(lambda: not _is_starting(connection, HISTORY), 60, "the history can be published to")
     channel = connection.channel()
     channel.confirm_delivery()
     for event in events:
@@ -117,6 +122,16 @@ def publish(url: str, events: Iterable[Event], *, times: int = 1) -> None:
         for _ in range(times):
             channel.basic_publish(EVENTS, event.topic, event.to_json(), properties, mandatory=True)
     connection.close()
+
+
+def _is_starting(connection: pika.BlockingConnection, queue: str) -> bool:
+    channel = connection.channel()
+    try:
+        channel.queue_declare(queue, passive=True)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        return is_down(error.reply_code, error.reply_text)
+    channel.close()
+    return False
 
 
 class Consumer:

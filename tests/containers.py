@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from router.local_broker import guard
 from router.local_broker.rabbitmq_container import PrivateContainer, docker
-from tests.waiting import wait_for
+from tests.waiting import SLACK, wait_for
 
 LABEL = "clusterbus.tests"
 NODE = Path(__file__).with_name("machines") / "node"
@@ -29,15 +29,15 @@ SYSTEMD = (
     *("--security-opt", "systempaths=unconfined"),
     *("--tmpfs", "/run:exec", "--tmpfs", "/run/lock"),
 )
-_BUILD_LIMIT = 900.0
+_BUILD_LIMIT = 300.0
 BOOT_LIMIT = 120.0
 _LIMIT = 120.0
 
 
 def call(*words: str, limit: float = _LIMIT, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `docker` with *words* to its end, whatever that is."""
+    """Run `docker` with *words* to its end, whatever that is; *limit* is for a quiet machine, as in `wait_for`."""
     command = [docker(), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit * SLACK, check=False, **options)
 
 
 def run(*words: str, limit: float = _LIMIT, **options: Any) -> str:

@@ -9,7 +9,7 @@ from router.broker.topology import ALERTS
 from tests.alert_process import MOMENTS, AlertProcess, changes, listen
 from tests.alerting import NODE_DOWN, make_event
 from tests.consuming import publish
-from tests.rabbit import Tap
+from tests.rabbit import Tap, sync_queue_list
 from tests.waiting import wait_for
 
 ONCE = ["alertOpened", "alertClosed"]
@@ -142,6 +142,7 @@ def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines
     publish(own_broker.url, down)
     engine.wait_published(5)
 
+    sync_queue_list(own_broker)
     getattr(own_broker, end)()
     own_broker.start()
     publish(own_broker.url, up)
@@ -157,6 +158,7 @@ def test_a_broker_killed_while_changes_are_published_loses_none_of_them(own_brok
     engine = engines(own_broker.url)
     engine.start().wait_ready()
     listen(own_broker.url)
+    sync_queue_list(own_broker)
     events = pairs(300)
 
     publish(own_broker.url, events[:300])

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from consumers.policies.retry import RetryPolicy
 from tests.consuming import Consumer, make_event, make_subscription, publish, python
+from tests.rabbit import sync_queue_list
 from tests.waiting import wait_for
 
 
@@ -20,6 +21,7 @@ def test_attempts_go_on_and_commands_run_once_when_the_broker_is_killed_while_re
         consumer.wait_outcomes(2, subscription="flaky")
         wait_for(began.exists, 20, "the slow command")
 
+        sync_queue_list(own_broker)
         own_broker.kill()
         own_broker.start()
         rows = consumer.wait_outcomes(4, timeout=60)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pika
@@ -22,7 +21,7 @@ from router.local_broker.ports import free_ports, is_free
 from router.local_broker.rabbitmq_container import PrivateContainer, engine_answers, image_at_hand
 from router.local_broker.rabbitmq_node import PrivateNode, installed_server
 from tests.conftest import missing
-from tests.rabbit import RabbitAdmin, Tap
+from tests.rabbit import RabbitAdmin, Tap, sync_queue_list
 from tests.scraping import reached
 from tests.waiting import wait_for
 
@@ -53,10 +52,7 @@ def test_it_keeps_its_address_and_its_data_over_a_kill_and_for_the_next_owner_of
         url, name = broker.url, broker.home.name
         _put(url, "kept", b"1")
 
-        # RabbitMQ keeps the list of its quorum queues in a file that it syncs twice a second: a queue that was declared
-        # just before a kill never comes back (3.10 and 4.0).  Nothing tells from outside when it has.
-        time.sleep(1.5)
-
+        sync_queue_list(broker)
         broker.kill()
         assert not broker.running
         assert is_free(broker.home.port("amqp"))
