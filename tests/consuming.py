@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -111,17 +111,16 @@ def publish(url: str, events: Iterable[Event], *, times: int = 1) -> None:
 
     The broker never confirms what comes before it has found its stream again after a start, so that is waited for.
     """
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    wait_for(lambda: not _is_starting(connection, HISTORY), 60, "the history can be published to")
-    channel = connection.channel()
-    channel.confirm_delivery()
-    for event in events:
-        properties = pika.BasicProperties(
-            message_id=event.id, type=event.type, content_type=CONTENT_TYPE, delivery_mode=2
-        )
-        for _ in range(times):
-            channel.basic_publish(EVENTS, event.topic, event.to_json(), properties, mandatory=True)
-    connection.close()
+    with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        wait_for(lambda: not _is_starting(connection, HISTORY), 60, "the history can be published to")
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for event in events:
+            properties = pika.BasicProperties(
+                message_id=event.id, type=event.type, content_type=CONTENT_TYPE, delivery_mode=2
+            )
+            for _ in range(times):
+                channel.basic_publish(EVENTS, event.topic, event.to_json(), properties, mandatory=True)
 
 
 def _is_starting(connection: pika.BlockingConnection, queue: str) -> bool:
