@@ -17,6 +17,8 @@ EVENT, SUBSCRIPTION = "lowDiskSpace", "balance"
 PATIENCE = 300.0
 _SOME = 20
 _SLOWLY, _QUICKLY, _MANY = 0.05, 0.01, 1000
+_LOOK = 1.0
+"""Seconds between two looks: each runs commands in six containers."""
 
 _CAPTURED, _CALLED = "/var/lib/captured", "/var/log/clusterbus/called"
 _UNIT, _ENOUGH = "traffic.service", "/run/enough"
@@ -153,10 +155,10 @@ class Traffic:
             self.rig[node].run("touch", _ENOUGH)
         for node in NODES:
             is_active = ("systemctl", "is-active", _UNIT)
-            wait_for(lambda: self.rig[node].call(*is_active).returncode, PATIENCE, f"{node} is done")  # noqa: B023
+            wait_for(lambda: self.rig[node].call(*is_active).returncode, PATIENCE, f"{node} is done", pause=_LOOK)  # noqa: B023
             self.rig[node].run("rm", _ENOUGH)
-        wait_for(lambda: not self._missing(), PATIENCE, "everything was delivered")
-        wait_for(lambda: not self.balance(kept_since).lost, PATIENCE, "everything was recorded")
+        wait_for(lambda: not self._missing(), PATIENCE, "everything was delivered", pause=_LOOK)
+        wait_for(lambda: not self.balance(kept_since).lost, PATIENCE, "everything was recorded", pause=_LOOK)
         return self.balance(kept_since)
 
     def flows(self, since: float, without: str = "") -> None:
@@ -168,7 +170,7 @@ class Traffic:
             later = sum(at >= since for each, at in others.items() if each in called)
             return later >= _SOME and all(each in called for each, at in others.items() if at < since)
 
-        wait_for(came_through, PATIENCE, "events flow")
+        wait_for(came_through, PATIENCE, "events flow", pause=_LOOK)
 
     def balance(self, kept_since: float = 0.0) -> Balance:
         """Return what became of all events so far."""
