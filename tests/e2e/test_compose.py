@@ -67,7 +67,7 @@ def composed(shared: Path) -> Iterator[Composed]:
         if not image_at_hand(image):
             pytest.skip(f"the image {image} is not here, and cannot be pulled")
     composed = Composed()
-    # Workers may share the tests of this file: two of this at once would have half of the machine each.
+    # Workers may share the tests of this file; the services of several of them at once are too much for the machine.
     with used_alone(shared, "compose"):
         try:
             composed.run("up", "--detach", "--build", limit=600)
