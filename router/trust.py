@@ -32,8 +32,8 @@ def problem(path: str | os.PathLike[str], descriptor: int | None = None) -> str:
         return ""  # who opens it says why that fails
 
 
-def problem_of_key(path: str | os.PathLike[str]) -> str:
-    """Return why the private key in *path* must not be used, with the way out, as `problem` does.
+def problem_of_secret(path: str | os.PathLike[str], what: str = "a private key") -> str:
+    """Return why the secret in *path*, which is *what*, must not be used, with the way out, as `problem` does.
 
     Whoever can read it can log in with it: besides, no others may, except where nobody can change modes.
     """
@@ -42,7 +42,7 @@ def problem_of_key(path: str | os.PathLike[str]) -> str:
         name = os.fspath(path)
         if facts.st_mode & stat.S_IROTH and not _is_read_only(name):
             mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-            readable = f"{name} has a private key and is readable by all users (its mode is {mode})"
+            readable = f"{name} has {what} and is readable by all users (its mode is {mode})"
             return problem(path) or f"{readable}: run chmod o-rwx {name}"
         return problem(path)
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def problem_of_tls_files(
 
     Without a *key*, it is in the file of the *certificate*.
     """
-    own = ((certificate, problem), (key, problem_of_key)) if key else ((certificate, problem_of_key),)
+    own = ((certificate, problem), (key, problem_of_secret)) if key else ((certificate, problem_of_secret),)
     found = (judge(file) for file, judge in ((authority, problem), *own) if file)
     return next(filter(None, found), "")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 import struct
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from . import trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import Any
 
     from .broker_urls import Broker
@@ -29,6 +32,7 @@ __all__ = ["SILENT", "Connection", "IOLoop", "Messages", "Services", "describe",
 SILENT = "no answer from the broker within the progress limit"
 _APP = "clusterbus-relay"
 _HEARTBEAT = 15
+_LONGEST_PASSWORD = 1024
 _MOST_TEMPLATES = 200
 _NUMBER = struct.Struct(">q")
 _BODY = struct.Struct(">BHL")
@@ -148,20 +152,34 @@ def _credentials(broker: Broker, settings: Settings) -> pika.credentials.PlainCr
         return pika.PlainCredentials(broker.user, broker.password)
     if settings.password_file is None:
         raise ValueError(f"no password for {broker!r}")
-    fault = trust.problem(settings.password_file)
+    return pika.PlainCredentials(broker.user, _password(settings.password_file))
+
+
+def _password(file: Path) -> str:
+    """Return the first line of *file*, by the rules of `router/passwords.py`, with which a test compares it."""
+    fault = trust.problem_of_secret(file, "a password")
     if fault:
         raise ValueError(f"password-file {fault}")
-    password = settings.password_file.read_text(encoding="utf-8").partition("\n")[0]
-    if not password:
-        raise ValueError(f"password-file {settings.password_file} is empty: write the password on its first line")
-    return pika.PlainCredentials(broker.user, password)
+    # Whatever is there, a pipe too, is never waited for.
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:  # noqa: PTH123 - of a descriptor
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise ValueError(f"password-file {file} is not a regular file")
+        password = opened.read(_LONGEST_PASSWORD + 1).partition(b"\n")[0].rstrip(b"\r")
+    if not password or len(password) > _LONGEST_PASSWORD:
+        wrong = "is too long" if password else "is empty"
+        raise ValueError(f"password-file {file} {wrong}: write the password on its first line")
+    try:
+        return password.decode()
+    except UnicodeDecodeError:
+        # Its message contains a part of the password.
+        raise ValueError(f"password-file {file} is not UTF-8 text") from None
 
 
 def _tls(broker: Broker) -> pika.SSLOptions:
     for judge, file in (
         (trust.problem, broker.ca),
         (trust.problem, broker.certificate),
-        (trust.problem_of_key, broker.key),
+        (trust.problem_of_secret, broker.key),
     ):
         fault = judge(file) if file else ""
         if fault:

@@ -30,8 +30,8 @@ def problem(path: str | os.PathLike[str]) -> str:
     return ""
 
 
-def problem_of_key(path: str | os.PathLike[str]) -> str:
-    """Return why the private key in *path* must not be used, with the way out, as `problem` does.
+def problem_of_secret(path: str | os.PathLike[str], what: str = "a private key") -> str:
+    """Return why the secret in *path*, which is *what*, must not be used, with the way out, as `problem` does.
 
     Whoever can read it can log in with it: besides, no others may, except where nobody can change modes.
     """
@@ -40,7 +40,7 @@ def problem_of_key(path: str | os.PathLike[str]) -> str:
         name = os.fspath(path)
         if facts.st_mode & stat.S_IROTH and not _is_read_only(name):
             mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-            readable = f"{name} has a private key and is readable by all users (its mode is {mode})"
+            readable = f"{name} has {what} and is readable by all users (its mode is {mode})"
             return problem(path) or f"{readable}: run chmod o-rwx {name}"
         return problem(path)
     except (OSError, ValueError):

@@ -120,6 +120,7 @@ def service_site(folder: Path, broker: SharedBroker, admin: RabbitAdmin, vhost: 
     parts = urllib.parse.urlsplit(broker.http_url)
     password = folder / "administrator"
     password.write_text(f"{urllib.parse.unquote(parts.password or 'guest')}\n")
+    password.chmod(0o600)
     management = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
     site = ServiceSite(folder, broker.vhost_url(vhost), vhost, admin, tap)
     site.write_settings(management, password)

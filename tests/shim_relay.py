@@ -138,6 +138,7 @@ class RelayProcess:
             (password,) = passwords
             secret = spool.parent / "password"
             secret.write_text(f"{password}\n")
+            secret.chmod(0o600)
             brokers += ["--password-file", str(secret)]
         self.spool = spool
         self.process = subprocess.Popen(

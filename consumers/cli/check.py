@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router.cli.app import Json, current, open_session
+from router.cli.app import Json, current, loaded, open_session
 from router.cli.catalogue import event_names, show_types, sources
 from router.cli.output import block, fail, say, verdicts
 from router.settings import site_catalogue
@@ -41,8 +41,8 @@ def check(context: typer.Context, files: Files = None, as_json: Json = False) ->
         try_tests=try_all,
         try_rule_tests=_failures,
     )
-    for place in known:
-        say({"kind": "warning", "message": place}, as_json=as_json, text=f"warning: {place}")
+    for warning in (*loaded(context).ignored, *known):
+        say({"kind": "warning", "message": warning}, as_json=as_json, text=f"warning: {warning}")
     for kind, found in (("error", (*report.mistakes, *report.faults)), ("warning", report.warnings)):
         for each in found:
             say({"kind": kind, **asdict(each)}, as_json=as_json, text=f"{kind}: {each}")

@@ -91,7 +91,7 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
         if is_fold(str(headers.get("replay", ""))):
             # The group is delivered again with all its events.
             nonce = f"{FOLDED}-{nonce}"
-        headers |= {"subscription": letter.subscription, "topic": letter.topic, "replay": nonce, "attempt": 1}
+        headers |= {"subscription": fitted(letter.subscription, KEY), "topic": key, "replay": nonce, "attempt": 1}
         return Message(RETURN, key, letter.body, id_, event, headers=headers)
     found = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
     headers = fitting_headers(found, "traceparent", "epoch", "sequence")

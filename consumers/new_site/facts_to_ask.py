@@ -9,14 +9,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from router import database_urls
-from router.broker import addresses
-from router.errors import SettingsError
 
 _CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?")
+_MOST = 65535
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _MAIL = re.compile(r"[A-Za-z0-9_.+-]+@[A-Za-z0-9.-]+")
-_MANAGEMENT = re.compile(r"https?://[^\s/?#@:]+@[^\s/?#@]+")
+_MANAGEMENT = re.compile(r"https?://[^\s/?#@:]+@(?P<host>[^\s/?#@]+)")
 
 PLAIN = "none"
 """What is said in place of CA certificates for a broker without TLS."""
@@ -75,22 +74,26 @@ def _cluster(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    found = _HOST.fullmatch(text)
+    if not found or not 0 < int((found[2] or ":1")[1:]) <= _MOST:
+        raise ValueError(f"{text!r} is not a host name, or HOST:PORT with a port from 1 to {_MOST}")
+    return text
+
+
 def _hosts(text: str) -> str:
-    for each in text.split():
-        if not _HOST.fullmatch(each):
-            raise ValueError(f"{each!r} is not a host name, or HOST:PORT")
-        try:
-            addresses.parse(f"amqp://{each}/")
-        except SettingsError as error:
-            raise ValueError(str(error)) from None
-    if not text.split():
+    found = dict.fromkeys(_host(each) for each in text.split())
+    if not found:
         raise ValueError("name at least one host")
-    return " ".join(dict.fromkeys(text.split()))
+    return " ".join(found)
 
 
 def _management(text: str) -> str:
-    if text and not _MANAGEMENT.fullmatch(text):
+    found = _MANAGEMENT.fullmatch(text)
+    if text and not found:
         raise ValueError("write https://ADMINISTRATOR@HOST:15671, without a password")
+    if found:
+        _host(found["host"])
     return text
 
 
@@ -111,6 +114,7 @@ def _database(text: str) -> str:
         raise ValueError("name no user and no password: each program has its own")
     if urlsplit(text).path.strip("/"):
         raise ValueError("name no database: each program has its own, with the name of its user")
+    _host(urlsplit(text).netloc)
     return text
 
 
@@ -131,7 +135,7 @@ QUESTIONS = (
     Question("login", "User that logs in on nodes by ssh; it needs sudo if it is not root", "root", _login),
     Question("database", "PostgreSQL, such as postgresql://db1 (empty: SQLite)", "", _database),
     Question("mail", "Mail address of those to notify (empty: nobody yet)", "", _mail),
-    Question("mail_server", "Mail server that takes mail without a password", "localhost", _hosts, asked_if="mail"),
+    Question("mail_server", "Mail server that takes mail without a password", "localhost", _host, asked_if="mail"),
 )
 """The questions in their order."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from .. import redaction, trust
 from ..errors import SettingsError, hint
@@ -53,6 +53,38 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         vhost = "" if self.vhost == "/" else f"/{self.vhost}"
         return f"{'amqps' if self.tls else 'amqp'}://{user}{host}:{self.port}{vhost}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementAddress:
+    """The management API at *where*, such as `https://mq1:15671`, its *user*, and the file of CA certificates."""
+
+    where: str
+    user: str
+    authority: str | None = None
+
+
+def parse_management(url: str) -> ManagementAddress:
+    """Return what `broker.management` says.  Raises ValueError, whose message has no part of it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("is not https://ADMINISTRATOR@HOST:15671") from None
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.username or parts.path.strip("/"):
+        raise ValueError("is not https://ADMINISTRATOR@HOST:15671")
+    if parts.password is not None:
+        raise ValueError("has a password: put it in broker.management_password_file")
+    if options.keys() - {"cacertfile"}:
+        raise ValueError("only cacertfile is allowed after the question mark")
+    try:
+        is_port = parts.port != 0
+    except ValueError:
+        is_port = False
+    if not is_port:
+        raise ValueError("has no port from 1 to 65535")
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return ManagementAddress(where, unquote(parts.username), options.get("cacertfile"))
 
 
 def tls_context(address: Address) -> ssl.SSLContext:

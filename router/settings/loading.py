@@ -2,8 +2,9 @@
 
 Later layers win: defaults, `/etc/clusterbus/clusterbus.yaml`, the file of `--settings`, `CLUSTERBUS_*`, options.
 `CLUSTERBUS_BROKER` is `broker.url`; any other variable is `CLUSTERBUS_<SECTION>_<FIELD>`, such as
-`CLUSTERBUS_ROUTER_STATE`.  Give secrets by reference, such as `broker.password_file`.  Where `broker.url` comes from a
-variable or an option and has a password, that user logs in: the logins in files are for the URLs in files.
+`CLUSTERBUS_ROUTER_STATE`; a list is words with blanks between them, and a mapping is only in files.  Give secrets by
+reference, such as `broker.password_file`.  Where `broker.url` comes from a variable or an option and has a password,
+that user logs in: the logins in files are for the URLs in files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -30,14 +31,19 @@ if TYPE_CHECKING:
     from .yaml_documents import Document, Place
 
 SYSTEM_FILE = Path("/etc/clusterbus/clusterbus.yaml")
+_OTHERS = ("CLUSTERBUS_BROKER_IMAGE", "CLUSTERBUS_BROKER_KIND")
+"""Variables of `clusterbus up`, which are named as those of a section."""
 
 
 class Loaded:
-    """Settings, and where each was set, by names such as `router.broker.user`; a default has no origin."""
+    """Settings, and where each was set, by names such as `router.broker.user`; a default has no origin.
 
-    def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
-        """Keep both."""
-        self.settings, self.origins = settings, origins
+    *ignored* says of each variable that looks like a setting and is none.
+    """
+
+    def __init__(self, settings: Settings, origins: Mapping[str, str], ignored: Sequence[str] = ()) -> None:
+        """Keep them."""
+        self.settings, self.origins, self.ignored = settings, origins, ignored
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (name, value, origin) for each setting, without secrets."""
@@ -99,7 +105,8 @@ def load(
         raise SettingsError("\n".join(mistakes)) from None
     for address in _addresses(settings):
         redaction.remember_url(address)
-    return Loaded(settings, {_dotted(name): each.origin for name, each in winners.items()})
+    origins = {_dotted(name): each.origin for name, each in winners.items()}
+    return Loaded(settings, origins, _ignored(environment))
 
 
 def _of_one_login(winners: dict[Place, _Entry]) -> dict[Place, _Entry]:
@@ -145,11 +152,23 @@ def _from_file(path: Path) -> list[_Entry]:
 def _from_environment(environment: Mapping[str, str]) -> list[_Entry]:
     found = []
     for name in _fields():
-        variable = "CLUSTERBUS_BROKER" if name == ("broker", "url") else f"CLUSTERBUS_{'_'.join(name)}".upper()
+        variable = _variable(name)
         if value := environment.get(variable):
-            listed = value.split() if name[-1] == "trusted_users" else value
+            listed = value.split() if get_origin(_annotation(name)) is frozenset else value
             found.append(_Entry(name, listed, variable))
     return found
+
+
+def _ignored(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that is named as one of a section, which has no such field."""
+    known = [_variable(name) for name in _fields()]
+    sections = tuple(f"CLUSTERBUS_{each}_".upper() for each in Settings.model_fields)
+    strange = (name for name in sorted(environment) if name.startswith(sections) and name not in (*known, *_OTHERS))
+    return [f"the variable {brief(name)} is no setting and does nothing; {hint(name, known)}" for name in strange]
+
+
+def _variable(name: tuple[str, ...]) -> str:
+    return "CLUSTERBUS_BROKER" if name == ("broker", "url") else f"CLUSTERBUS_{'_'.join(name)}".upper()
 
 
 def _fields() -> Iterator[tuple[str, ...]]:
@@ -166,6 +185,13 @@ def _parts(section: object, field: object) -> tuple[str, ...]:
     found = model.annotation.model_fields.get(str(field)) if model else None  # type: ignore[union-attr]  # as above
     kind = found.annotation if found else None
     return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else ()
+
+
+def _annotation(name: tuple[str, ...]) -> object:
+    model: Any = Settings
+    for part in name:
+        model = model.model_fields[part].annotation
+    return model
 
 
 def _values(settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -55,6 +55,7 @@ def refuses(url: str) -> bool:
 def test_each_database_takes_its_password_from_a_file(login: str, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(f"{WORD}\n")
+    file.chmod(0o600)
     url = f"{login}&password=file:{file}"
 
     with State(url) as state, Store(url), FactStore(url):
@@ -77,6 +78,7 @@ def test_a_password_that_was_replaced_is_used_for_the_next_connection(
 ) -> None:
     file = tmp_path / "password"
     file.write_text(f"{WORD}\n")
+    file.chmod(0o600)
     with State(f"{login}&password=file:{file}") as state:
         postgresql.execute(f"ALTER ROLE {login.partition('://')[2].partition('@')[0]} PASSWORD 'hunter33xyz'")
         file.write_text("hunter33xyz\n")
@@ -93,6 +95,7 @@ def test_a_password_that_was_replaced_is_used_for_the_next_connection(
 def test_a_refused_login_is_named_as_one_and_doctors_advice_is_about_it(login: str, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("wrong-word-1\n")
+    file.chmod(0o600)
     url = f"{login}&password=file:{file}"
 
     with pytest.raises(StateError, match=r"the database refuses the login: .*password authentication failed"):

@@ -139,11 +139,11 @@ def test_what_is_mounted_read_only_can_be_changed_by_nobody(trust, file, monkeyp
 
 def test_a_private_key_that_all_users_can_read_is_refused_with_its_mode_and_the_way_out(trust, file):
     file.chmod(0o640)
-    assert trust.problem_of_key(file) == ""
+    assert trust.problem_of_secret(file) == ""
 
     file.chmod(0o644)
 
-    found = trust.problem_of_key(file)
+    found = trust.problem_of_secret(file)
     assert found == (
         f"{file} has a private key and is readable by all users (its mode is 0644): run chmod o-rwx {file}"
     )
@@ -153,14 +153,14 @@ def test_a_private_key_that_all_users_can_read_is_refused_with_its_mode_and_the_
 def test_a_private_key_that_others_can_change_is_refused_for_that(trust, file):
     file.chmod(0o666)
 
-    assert "is writable by other users" in trust.problem_of_key(file)
-    assert trust.problem_of_key(file.with_name("none")) == ""
+    assert "is writable by other users" in trust.problem_of_secret(file)
+    assert trust.problem_of_secret(file.with_name("none")) == ""
 
 
 def test_a_key_that_is_mounted_read_only_is_used_with_the_mode_that_it_has(trust, file, monkeypatch):
     monkeypatch.setattr(trust, "_is_read_only", lambda _: True)
 
-    assert trust.problem_of_key(file) == ""
+    assert trust.problem_of_secret(file) == ""
 
 
 @pytest.mark.parametrize(("spoilt", "mode"), [("ca.pem", 0o666), ("me.pem", 0o666), ("me.key", 0o644)])

@@ -42,6 +42,7 @@ def flow(tmp_path: Path, vhost_url: str, broker: SharedBroker) -> Iterator[Flow]
     password, parts = tmp_path / "management", urlsplit(broker.http_url)
     password.write_text(f"{parts.password}\n")
     password.chmod(0o600)
+    password.chmod(0o600)
     ticket = tmp_path / "ticket"
     ticket.write_text(f'#!/bin/sh\n[ -e "{tmp_path}/mended" ] || exit 3\necho "$1" >>"{tmp_path}/tickets"\n')
     ticket.chmod(0o755)

@@ -50,6 +50,7 @@ def doctor(tmp_path: Path, site: Site, vhost_url: str, broker: SharedBroker) -> 
     parts = urllib.parse.urlsplit(broker.http_url)
     password.write_text(parts.password or "")
     password.chmod(0o600)
+    password.chmod(0o600)
     management = f"{parts.scheme}://{parts.username}@{parts.hostname}:{parts.port}"
 
     def wrong(*, as_administrator: bool = True) -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ def site(tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> Site:
     api = urllib.parse.urlsplit(broker.http_url)
     secret = tmp_path / "administrator"
     secret.write_text(api.password or "guest")
+    secret.chmod(0o600)
     settings = {
         "broker": {
             "url": broker.url,

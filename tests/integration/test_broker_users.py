@@ -187,6 +187,7 @@ def site(tmp_path: Path, broker: SharedBroker, rabbit_admin: RabbitAdmin, vhost:
     parts = urllib.parse.urlsplit(broker.http_url)
     password = tmp_path / "administrator"
     password.write_text(f"{urllib.parse.unquote(parts.password or 'guest')}\n")
+    password.chmod(0o600)
     management = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
     site = Site(
         tmp_path, broker.vhost_url(vhost), management, password, rabbit_admin, vhost, vhost.removeprefix("test-")
@@ -307,6 +308,17 @@ def test_a_rotated_password_opens_and_the_old_one_does_not_and_connections_stay(
         pass
     assert set_up.there()[other] == before[other]
     assert f"clusterbus nodes deploy '{me}'" in set_up.said[-1]
+
+
+def test_to_rotate_a_user_that_is_mistyped_makes_no_other_one(set_up: Site):
+    before = set_up.there()
+
+    said = set_up.run("--rotate", set_up.node(7), "--apply", code=2)
+
+    assert set_up.there() == before
+    assert not (set_up.folder / "nodes" / set_up.node(7)).exists()
+    assert said == []
+    assert f"no password of {set_up.node(7)} is here" in set_up.said[-1]
 
 
 def test_a_node_that_left_loses_its_connections_its_user_and_its_password(set_up: Site):

@@ -119,6 +119,7 @@ def test_doctor_says_of_each_program_whether_it_can_log_in_as_its_own_user(
     rabbit_admin.call("POST", "definitions", body=granted)
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("secret\n")
+    right.chmod(0o600)
     wrong.write_text("another\n")
 
     def said(router_file, consumer_file):

@@ -52,6 +52,7 @@ def settings(request, own, tmp_path):
     password = tmp_path / "password"
     password.write_text(f"{parts.password}\n")
     password.chmod(0o600)
+    password.chmod(0o600)
     where = f"http://{parts.username}@{parts.hostname}:{parts.port}"
     return BrokerSettings(url=(own.url,), management=where, management_password_file=password)
 

@@ -178,6 +178,16 @@ def test_what_cannot_be_done_writes_nothing(tmp_path: Path, words: Sequence[str]
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.parametrize("name", ["o,dd", "o dd", "o?x", "o%20x", "o: x", "o{{x", "o'x", "ö"])
+@pytest.mark.parametrize("words", [("--demo",), SITE], ids=["demo", "site"])
+def test_a_folder_that_files_and_urls_cannot_name_is_refused(tmp_path: Path, words: Sequence[str], name: str) -> None:
+    done = init(tmp_path / name, *words, "--yes")
+
+    assert done.returncode == 2
+    assert "use a folder whose path has only letters, digits, and / . _ -" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.timeout(240)
 def test_from_an_empty_folder_to_the_first_event(tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> None:
     folder = tmp_path / "site"

@@ -15,6 +15,7 @@ def served(tmp_path):
     password = tmp_path / "password"
     password.write_text("secret\n")
     password.chmod(0o600)
+    password.chmod(0o600)
     with webhook() as server:
         yield server, Management(f"http://admin@{server.address}", password, timedelta(seconds=30))
 

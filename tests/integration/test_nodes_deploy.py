@@ -381,6 +381,7 @@ def test_what_was_deployed_carries_a_record_to_the_broker(cluster, vhost_url):
     parts = urlsplit(vhost_url)
     url = urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}"))
     (cluster.secrets / "n01" / "password").write_text(f"{parts.password}\n")
+    (cluster.secrets / "n01" / "password").chmod(0o600)
     cluster.run("deploy", "n01", relay={"cluster": "prod", "broker": url})
     root = cluster.root("n01")
     subprocess.run(

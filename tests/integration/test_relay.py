@@ -241,6 +241,7 @@ def test_the_password_comes_from_a_file_and_is_never_logged(
     rabbit_admin.add_user(user, "right-secret", vhost)
     secret = tmp_path / "secret"
     secret.write_text("wrong-secret\n")
+    secret.chmod(0o600)
     url = f"amqp://{user}@" + vhost_url.rpartition("@")[2]
     try:
         with ingress(vhost_url) as tap, RelayProcess(spool, url, options=["--password-file", str(secret)]) as relay:

@@ -34,6 +34,7 @@ def site(tmp_path, require: Callable[[str], str]) -> Iterator[tuple[ServiceSite,
         parts = urllib.parse.urlsplit(node.http_url)
         password = tmp_path / "administrator"
         password.write_text(f"{urllib.parse.unquote(parts.password or '')}\n")
+        password.chmod(0o600)
         tap = Tap(address)
         site = ServiceSite(tmp_path, address, VHOST, admin, tap)
         management = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()

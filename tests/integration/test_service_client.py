@@ -241,6 +241,7 @@ def test_events_come_to_an_asyncio_program_too(service: Service) -> None:
 def test_a_password_that_is_replaced_while_the_program_runs_is_read_again(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(PASSWORD + "\n")
+    file.chmod(0o600)
     service.publish_numbered(2)
     seen = []
 

@@ -72,6 +72,7 @@ class Site:
         folder.mkdir(parents=True)
         (folder / "password").write_text(f"{password}\n")
         (folder / "password").chmod(0o600)
+        (folder / "password").chmod(0o600)
         return password
 
     def nodes(self, *words: str, code: int = 0) -> list[dict[str, Any]]:

@@ -144,7 +144,8 @@ def long(pytestconfig):
         pytest.skip("it takes long: --rig-faults")
 
 
-def test_every_password_is_rotated_while_events_flow(rig, flowing, page):
+def test_every_password_is_rotated_while_events_flow(rig, follow, flowing, page):
+    follow(FIRST)
     before = secrets_of(rig)
 
     with flowing("rotation"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ Login = Annotated[str | None, typer.Option(help="The user that logs in on nodes;
 Database = Annotated[str | None, typer.Option(help="postgresql://HOST; by default SQLite.")]
 Mail = Annotated[str | None, typer.Option(help="A mail address that gets errors of the cluster.")]
 MailServer = Annotated[str | None, typer.Option(help="A server that takes mail without a password.")]
+
+_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 def init(  # noqa: PLR0913 - each is an option
@@ -49,6 +52,9 @@ def init(  # noqa: PLR0913 - each is an option
     brokers, hubs = (" ".join(each) if each else None for each in (broker, hub))
     facts = (cluster, brokers, ca, management, hubs, login, database, mail, mail_server)
     how = writing.How(yes=yes, replace=replace, dry_run=dry_run)
+    # The path becomes a part of URLs and templates, and of commands that people type.
+    if not _PATH.fullmatch(str(to.absolute())):
+        fail(f"--to {to.absolute()}: use a folder whose path has only letters, digits, and / . _ -", 2)
     if not demo:
         given = dict(zip((each.name for each in QUESTIONS), facts, strict=True))
         writing.write_site(to.absolute(), _site(given, asks=not yes and sys.stdin.isatty()), how)

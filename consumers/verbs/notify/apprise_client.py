@@ -94,6 +94,9 @@ def addresses(reference: str) -> Sequence[Address]:
     # What is before the first address is no separator; apprise leaves it out.
     if "://" not in text or not text.startswith(found[0]):
         raise Refused(f"{shown(reference)}: not an address that apprise supports: write service://...")
+    # apprise takes the blank for a part of the host, and then has none.
+    if any(" " in re.split("[/?#]", each.partition("://")[2], maxsplit=1)[0] for each in found):
+        raise Refused(f"{shown(reference)}: its host has a blank in it")
     if len(set(found)) == 1:
         return [Address(reference, found[0])]
     return [Address(reference, each, place) for place, each in enumerate(found, 1) if each not in found[: place - 1]]

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from ... import redaction, trust
 from ...errors import Refused, SettingsError, Unreachable
 from ...passwords import of_file
+from .. import addresses
 from ..topology import Binding
 from . import broker_state
 from .broker_state import BrokerState
@@ -42,21 +43,15 @@ class Management:
         """Use *url*, which names the administrator, with *limit* for each request.  Raises SettingsError."""
         shown = redaction.url(url)
         try:
-            parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query))
-            where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        except ValueError:
-            raise SettingsError(f"broker.management {shown!r} is not https://ADMINISTRATOR@HOST:15671") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.username or parts.path.strip("/"):
-            raise SettingsError(f"broker.management {shown!r} is not https://ADMINISTRATOR@HOST:15671")
-        if parts.password is not None or password_file is None:
+            address = addresses.parse_management(url)
+        except ValueError as error:
+            raise SettingsError(f"broker.management {shown!r}: {error}") from None
+        if password_file is None:
             raise SettingsError(f"broker.management {shown!r}: put the password in broker.management_password_file")
-        if options.keys() - {"cacertfile"}:
-            raise SettingsError(f"broker.management {shown!r}: only cacertfile is allowed after the question mark")
-        self._where, self._user = where, unquote(parts.username)
+        self._where, self._user = address.where, address.user
         self._password = of_file(password_file, "broker.management_password_file", absent=_WRITE)
         self._limit = limit
-        self._context = _trusted(options.get("cacertfile"), shown)
+        self._context = _trusted(address.authority, shown)
 
     def definitions(self) -> Definitions:
         """Return the broker's present definitions."""

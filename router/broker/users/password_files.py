@@ -15,12 +15,12 @@ from pathlib import Path
 
 from ... import file_modes
 from ...errors import SettingsError
+from ...passwords import LONGEST
 from .file_readers import Readers
 
 FILE = "password"
 NEW = "password.new"
 _OCTETS = 32
-_LONGEST = 1024
 
 
 class Passwords:
@@ -162,12 +162,12 @@ def _read(path: Path) -> str | None:
             raise SettingsError(
                 f"secrets: {path} has mode {stat.S_IMODE(mode):o}, so other users can access it: run chmod 600 {path}"
             )
-        content = file.read(_LONGEST + 1)
+        content = file.read(LONGEST + 1)
     try:
         password = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         password = ""
-    if not password.isprintable() or not password or len(content) > _LONGEST:
+    if not password.isprintable() or not password or len(content) > LONGEST:
         raise SettingsError(
             f"secrets: {path} does not hold a password on one line: remove it, and the next run creates one"
         )

@@ -53,7 +53,11 @@ class UserChanges:
         wanted = Wanted(tuple(nodes), ours, self._vhost, self._cluster, frozenset(renewed), bare)
         if others := unknown(renewed, wanted):
             fail(f"--rotate: {fold(others)} is not one of the named nodes or of our programs' users", 2)
-        return self._granting(wanted)
+        granting = self._granting(wanted)
+        # Who mistypes the user of a stolen password must not get one more user.
+        if only and (strange := set(granting.without_password()) & set(nodes)):
+            fail(f"--rotate: no password of {fold(strange)} is here; name the node too, to make its user a new one", 2)
+        return granting
 
     def plan(self, granting: Granting, *, whole: bool) -> None:
         """Show what `--apply` would change; if the broker is unreachable, show the wanted users."""

@@ -92,6 +92,13 @@ class BrokerSettings(Section):
             )
         return words
 
+    @field_validator("management")
+    @classmethod
+    def _is_a_management_address(cls, url: str | None) -> str | None:
+        if url:
+            addresses.parse_management(url)
+        return url
+
     def urls(self, login: ProgramLogin | None = None, setting: str = "") -> tuple[str, ...]:
         """Return the URLs with the password of `password_file`; or, if *login* is set, as that one logs in.
 

@@ -93,6 +93,7 @@ def test_a_password_is_the_first_line_of_its_file_whatever_else_unicode_takes_fo
     settings = loaded("--password-file", str(secret), "--broker", "amqps://mq1")
 
     secret.write_text("one\u2028two\x0cthree\x85\nanother line\n", encoding="utf-8")
+    secret.chmod(0o600)
     assert parameters(settings.brokers[1], settings).credentials.password == "one\u2028two\x0cthree\x85"
 
     secret.write_text("", encoding="utf-8")

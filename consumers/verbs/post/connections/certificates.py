@@ -50,8 +50,8 @@ class Files:
     def _judge(self) -> None:
         for field, file, judge in (
             ("verify", self.authority, trust.problem),
-            ("certificate", self.own, trust.problem if self.key else trust.problem_of_key),
-            ("certificate_key", self.key, trust.problem_of_key),
+            ("certificate", self.own, trust.problem if self.key else trust.problem_of_secret),
+            ("certificate_key", self.key, trust.problem_of_secret),
         ):
             if file and (found := judge(file)):
                 raise Unusable(field, found)

@@ -26,6 +26,7 @@ def made(*on, environment=None, **given) -> Options:
 def test_arguments_come_before_the_environment(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).write_text(f"password-{name}\n")
+        (tmp_path / name).chmod(0o600)
     environment = {
         "CLUSTERBUS_URL": "amqp://svc-a@mq1/ amqp://svc-a@mq2/",
         "CLUSTERBUS_PASSWORD_FILE": str(tmp_path / "one"),

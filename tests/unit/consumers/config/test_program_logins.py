@@ -26,6 +26,7 @@ def test_check_names_each_setting_whose_file_its_program_may_not_read() -> None:
     with reachable_folder() as folder:
         file = folder / "password"
         file.write_text("word\n")
+        file.chmod(0o600)
         file.chmod(0o640)
         subscriptions = folder / "subscriptions.yaml"
         subscriptions.write_text('version: 1\nsubscriptions: [{name: audit, on: "#", log: {}}]\n')

@@ -24,7 +24,7 @@ from router.broker.topology import (
     queue_of,
     subscription,
 )
-from tests.broker.memory import Memory
+from tests.broker.memory import Memory, fits
 from tests.consuming import make_event
 
 MOMENT = datetime(2026, 11, 20, 15, 22, tzinfo=UTC)
@@ -343,3 +343,12 @@ def test_a_replay_of_a_record_without_a_user_gives_it_none():
     letter = replace(letter_of(arrive(REJECTED, key=KEY), MOMENT), headers={})
 
     assert message_of(letter, "nonce", "me").headers["origin-user"] == ""
+
+
+def test_a_replay_fits_into_a_frame_whatever_name_of_a_subscription_the_letter_has():
+    arrival = replace(arrive(DEAD, key=KEY), headers={"subscription": "x" * 100_000, "replay": "r"})
+
+    message = message_of(letter_of(arrival, MOMENT), "nonce", "me")
+
+    assert len(message.headers["subscription"]) == 255
+    assert fits(message)

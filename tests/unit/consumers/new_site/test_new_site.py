@@ -116,7 +116,13 @@ def test_the_management_api_is_trusted_by_the_sites_ca_and_its_password_is_in_a_
         ("database", "sqlite:////x.db", "write postgresql://HOST, or nothing for SQLite"),
         ("database", "postgresql://me:word@db", "name no user and no password"),
         ("database", "postgresql://db/bus", "name no database"),
+        ("database", "postgresql://", "is not a host name"),
+        ("database", "postgresql://db1:99999", "port"),
+        ("management", "https://admin@mq1:99999", "with a port from 1 to 65535"),
+        ("management", "https://admin@mq1:abc", "is not a host name"),
         ("mail", "nobody", "is not a mail address"),
+        ("mail_server", "m1 m2", "'m1 m2' is not a host name"),
+        ("mail_server", "m1:0", "with a port from 1 to 65535"),
     ],
 )
 def test_a_fact_that_cannot_be_is_refused_with_what_to_write(fact: str, value: str, said: str) -> None:

@@ -94,6 +94,7 @@ GOOD = "mailto://mail.example.com?from=a@example.com"
         ("mailtos:/relay", "write service://"),
         ("foo://bar", "Unparseable URL"),
         ("just text", "not an address that apprise supports"),
+        ("mailto://m1 m2?from=a@example.com", "its host has a blank in it"),
         (f"to {GOOD}", "not an address that apprise supports"),
         ("mailto://mail.example.com", "Invalid ~From~ email"),
         (f"{GOOD}, foo://bar", "#2: not an address that apprise supports"),

@@ -74,6 +74,7 @@ def test_what_has_to_be_named_cannot_be_blank(variable: str) -> None:
 
 def test_the_words_of_a_password_file_are_not_repeated_where_it_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "password").write_bytes(b"s3cret\xff")
+    (tmp_path / "password").chmod(0o600)
     loaded = load(system=NOWHERE, environment={"CLUSTERBUS_BROKER_PASSWORD_FILE": str(tmp_path / "password")})
 
     with pytest.raises(SettingsError, match=r"broker\.password_file: .*password is not UTF-8 text$") as caught:
@@ -98,6 +99,7 @@ def test_a_settings_file_that_is_not_there_is_an_error_but_the_systems_need_not_
 
 def test_a_password_is_taken_from_its_file_and_never_shown(tmp_path: Path) -> None:
     secret = written(tmp_path, "password", "pa/ss@word\n")
+    secret.chmod(0o600)
 
     loaded = load(
         system=NOWHERE,
@@ -305,3 +307,39 @@ def test_an_unknown_setting_is_named_at_any_depth(tmp_path: Path) -> None:
     assert ("consumers", "owners", 0) in expected
     for place in expected:
         assert f"{dotted((*place, 'coolour'))}: unknown setting; " in ended.stdout
+
+
+def test_a_set_of_names_is_words_in_a_variable() -> None:
+    loaded = load(system=NOWHERE, environment={"CLUSTERBUS_CONSUMERS_DESTROY": "delete-snapshot stop-gpfs"})
+
+    assert loaded.settings.consumers.destroy == {"delete-snapshot", "stop-gpfs"}
+
+
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_what_may_be_meant() -> None:
+    others = {"CLUSTERBUS_NODE_NAME": "n", "CLUSTERBUS_BROKER_KIND": "node", "CLUSTERBUS_URL": "x", "PATH": "/bin"}
+    loaded = load(
+        system=NOWHERE, environment={"CLUSTERBUS_ROUTER_STAET": "x", "CLUSTERBUS_BROKER": "amqp://h", **others}
+    )
+
+    assert loaded.ignored == [
+        "the variable CLUSTERBUS_ROUTER_STAET is no setting and does nothing; did you mean CLUSTERBUS_ROUTER_STATE?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://adm@mq1:99999", "has no port from 1 to 65535"),
+        ("https://adm@mq1:abc", "has no port"),
+        ("https://adm@mq1:0", "has no port"),
+        ("https://mq1:15671", "is not https://ADMINISTRATOR@HOST:15671"),
+        ("https://adm@[mq1", "is not https://ADMINISTRATOR@HOST:15671"),
+        ("https://adm:hunter22@mq1", "put it in broker.management_password_file"),
+        ("https://adm@mq1?x=1", "only cacertfile"),
+    ],
+)
+def test_the_address_of_the_management_api_is_judged_where_it_is_read(url: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as caught:
+        load(system=NOWHERE, environment={"CLUSTERBUS_BROKER_MANAGEMENT": url})
+
+    assert "hunter22" not in str(caught.value)

@@ -25,7 +25,7 @@ consumers:
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     for name in ("operator", "router"):
-        written(tmp_path, name, f"pass/{name}\n")
+        written(tmp_path, name, f"pass/{name}\n").chmod(0o600)
     text = SITE.format(operator=tmp_path / "operator", router=tmp_path / "router")
     return written(tmp_path, "clusterbus.yaml", text)
 
@@ -52,6 +52,7 @@ def test_a_program_without_a_login_of_its_own_is_the_user_of_the_url() -> None:
 
 def test_the_certificate_of_the_url_is_not_presented_for_the_user_of_a_program(tmp_path: Path) -> None:
     secret = written(tmp_path, "router", "word\n")
+    secret.chmod(0o600)
     url = "amqps://mq1/bus?cacertfile=/ca.pem&certfile=/o.pem&keyfile=/o.key&auth_mechanism=external"
     file = written(
         tmp_path,
@@ -142,6 +143,7 @@ def test_a_password_file_that_a_program_may_not_read_is_named_with_its_user_and_
     with reachable_folder() as folder:
         file = folder / "password"
         file.write_text("word\n")
+        file.chmod(0o600)
         file.chmod(0o600)
         environment = {"CLUSTERBUS_ROUTER_BROKER_USER": "router", "CLUSTERBUS_ROUTER_BROKER_PASSWORD_FILE": str(file)}
         program = (
