@@ -140,20 +140,25 @@ QUESTIONS = (
 """The questions in their order."""
 
 
+def contradiction(found: Mapping[str, str]) -> str:
+    """Return why the checked values that were *found* so far cannot be of one site; empty if they can."""
+    hubs = found.get("hub", "").split()
+    if len(hubs) > 1 and found.get("database") == "":
+        return f"{len(hubs)} hubs need --database postgresql://HOST: with SQLite, each would have a state of its own"
+    return ""
+
+
 def site(values: Mapping[str, str]) -> Site:
     """Return the site with the checked *values*, by the names of the questions.  Raises ValueError."""
-    found = {each.name: values.get(each.name, each.default or "") for each in QUESTIONS}
-    hubs = tuple(found["hub"].split())
-    if len(hubs) > 1 and not found["database"]:
-        raise ValueError(
-            f"{len(hubs)} hubs need --database postgresql://HOST: with SQLite, each would have a state of its own"
-        )
+    found: dict[str, str] = {each.name: values.get(each.name, each.default or "") for each in QUESTIONS}
+    if wrong := contradiction(found):
+        raise ValueError(wrong)
     return Site(
         cluster=found["cluster"],
         broker=tuple(found["broker"].split()),
         ca=found["ca"],
         management=found["management"],
-        hub=hubs,
+        hub=tuple(found["hub"].split()),
         login=found["login"],
         database=found["database"],
         mail=found["mail"],

@@ -60,9 +60,9 @@ def files(folder: Path, site: Site) -> list[SiteFile]:
     """Return the files of *site* in *folder*, the settings last.  Raises ValueError if its CA file is not one."""
     found = []
     if site.own_ca:
-        authority = _authority(Path(site.ca))
+        content = authority(Path(site.ca))
         # A deployment gives each node the one in the folder of the nodes' secrets.
-        found = [SiteFile(folder / "ca.pem", authority), SiteFile(folder / "secrets" / "nodes" / "ca.pem", authority)]
+        found = [SiteFile(folder / "ca.pem", content), SiteFile(folder / "secrets" / "nodes" / "ca.pem", content)]
     found.append(SiteFile(folder / SUBSCRIPTIONS, (FIRST_SUBSCRIPTIONS + (_NOTIFY if site.mail else "")).encode()))
     return [*found, SiteFile(folder / SETTINGS, (_HEAD + as_yaml(settings(folder, site))).encode())]
 
@@ -167,7 +167,8 @@ def _elsewhere(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-def _authority(file: Path) -> bytes:
+def authority(file: Path) -> bytes:
+    """Return the CA certificates in *file*.  Raises ValueError where it has none."""
     try:
         content = file.read_bytes()
         ssl.create_default_context(cadata=content.decode("ascii"))

@@ -107,6 +107,25 @@ def test_it_asks_on_a_terminal_shows_each_file_and_writes_what_was_confirmed(tmp
     assert done.returncode == 0
 
 
+def test_an_answer_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+    dialogue = Dialogue([CLUSTERBUS, "init", "--to", str(tmp_path / "site"), *SITE[:-2]])
+
+    dialogue.answer("CA certificates", str(tmp_path / "none.pem"))
+    dialogue.wait("none.pem: No such file or directory")
+    dialogue.answer("CA certificates", "none")
+    dialogue.answer("Management API", "")
+    dialogue.answer("Hosts of router and consumers", "hub1 hub2")
+    dialogue.answer("by ssh", "root")
+    dialogue.answer("PostgreSQL", "")
+    dialogue.wait("2 hubs need --database postgresql://HOST")
+    dialogue.answer("PostgreSQL", "postgresql://db1")
+    dialogue.answer("Mail address", "")
+    dialogue.answer("subscriptions.yaml? [y/N]:", "n")
+
+    assert dialogue.end() == 1
+    assert not (tmp_path / "site").exists()
+
+
 def test_what_is_not_confirmed_is_not_written_and_the_next_run_goes_on_from_there(tmp_path: Path) -> None:
     folder = tmp_path / "site"
     words = [CLUSTERBUS, "init", "--to", str(folder), *SITE, "--management", "", "--hub", "localhost"]

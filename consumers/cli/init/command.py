@@ -83,7 +83,7 @@ def _answers(values: Mapping[Name, str | None], *, asks: bool) -> dict[str, str]
         if given is not None:
             found[each.name] = _checked(each, given)
         elif asks and not (each.asked_if and not found[each.asked_if]):
-            found[each.name] = _answer(each)
+            found[each.name] = _answer(each, found)
         else:
             found[each.name] = each.default or ""
     return found
@@ -96,10 +96,19 @@ def _checked(question: Question, value: str) -> str:
         fail(f"{question.option}: {error}", 2)
 
 
-def _answer(question: Question) -> str:
+def _answer(question: Question, before: Mapping[str, str]) -> str:
+    """Return the first answer to *question* that can be, with those *before*; whatever is wrong is said at once."""
+    from ...new_site import site_files  # noqa: PLC0415 - as above
+
     while True:
         answer = ask(question.text, question.default)
         try:
-            return question.check(answer)
+            found = question.check(answer)
+            if question.name == "ca" and found not in ("", facts_to_ask.PLAIN):
+                site_files.authority(Path(found))
+            if wrong := facts_to_ask.contradiction({**before, question.name: found}):
+                raise ValueError(wrong)  # noqa: TRY301 - one place says what is wrong
         except ValueError as error:
             note(f"  {error}")
+        else:
+            return found
