@@ -121,6 +121,7 @@ def test_doctor_says_of_each_program_whether_it_can_log_in_as_its_own_user(
     right.write_text("secret\n")
     right.chmod(0o600)
     wrong.write_text("another\n")
+    wrong.chmod(0o600)
 
     def said(router_file, consumer_file):
         settings = {
