@@ -16,6 +16,8 @@ PROPERTIES = {
     "id": {"message_id": b"\xff" * 255},
     "headers": {"headers": {f"h{at}": "x" * 10_000 for at in range(12)}},
     "both": {"message_id": b"\xff" * 255, "headers": {"reason": "\x1b" * 100_000, "x-first-death-queue": "y" * 20_000}},
+    "names": {"headers": {b"\xff": 1, "x-death": [{b"\xff": b"\xff"}]}},
+    "binary": {"headers": {"ce-specversion": "1.0", b"ce-\xff": b"\xff"}, "content_type": b"\xfe"},
     "type": {"type": b"\xfe" * 255, "content_type": b"\xfe" * 255, "correlation_id": b"\xfe" * 255},
 }
 

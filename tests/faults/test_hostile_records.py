@@ -64,6 +64,20 @@ def test_ids_and_keys_that_escaping_makes_longer_delay_nobody_and_do_not_fill_th
     assert len(site.router.words()) < 100_000
 
 
+def test_headers_with_names_that_are_not_text_delay_nobody(site: Site) -> None:
+    evil = site.node("evil")
+    names = {b"\xff": 1, b"ce-\xff": b"\xff", "ce-specversion": "1.0"}
+    bad = [evil.record("mount").saying(v=2).but(headers=names) for _ in range(3)]
+    good = honest(site, 3)
+
+    site.send(*bad, *good)
+    events = site.wait_for_events(3)
+
+    assert {each.id for each in events} == {each.id for each in good}
+    assert {each.properties.message_id for each in site.wait_for_rejected(3)} == {each.id for each in bad}
+    assert site.left() == 0
+
+
 def test_empty_records_with_long_headers_cannot_fill_the_broker(site: Site) -> None:
     evil = site.node("evil")
     shard = shard_of(evil.name)

@@ -244,6 +244,23 @@ def test_keys_and_ids_that_are_not_text_arrive_as_text(vhost_url: str, tap: Tap)
     assert (line.arrivals[0].key, line.arrivals[0].id) == ("k\\xff", "id\\xfe")
 
 
+def test_names_and_kinds_that_are_not_text_arrive_as_text_and_cut_nobody_off(vhost_url: str, tap: Tap):
+    strange = pika.BasicProperties(
+        content_type=b"\xfe",  # type: ignore[arg-type]
+        headers={b"n\xff": 1, "ce-specversion": "1.0"},
+    )
+    with Running(vhost_url) as line:
+        line.declare(bus("q"))
+        line.consume("q", prefetch=1)
+        tap.publish("bus", "k", b"{}", strange)
+        line.publish("good")
+        wait_for(lambda: len(line.arrivals) == 2, 10, "both arrivals")
+
+    evil, good = line.arrivals
+    assert evil.headers == {"n\\xff": 1, "ce-specversion": "1.0"}
+    assert (good.id, good.redelivered) == ("good", False)
+
+
 def test_a_queue_that_is_missing_is_waited_for(vhost_url: str, tap: Tap):
     with Running(vhost_url) as line:
         line.consume("q")

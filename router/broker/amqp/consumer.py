@@ -14,12 +14,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from ...errors import BrokerError, Refused
-from .. import content_modes
 from ..addresses import Pauses
 from ..interface import Arrival
-from .consumption import OFFSET, Consumption, Consumptions, Lease, Receive
+from .consumption import OFFSET, Consumption, Consumptions, Lease, Receive, arrival_of
 from .declarations import LEFT
-from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, is_breaking, shown, text_of
+from .pika_types import Channel, Connection, Deliver, Later, Properties, code_of, is_breaking, text_of
 
 log = logging.getLogger(__name__)
 
@@ -231,19 +230,8 @@ class Consumer:
         def arrived(_channel: Channel, method: Deliver, properties: Properties, body: bytes) -> None:
             number = method.delivery_tag
             acks.deliver(number)
-            body, headers = content_modes.structured(properties.content_type, properties.headers, body)
-            arrival = Arrival(
-                queue,
-                shown(method.exchange),
-                shown(method.routing_key),
-                body,
-                shown(properties.message_id),
-                properties.user_id and shown(properties.user_id),
-                headers,
-                method.redelivered,
-                (lease, number),
-            )
-            wanted = not consumption.cancelled and (not is_stream or consumption.is_next(headers.get(OFFSET)))
+            arrival = arrival_of(queue, lease, method, properties, body)
+            wanted = not consumption.cancelled and (not is_stream or consumption.is_next(arrival.headers.get(OFFSET)))
             if wanted:
                 try:
                     receive(arrival)

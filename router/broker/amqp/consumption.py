@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from .. import content_modes
 from ..interface import Arrival
 from .acks import Acks
-from .pika_types import Channel
+from .pika_types import Channel, Deliver, Properties, shown, shown_names
 
 OFFSET = "x-stream-offset"
 """The header of each message of a stream, and the argument that says where to begin."""
@@ -24,6 +25,26 @@ class Lease:
         self.channel: Channel | None = channel
         self.acks = Acks()
         self.leaving = False
+
+
+def arrival_of(queue: str, lease: Lease, method: Deliver, properties: Properties, body: bytes) -> Arrival:
+    """Return what came over *lease* from *queue*; never raises, whatever a stranger published.
+
+    An error here would break the connection, and the broker would deliver the same message again.
+    """
+    kind, given = shown(properties.content_type), shown_names(properties.headers)
+    body, headers = content_modes.structured(kind, given, body)
+    return Arrival(
+        queue,
+        shown(method.exchange),
+        shown(method.routing_key),
+        body,
+        shown(properties.message_id),
+        shown(properties.user_id) or None,
+        headers,
+        method.redelivered,
+        (lease, method.delivery_tag),
+    )
 
 
 class Consumption:

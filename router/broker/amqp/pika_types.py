@@ -22,18 +22,18 @@ class Deliver(Protocol):
     """The method frame of a delivered message."""
 
     delivery_tag: int
-    exchange: str
-    routing_key: str
+    exchange: str | bytes
+    routing_key: str | bytes
     redelivered: bool
 
 
 class Properties(Protocol):
     """The properties of a message."""
 
-    content_type: str | None
-    message_id: str | None
-    user_id: str | None
-    headers: Mapping[str, object] | None
+    content_type: str | bytes | None
+    message_id: str | bytes | None
+    user_id: str | bytes | None
+    headers: Mapping[str | bytes, object] | None
 
 
 class Returned(Protocol):
@@ -212,3 +212,12 @@ def shown(value: str | bytes | None) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value or ""
+
+
+def shown_names(headers: Mapping[str | bytes, object] | None) -> Mapping[str, object]:
+    r"""Return *headers* with names that are text; the names in nested tables and all values stay as they are.
+
+    >>> shown_names({b"caf\xe9": b"\xff", "topic": "a.b"})
+    {'caf\\xe9': b'\xff', 'topic': 'a.b'}
+    """
+    return {shown(name): value for name, value in (headers or {}).items()}

@@ -28,7 +28,7 @@ from ..outgoing.foreign_queues import SILENCE
 from ..outgoing.outbox import Entry, Outbox, Settled
 from ..topology import EVENTS, HISTORY, OWN_EVENTS
 from .header_frame import header_octets
-from .pika_types import Channel, Connection, Frame, Later, Properties, Returned, code_of, lost_stream, text_of
+from .pika_types import Channel, Connection, Frame, Later, Properties, Returned, code_of, lost_stream, shown, text_of
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class Publisher:
         self._pausing = self._later(min(self._pauses.next(), self._outbox.foreign.longest_pause), over)
 
     def _returned(self, _channel: Channel, method: Returned, properties: Properties, _body: bytes) -> None:
-        self._outbox.returned(method.exchange, method.routing_key, properties.message_id or "")
+        self._outbox.returned(method.exchange, method.routing_key, shown(properties.message_id))
 
     def _closed(self, channel: Channel, reason: Exception) -> None:
         if channel is not self._channel:

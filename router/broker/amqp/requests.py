@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ...errors import BrokerError, Denied, QueuesDown, Refused, Unreachable
 from ..differences import Difference, Unlike, as_there, is_of_earlier_release, learn, unlike
 from ..topology import Queue
-from .pika_types import Answered, Channel, Connection, code_of, is_down, text_of
+from .pika_types import Answered, Channel, Connection, code_of, is_down, shown, text_of
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Channel, Answered], None]
@@ -128,7 +128,7 @@ class Questions:
             channel.basic_get(
                 queue,
                 lambda _, deliver, properties, body: answered(
-                    _Got(Head(properties.message_id or "", deliver.routing_key, body))
+                    _Got(Head(shown(properties.message_id), shown(deliver.routing_key), body))
                 ),
             )
 
