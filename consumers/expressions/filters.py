@@ -25,9 +25,10 @@ from router.errors import did_you_mean
 from router.model.events import Event
 
 from ..errors import FilterError, without_event
-from . import fact_paths, fact_reads, library_errors, list_lengths, severities, time_zones
+from . import fact_paths, fact_reads, library_errors, severities, time_zones
 from .cel_syntax.parser import UnreadableExpression, parse
 from .cel_syntax.tree import MACROS, Binary, Call, Constant, Macro, Name, Node, Select, binding, walk
+from .costs import list_lengths, value_octets
 from .fact_paths import FACTS
 from .values import alert_values
 from .values.alert_values import ALERT
@@ -115,6 +116,7 @@ class Filter:
         self._looks = fact_reads.looks_of(self.tree)
         self._walks = fact_reads.looks_of(self.tree, "data") if fact_reads.bound_names(self.tree) else ()
         self._builds = sum(isinstance(each, Macro) and each.macro in _BUILDERS for each, _ in walk(self.tree))
+        self._is_light = value_octets.is_light(self.tree)
 
     def matches(self, event: Event, known: Known | None = None) -> Verdict:
         """Return whether *event* matches, given the *known* facts of its cluster; never raises."""
@@ -140,6 +142,8 @@ class Filter:
                 names[FACTS] = given = None if values is None else fact_paths.narrowed(self.facts, values, event)
                 if given is not None:
                     fact_paths.bound(self._looks, given, event)
+            if not self._is_light or value_octets.total(event) > value_octets.SMALL:
+                value_octets.check(self.tree, event)
             return self._program.execute(_cel().Context(names, self._functions) if self._functions else names)
         except Exception as error:
             # The library raises a dozen classes, depending on the event.

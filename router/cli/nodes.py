@@ -148,6 +148,8 @@ def gaps(
         note(f"accepted: {counted(sum(each.count for each in found), 'record')} will not arrive")
     columns = {name: attrgetter(name) for name in ("cluster", "node", "count", "first", "last", "since", "epoch")}
     rows(found, columns, as_json=as_json, empty="no records are missing")
+    if not as_json and (those := {each.node for each in found if each.may_forget}):
+        note(f"{fold(sorted(those))}: too many gaps to remember all of them, more records may be missing")
 
 
 def _name_secrets(folder: Path, removed: Iterable[str]) -> None:

@@ -54,7 +54,9 @@ HEARD = Metric(
 )
 NODES = Metric("router_nodes", "gauge", "Nodes that the state knows.")
 SILENT = Metric("router_silent_nodes", "gauge", "Nodes that are silent: their heartbeats stopped.")
-MISSING = Metric("router_missing_records", "gauge", "Records missing in the gaps that are reported and still open.")
+MISSING = Metric(
+    "router_missing_records", "gauge", "Records missing in the gaps that are reported, still open and remembered."
+)
 OUTBOX = Metric("router_outbox_events", "gauge", "Events of the router itself that the broker has not confirmed yet.")
 REFUSED = Metric(
     "router_events_refused_by_others",

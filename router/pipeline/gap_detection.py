@@ -15,8 +15,7 @@ EPOCHS = 8
 """The most epochs remembered for a node: only a forger has more."""
 
 GAPS = 500
-"""The most gaps remembered for an epoch; the oldest are forgotten first."""
-
+"""The most gaps remembered for a node, those of all its epochs together; the oldest are forgotten first."""
 
 Place = tuple[str, str]
 """Cluster and node."""
@@ -38,7 +37,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The numbers seen of one spool: all from *first* to *highest*, except the *gaps*."""
+    """The numbers seen of one spool: all from *first* to *highest*, except the *gaps*.
+
+    Of a gap that began before *first*, a part is forgotten.
+    """
 
     id: str
     first: int
@@ -59,6 +61,11 @@ class NodeState:
     def missing(self) -> int:
         """How many numbers are missing in reported gaps."""
         return sum(gap.last - gap.first + 1 for epoch in self.epochs for gap in epoch.gaps if gap.reported)
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether more numbers may be missing: there are as many gaps or epochs as are remembered."""
+        return len(self.epochs) >= EPOCHS or sum(len(epoch.gaps) for epoch in self.epochs) >= GAPS
 
     @property
     def untold(self) -> datetime | None:
@@ -147,7 +154,21 @@ def _seen(state: NodeState | None, epoch: str, sequence: int, moment: datetime, 
     seen, more = _claimed(known, sequence, moment) if beat else _arrived(known, sequence, moment)
     epochs = tuple(seen if each.id == epoch else each for each in before)
     beating = beat or (state is not None and state.beating)
-    return NodeState(heard=moment, epochs=epochs, beating=beating), findings + more
+    return NodeState(heard=moment, epochs=_bounded(epochs), beating=beating), findings + more
+
+
+def _bounded(epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """Return *epochs* with the newest gaps only: a record in the middle of a gap makes two of it, as does a forger."""
+    excess = sum(len(each.gaps) for each in epochs) - GAPS
+    if excess <= 0:
+        return epochs
+    bounded = []
+    for epoch in epochs:
+        forgotten, gaps = epoch.gaps[:excess], epoch.gaps[excess:]
+        excess -= len(forgotten)
+        first = forgotten[-1].last + 1 if forgotten else epoch.first
+        bounded.append(replace(epoch, first=first, gaps=gaps))
+    return tuple(bounded)
 
 
 def _claimed(epoch: Epoch, sequence: int, moment: datetime) -> tuple[Epoch, list[Finding]]:
@@ -167,7 +188,8 @@ def _arrived(epoch: Epoch, sequence: int, moment: datetime) -> tuple[Epoch, list
         if gap.first <= sequence <= gap.last:
             left = _without(gap, sequence, moment)
             gaps = (*epoch.gaps[:place], *left, *epoch.gaps[place + 1 :])
-            closed = gap.reported and not any(each.opened == gap.opened for each in gaps)
+            whole = gap.opened[0] >= epoch.first
+            closed = gap.reported and whole and not any(each.opened == gap.opened for each in gaps)
             return replace(epoch, gaps=gaps), [GapClosed(epoch.id, *gap.opened)] if closed else []
     return epoch, []
 
@@ -175,9 +197,7 @@ def _arrived(epoch: Epoch, sequence: int, moment: datetime) -> tuple[Epoch, list
 def _with_hole(epoch: Epoch, first: int, last: int, moment: datetime) -> Epoch:
     if first > last:
         return epoch
-    gaps = (*epoch.gaps, Gap(first, last, (first, last), moment))
-    # Past the limit the oldest gap is forgotten: it was reported, or it was noise.
-    return replace(epoch, highest=last, gaps=gaps[-GAPS:])
+    return replace(epoch, highest=last, gaps=(*epoch.gaps, Gap(first, last, (first, last), moment)))
 
 
 def _without(gap: Gap, sequence: int, moment: datetime) -> Iterable[Gap]:

@@ -20,7 +20,7 @@ from ..model.events import Event
 from ..services.misses import Misses
 from .deduplication import Occurrence, spans
 from .gap_detection import NodeState, Place
-from .state_rows import Fate, epochs_of, fate_row, node_row, occurrence_row
+from .state_rows import MOST_MISSING, Fate, epochs_of, fate_row, misses_row, node_row, occurrence_row
 from .state_schema import (
     REVISIONS,
     microseconds,
@@ -71,12 +71,14 @@ class Changes:
 class Condition:
     """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records.
 
+    *missing* is of the gaps that are remembered, and *missing_is_least* says that more may be missing.
     *outbox_since* is when the oldest own event was made that the broker has not confirmed; None if it has all of them.
     """
 
     nodes: int
     silent: int
     missing: int
+    missing_is_least: bool
     outbox: int
     outbox_since: datetime | None
     refusals: int
@@ -171,9 +173,7 @@ class Transaction:
             self._replace_refusals(changes.refusals, now)
         for name, each in changes.misses.items():
             self._connection.execute(delete(misses).where(misses.c.service == name))
-            row = {"missed": each.missed, "count": each.count, "grown": microseconds(each.grown)}
-            emptied = microseconds(each.emptied) if each.emptied else None
-            self._insert(misses, [{"service": name, **row, "emptied": emptied}])
+            self._insert(misses, [misses_row(name, each)])
 
     def _replace_refusals(self, count: int, now: int) -> None:
         if not count:
@@ -238,11 +238,13 @@ class Transaction:
     def condition(self) -> Condition:
         """Return what is wrong, in numbers."""
         refused, refused_since = self.refusals()
+        with_gaps = self.nodes_with_gaps()
         missing = self._connection.execute(select(func.coalesce(func.sum(nodes.c.missing), 0))).scalar_one()
         return Condition(
             nodes=self._count(nodes),
             silent=self._count(nodes, nodes.c.silent),
             missing=int(missing),
+            missing_is_least=any(each.may_forget or each.missing > MOST_MISSING for each in with_gaps.values()),
             outbox=self._count(outbox),
             outbox_since=next((each.moment for each in self.waiting(1)), None),
             refusals=refused,

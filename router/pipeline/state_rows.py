@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..services.misses import Misses
 from .deduplication import Occurrence
 from .gap_detection import Epoch, Gap, NodeState, Place
 from .state_schema import microseconds, moment
 
-_MOST_MISSING = 10**12
+MOST_MISSING = 10**12
+"""The most records that one node is said to miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ def occurrence_row(each: Occurrence, received: int) -> dict[str, object]:
     return {"event": each.event, "key": each.key, "captured": microseconds(each.captured), "received": received}
 
 
+def misses_row(service: str, each: Misses) -> dict[str, object]:
+    """Return the row of what *service* has missed."""
+    emptied = None if each.emptied is None else microseconds(each.emptied)
+    grown = microseconds(each.grown)
+    return {"service": service, "missed": each.missed, "count": each.count, "grown": grown, "emptied": emptied}
+
+
 def node_row(place: Place, state: NodeState) -> dict[str, object]:
     """Return the row of the node at *place*."""
     untold = state.untold
@@ -58,7 +67,7 @@ def node_row(place: Place, state: NodeState) -> dict[str, object]:
         "beating": state.beating,
         "silent": state.silent,
         # A forged record can claim a gap that exceeds a column, or the sum of several rows.
-        "missing": min(state.missing, _MOST_MISSING),
+        "missing": min(state.missing, MOST_MISSING),
         "untold": None if untold is None else microseconds(untold),
         "epochs": json.dumps([_epoch_row(each) for each in state.epochs]),
     }

@@ -61,9 +61,8 @@ def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]
             "clusterbus nodes gaps lists them: check the relays of these nodes; if these records are lost for good,"
             " clusterbus nodes gaps NODES --accept --comment WHY"
         )
-        yield Finding(
-            "nodes", "error", f"{facts.missing} records are missing from the sequences of their nodes", advice
-        )
+        count = f"at least {facts.missing}" if facts.missing_is_least else f"{facts.missing}"
+        yield Finding("nodes", "error", f"{count} records are missing from the sequences of their nodes", advice)
     if facts.silent:
         yield Finding(
             "nodes",

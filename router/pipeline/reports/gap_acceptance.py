@@ -17,7 +17,10 @@ from .finding_reports import Report
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """*count* records that did not arrive from *node*: the numbers *first* to *last* of *epoch*, since *since*."""
+    """*count* records that did not arrive from *node*: the numbers *first* to *last* of *epoch*, since *since*.
+
+    *may_forget* says that the router may have forgotten older gaps of the node.
+    """
 
     cluster: str
     node: str
@@ -26,6 +29,7 @@ class Missing:
     last: int
     count: int
     since: str
+    may_forget: bool
 
 
 def missing(state: State, nodes: Collection[str] | None) -> list[Missing]:
@@ -59,5 +63,5 @@ def _missing(found: Mapping[Place, NodeState]) -> Iterator[Missing]:
         for epoch in state.epochs:
             for gap in epoch.gaps:
                 if gap.reported:
-                    count = gap.last - gap.first + 1
-                    yield Missing(cluster, node, epoch.id, gap.first, gap.last, count, written(gap.since))
+                    count, since = gap.last - gap.first + 1, written(gap.since)
+                    yield Missing(cluster, node, epoch.id, gap.first, gap.last, count, since, state.may_forget)

@@ -296,3 +296,48 @@ def test_one_loop_over_a_long_list_of_an_event_is_evaluated():
 def test_names_that_are_known_elsewhere_are_explained(text, said):
     with pytest.raises(FilterError, match=said):
         Filter(text)
+
+
+LONG = "a" * 2_000_000
+ITEMS = ["a" * 90] * 20_000
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("size(" + "+".join(["data.t"] * 90) + ") > 1", {"t": LONG}),
+        ("size([" + ",".join(["data.t"] * 300) + "]) > 1", {"t": LONG}),
+        ("||".join(['string(bytes(data.t)) == "b"'] * 100), {"t": LONG}),
+        ("data.t.matches(data.u)", {"t": LONG[:1_000_000], "u": "(a*)*" * 1000 + "b"}),
+        ('data.t.matches("((a.{1,100}){1,20}b)+[0-9]")', {"t": LONG}),
+        ("size(data.l.map(x, x + data.t)) > 1", {"l": ["x"] * 900, "t": LONG}),
+        ("size(data.l.map(x, x)) > 1", {"l": ["a" * 2000] * 950}),
+        ('data.l.exists(x, data.t.contains(x + "q"))', {"l": ["x"] * 5000, "t": LONG}),
+        ('data.l.all(x, data.l.all(y, x + y != "q"))', {"l": ["a" * 4000] * 490}),
+        (r'data.l.exists(x, x.matches("\\w{20}$"))', {"l": ["ab"] * 10_000}),
+        ("data.l.exists(x, x.matches(x))", {"l": [r"\w{100}"] * 10_000}),
+        ('data["l"].exists(x, (x + data.t).matches("b$"))', {"l": ["x"] * 5000, "t": LONG}),
+    ],
+)
+def test_long_values_do_not_take_a_filter_long(text, data):
+    asked = Filter(text)
+    began = time.process_time()
+
+    verdict = asked.matches(event(**data))
+
+    assert time.process_time() - began < 3
+    assert not verdict.matched
+    assert "octets of values, and the limit is 300000000: data." in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'data.t.contains("b") || data.t.startsWith("a") || data.t == "q"',
+        'data.t.matches("^a+$") && size(data.t) > 3',
+        'data.l.exists(x, x.startsWith("a"))',
+        'data.fsName.matches("^(home|projects)[0-9]{1,3}$") || "b" in data.l || data.t != ""',
+    ],
+)
+def test_ordinary_filters_read_the_largest_values(text):
+    assert Filter(text).matches(event(t=LONG, l=ITEMS, fsName="home1")) == Verdict(matched=True)

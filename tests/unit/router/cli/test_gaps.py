@@ -7,9 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from consumers.cli.main import app
-from router.pipeline.gap_detection import NodeState, observe, overdue
+from consumers.inspection.doctor import databases
+from router.pipeline.gap_detection import GAPS, NodeState, observe, overdue
 from router.pipeline.state import Changes, State
 from tests.nodes import NOON
+
+EPOCH = "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def run(tmp_path):
 def _after(*numbers: int) -> NodeState:
     state = None
     for number in numbers:
-        state, _ = observe(state, "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", number, NOON)
+        state, _ = observe(state, EPOCH, number, NOON)
     return overdue(state, NOON + timedelta(hours=1), timedelta(minutes=1))[0]
 
 
@@ -35,7 +38,7 @@ def test_missing_records_are_listed(run):
     assert done.exit_code == 0
     (found,) = map(json.loads, done.stdout.splitlines())
     about = {"cluster": "prod", "node": "n1", "first": 2, "last": 4, "count": 3}
-    assert found == about | {"since": "2026-11-20T12:00:00.000000000Z", "epoch": "01KAG2V0M3Y8ZT6Q4XJ5W9E7RB"}
+    assert found == about | {"since": "2026-11-20T12:00:00.000000000Z", "epoch": EPOCH, "may_forget": False}
     assert run("n2").stderr == "no records are missing\n"
 
 
@@ -52,3 +55,13 @@ def test_accepted_records_are_missing_no_more(run):
 def test_what_is_accepted_is_named_and_has_a_reason(run, words):
     assert run(*words).exit_code == 2
     assert "n1" in run().stdout
+
+
+def test_a_node_with_too_many_gaps_is_said_to_miss_more(run, tmp_path):
+    with State(f"sqlite:///{tmp_path}/router.db") as state, state.transaction() as transaction:
+        transaction.write(Changes(nodes={("prod", "n3"): _after(*range(1, 4 * GAPS, 2))}), NOON)
+
+    assert run("n1").stderr == ""
+    assert run().stderr == "n3: too many gaps to remember all of them, more records may be missing\n"
+    (finding,) = (each for each in databases.state(f"sqlite:///{tmp_path}/router.db") if each.verdict == "error")
+    assert finding.seen == f"at least {GAPS + 3} records are missing from the sequences of their nodes"

@@ -153,6 +153,40 @@ def test_the_number_of_gaps_is_bounded() -> None:
     state = after(*range(1, 4 * GAPS, 2))
 
     assert len(state.epochs[0].gaps) == GAPS
+    assert state.may_forget
+
+
+def test_a_gap_of_which_every_second_record_comes_does_not_become_gaps_without_end() -> None:
+    state = after(1, 2**62)
+
+    state = after(*range(10, 10 + 4 * GAPS, 2), state=state)
+
+    assert len(state.epochs[0].gaps) == GAPS
+    assert state.may_forget
+    assert not after(1, 5).may_forget
+
+
+def test_the_number_of_gaps_is_bounded_for_all_epochs_of_a_node_together() -> None:
+    state = after(*range(1, 2 * GAPS, 2), epoch="A")
+
+    state = after(1, 3, 5, epoch="B", state=state)
+
+    assert [len(epoch.gaps) for epoch in state.epochs] == [GAPS - 2, 2]
+    assert state.may_forget
+
+
+def test_a_gap_of_which_a_part_is_forgotten_is_never_said_to_be_closed() -> None:
+    state, _ = overdue(after(1, 4 * GAPS), NOON + MINUTE, MINUTE)
+    for number in range(3, 4 * GAPS, 2):
+        state, _ = observe(state, "A", number, NOON + MINUTE)
+
+    findings: list[Finding] = []
+    for number in range(2, 4 * GAPS, 2):
+        state, found = observe(state, "A", number, NOON + MINUTE)
+        findings += found
+
+    assert state.missing == 0
+    assert findings == []
 
 
 def test_a_node_is_silent_once_and_back_when_it_is_heard() -> None:

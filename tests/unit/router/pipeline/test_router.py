@@ -655,7 +655,9 @@ def test_a_gap_that_a_person_accepts_is_told_of_by_the_running_router(bench: Ben
     bench.memory.advance(MINUTE)
     bench.send(missing)
 
-    assert done == listed == [gap_acceptance.Missing("prod", "n1", node.epoch, 2, 2, 1, written(NOON))]
+    assert (
+        done == listed == [gap_acceptance.Missing("prod", "n1", node.epoch, 2, 2, 1, written(NOON), may_forget=False)]
+    )
     (event,) = bench.told("gapAccepted")
     about = {"node": "n1", "epoch": node.epoch, "first": 2, "last": 2, "count": 1}
     assert event.data == about | {"by": "alice", "comment": "disk replaced"}

@@ -12,7 +12,7 @@ from router.model.catalogue import Catalogues
 from router.model.events import OWN, Event
 from router.model.ids import new_id
 from router.pipeline.deduplication import Occurrence
-from router.pipeline.gap_detection import NodeState, beat, observe, overdue
+from router.pipeline.gap_detection import GAPS, NodeState, beat, observe, overdue
 from router.pipeline.mapping import own_event
 from router.pipeline.state import Changes, State
 from router.pipeline.state_rows import Fate
@@ -158,6 +158,18 @@ def test_facts_count_records_copies_events_nodes_and_what_is_missing(state: Stat
     facts = state.facts()
 
     assert (facts.records, facts.copies, facts.events, facts.nodes, facts.missing) == (3, 1, 2, 1, 5)
+    assert not facts.missing_is_least
+
+
+def test_more_may_be_missing_than_the_gaps_that_are_remembered(state: State) -> None:
+    node = None
+    for number in range(1, 4 * GAPS, 2):
+        node, _ = observe(node, "A", number, NOON)
+    assert node is not None
+    node, _ = overdue(node, NOON + MINUTE, MINUTE)
+    keep(state, Changes(nodes={("prod", "n1"): node}))
+
+    assert (state.facts().missing, state.facts().missing_is_least) == (GAPS, True)
 
 
 def test_only_nodes_that_beat_and_are_not_told_of_are_quiet(state: State) -> None:

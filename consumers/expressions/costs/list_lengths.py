@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from router.model.events import Event
 
-from .fact_paths import TooMany
+from ..fact_paths import TooMany
 
 MOST_STEPS = 250_000
 """Most items that one evaluation may walk through; measured to take 0.2 s."""
