@@ -52,12 +52,16 @@ _PAUSE = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class Counts:
-    """What became of what the engine received; *lag* is the age of the last event when it was written, in seconds."""
+    """What became of what the engine received; *lag* is the age of the last event when it was written, in seconds.
+
+    *left_out* are alerts that events would have opened beyond the limit for one event.
+    """
 
     received: int = 0
     unreadable: int = 0
     opened: int = 0
     closed: int = 0
+    left_out: int = 0
     lag: float = 0.0
 
 
@@ -147,11 +151,13 @@ class AlertEngine:
 
     def _take(self, arrivals: list[Arrival]) -> None:
         events = [*self._events(arrivals)]
-        done = self._work.take([Seen(each, self._work.rules.seen(each)) for each in events], self._held_before())
+        seen = [Seen(each, self._work.rules.seen(each)) for each in events]
+        done = self._work.take(seen, self._held_before())
         self._publisher.publish(done.changes)
         for arrival in arrivals:
             self._broker.ack(arrival)
         self._count(events, len(arrivals), done.opened, done.closed)
+        self.counts.left_out += sum(one.left_out for each in seen for one in each.sightings)
         if done.is_backlog:
             self._wait_until_idle()
 

@@ -6,7 +6,7 @@ A transaction costs the same number of statements however many alerts are open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,13 +18,14 @@ from router.model.catalogue import Catalogues
 from router.model.events import Event
 from router.model.ids import derived_id
 
-from ..alerts.active_rules import ActiveRules, EarlierKey, Sighting
+from ..alerts.active_rules import ActiveRules, EarlierKey
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Observation
 from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import suppressors
 from ..alerts.life.unit_of_work import Times, UnitOfWork
+from ..alerts.sightings import Sighting
 from ..deliveries import DEEPEST, depth_of
 from ..store.alerts import outbox, subjects, work
 from ..store.database import Store, lock
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 PORTION = 200
 """The most alerts that one transaction of the timers looks at."""
+
+MOST_SEEN = 400
+"""The most of what events open and close that one transaction takes in: others wait for the store meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,20 @@ class Transactions:
         self._earlier: frozenset[EarlierKey] | None = None
 
     def take(self, seen: Sequence[Seen], held_before: datetime) -> Done:
-        """Work on events in the order of arrival; openings captured before *held_before* are not told yet."""
+        """Work on events in the order of arrival; openings captured before *held_before* are not told yet.
+
+        It is done in portions, each of them a transaction.  If one of them fails, those before are written: whoever
+        delivers the same events again makes up for the rest.
+        """
+        done = [self._take_portion(each, held_before) for each in _portions(seen)]
+        return Done(
+            [change for each in done for change in each.changes],
+            sum(each.opened for each in done),
+            sum(each.closed for each in done),
+            is_backlog=any(each.is_backlog for each in done),
+        )
+
+    def _take_portion(self, seen: Sequence[Seen], held_before: datetime) -> Done:
         observed = [(each, one) for each in seen for one in each.sightings if self._is_shallow(each.event, one)]
         captured = max((each.event.moment for each in seen), default=None)
         self._captured = max(filter(None, (captured, self._captured)), default=None)
@@ -228,6 +245,21 @@ class Transactions:
 
 def _key(one: Sighting) -> str:
     return key_of(one.rule, one.cluster, one.about)
+
+
+def _portions(seen: Sequence[Seen]) -> Iterator[Sequence[Seen]]:
+    """Yield *seen* in their order, so that a portion has at most `MOST_SEEN` sightings; an event may be in several."""
+    portion: list[Seen] = []
+    room = MOST_SEEN
+    for each in seen:
+        rest = each.sightings
+        while len(rest) > room:
+            yield [*portion, Seen(each.event, rest[:room])]
+            portion, rest, room = [], rest[room:], MOST_SEEN
+        portion.append(Seen(each.event, rest))
+        room -= len(rest)
+    if portion:
+        yield portion
 
 
 def _wait(due: int | None, passed: int) -> timedelta:

@@ -17,7 +17,7 @@ from typing import Any
 
 from router.cluster.facts.views import Known
 from router.model.catalogue import Catalogues, EventType
-from router.model.events import SEVERITIES, Event, Severity, Value
+from router.model.events import SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
 from router.sources.event_selectors import narrow, select
@@ -29,40 +29,16 @@ from ..expressions.filters import Filter
 from ..expressions.templates import Template
 from ..policies.group_keys import place_of, value_at
 from . import fact_parts
+from .alert_row import About
 from .rules import Rule
+from .sightings import LONGEST_SUMMARY, MOST_OPENED, Sighting, shown, with_left_out
 
 log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Most alerts of one rule that one event opens or closes: more than a cluster has nodes."""
 
-LONGEST_SUMMARY = 500
-"""Most characters of a summary."""
-
-_SHOWN = 60
 _NODES = frozenset(("node", "nodes"))
-
-About = tuple[tuple[str, Value], ...]
-"""What an alert is about, with its cluster: the values at `by` of its rule, by their names without `data.`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What one event says of one alert: it opens it or closes it.
-
-    *node* is the node that the alert is about, as events name it; empty if it is about none.  *severity*, *summary* and
-    *owner* are those of an opening; what closes has no summary and no owner.
-    """
-
-    rule: str
-    cluster: str
-    about: About
-    opens: bool
-    severity: Severity
-    summary: str = ""
-    node: str = ""
-    owner: str | None = None
-
 
 EarlierKey = tuple[str, tuple[str, ...]]
 """A rule, and the names of what an alert of it is about."""
@@ -141,17 +117,28 @@ class ActiveRules:
     def _is_known(self, event: Event) -> bool:
         return event.name in self._catalogues.of(event.origin).events
 
-    def _sightings(self, compiled: _Compiled, event: Event) -> Iterator[Sighting]:
+    def _sightings(self, compiled: _Compiled, event: Event) -> Sequence[Sighting]:
         opens, closes = compiled.opens.selects(event), compiled.closes.selects(event)
         if not opens and not closes:
-            return
+            return []
+        opened: list[Sighting] = []
+        closed: list[Sighting] = []
+        left_out: list[About] = []
         for about, alone in self._each(compiled.rule, event):
             if opens and self._is_true(compiled.opens.condition, alone):
-                yield self._opening(compiled, alone, about)
+                if len(opened) < MOST_OPENED:
+                    opened.append(self._opening(compiled, alone, about))
+                else:
+                    left_out.append(about)
             elif closes and self._is_true(compiled.closes.condition, alone):
                 severity = compiled.rule.severity or event.severity
                 node = self._node(compiled.rule, alone)
-                yield Sighting(compiled.rule.name, event.cluster, about, opens=False, severity=severity, node=node)
+                closed.append(
+                    Sighting(compiled.rule.name, event.cluster, about, opens=False, severity=severity, node=node)
+                )
+        if left_out:
+            opened[-1] = with_left_out(opened[-1], left_out, event)
+        return [*opened, *closed]
 
     def _opening(self, compiled: _Compiled, event: Event, about: About) -> Sighting:
         rule = compiled.rule
@@ -291,5 +278,5 @@ def _texts(rule: Rule) -> Iterator[str]:
 
 def _default_summary(event_type: EventType | None, event: Event, about: About) -> str:
     meaning = event_type.meaning if event_type else event.name
-    values = ", ".join(f"{name} {str(value)[:_SHOWN]}" for name, value in about if value is not None)
+    values = shown(about)
     return (f"{meaning.rstrip('.')}: {values}" if values else meaning)[:LONGEST_SUMMARY]

@@ -8,8 +8,9 @@ from typing import Any
 
 from router.model.events import Event
 
-from ..alerts.active_rules import ActiveRules, Sighting
+from ..alerts.active_rules import ActiveRules
 from ..alerts.alert_row import AlertRow, key_of
+from ..alerts.sightings import Sighting
 from ..store import queries
 from ..store.alerts.alerts import ChangeRow
 from ..store.alerts.event_alerts import EventAlert, of_event

@@ -13,11 +13,12 @@ from router.model.ids import NONE
 from router.model.node_words import word_of
 from router.sources.event_selectors import select
 
-from ..alerts.active_rules import ActiveRules, Sighting
+from ..alerts.active_rules import ActiveRules
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
 from ..alerts.owners import Owner, Owners
 from ..alerts.rules import Rule
+from ..alerts.sightings import Sighting
 from ..subscriptions.models import Subscription
 from .dry_run import consider
 

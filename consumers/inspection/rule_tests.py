@@ -21,7 +21,7 @@ from router.model.ids import new_id
 from router.settings.yaml_documents import Place
 
 from ..alert_engine.due_work import DueWork
-from ..alerts.active_rules import ActiveRules, Sighting
+from ..alerts.active_rules import ActiveRules
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
 from ..alerts.life.lifecycle import Policy
@@ -30,6 +30,7 @@ from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import Surroundings
 from ..alerts.life.unit_of_work import Times, UnitOfWork
 from ..alerts.rules import Rule
+from ..alerts.sightings import Sighting
 from ..config.registrations import Registrations
 from ..config.synthetic_events import synthetic_event
 from ..errors import SyntheticEventError

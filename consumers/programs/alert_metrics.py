@@ -23,6 +23,9 @@ UNPUBLISHED = Metric(
 )
 EVENTS = Metric("alerts_events", "counter", "Events that this consumer read to open and close alerts.")
 UNREADABLE = Metric("alerts_unreadable_events", "counter", "Messages among these that were no events.")
+LEFT_OUT = Metric(
+    "alerts_left_out", "counter", "Alerts that events would have opened beyond 300 of a rule for one event."
+)
 CHANGES = Metric("alerts_changes_published", "counter", "Changes of alerts that this consumer published.")
 LAG = Metric("alerts_lag_seconds", "gauge", "Age of the last event when this consumer wrote what it opens and closes.")
 ACTIVE = Metric("alerts_active", "gauge", "1 in the one consumer that keeps alerts, 0 in those that stand by.")
@@ -40,7 +43,7 @@ UNANSWERED = Metric(
     "Seconds since such an address answered last; since the first failure if it never has.",
     _RECEIVER,
 )
-METRICS = (OPEN, UNPUBLISHED, EVENTS, UNREADABLE, CHANGES, LAG, ACTIVE, FAILING, UNANSWERED)
+METRICS = (OPEN, UNPUBLISHED, EVENTS, UNREADABLE, LEFT_OUT, CHANGES, LAG, ACTIVE, FAILING, UNANSWERED)
 
 _RULES = _RECEIVERS = 50
 
@@ -52,6 +55,7 @@ def of_engine(engine: AlertEngine) -> Values:
     def add(scrape: Scrape) -> None:
         scrape.add(EVENTS, counts.received)
         scrape.add(UNREADABLE, counts.unreadable)
+        scrape.add(LEFT_OUT, counts.left_out)
         scrape.add(CHANGES, published)
         scrape.add(LAG, counts.lag)
         scrape.add(ACTIVE, int(is_active))

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 from router.model.events import Event, Severity
 
-from ..active_rules import Sighting
 from ..alert_row import Cause
+from ..sightings import Sighting
 
 Act = Literal["ack", "unack", "note", "close"]
 Kind = Literal["opens", "closes", "passes", Act]

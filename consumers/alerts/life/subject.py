@@ -88,8 +88,9 @@ class Subject:
             return False
         keep = MOST // 2
         if life := self.lives.open:
-            # Facts are asked about the last opening.
-            keep = max(keep, len(self.observations) - bisect_left(self.observations, life.last_at, key=_at))
+            # Facts are asked about the last opening, unless too much came after it.
+            last = bisect_left(self.observations, (life.last_at, life.last), key=_order)
+            keep = min(MOST, max(keep, len(self.observations) - last))
         old, self.observations = self.observations[:-keep], self.observations[-keep:]
         self.base = as_base(fold(old, self.policy, self.base))
         self._horizon = base_lives(self.base, self.policy).latest
@@ -122,7 +123,6 @@ class Subject:
         return fold(self.observations, self.policy, self.base)
 
 
-_at = attrgetter("at")
 _MOMENT = timedelta(microseconds=1)
 
 

@@ -47,9 +47,12 @@ class Group:
         return node_sets.fold(self.nodes)
 
     def add(self, alert_id: str, node: str) -> None:
-        """Count the alert *alert_id* as a member, which is about *node* if that has a name."""
+        """Count the alert *alert_id* as a member, which is about *node* if that has a name.
+
+        Of more nodes than a command may have, the group names the first ones: events choose them, and can make up any.
+        """
         self.members[alert_id] = node
-        if node:
+        if node and len(self.nodes) < node_sets.MOST:
             self.nodes.add(node)
 
     def opening(self, row: AlertRow) -> Observation:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 from ClusterShell.Defaults import config_paths
 from ClusterShell.NodeSet import (
-    RESOLVER_NOGROUP,
     NodeSet,
     NodeSetException,
     NodeSetExternalError,
@@ -20,10 +19,14 @@ from ClusterShell.NodeSet import (
 from ClusterShell.NodeUtils import GroupResolverConfig, GroupResolverError, GroupSourceError
 from ClusterShell.RangeSet import RangeSetException
 
+from . import node_ranges
 from .errors import GroupsUnknown, InvalidNodeSet
 
 MOST = 10_000
 """The maximum number of nodes of one command."""
+
+MOST_UNFOLDED = 100_000
+"""The maximum number of names that a text of ours may stand for: no text fills the memory."""
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _RANGE = r"[0-9]{1,9}(?:-[0-9]{1,9}(?:/[0-9]{1,9})?)?"
@@ -32,7 +35,6 @@ _WORD = re.compile(rf"(?:[A-Za-z0-9._-]|{_BRACKETS})+")
 _PART = re.compile(r"(?:[^,\[]|\[[^\]]*\]?)+")
 """A part between commas; commas in brackets do not count."""
 
-_INSIDE = re.compile(r"\[([^\]]*)\]")
 _ONLY_IN_FILES = frozenset("@!&^*")
 _SHOWN = 80
 
@@ -57,7 +59,7 @@ def names_of(text: str, *, is_ours: bool = False) -> tuple[str, ...]:
     for word in words:
         if not with_groups and not _WORD.fullmatch(word):
             raise InvalidNodeSet(f"nodes: {_shown(word)} is not a host name or a range of host names")
-    if _size(words) > MOST:
+    if node_ranges.size(",".join(words)) > MOST:
         raise InvalidNodeSet(f"nodes: {_shown(text)} names more than {MOST:,} nodes, the maximum")
     return _checked(_resolved(text) if with_groups else _plain(words), text)
 
@@ -68,19 +70,27 @@ def fold(names: Iterable[str]) -> str:
     >>> fold(["nsd02", "nsd01", "cl7"])
     'cl7,nsd[01-02]'
     """
-    return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+    return node_ranges.folded(names)
 
 
 def unfold(text: str) -> tuple[str, ...]:
-    """Return the names in *text*, which `fold` must have written."""
-    return tuple(NodeSet(text, resolver=RESOLVER_NOGROUP)) if text else ()
+    """Return the names in *text*, which `fold` must have written, each once.
+
+    Raises InvalidNodeSet if it stands for more than `MOST_UNFOLDED` names.
+    """
+    count = node_ranges.size(text)
+    if count > MOST_UNFOLDED:
+        raise InvalidNodeSet(f"nodes: {_shown(text)} names {count:,} nodes, and the maximum is {MOST_UNFOLDED:,}")
+    return tuple(sorted({*node_ranges.unfolded(text)}, key=node_ranges.in_order))
 
 
-def _plain(words: Sequence[str]) -> NodeSet:
+def _plain(words: Sequence[str]) -> Sequence[str]:
+    text = ",".join(words)
     try:
-        return NodeSet.fromlist(list(words), resolver=RESOLVER_NOGROUP)
-    except (NodeSetException, RangeSetException) as error:
-        raise InvalidNodeSet(f"nodes: {_shown(','.join(words))} is not a node set: {_reason(error)}") from error
+        return sorted({*node_ranges.unfolded(text)}, key=node_ranges.in_order)
+    except ValueError as error:
+        why = "write a range from the lower number to the higher, as in nsd[01-04]"
+        raise InvalidNodeSet(f"nodes: {_shown(text)} is not a node set: {why}") from error
 
 
 def _resolved(text: str) -> NodeSet:
@@ -99,7 +109,7 @@ def _reason(error: Exception) -> str:
     return "write a range from the lower number to the higher, as in nsd[01-04]" if is_range else str(error)
 
 
-def _checked(found: NodeSet, text: str) -> tuple[str, ...]:
+def _checked(found: Iterable[str], text: str) -> tuple[str, ...]:
     names = tuple(found)
     if not names:
         raise InvalidNodeSet(f"nodes: {_shown(text)} is an empty node set: name at least one node")
@@ -109,25 +119,6 @@ def _checked(found: NodeSet, text: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(name):
             raise InvalidNodeSet(f"nodes: {_shown(name)} is not a host name")
     return names
-
-
-def _size(words: Iterable[str]) -> int:
-    """Return how many names *words* stand for, without expanding them: a few characters can mean billions."""
-    total = 0
-    for word in words:
-        count = 1
-        for inside in _INSIDE.findall(word):
-            count *= sum(_length(each) for each in inside.split(","))
-        total += count
-    return total
-
-
-def _length(span: str) -> int:
-    found = re.fullmatch(r"(\d+)-(\d+)(?:/(\d+))?", span)
-    if not found:
-        return 1
-    first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
-    return max(0, last - first) // max(1, step) + 1
 
 
 def _shown(text: str) -> str:

@@ -209,6 +209,22 @@ def test_a_key_that_opens_for_ever_stays_small_and_counts_right():
     assert names == ["alertOpened", *["alertRepeated"] * 9, "alertClosed"]
 
 
+@pytest.mark.parametrize("kind", ["opens", "closes"])
+def test_a_key_stays_small_whatever_times_a_node_chooses(kind):
+    # One opens at one moment for ever; one reports ends of what flaps, which do not close it.
+    world = World(POLICIES[2])
+    for minute in range(3):
+        world.work(observation("opens", 2 * minute), observation("closes", 2 * minute + 1))
+    begun = world.open
+
+    for number in range(3 * MOST):
+        world.work(observation(kind, 6, number))
+
+    assert begun.flapping
+    assert len(world.observations) <= MOST
+    assert world.open.id == begun.id
+
+
 def test_two_engines_that_both_work_on_an_event_tell_it_once():
     world = World(Policy())
     first, second = observation("opens", 1), observation("closes", 2)

@@ -86,3 +86,10 @@ def test_what_a_site_does_not_write_is_as_shipped():
     assert shipped_rules.completed({"name": "deadlock", "remind": "1h"})["opens"] == "deadlockDetected"
     assert shipped_rules.completed({"name": "mine"}) == {"name": "mine"}
     assert shipped_rules.completed({"name": 5}) == {"name": 5}
+
+
+def test_what_the_router_sees_of_a_node_is_not_suppressed_by_what_nodes_report():
+    suppressing = [each.name for each in RULES.values() if "node-flooding" in each.suppresses]
+
+    # A node reports with its own credentials: one that floods could report first that it left.
+    assert suppressing == []
