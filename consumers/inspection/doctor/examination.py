@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TypeVar
@@ -27,13 +27,14 @@ from ...config import local_folders
 from ...store.database import Store
 from ...subscriptions import validation
 from ...subscriptions.models import Subscription
-from . import broker_cluster, gpfs_cluster, hand_overs, node, queues, service_queues
+from . import broker_cluster, gpfs_cluster, hand_overs, queue_progress, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
-from .machine_roles import belonging, operator_is_elsewhere
+from .machine import node
+from .machine.machine_roles import belonging, operator_is_elsewhere
+from .machine.services import services
 from .queues import alerts, ask, broker, compare, subscriptions
-from .services import services
 
 Found = TypeVar("Found")
 
@@ -123,6 +124,12 @@ def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool)
         yield from hand_overs.begun_and_done(settings.consumers.store)
 
 
+def _last_taken(settings: Settings) -> datetime | None:
+    """Return when the router took its newest record; None where its state does not say, or is not on this machine."""
+    found = _within_limit("router", State.setting, lambda: hand_overs.last_taken(settings.router.state))
+    return None if isinstance(found, Finding) else found
+
+
 def _within_limit(part: str, setting: str, work: Callable[[], Found]) -> Found | Finding:
     """Return what *work* returns, or a finding where the database does not answer within the limit."""
     answers: Queue[Found | BaseException] = Queue()
@@ -186,20 +193,21 @@ def _asked(
     try:
         with connect() as session:
             known = ask(session, [*(each.name for each in wanted.queues), *service_queues.queues(services_of_others)])
+            still = queue_progress.standing(session, queues.ready(known))
             found += compare(session, wanted.queues, known)
             found += probe(session) if probed else ()
     except (BrokerError, SettingsError) as error:
         advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"
         yield Finding("broker", "error", str(error), advice, unreachable=True)
     else:
-        yield from broker(known)
+        yield from broker(known, still, lambda: _last_taken(settings), state)
         yield from found
         yield from logins(settings)
         held = queues.held(known, names, state) | service_queues.held(known, services_of_others, state)
         # Where they are not known, the parts say the rest.
         ages, _ = queue_ages.read(lambda: _client(settings), held)
         yield from subscriptions(known, names, state, ages)
-        yield from alerts(known) if settings.consumers.alerts.enabled else ()
+        yield from alerts(known, still) if settings.consumers.alerts.enabled else ()
         yield from service_queues.examine(known, services_of_others, state, ages)
         yield from service_queues.elsewhere(settings.broker, services_of_others)
 

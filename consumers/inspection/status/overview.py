@@ -25,9 +25,9 @@ from ...store.alerts import alerts
 from ...store.database import Store
 from ...store.limits import stops
 from ...store.waiting_deliveries import WaitingDeliveries
-from ..doctor import machine_roles
 from ..doctor.check_results import Finding
 from ..doctor.examination import examine
+from ..doctor.machine import machine_roles
 from . import alert_listing
 from .alert_listing import alert_facts, at_least
 

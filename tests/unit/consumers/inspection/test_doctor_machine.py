@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumers.deliveries import Done
-from consumers.inspection.doctor import examination, hand_overs, machine_roles, services
+from consumers.inspection.doctor import examination, hand_overs
 from consumers.inspection.doctor.check_results import PARTS, Finding
+from consumers.inspection.doctor.machine import machine_roles, services
 from consumers.store import attempts
 from consumers.store.attempts import Attempt
 from consumers.store.database import Store

@@ -11,7 +11,7 @@ from pathlib import Path
 from router import network_folders
 from router.terminal_text import counted
 
-from .check_results import Finding
+from ..check_results import Finding
 
 _OLD = timedelta(minutes=5)
 _MANY = 10_000

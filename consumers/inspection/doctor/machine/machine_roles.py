@@ -9,8 +9,8 @@ from router.pipeline.state import State
 from router.settings.models import Settings
 from router.settings.sections.logins import BrokerSettings
 
-from ...store.database import Store
-from .check_results import PARTS, Finding
+from ....store.database import Store
+from ..check_results import PARTS, Finding
 
 _RELAY_SETTINGS = Path("/etc/clusterbus/relay.conf")
 _ENABLED = Path("/etc/systemd/system/multi-user.target.wants")
