@@ -1,9 +1,14 @@
 """What the doctor says of a spool, of what the broker knows, of a state and a store that are not there."""
 
 import fcntl
+import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,15 +76,73 @@ def test_a_spool_that_anybody_may_write_is_wrong(folder: Path) -> None:
     assert ("spool", "error") in verdicts(spool(folder))
 
 
-def test_a_relay_is_known_by_its_lock(folder: Path) -> None:
-    assert verdicts(relay(folder)) == [("relay", "error")]
-
+@contextmanager
+def running_relay(folder: Path, **says: Any) -> Iterator[None]:
+    """A relay that holds its lock, and *says* something of its connection."""
+    facts = {"broker": "", "problem": "", "since": 0, "until": int(time.time()) + 600} | says
+    (folder / "connection").write_text(json.dumps(facts))
     held = os.open(folder, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     try:
-        assert verdicts(relay(folder)) == [("relay", "ok")]
+        yield
     finally:
         os.close(held)
+
+
+def test_a_relay_is_known_by_its_lock(folder: Path) -> None:
+    assert verdicts(relay(folder)) == [("relay", "error")]
+
+    with running_relay(folder):
+        assert verdicts(relay(folder)) == [("relay", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("says", "verdict", "seen"),
+    [
+        ({"broker": "amqps://mq1"}, "ok", "running, connected to amqps://mq1"),
+        (
+            {"broker": "amqps://mq1", "problem": "login refused"},
+            "error",
+            "running, but it does not send to amqps://mq1 since 1970-01-01 00:00 UTC: login refused",
+        ),
+        ({"broker": "amqps://mq1", "until": 60}, "error", "by 1970-01-01 00:01 UTC"),
+        ({"broker": 7}, "warning", "it is not known whether it is connected"),
+        ({"since": 10**15}, "warning", "it is not known whether it is connected"),
+    ],
+)
+def test_a_relay_that_runs_is_good_only_if_it_sends(folder: Path, says, verdict, seen) -> None:
+    with running_relay(folder, **says):
+        (found,) = relay(folder)
+
+    assert found.verdict == verdict
+    assert seen in found.seen
+
+
+def test_a_spool_over_its_limit_is_named_until_it_is_empty(folder: Path) -> None:
+    record = folder / "new" / f"{time.time_ns():019d}.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json"
+    record.touch()
+    (folder / "full").touch()
+
+    _, full = spool(folder)
+    record.unlink()
+
+    assert full.verdict == "error"
+    assert full.seen.endswith("with 1 record now")
+    assert verdicts(spool(folder)) == [("spool", "ok")]
+
+
+def test_callbacks_that_were_lost_past_the_spool_are_counted(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (folder / "lost").write_bytes(b".f")
+    (run / "lost").write_bytes(b"ee")
+    (run / "unsaved").write_bytes(b"x" * 90)
+
+    waiting, lost, unsaved = spool(folder, run)
+
+    assert (waiting.verdict, lost.verdict, unsaved.verdict) == ("ok", "warning", "error")
+    assert lost.seen.startswith("3 callbacks")
+    assert f"90 bytes of them are in {run / 'unsaved'}" in unsaved.seen
 
 
 def known(**different: Facts | None) -> dict[str, Facts | None]:
