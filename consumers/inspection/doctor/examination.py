@@ -5,7 +5,7 @@ Read-only, except for a probe that nobody but doctor receives.
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ from .databases import CORRECT_IT, read_state, state, store
 from .machine import node
 from .machine.machine_roles import belonging, operator_is_elsewhere
 from .machine.services import services
+from .part_answers import answered
 from .queues import alerts, ask, broker, compare, subscriptions
 
 Found = TypeVar("Found")
@@ -58,17 +59,30 @@ def examine(
     if parts is None:
         machine, parts = belonging(settings)
         yield machine
-    yield from services() if "services" in parts else ()
-    yield from node.spool(settings.shim.spool) if "spool" in parts else ()
-    yield from node.relay(settings.shim.spool) if "relay" in parts else ()
-    served: Sequence[Subscription] = ()
-    if "subscriptions" in parts:
-        found_here, served = _files(settings, files)
-        yield from found_here
-    yield from service_queues.read(settings)[0] if service_queues.PART in parts else ()
-    yield from _broker(settings, connect, parts, served)
-    yield from _databases(settings, parts, whole_audit=whole_audit)
-    yield from gpfs_cluster.examine(settings, parts)
+    served: list[Subscription] = []
+
+    def read_files() -> Iterator[Finding]:
+        found, subscribed = _files(settings, files)
+        served.extend(subscribed)
+        yield from found
+
+    checks: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
+        ("services", services),
+        ("spool", lambda: node.spool(settings.shim.spool)),
+        ("relay", lambda: node.relay(settings.shim.spool)),
+        ("subscriptions", read_files),
+        (service_queues.PART, lambda: service_queues.read(settings)[0]),
+    )
+    for part, check in checks:
+        yield from answered(part, check) if part in parts else ()
+    yield from answered("broker", lambda: _broker(settings, connect, parts, served))
+    for part, check in (
+        ("publishing" if "router" not in parts else "router", lambda: _state(settings, parts)),
+        ("store", lambda: _store(settings, parts, whole_audit=whole_audit)),
+        ("callbacks", lambda: gpfs_cluster.examine(settings, {"callbacks"} & set(parts))),
+        ("nodes", lambda: gpfs_cluster.examine(settings, {"nodes"} & set(parts))),
+    ):
+        yield from answered(part, check)
 
 
 def _broker(
@@ -101,7 +115,7 @@ def _broker(
         yield looked
 
 
-def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
+def _state(settings: Settings, parts: Collection[str]) -> Iterator[Finding]:
     wrong, known = dict(local_folders.mistakes(settings)), None
     if {"publishing", "router"} & set(parts) and State.setting not in wrong:
         known = _within_limit("router", State.setting, lambda: read_state(settings.router.state))
@@ -113,8 +127,12 @@ def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool)
         yield from state(settings.router.state, known) if known else _misplaced("router", State.setting, wrong)
         if isinstance(known, Numbers):
             yield from hand_overs.routed(settings.router.state)
+
+
+def _store(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
     if "store" not in parts:
         return
+    wrong = dict(local_folders.mistakes(settings))
     if Store.setting in wrong or whole_audit:
         yield from _misplaced("store", Store.setting, wrong) or store(settings.consumers.store, whole=True)
         return
