@@ -8,7 +8,7 @@ import pytest
 
 from consumers.alerts.life.observations import Observation
 from consumers.deliveries import Done, Retry
-from consumers.inspection.doctor import machine_roles
+from consumers.inspection.doctor.machine import machine_roles
 from consumers.inspection.status import overview
 from consumers.inspection.status.alert_following import Following
 from consumers.inspection.status.alert_listing import AlertFilter

@@ -1,6 +1,7 @@
 """What the doctor proves on a real broker: that it takes and delivers messages; and what it says if it does not."""
 
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from router.broker.users.permissions import Role, User, definitions
 from router.errors import Refused, Unreachable
 from tests.operating import invoke, json_lines
 from tests.rabbit import keeps_queues_in_mnesia
+from tests.routing import Site
 from tests.waiting import SLACK
 
 
@@ -147,3 +149,27 @@ def test_doctor_says_of_each_program_whether_it_can_log_in_as_its_own_user(
         f"router.broker.password_file: {tmp_path / 'none'}: No such file or directory on this machine"
     )
     rabbit_admin.delete_user(router)
+
+
+@pytest.mark.timeout(120)
+def test_a_router_that_stands_still_is_not_called_good(tmp_path, vhost_url, rabbit_admin):
+    settings = {"CLUSTERBUS_BROKER": vhost_url, "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path / 'router.db'}"}
+
+    def said():
+        _, output = invoke(settings, "doctor", "--part", "broker", "--part", "router", "--json")
+        return [each for each in json_lines(output) if each["part"] == "router" and "reads all" in each["seen"]]
+
+    with Site(tmp_path, vhost_url, rabbit_admin) as site:
+        node = site.node("n1")
+        site.send(node.record("mount", "--fsName", "fs0"))
+        site.wait_for_events(1)
+        assert [each["verdict"] for each in said()] == ["ok"]
+
+        site.router.process.send_signal(signal.SIGSTOP)
+        # More than the router takes without acknowledging one.
+        site.send_many([node.record("mount", "--fsName", f"fs{number}") for number in range(1, 2600)])
+        (found,) = said()
+
+    assert found["verdict"] == "warning"
+    assert "the newest record that it took came" in found["seen"]
+    assert "systemctl restart clusterbus-router" in found["advice"]

@@ -68,6 +68,9 @@ def logins(settings: Settings) -> Iterator[Finding]:
         except SettingsError as error:
             # The program may run on another machine, which has the file.
             yield Finding("broker", "warning", str(error), f"it is needed where clusterbus {command} runs")
+        except Unreachable as error:
+            advice = "check that the broker runs, and the network to it: `clusterbus settings` shows its URL"
+            yield Finding("broker", "error", f"{name}: {error}", advice, unreachable=True)
         except BrokerError as error:
             advice = "run clusterbus broker users --apply, and restart the program where the password is new"
             yield Finding("broker", "error", f"{name}: {error}", advice)

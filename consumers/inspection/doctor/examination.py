@@ -5,9 +5,9 @@ Read-only, except for a probe that nobody but doctor receives.
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TypeVar
@@ -27,13 +27,15 @@ from ...config import local_folders
 from ...store.database import Store
 from ...subscriptions import validation
 from ...subscriptions.models import Subscription
-from . import broker_cluster, gpfs_cluster, hand_overs, node, queues, service_queues
+from . import broker_cluster, gpfs_cluster, hand_overs, queue_progress, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
 from .databases import CORRECT_IT, read_state, state, store
-from .machine_roles import belonging, operator_is_elsewhere
+from .machine import node
+from .machine.machine_roles import belonging, operator_is_elsewhere
+from .machine.services import services
+from .part_answers import answered
 from .queues import alerts, ask, broker, compare, subscriptions
-from .services import services
 
 Found = TypeVar("Found")
 
@@ -57,17 +59,30 @@ def examine(
     if parts is None:
         machine, parts = belonging(settings)
         yield machine
-    yield from services() if "services" in parts else ()
-    yield from node.spool(settings.shim.spool) if "spool" in parts else ()
-    yield from node.relay(settings.shim.spool) if "relay" in parts else ()
-    served: Sequence[Subscription] = ()
-    if "subscriptions" in parts:
-        found_here, served = _files(settings, files)
-        yield from found_here
-    yield from service_queues.read(settings)[0] if service_queues.PART in parts else ()
-    yield from _broker(settings, connect, parts, served)
-    yield from _databases(settings, parts, whole_audit=whole_audit)
-    yield from gpfs_cluster.examine(settings, parts)
+    served: list[Subscription] = []
+
+    def read_files() -> Iterator[Finding]:
+        found, subscribed = _files(settings, files)
+        served.extend(subscribed)
+        yield from found
+
+    checks: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
+        ("services", services),
+        ("spool", lambda: node.spool(settings.shim.spool)),
+        ("relay", lambda: node.relay(settings.shim.spool)),
+        ("subscriptions", read_files),
+        (service_queues.PART, lambda: service_queues.read(settings)[0]),
+    )
+    for part, check in checks:
+        yield from answered(part, check) if part in parts else ()
+    yield from answered("broker", lambda: _broker(settings, connect, parts, served))
+    for part, check in (
+        ("publishing" if "router" not in parts else "router", lambda: _state(settings, parts)),
+        ("store", lambda: _store(settings, parts, whole_audit=whole_audit)),
+        ("callbacks", lambda: gpfs_cluster.examine(settings, {"callbacks"} & set(parts))),
+        ("nodes", lambda: gpfs_cluster.examine(settings, {"nodes"} & set(parts))),
+    ):
+        yield from answered(part, check)
 
 
 def _broker(
@@ -100,7 +115,7 @@ def _broker(
         yield looked
 
 
-def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
+def _state(settings: Settings, parts: Collection[str]) -> Iterator[Finding]:
     wrong, known = dict(local_folders.mistakes(settings)), None
     if {"publishing", "router"} & set(parts) and State.setting not in wrong:
         known = _within_limit("router", State.setting, lambda: read_state(settings.router.state))
@@ -112,8 +127,12 @@ def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool)
         yield from state(settings.router.state, known) if known else _misplaced("router", State.setting, wrong)
         if isinstance(known, Numbers):
             yield from hand_overs.routed(settings.router.state)
+
+
+def _store(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
     if "store" not in parts:
         return
+    wrong = dict(local_folders.mistakes(settings))
     if Store.setting in wrong or whole_audit:
         yield from _misplaced("store", Store.setting, wrong) or store(settings.consumers.store, whole=True)
         return
@@ -121,6 +140,12 @@ def _databases(settings: Settings, parts: Collection[str], *, whole_audit: bool)
     yield from [found] if isinstance(found, Finding) else found
     if not isinstance(found, Finding) and all(each.verdict != "error" for each in found):
         yield from hand_overs.begun_and_done(settings.consumers.store)
+
+
+def _last_taken(settings: Settings) -> datetime | None:
+    """Return when the router took its newest record; None where its state does not say, or is not on this machine."""
+    found = _within_limit("router", State.setting, lambda: hand_overs.last_taken(settings.router.state))
+    return None if isinstance(found, Finding) else found
 
 
 def _within_limit(part: str, setting: str, work: Callable[[], Found]) -> Found | Finding:
@@ -186,20 +211,21 @@ def _asked(
     try:
         with connect() as session:
             known = ask(session, [*(each.name for each in wanted.queues), *service_queues.queues(services_of_others)])
+            still = queue_progress.standing(session, queues.ready(known))
             found += compare(session, wanted.queues, known)
             found += probe(session) if probed else ()
     except (BrokerError, SettingsError) as error:
         advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"
         yield Finding("broker", "error", str(error), advice, unreachable=True)
     else:
-        yield from broker(known)
+        yield from broker(known, still, lambda: _last_taken(settings), state)
         yield from found
         yield from logins(settings)
         held = queues.held(known, names, state) | service_queues.held(known, services_of_others, state)
         # Where they are not known, the parts say the rest.
         ages, _ = queue_ages.read(lambda: _client(settings), held)
         yield from subscriptions(known, names, state, ages)
-        yield from alerts(known) if settings.consumers.alerts.enabled else ()
+        yield from alerts(known, still) if settings.consumers.alerts.enabled else ()
         yield from service_queues.examine(known, services_of_others, state, ages)
         yield from service_queues.elsewhere(settings.broker, services_of_others)
 

@@ -6,7 +6,7 @@ from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.fleet.node_sets import fold
 from router.cluster.gpfs.cluster_nodes import members
 from router.cluster.gpfs.commands import of_settings
-from router.cluster.nodes.node_status import by_reason, by_trouble
+from router.cluster.nodes.node_status import by_reason, by_trouble, by_warning
 from router.cluster.nodes.survey import survey
 from router.errors import RouterError
 from router.settings.models import Settings
@@ -60,6 +60,9 @@ def nodes(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "nodes", "error", f"{each['nodes']}: {each['reason']}", "see the relay's log there: it names the broker"
         )
+    for each in by_warning(found.values()):
+        advice = f"correct it there; clusterbus nodes status '{each['nodes']}' checks it again"
+        yield Finding("nodes", "warning", f"{each['nodes']}: {each['reason']}", advice)
     if good := [name for name, each in found.items() if each.good and not each.trouble]:
         connected = " and are connected to the broker" if any(found[name].connection for name in good) else ""
         yield Finding("nodes", "ok", f"{fold(good)} have the shim{connected}")

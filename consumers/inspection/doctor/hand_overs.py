@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from router import database
 from router.errors import SettingsError, StateError
 from router.model import durations, ids
 from router.model.events import OWN
@@ -28,6 +29,17 @@ def routed(url: str) -> Iterator[Finding]:
     except (StateError, SettingsError):
         return  # the part `router` says what is wrong with it
     yield from _taken("captured → routed", (_since_capture(id_, moment) for id_, moment in newest), "records")
+
+
+def last_taken(url: str) -> datetime | None:
+    """Return when the newest record came that the router took; None without one, or if its state cannot be read."""
+    try:
+        if not database.exists(database.parsed(url, State.setting)):
+            return None
+        with State(url, upgrade=False) as state:
+            return next((moment for _, moment in state.newest(1)), None)
+    except (StateError, SettingsError):
+        return None  # the part `router` says what is wrong with it
 
 
 def begun_and_done(url: str) -> Iterator[Finding]:

@@ -13,21 +13,20 @@ from typing import Any, Final, Literal
 from sqlalchemy.engine import Connection
 
 from router.broker.session import Session
-from router.errors import SettingsError
 from router.model.events import SEVERITIES, Severity
 from router.settings.models import Settings
 
 from ...alerts.alert_row import AlertRow
-from ...errors import StoreError
 from ...expressions.values import human_texts
 from ...store import breakers, letters, waiting_deliveries
 from ...store.alerts import alerts
 from ...store.database import Store
 from ...store.limits import stops
 from ...store.waiting_deliveries import WaitingDeliveries
-from ..doctor import machine_roles
 from ..doctor.check_results import Finding
 from ..doctor.examination import examine
+from ..doctor.machine import machine_roles
+from ..doctor.part_answers import failure
 from . import alert_listing
 from .alert_listing import alert_facts, at_least
 
@@ -116,8 +115,9 @@ def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
     try:
         with Store(settings.consumers.store, upgrade=False) as store, store.reading() as transaction:
             return _of_store(transaction, settings, findings, unknown)
-    except (StoreError, SettingsError) as error:
-        return Overview(now, findings, unknown=[*unknown, f"alerts and deliveries are not known: {error}"])
+    except Exception as error:  # noqa: BLE001 - whatever is broken there says nothing of the findings
+        reason = f"alerts and deliveries are {failure('store', error).seen}"
+        return Overview(now, findings, unknown=[*unknown, reason])
 
 
 def _of_store(

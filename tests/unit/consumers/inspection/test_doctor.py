@@ -1,20 +1,28 @@
 """What the doctor says of a spool, of what the broker knows, of a state and a store that are not there."""
 
 import fcntl
+import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers.inspection.doctor.databases import state, store
-from consumers.inspection.doctor.node import relay, spool
-from consumers.inspection.doctor.queues import broker, subscriptions
+from consumers.inspection.doctor.machine.node import relay, spool
+from consumers.inspection.doctor.queue_progress import standing
+from consumers.inspection.doctor.queues import alerts, broker, ready, subscriptions
 from consumers.store.alerts import receiver_health
 from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import Store
 from router.broker.amqp.requests import Facts
-from router.broker.topology import DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
+from router.broker.history.queue_ages import Age
+from router.broker.topology import ALERTS, DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
+from router.broker.users.broker_state import BrokerState, QueueDetails
 from router.model.catalogue import Catalogues
 from router.model.ids import new_id
 from router.pipeline.mapping import own_event
@@ -68,15 +76,73 @@ def test_a_spool_that_anybody_may_write_is_wrong(folder: Path) -> None:
     assert ("spool", "error") in verdicts(spool(folder))
 
 
-def test_a_relay_is_known_by_its_lock(folder: Path) -> None:
-    assert verdicts(relay(folder)) == [("relay", "error")]
-
+@contextmanager
+def running_relay(folder: Path, **says: Any) -> Iterator[None]:
+    """A relay that holds its lock, and *says* something of its connection."""
+    facts = {"broker": "", "problem": "", "since": 0, "until": int(time.time()) + 600} | says
+    (folder / "connection").write_text(json.dumps(facts))
     held = os.open(folder, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     try:
-        assert verdicts(relay(folder)) == [("relay", "ok")]
+        yield
     finally:
         os.close(held)
+
+
+def test_a_relay_is_known_by_its_lock(folder: Path) -> None:
+    assert verdicts(relay(folder)) == [("relay", "error")]
+
+    with running_relay(folder):
+        assert verdicts(relay(folder)) == [("relay", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("says", "verdict", "seen"),
+    [
+        ({"broker": "amqps://mq1"}, "ok", "running, connected to amqps://mq1"),
+        (
+            {"broker": "amqps://mq1", "problem": "login refused"},
+            "error",
+            "running, but it does not send to amqps://mq1 since 1970-01-01 00:00 UTC: login refused",
+        ),
+        ({"broker": "amqps://mq1", "until": 60}, "error", "by 1970-01-01 00:01 UTC"),
+        ({"broker": 7}, "warning", "it is not known whether it is connected"),
+        ({"since": 10**15}, "warning", "it is not known whether it is connected"),
+    ],
+)
+def test_a_relay_that_runs_is_good_only_if_it_sends(folder: Path, says, verdict, seen) -> None:
+    with running_relay(folder, **says):
+        (found,) = relay(folder)
+
+    assert found.verdict == verdict
+    assert seen in found.seen
+
+
+def test_a_spool_over_its_limit_is_named_until_it_is_empty(folder: Path) -> None:
+    record = folder / "new" / f"{time.time_ns():019d}.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json"
+    record.touch()
+    (folder / "full").touch()
+
+    _, full = spool(folder)
+    record.unlink()
+
+    assert full.verdict == "error"
+    assert full.seen.endswith("with 1 record now")
+    assert verdicts(spool(folder)) == [("spool", "ok")]
+
+
+def test_callbacks_that_were_lost_past_the_spool_are_counted(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (folder / "lost").write_bytes(b".f")
+    (run / "lost").write_bytes(b"ee")
+    (run / "unsaved").write_bytes(b"x" * 90)
+
+    waiting, lost, unsaved = spool(folder, run)
+
+    assert (waiting.verdict, lost.verdict, unsaved.verdict) == ("ok", "warning", "error")
+    assert lost.seen.startswith("3 callbacks")
+    assert f"90 bytes of them are in {run / 'unsaved'}" in unsaved.seen
 
 
 def known(**different: Facts | None) -> dict[str, Facts | None]:
@@ -142,6 +208,65 @@ def test_each_subscription_is_said_to_be_served_or_not() -> None:
 
     assert verdicts(found) == [("a", "ok"), ("b", "error"), ("c", "error"), ("d", "warning")]
     assert found[3].seen == "served, but 10,001 deliveries wait, the age of the oldest is unknown"
+
+
+class Looks:
+    """A session that sees each queue with the next of its *counts*, and the last one from then on."""
+
+    def __init__(self, **counts: list[int]) -> None:
+        self._counts = counts
+
+    def queue_facts(self, queue: str) -> Facts:
+        counts = self._counts[queue]
+        return Facts(counts.pop(0) if len(counts) > 1 else counts[0], 1)
+
+
+def test_a_queue_stands_still_only_if_it_never_gets_shorter():
+    session = Looks(stuck=[7], growing=[8, 9, 9], busy=[8, 9, 6, 7], empty=[0])
+
+    found = standing(session, {"stuck": 7, "growing": 7, "busy": 7, "empty": 0}, lambda _: None)
+
+    assert found == {"stuck", "growing"}
+
+
+def test_readers_that_take_nothing_are_not_called_good() -> None:
+    names = (INGRESS, DEAD, ALERTS)
+    facts = known() | {name: Facts(7, 1) for name in names}
+    hours_ago = datetime.now(UTC) - timedelta(hours=12)
+
+    found = [*broker(facts, names, lambda: hours_ago), *alerts(facts, names)]
+
+    assert ready(facts).items() >= dict.fromkeys(names, 7).items()
+    assert verdicts(found) == [
+        ("broker", "ok"),
+        ("router", "warning"),
+        ("letters", "warning"),
+        ("subscriptions", "warning"),
+    ]
+    assert f"; in {INGRESS}, what waits has not become less within 3 s; the newest" in found[1].seen
+    assert found[1].seen.endswith(", 12h ago")
+    assert all(each.advice for each in found[1:])
+
+
+@pytest.mark.parametrize(("age", "verdict"), [(timedelta(hours=1), "warning"), (timedelta(), "ok")])
+def test_a_router_that_holds_records_and_writes_none_for_long_is_not_called_good(age, verdict) -> None:
+    details = QueueDetails(INGRESS, "quorum", ready=0, unacknowledged=5, consumers=1, replicas=1, online=1)
+    state = BrokerState((), (details,), ())
+
+    found = list(broker(known(), last_taken=lambda: datetime.now(UTC) - age, state=state))
+
+    assert verdicts(found) == [("broker", "ok"), ("router", verdict)]
+
+
+def test_a_delivery_that_a_consumer_leaves_for_long_is_a_warning() -> None:
+    facts = {queue_of("late"): Facts(1, 1), queue_of("new"): Facts(1, 1)}
+    now = datetime.now(UTC)
+    ages = {queue_of("late"): Age(now - timedelta(minutes=20)), queue_of("new"): Age(now)}
+
+    found = list(subscriptions(facts, ["late", "new"], ages=ages))
+
+    assert verdicts(found) == [("late", "warning"), ("new", "ok")]
+    assert found[0].seen == "served, but 1 delivery waits, the oldest is 20m old"
 
 
 def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: Path) -> None:

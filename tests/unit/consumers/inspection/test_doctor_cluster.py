@@ -2,8 +2,11 @@
 
 import pytest
 
+from consumers.inspection.doctor import gpfs_cluster
 from consumers.inspection.doctor.broker_cluster import examine, unacknowledged
 from router.broker.users.broker_state import BrokerNode, BrokerState, Client, QueueDetails, clients_of, queues_of
+from router.cluster.nodes.node_status import Finding as NodeFinding
+from router.settings.models import Settings
 
 ONE = (BrokerNode("rabbit@mq1"),)
 THREE = tuple(BrokerNode(f"rabbit@mq{number}") for number in (1, 2, 3))
@@ -139,3 +142,17 @@ def test_rows_may_lack_anything(rubbish):
 
     assert (found.ready, found.replicas) == (0, 0)
     assert clients_of([{**rubbish, "vhost": "/"}], "/")[0].facts == {}
+
+
+def test_warnings_of_nodes_are_not_left_to_the_command_for_nodes(monkeypatch):
+    settings = Settings.model_validate({"nodes": {"relay": {"cluster": "prod"}}})
+    node = NodeFinding("n1", good=True, warnings=("the spool is on GPFS",))
+    monkeypatch.setattr(gpfs_cluster, "members", lambda _: ())
+    monkeypatch.setattr(gpfs_cluster, "survey", lambda *_: {"n1": node})
+
+    found = list(gpfs_cluster.nodes(settings))
+
+    assert [(each.verdict, each.seen) for each in found] == [
+        ("warning", "n1: the spool is on GPFS"),
+        ("ok", "n1 have the shim"),
+    ]

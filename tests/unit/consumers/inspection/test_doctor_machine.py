@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumers.deliveries import Done
-from consumers.inspection.doctor import examination, hand_overs, machine_roles, services
+from consumers.inspection.doctor import examination, hand_overs
 from consumers.inspection.doctor.check_results import PARTS, Finding
+from consumers.inspection.doctor.machine import machine_roles, services
 from consumers.store import attempts
 from consumers.store.attempts import Attempt
 from consumers.store.database import Store
@@ -211,3 +212,19 @@ def test_a_hub_without_the_operators_password_is_asked_only_whether_its_programs
     assert [each.verdict for each in found if each.part == "broker"] == ["ok", "warning"]
     (tmp_path / "operators").touch()
     assert "a management host" in machine_roles.belonging(hub)[0].seen
+
+
+def test_a_hub_that_does_not_reach_the_broker_says_so_and_not_that_its_login_is_wrong(settings, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("secret")
+    password.chmod(0o600)
+    hub = settings(
+        broker={"url": "amqp://127.0.0.1:1/", "password_file": str(tmp_path / "operators"), "patience": "1s"},
+        router={"broker": {"user": "router", "password_file": str(password)}},
+    )
+
+    found = list(examination.examine(hub, None, lambda: pytest.fail("asked as the operator"), {"broker"}))
+
+    (away,) = [each for each in found if each.verdict == "error"]
+    assert away.unreachable
+    assert "check that the broker runs" in away.advice

@@ -7,7 +7,7 @@ from pathlib import Path
 from router.programs.health import PROBLEM
 from router.terminal_text import counted
 
-from .check_results import Finding
+from ..check_results import Finding
 
 _SYSTEMD = Path("/run/systemd/system")
 _UNITS = ("clusterbus-relay", "clusterbus-router", "clusterbus-consume")

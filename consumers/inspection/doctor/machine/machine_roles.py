@@ -9,8 +9,8 @@ from router.pipeline.state import State
 from router.settings.models import Settings
 from router.settings.sections.logins import BrokerSettings
 
-from ...store.database import Store
-from .check_results import PARTS, Finding
+from ....store.database import Store
+from ..check_results import PARTS, Finding
 
 _RELAY_SETTINGS = Path("/etc/clusterbus/relay.conf")
 _ENABLED = Path("/etc/systemd/system/multi-user.target.wants")
@@ -33,11 +33,11 @@ def belonging(settings: Settings) -> tuple[Finding, Collection[str]]:
 def operator_is_elsewhere(settings: Settings) -> bool:
     """Return whether the operator's password is on another machine, and here only programs log in, as their users."""
     file, programs = settings.broker.password_file, (settings.router.broker, settings.consumers.broker)
-    return file is not None and not file.exists() and any(each.user for each in programs)
+    return file is not None and not _is_there(file) and any(each.user for each in programs)
 
 
 def _is_node(settings: Settings) -> bool:
-    return settings.shim.spool.is_dir() or _RELAY_SETTINGS.exists()
+    return _is_there(settings.shim.spool) or _is_there(_RELAY_SETTINGS)
 
 
 def _has_router(settings: Settings) -> bool:
@@ -51,11 +51,11 @@ def _has_consumers(settings: Settings) -> bool:
 def _is_management_host(settings: Settings) -> bool:
     # The hubs of a site have the same settings.
     manages = bool(settings.nodes.relay) and not operator_is_elsewhere(settings)
-    return manages or (settings.gpfs.commands / "mmlscallback").exists()
+    return manages or _is_there(settings.gpfs.commands / "mmlscallback")
 
 
 def _has_services(settings: Settings) -> bool:
-    return settings.services.folder.is_dir() and not operator_is_elsewhere(settings)
+    return _is_there(settings.services.folder) and not operator_is_elsewhere(settings)
 
 
 def _is_client(settings: Settings) -> bool:
@@ -71,6 +71,14 @@ _ROLES: Mapping[str, tuple[Callable[[Settings], bool], frozenset[str]]] = {
     "a client of the broker": (_is_client, _BROKER),
 }
 """What a machine may be, how that is seen, and what belongs to it beside what belongs to every machine."""
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is something at *path*; what this user may not see counts, and its part says why."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _is_enabled(program: str) -> bool:
