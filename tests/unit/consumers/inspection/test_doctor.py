@@ -44,14 +44,14 @@ def verdicts(findings) -> list[tuple[str, str]]:
 
 
 def test_an_empty_spool_is_good(folder: Path) -> None:
-    assert verdicts(spool(folder)) == [("spool", "ok")]
+    assert verdicts(spool(folder, folder / "run")) == [("spool", "ok")]
 
 
 def test_a_spool_that_is_missing_or_half_there_says_what_to_do(tmp_path: Path, folder: Path) -> None:
     (folder / "kept").rmdir()
 
     for place in (tmp_path / "none", folder):
-        (finding,) = spool(place)
+        (finding,) = spool(place, place / "run")
         assert finding.verdict == "error"
         assert finding.advice
 
@@ -62,7 +62,7 @@ def test_records_that_wait_too_long_bad_files_and_losses_are_found(folder: Path)
     (folder / "bad" / "x.reason").touch()
     (folder / "lost").write_bytes(b".ffd")
 
-    waiting, bad, lost = spool(folder)
+    waiting, bad, lost = spool(folder, folder / "run")
 
     assert (waiting.verdict, bad.verdict, lost.verdict) == ("error", "warning", "warning")
     assert "1 records wait" in waiting.seen
@@ -73,7 +73,7 @@ def test_records_that_wait_too_long_bad_files_and_losses_are_found(folder: Path)
 def test_a_spool_that_anybody_may_write_is_wrong(folder: Path) -> None:
     folder.chmod(0o2777)
 
-    assert ("spool", "error") in verdicts(spool(folder))
+    assert ("spool", "error") in verdicts(spool(folder, folder / "run"))
 
 
 @contextmanager
@@ -123,12 +123,12 @@ def test_a_spool_over_its_limit_is_named_until_it_is_empty(folder: Path) -> None
     record.touch()
     (folder / "full").touch()
 
-    _, full = spool(folder)
+    _, full = spool(folder, folder / "run")
     record.unlink()
 
     assert full.verdict == "error"
     assert full.seen.endswith("with 1 record now")
-    assert verdicts(spool(folder)) == [("spool", "ok")]
+    assert verdicts(spool(folder, folder / "run")) == [("spool", "ok")]
 
 
 def test_callbacks_that_were_lost_past_the_spool_are_counted(folder: Path, tmp_path: Path) -> None:
