@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pika
+
 from consumers.programs.readiness import wait_served
 from consumers.store import queries
 from consumers.store.database import Store
@@ -165,10 +167,22 @@ class Soaked:
             about = f"fs{len(self._sent)}"
             record = self.rng.choice(nodes).record("unmount", "--fsName", about, at=datetime.now(UTC))
             self._sent[about] = record, due
-            self.site.send(record)
+            self._send(record)
             sent.append(about)
             due += self.rng.uniform(0.5, 1.5) / RATE
         return sent
+
+    def _send(self, record: Sent) -> None:
+        """Publish *record* until the broker takes it, as a relay does: a neighbour may have filled its queue."""
+
+        def is_taken() -> bool:
+            try:
+                self.site.send(record)
+            except pika.exceptions.NackError:
+                return False
+            return True
+
+        wait_for(is_taken, _SETTLED, "the broker takes an honest record", pause=0.1)
 
     def wait_called(self, sent: list[str]) -> list[float]:
         """Wait until the handler was called for each of *sent*; return the seconds each took from its due moment."""

@@ -70,6 +70,16 @@ def test_a_session_that_reaches_nobody_says_so_in_time(dead_url: str):
         pytest.fail("there is nobody")
 
 
+def test_a_session_with_a_broker_that_says_nothing_says_so():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}/"
+        with (
+            pytest.raises(Unreachable, match="the broker has not answered yet"),
+            Session(url, name="test", limit=SHORT / 3),
+        ):
+            pytest.fail("nobody answers")
+
+
 def test_a_session_with_a_wrong_password_is_refused_at_once(vhost_url: str):
     scheme, _, rest = vhost_url.partition("://")
     url = f"{scheme}://guest:wrong@{rest.rpartition('@')[2]}"
