@@ -3,6 +3,7 @@
 Read-only, except for a probe that nobody but doctor receives.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -60,6 +61,9 @@ def examine(
         machine, parts = belonging(settings)
         yield machine
     served: list[Subscription] = []
+    place = settings.shim.spool
+    # Both parts see one answer, and a disk that hangs is waited for once.
+    look = functools.cache(lambda: node.look(place))
 
     def read_files() -> Iterator[Finding]:
         found, subscribed = _files(settings, files)
@@ -68,8 +72,8 @@ def examine(
 
     checks: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
         ("services", services),
-        ("spool", lambda: node.spool(settings.shim.spool)),
-        ("relay", lambda: node.relay(settings.shim.spool)),
+        ("spool", lambda: node.spool(place, look())),
+        ("relay", lambda: node.relay(look())),
         ("subscriptions", read_files),
         (service_queues.PART, lambda: service_queues.read(settings)[0]),
     )
