@@ -28,6 +28,7 @@ import signal
 import stat
 import sys
 import time
+import zlib
 
 MYPY = False
 if MYPY:
@@ -49,8 +50,8 @@ MOUNTS = "/proc/self/mountinfo"
 LIMIT = 60  # seconds for one command; starting the relay takes longest
 CONNECTING = 20  # seconds for a relay that was started to connect to a broker
 ANSWERING = 10  # seconds for the disk under the spool to answer
-LOOKING = "clusterbus-look"  # the name of a process that looks there; the kernel keeps 15 characters
-MOST_LOOKING = 4  # such processes at most, as long as the disk answers none of them
+LOOKING = "look-%08x"  # the name of a process that looks at the spool with this sum; the kernel keeps 15 characters
+MOST_LOOKING = 4  # such processes of one spool at most, as long as its disk answers none of them
 MOST_MEASURED = 200000  # records whose sizes are added up
 MOST_MARKS = 64 << 20  # bytes of a file `lost` that are counted
 LINES = 20  # lines of the journal to show if the relay does not start
@@ -295,14 +296,15 @@ def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dic
 
     A child looks.  It cannot be ended as long as the disk does not answer, so it is left behind, and nobody waits.
     """
-    left_behind = sum(_is_looking(each) for each in _names("/proc") if each.isdigit())
+    name = LOOKING % zlib.crc32(os.fsencode(folder))
+    left_behind = sum(_is_looking(each, name) for each in _names("/proc") if each.isdigit())
     if left_behind >= MOST_LOOKING:
         words = (folder, left_behind)
         raise Failed("the disk under %s does not answer: %d earlier looks at it have not ended yet" % words)
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
-        _look_and_end(theirs, look)
+        _look_and_end(theirs, name, look)
     os.close(theirs)
     answer, deadline = b"", time.monotonic() + ANSWERING
     with os.fdopen(ours, "rb", 0) as pipe:
@@ -321,8 +323,8 @@ def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dic
     return dict(found)
 
 
-def _look_and_end(pipe: int, look: "Callable[[], Dict[str, Any]]") -> None:
-    """Write what *look* returns, or the OSError that it raises, as JSON to *pipe*, and end this process."""
+def _look_and_end(pipe: int, name: str, look: "Callable[[], Dict[str, Any]]") -> None:
+    """As a process *name*, write what *look* returns, or the OSError that it raises, as JSON to *pipe*, and end."""
     try:
         for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
@@ -331,7 +333,7 @@ def _look_and_end(pipe: int, look: "Callable[[], Dict[str, Any]]") -> None:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         with open("/proc/self/comm", "w") as stream:
-            stream.write(LOOKING)
+            stream.write(name)
         try:
             found = [look(), None]  # type: List[Any]
         except OSError as error:
@@ -342,13 +344,13 @@ def _look_and_end(pipe: int, look: "Callable[[], Dict[str, Any]]") -> None:
         os._exit(0)
 
 
-def _is_looking(process: str) -> bool:
-    """Return whether *process* is one of this user that looks at a spool; this reads no memory of it, which may hang."""
+def _is_looking(process: str, name: str) -> bool:
+    """Return whether *process* is one of this user with this *name*; this reads no memory of it, which may hang."""
     try:
         if os.stat("/proc/" + process).st_uid != os.geteuid():
             return False
         with open("/proc/%s/comm" % process) as stream:
-            return stream.read().rstrip("\n") == LOOKING
+            return stream.read().rstrip("\n") == name
     except (OSError, UnicodeDecodeError):
         return False  # it has ended meanwhile
 

@@ -228,7 +228,7 @@ def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
 
 
 def _end(found: Iterable[Finding], *, is_wrong: bool) -> None:
-    """End with exit code 3 if one of the nodes *found* could not be reached, otherwise with 1 if something *is_wrong*."""
+    """End with exit code 3 if a node of *found* could not be reached, otherwise with 1 if something *is_wrong*."""
     if any(each.unreachable for each in found):
         raise typer.Exit(3)
     if is_wrong:

@@ -385,7 +385,7 @@ def test_over_ssh_nothing_secret_is_in_an_argument_and_a_dead_node_is_unreachabl
         (cluster.secrets / name / "password").chmod(0o600)
 
     # Only looked at: over ssh the node is this machine itself.
-    said = cluster.run("status", "dead1,n01", code=1, transport="ssh", root="", ssh=str(program), python=PYTHON)
+    said = cluster.run("status", "dead1,n01", code=3, transport="ssh", root="", ssh=str(program), python=PYTHON)
 
     assert "error\tdead1\tit cannot be reached: ssh: connect to host dead1 port 22: No route to host\t\n" in said
     assert "error\tn01\t/usr/lib/clusterbus/clusterbus-relay.pyz is missing, " in said

@@ -97,9 +97,7 @@ def finding_of(answer: Answer) -> Finding:
         report = read(answer.output)
     except Unreadable as error:
         silent = bool(answer.failure) or answer.late
-        return Finding(
-            answer.node, good=False, reason=answer.failure or str(error), failed=True, unreachable=silent
-        )
+        return Finding(answer.node, good=False, reason=answer.failure or str(error), failed=True, unreachable=silent)
     on_the_network = (network_folders.about(Path(folder), kind) for folder, kind in report.file_systems.items())
     spool = [*findings(report.spool)] if report.spool else []
     warnings = (*filter(None, on_the_network), *(each.seen for each in spool if each.verdict == "warning"))

@@ -672,7 +672,9 @@ def test_whatever_stands_in_place_of_the_losses_does_not_hold_root_up(root, make
     assert node.spool.facts()["lost"] == {"f": 0, "d": 0, "e": 0}
 
 
-def test_a_disk_that_hangs_is_waited_for_only_so_long_and_only_so_many_looks_are_left_behind(root, monkeypatch):
+def test_a_disk_that_hangs_is_waited_for_only_so_long_and_only_so_many_looks_are_left_behind(
+    root, tmp_path, monkeypatch
+):
     _, node = install(root, NEW)
     monkeypatch.setattr(installer, "ANSWERING", 0.2)
     monkeypatch.setattr(node.spool, "_facts", lambda: signal.pause() or {})
@@ -685,6 +687,8 @@ def test_a_disk_that_hangs_is_waited_for_only_so_long_and_only_so_many_looks_are
                 node.spool.facts()
         with pytest.raises(installer.Failed, match="4 earlier looks at it have not ended yet"):
             node.spool.facts()
+        other = tmp_path / "other"
+        assert not installer.Spool(installer.Target(str(other))).facts()["exists"], "another disk is looked at"
     finally:
         monkeypatch.undo()
         for process in left:

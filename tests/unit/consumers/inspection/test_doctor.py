@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from consumers.inspection.doctor.databases import state, store
 from consumers.inspection.doctor.check_results import Finding
+from consumers.inspection.doctor.databases import state, store
 from consumers.inspection.doctor.machine import node
 from consumers.inspection.doctor.queue_progress import standing
 from consumers.inspection.doctor.queues import alerts, broker, ready, subscriptions

@@ -277,8 +277,18 @@ def test_a_spool_on_a_file_system_of_the_network_is_a_warning(more):
 
 
 SPOOL = {
-    **{"exists": True, "missing": [], "mode": 0o2770, "waiting": 0, "octets": 0, "oldest": 0, "full": None, "bad": 0},
-    **{"lost": {"f": 0, "d": 0, "e": 0}, "unsaved": 0, "free": 10**12, "unreadable": []},
+    "exists": True,
+    "missing": [],
+    "mode": 0o2770,
+    "waiting": 0,
+    "octets": 0,
+    "oldest": 0,
+    "full": None,
+    "bad": 0,
+    "lost": {"f": 0, "d": 0, "e": 0},
+    "unsaved": 0,
+    "free": 10**12,
+    "unreadable": [],
 }
 
 
@@ -286,7 +296,11 @@ SPOOL = {
     ("facts", "errors", "warnings"),
     [
         ({}, [], []),
-        ({"lost": {"f": 2, "d": 0, "e": 1}}, [], ["3 callbacks could not be stored since", "(spool full: 2, other err"]),
+        (
+            {"lost": {"f": 2, "d": 0, "e": 1}},
+            [],
+            ["3 callbacks could not be stored since", "(spool full: 2, other err"],
+        ),
         ({"unsaved": 90}, ["neither the spool nor syslog took some callbacks: 90 bytes"], []),
         ({"full": 120, "waiting": 9}, ["the spool reached its limit 2m ago; now it holds 9 records of 0 MiB"], []),
         ({"full": 120}, [], []),
