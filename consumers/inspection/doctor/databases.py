@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.engine import Connection
 
 from router import database, file_modes
-from router.errors import NotUpgraded, SettingsError, StateError, VersionError
+from router.errors import SettingsError, StateError
 from router.pipeline.state import Facts as Numbers
 from router.pipeline.state import State
 from router.terminal_text import counted
@@ -17,7 +17,8 @@ from ...store import audit, breakers, letters
 from ...store.alerts import outbox, receiver_health
 from ...store.alerts.receiver_health import ReceiverHealth
 from ...store.database import Store
-from .check_results import Finding, Verdict, waiting
+from .check_results import Finding, waiting
+from .part_answers import failure
 
 _NAMED = 20
 """Targets that are named at most."""
@@ -28,8 +29,6 @@ _READ = 1000
 _PUBLISHED_WITHIN = timedelta(minutes=1)
 """How long an event of our own may wait for its publication: who publishes it looks every few seconds."""
 
-CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
-
 
 def read_state(url: str) -> Numbers | Finding:
     """Return the router's state in numbers, or why they are not known."""
@@ -39,10 +38,8 @@ def read_state(url: str) -> Numbers | Finding:
     try:
         with State(url, upgrade=False) as opened:
             return opened.facts()
-    except StateError as error:
-        return _unusable("router", error, State.setting)
-    except SettingsError as error:
-        return Finding("router", "error", str(error), CORRECT_IT)
+    except (StateError, SettingsError) as error:
+        return failure("router", error)
 
 
 def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]:
@@ -92,7 +89,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
             unpublished = outbox.oldest_unpublished(transaction)
             receivers = receiver_health.find(transaction, _READ)
     except StoreError as error:
-        yield _unusable("store", error, Store.setting)
+        yield failure("store", error)
         return
     for each in gone:
         since = f" since {each.opened:%Y-%m-%d %H:%M} UTC" if each.opened else ""
@@ -159,13 +156,6 @@ def _audit(transaction: Connection, *, whole: bool) -> Finding:
         seen = f"the newest {checked} of the {count} events of the audit are unchanged{cut}"
         return Finding("store", "ok", f"{seen}; --whole-audit checks all of them")
     return Finding("store", "ok", f"the {count} events of the audit are unchanged{cut}")
-
-
-def _unusable(part: str, error: StateError | StoreError, setting: str) -> Finding:
-    if isinstance(version := error.__cause__, VersionError):
-        verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
-        return Finding(part, verdict, version.problem, version.way_out)
-    return Finding(part, "error", str(error), database.advice(error.__cause__, setting))
 
 
 def _open_to_others(part: str, url: str, setting: str) -> Iterator[Finding]:
