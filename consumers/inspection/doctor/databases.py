@@ -10,6 +10,7 @@ from router import database, file_modes
 from router.errors import SettingsError, StateError
 from router.pipeline.state import Facts as Numbers
 from router.pipeline.state import State
+from router.settings.models import ConsumersSettings
 from router.terminal_text import counted
 
 from ...errors import StoreError
@@ -17,6 +18,7 @@ from ...store import audit, breakers, letters
 from ...store.alerts import outbox, receiver_health
 from ...store.alerts.receiver_health import ReceiverHealth
 from ...store.database import Store
+from ...store.retention import old_rows
 from .check_results import Finding, waiting
 from .part_answers import failure
 
@@ -102,6 +104,30 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
         seen = f"changes of alerts are not published since {unpublished:%Y-%m-%d %H:%M} UTC"
         yield Finding("store", "error", seen, "start clusterbus consume; where it runs, its log says what hinders it")
     yield from alert_receivers(receivers, datetime.now(UTC))
+
+
+def store_size(settings: ConsumersSettings) -> Iterator[Finding]:
+    """Check whether the store, and the audit in it, are larger than *settings* want."""
+    with suppress(StoreError, SettingsError), Store(settings.store, upgrade=False) as opened:
+        with opened.reading() as transaction:
+            audited, others = old_rows.sizes(transaction)
+            kept, _ = letters.count_kept(transaction)
+            has_retention = old_rows.octets(transaction) is not None
+        stays = f"what is younger than a week, and what waits for a decision ({counted(kept, 'letter')}), stays"
+        if others > settings.keep_size:
+            seen = f"the store without the audit takes {_gigabytes(others)}, more than consumers.keep_size"
+            ways = "run clusterbus dead list --group, or raise it"
+            if not has_retention:
+                ways += "; on PostgreSQL only keep_deliveries, keep_letters and keep_alerts limit the rest"
+            yield Finding("store", "warning", f"{seen} ({_gigabytes(settings.keep_size)}); {stays}", ways)
+        if audited > settings.keep_audit_size:
+            seen = f"the audit takes {_gigabytes(audited)}, more than consumers.keep_audit_size"
+            seen += f" ({_gigabytes(settings.keep_audit_size)}); what is younger than a week is not deleted"
+            yield Finding("store", "warning", seen, "raise it, or set keep_audit to less")
+
+
+def _gigabytes(octets: int) -> str:
+    return f"{octets / 1e9:.1f} GB"
 
 
 def alert_receivers(found: Sequence[ReceiverHealth], now: datetime) -> Iterator[Finding]:

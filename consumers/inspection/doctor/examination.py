@@ -30,7 +30,7 @@ from ...subscriptions.models import Subscription
 from . import broker_cluster, gpfs_cluster, hand_overs, queue_progress, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
-from .databases import read_state, state, store
+from .databases import read_state, state, store, store_size
 from .machine import node
 from .machine.machine_roles import belonging, operator_is_elsewhere
 from .machine.services import services
@@ -146,12 +146,15 @@ def _store(settings: Settings, parts: Collection[str], limit: TimeLimit, *, whol
     def read() -> list[Finding]:
         if wrong := local_folders.mistake(settings, Store.setting):
             return [failure("store", SettingsError(f"{Store.setting}: {wrong}"))]
-        found = [*store(url)]
+        found = [*store(url), *store_size(settings.consumers)]
         return found + ([] if any(each.verdict == "error" for each in found) else [*hand_overs.begun_and_done(url)])
 
     found = _in_time("store", Store.setting, read, limit)
     if isinstance(found, list) and whole_audit:
-        found = [*store(url, whole=True)]  # this may take minutes; the database has just answered
+        found = [
+            *store(url, whole=True),
+            *store_size(settings.consumers),
+        ]  # this may take minutes; the database has just answered
     yield from [found] if isinstance(found, Finding) else found
 
 

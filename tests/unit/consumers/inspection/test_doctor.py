@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from consumers.inspection.doctor.check_results import Finding
-from consumers.inspection.doctor.databases import state, store
+from consumers.inspection.doctor.databases import state, store, store_size
 from consumers.inspection.doctor.machine import node
 from consumers.inspection.doctor.queue_progress import standing
 from consumers.inspection.doctor.queues import alerts, broker, ready, subscriptions
@@ -28,6 +28,7 @@ from router.model.catalogue import Catalogues
 from router.model.ids import new_id
 from router.pipeline.mapping import own_event
 from router.pipeline.state import Changes, State
+from router.settings.models import ConsumersSettings
 
 
 @pytest.fixture
@@ -334,3 +335,18 @@ def test_receivers_of_alerts_that_fail_for_long_or_that_nobody_tries_are_named(d
     since, last = (f"{now - each * minute:%Y-%m-%d %H:%M} UTC" for each in (60, 90))
     assert away.seen == f"am: open alerts do not reach https://am1 since {since} (last success: {last}): timeout"
     assert all(each.advice for each in found if each.verdict != "ok")
+
+
+def test_a_store_beyond_its_size_is_a_warning_that_names_what_stays(database) -> None:
+    url = database("store")
+    with Store(url):
+        pass
+    small = {"keep_size": 1, "keep_audit_size": 0}
+    wanted = ConsumersSettings(store=url)
+
+    found = list(store_size(wanted.model_copy(update=small)))
+
+    assert verdicts(found) == [("store", "warning")] * len(found)
+    assert "more than consumers.keep_size" in found[0].seen
+    assert "what waits for a decision (0 letters), stays" in found[0].seen
+    assert list(store_size(wanted)) == []
