@@ -4,6 +4,7 @@ It reads a bundle on stdin in two parts: the files for all nodes, and the files 
 JSON, then the bytes of its files.  It answers with one line of JSON, and exits 0 on success, 1 on failure.
 
     status    lists what is missing or different, and changes nothing
+    spool     counts what is in the spool and what was lost, on this machine, and changes nothing; needs no root
     install   installs the files that differ: writes all new files, syncs, checks and tries them, then renames them.
               If any step fails, it restores the old files
     remove    removes only what was installed; a spool with records stays
@@ -22,14 +23,16 @@ import json
 import os
 import pwd
 import re
+import select
 import signal
 import stat
 import sys
 import time
+import zlib
 
 MYPY = False
 if MYPY:
-    from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple  # noqa: UP035 - for the texts; Python 3.6
+    from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Tuple  # noqa: UP035 - for the texts; Python 3.6
 
 RECORD = "/usr/lib/clusterbus/installed.json"  # the list of installed files, so that any later release can remove them
 CAPTURE = "/usr/libexec/clusterbus/capture.py"
@@ -37,6 +40,7 @@ RELAY = "/usr/lib/clusterbus/clusterbus-relay.pyz"
 UNIT = "clusterbus-relay.service"
 PACKAGE = "clusterbus-node"
 SPOOL = "/var/spool/clusterbus"
+RUN = "/run/clusterbus"  # where capture counts and keeps what it cannot put into the spool
 CONNECTION = "connection"  # in the spool: what the relay tells of its connection
 NEW, OLD = ".clusterbus-new", ".clusterbus-old"
 OLDEST, OLDEST_FOR_RELAY = (3, 6), (3, 9)
@@ -45,6 +49,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOUNTS = "/proc/self/mountinfo"
 LIMIT = 60  # seconds for one command; starting the relay takes longest
 CONNECTING = 20  # seconds for a relay that was started to connect to a broker
+ANSWERING = 10  # seconds for the disk under the spool to answer
+LOOKING = "look-%08x"  # the name of a process that looks at the spool with this sum; the kernel keeps 15 characters
+MOST_LOOKING = 4  # such processes of one spool at most, as long as its disk answers none of them
+MOST_MEASURED = 200000  # records whose sizes are added up
+MOST_MARKS = 64 << 20  # bytes of a file `lost` that are counted
 LINES = 20  # lines of the journal to show if the relay does not start
 VARYING = re.compile(r"%s: (Consumed|Scheduled restart)" % re.escape(UNIT))  # lines of systemd that do not explain why
 
@@ -180,6 +189,180 @@ def package_on(target: Target) -> str:
     return ""
 
 
+class Spool:
+    """The spool of a node, what capture could not store in it, and its relay: numbers, which others judge."""
+
+    def __init__(self, target: Target, spool: str = SPOOL, run: str = RUN) -> None:
+        self.path, self._run = target.path(spool), target.path(run)
+
+    def facts(self) -> "Dict[str, Any]":
+        """Return what it holds; raises OSError, and Failed if its disk does not answer in time."""
+        return _answered_in_time(self.path, self._facts)
+
+    def here(self) -> "Dict[str, Any]":
+        """Return the answer about this machine; raises as `facts`."""
+        return _answered_in_time(self.path, self._here)
+
+    def _here(self) -> "Dict[str, Any]":
+        facts = self._facts()
+        told = self.reported(0) if facts["exists"] else {}
+        connection = dict(self.shown(told), unsent=facts["waiting"], oldest=facts["oldest"]) if told else None
+        relay = "active" if facts["exists"] and self._is_locked() else "inactive"
+        return {"spool": facts, "relay": relay, "connection": connection}
+
+    def _is_locked(self) -> bool:
+        """Return whether a relay runs: it holds a lock on the folder."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _facts(self) -> "Dict[str, Any]":
+        facts = {"exists": _is_folder(self.path), "missing": [], "mode": 0, "waiting": 0, "octets": 0, "oldest": 0}
+        facts.update(full=None, bad=0, free=None, unreadable=[])
+        facts["lost"] = {"f": 0, "d": 0, "e": 0}
+        if facts["exists"]:
+            self._look(facts)
+        for folder in (self.path, self._run):
+            self._count_lost(folder + "/lost", facts)
+        facts["unsaved"] = _size(self._run + "/unsaved")
+        return facts
+
+    def _look(self, facts: "Dict[str, Any]") -> None:
+        now = time.time()
+        facts["missing"] = [each for each in ("tmp", "new", "bad", "kept") if not _is_folder(self.path + "/" + each)]
+        facts["mode"] = stat.S_IMODE(os.stat(self.path).st_mode)
+        room = os.statvfs(self.path)
+        facts["free"] = room.f_bavail * room.f_frsize
+        if "new" not in facts["missing"]:
+            new = os.listdir(self.path + "/new")
+            moments = [each for each in map(_moment, new) if each]
+            facts["waiting"] = len(new)
+            facts["octets"] = sum(_size("%s/new/%s" % (self.path, name)) for name in new[:MOST_MEASURED])
+            facts["oldest"] = max(0, int(now - min(moments))) if moments else 0
+        if "bad" not in facts["missing"]:
+            facts["bad"] = sum(not name.endswith(".reason") for name in os.listdir(self.path + "/bad"))
+        try:
+            facts["full"] = max(0, int(now - os.lstat(self.path + "/full").st_ctime))
+        except FileNotFoundError:
+            pass
+
+    def _count_lost(self, file: str, facts: "Dict[str, Any]") -> None:
+        """Add the marks in *file*, one for each capture that was not stored; the letter is the reason."""
+        try:
+            # The relay may write here: whatever it is, it is no device, and not long.
+            with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+                marks = stream.read(MOST_MARKS) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            facts["unreadable"].append(_words(error))
+            return
+        for mark in facts["lost"]:
+            facts["lost"][mark] += marks.count(mark.encode())
+
+    def reported(self, since: float) -> "Dict[str, Any]":
+        """Return what the relay has written of its connection after *since*; empty if there is nothing."""
+        try:
+            # The relay may write here: whatever it is, it is no device, and not long.
+            path = "%s/%s" % (self.path, CONNECTION)
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+                known = os.fstat(stream.fileno())
+                text = stream.read(10000) if stat.S_ISREG(known.st_mode) else b""
+            found = json.loads(text.decode())
+            facts = {"broker": found["broker"], "problem": found["problem"], "since": float(found["since"])}
+            until = float(found["until"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return {}
+        if known.st_mtime < since:
+            return {}
+        if until < time.time():
+            return dict(facts, problem="the relay has said nothing of its connection lately", since=known.st_mtime)
+        return facts
+
+    @staticmethod
+    def shown(facts: "Dict[str, Any]") -> "Dict[str, Any]":
+        """Return *facts* as `reported` returns them, bounded, and how many seconds ago they began."""
+        since = max(0, int(min(time.time() - facts["since"], 10**9)))
+        return {"broker": str(facts["broker"])[:250], "problem": str(facts["problem"])[:2000], "since": since}
+
+
+def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dict[str, Any]":
+    """Return what *look* returns of *folder*; raises the OSError that it raises, and Failed if its disk hangs.
+
+    A child looks.  It cannot be ended as long as the disk does not answer, so it is left behind, and nobody waits.
+    """
+    name = LOOKING % zlib.crc32(os.fsencode(folder))
+    left_behind = sum(_is_looking(each, name) for each in _names("/proc") if each.isdigit())
+    if left_behind >= MOST_LOOKING:
+        words = (folder, left_behind)
+        raise Failed("the disk under %s does not answer: %d earlier looks at it have not ended yet" % words)
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _look_and_end(theirs, name, look)
+    os.close(theirs)
+    answer, deadline = b"", time.monotonic() + ANSWERING
+    with os.fdopen(ours, "rb", 0) as pipe:
+        while True:
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                os.kill(child, signal.SIGKILL)
+                raise Failed("the disk under %s does not answer after %d s" % (folder, ANSWERING))
+            piece = pipe.read(65536)
+            if not piece:
+                break
+            answer += piece
+    os.waitpid(child, 0)
+    found, failed = json.loads(answer.decode())
+    if failed:
+        raise OSError(*failed)
+    return dict(found)
+
+
+def _look_and_end(pipe: int, name: str, look: "Callable[[], Dict[str, Any]]") -> None:
+    """As a process *name*, write what *look* returns, or the OSError that it raises, as JSON to *pipe*, and end."""
+    try:
+        for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        # Whoever waits for the end of our output does not wait for the disk.
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        with open("/proc/self/comm", "w") as stream:
+            stream.write(name)
+        try:
+            found = [look(), None]  # type: List[Any]
+        except OSError as error:
+            found = [None, [error.errno, error.strerror, error.filename]]
+        with os.fdopen(pipe, "wb") as answer:
+            answer.write(json.dumps(found).encode())
+    finally:
+        os._exit(0)
+
+
+def _is_looking(process: str, name: str) -> bool:
+    """Return whether *process* is one of this user with this *name*; this reads no memory of it, which may hang."""
+    try:
+        if os.stat("/proc/" + process).st_uid != os.geteuid():
+            return False
+        with open("/proc/%s/comm" % process) as stream:
+            return stream.read().rstrip("\n") == name
+    except (OSError, UnicodeDecodeError):
+        return False  # it has ended meanwhile
+
+
+def _is_folder(path: str) -> bool:
+    """Return whether *path* is a folder; raises OSError if that cannot be seen."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 class Node:
     """The wanted state of one node, and how the node differs from it."""
 
@@ -187,7 +370,7 @@ class Node:
         self, target: Target, shared: "Dict[str, Any]", files: "List[File]", *, packaged: bool = False
     ) -> None:
         """Want *files*, and the folders and the user in *shared*; a package keeps its own list of installed files."""
-        self.target, self.files = target, list(files)
+        self.target, self.files, self.spool = target, list(files), Spool(target)
         if not packaged:
             self.files.append(_record(shared["version"], files))
         self.folders = shared["folders"]  # type: List[Dict[str, Any]]
@@ -219,14 +402,14 @@ class Node:
         states = [self.target.command(["systemctl", word, UNIT])[1] for word in ("is-active", "is-enabled")]
         return states[0].split("\n")[-1] or "unknown", states[1].split("\n")[-1] or "missing"
 
-    def connection(self, since: float = 0) -> "Dict[str, Any]":
-        """Return what the relay tells of its connection and what is in the spool, with ages in seconds.
+    def connection(self, held: "Dict[str, Any]", since: float = 0) -> "Dict[str, Any]":
+        """Return what the relay tells of its connection and what the spool *held*, with ages in seconds.
 
         With *since*, wait a moment for a relay that was started then.  Empty if the relay tells nothing here.
         """
         deadline = time.time() + CONNECTING
         while True:
-            facts = self._reported(since)
+            facts = self.spool.reported(since)
             if not since or time.time() > deadline or (facts and not facts["problem"]):
                 break
             time.sleep(0.2)
@@ -234,34 +417,7 @@ class Node:
             if not self.target.has_systemd() or self.relay()[0] != "active":
                 return {}
             facts = {"broker": "", "problem": "the relay does not say whether it is connected", "since": time.time()}
-        moments = [each for each in map(_moment, _names(self.target.path(SPOOL + "/new"))) if each]
-        now = time.time()
-        return {
-            "broker": str(facts["broker"])[:250],
-            "problem": str(facts["problem"])[:2000],
-            "since": max(0, int(now - facts["since"])),
-            "unsent": len(moments),
-            "oldest": max(0, int(now - min(moments))) if moments else 0,
-        }
-
-    def _reported(self, since: float) -> "Dict[str, Any]":
-        """Return what the relay has written of its connection after *since*; empty if there is nothing."""
-        path = "%s/%s" % (self.target.path(SPOOL), CONNECTION)
-        try:
-            # The relay may write here: whatever it is, it is no device, and not long.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-                known = os.fstat(stream.fileno())
-                text = stream.read(10000) if stat.S_ISREG(known.st_mode) else b""
-            found = json.loads(text.decode())
-            facts = {"broker": found["broker"], "problem": found["problem"], "since": float(found["since"])}
-            until = float(found["until"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return {}
-        if known.st_mtime < since:
-            return {}
-        if until < time.time():
-            return dict(facts, problem="the relay has said nothing of its connection lately", since=known.st_mtime)
-        return facts
+        return dict(self.spool.shown(facts), unsent=held["waiting"], oldest=held["oldest"])
 
     def of_file(self, file: File) -> str:
         path = self.target.path(file.path)
@@ -769,28 +925,35 @@ def _locked(target: Target) -> int:
     return fd
 
 
-def do(mode: str, node: Node) -> "Dict[str, Any]":
-    """Run *mode* and return its answer; raises Failed and OSError."""
-    target = node.target
+def check(target: Target) -> None:
+    """Raise Failed if nothing can be installed on *target*."""
     if target.is_here and os.geteuid() != 0:
         raise Failed("the installer needs root but runs as user %d: set nodes.become" % os.geteuid())
     if not target.is_here and not os.path.isdir(target.root):
         raise Failed("%s is not a folder: create the folder of nodes.root for each node" % target.root)
     if sys.version_info < OLDEST:
         raise Failed("capture needs Python 3.6 or later, but %s is %s" % (sys.executable, _python()))
+
+
+def do(mode: str, node: Node, spool: "Dict[str, Any]") -> "Dict[str, Any]":
+    """Run *mode* on a node with *spool* and return its answer; raises Failed and OSError."""
+    target = node.target
     if mode == "status":
-        return {"differs": node.differences(), "relay": node.relay()[0], "connection": node.connection() or None}
+        connection = node.connection(spool) or None
+        return {"differs": node.differences(), "relay": node.relay()[0], "connection": connection, "spool": spool}
     if mode == "install":
         lock, installation, begun = _locked(target), Installation(node), time.time()
         installation.run()
         os.close(lock)
         has_started = STARTED in installation.did
-        connection = node.connection(begun if has_started else 0)
+        spool = node.spool.facts()
+        connection = node.connection(spool, begun if has_started else 0)
         return {
             "did": installation.did,
             "differs": node.differences(),
             "relay": node.relay()[0],
             "connection": connection or None,
+            "spool": spool,
         }
     if mode == "remove":
         lock, removal = _locked(target), Removal(node)
@@ -837,11 +1000,17 @@ def main() -> int:
         shared, own = Part(sys.stdin.buffer), Part(sys.stdin.buffer)
         target = Target(own.header["root"])
         answer["node"] = own.header["node"]
-        if shared.header["mode"] != "remove":
-            places = [target.path(each) for each in (SPOOL, os.path.dirname(CAPTURE))]
-            answer["file_systems"] = {each: file_system(each) for each in places}
-        answer.update(do(shared.header["mode"], _wanted(target, shared, own)))
-        answer.update(version=_version(target), left_out=target.left_out)
+        mode, places = shared.header["mode"], [SPOOL, os.path.dirname(CAPTURE)]
+        if mode == "spool":
+            spool = Spool(target, own.header["spool"], own.header["run"])
+            answer.update(spool.here(), file_systems={spool.path: file_system(spool.path)})
+        else:
+            check(target)
+            held = Spool(target).facts()  # first: only this has a limit on how long a disk may take
+            if mode != "remove":
+                answer["file_systems"] = {each: file_system(each) for each in map(target.path, places)}
+            answer.update(do(mode, _wanted(target, shared, own), held))
+            answer.update(version=_version(target), left_out=target.left_out)
     except Failed as error:
         answer["error"] = str(error)
     except OSError as error:

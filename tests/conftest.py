@@ -157,6 +157,15 @@ def forked_programs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_lost_on_this_machine() -> Iterator[None]:
+    """Sees to it that captures that lose something do so on a machine of their test: `doctor` reports it here."""
+    there = Path("/run/clusterbus")
+    was_there = there.exists()
+    yield
+    assert was_there or not there.exists(), f"a test made {there} on this machine: use the fixture `machine`"
+
+
 @pytest.fixture(autouse=True)
 def signals_stay() -> Iterator[None]:
     """Sees to it that no test leaves a signal ignored: all programs that are started later would inherit that."""

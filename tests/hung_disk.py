@@ -1,4 +1,4 @@
-"""A folder whose disk hangs: a preloaded library holds `open` and `fsync` there, for as long as a file exists."""
+"""A folder whose disk hangs: a preloaded library holds `open`, `pread` and `fsync` there, while a file exists."""
 
 import subprocess
 from pathlib import Path
@@ -18,17 +18,29 @@ static void answer(const char *path) {
     while (path && hung && strncmp(path, hung, strlen(hung)) == 0 && access(flag, F_OK) == 0) usleep(20000);
 }
 
+static void answer_of(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length < 0 ? 0 : length] = 0;
+    answer(path);
+}
+
 #define SYNC(name) \\
 int name(int fd) { \\
-    char link[64], path[4096]; \\
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd); \\
-    ssize_t length = readlink(link, path, sizeof path - 1); \\
-    path[length < 0 ? 0 : length] = 0; \\
-    answer(path); \\
+    answer_of(fd); \\
     return ((int (*)(int)) dlsym(RTLD_NEXT, #name))(fd); \\
 }
 SYNC(fsync)
 SYNC(fdatasync)
+
+#define READ(name) \\
+ssize_t name(int fd, void *to, size_t count, off_t from) { \\
+    answer_of(fd); \\
+    return ((ssize_t (*)(int, void *, size_t, off_t)) dlsym(RTLD_NEXT, #name))(fd, to, count, from); \\
+}
+READ(pread)
+READ(pread64)
 
 #define OPEN(name) \\
 int name(const char *path, int flags, ...) { \\

@@ -112,7 +112,7 @@ def doctor(
         say(asdict(each), as_json=True)
     if not as_json:
         verdicts((each.verdict, each.part, each.seen, each.advice) for each in found)
-    if any(each.part == "broker" and each.unreachable for each in found):
+    if any(each.unreachable for each in found):
         raise typer.Exit(3)
     if any(each.verdict == "error" for each in found):
         raise typer.Exit(1)

@@ -30,15 +30,21 @@ def warnings(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def mistakes(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each setting of a database that cannot be opened, with the reason.
+    """Yield each setting of a database that cannot be opened, with the reason."""
+    for section, field in _DATABASES:
+        if found := mistake(settings, f"{section}.{field}"):
+            yield f"{section}.{field}", found
+
+
+def mistake(settings: Settings, setting: str) -> str:
+    """Return why the database of *setting* cannot be opened, or an empty text.
 
     Where nobody has set it, its folder may be on another machine, such as the one that consumers run on.
     """
-    for section, field in _DATABASES:
-        below = getattr(settings, section)
-        url = getattr(below, field)
-        if field in below.model_fields_set and (found := database_urls.mistake(url) or database_urls.obstacle(url)):
-            yield f"{section}.{field}", found
+    section, _, field = setting.partition(".")
+    below = getattr(settings, section)
+    url = getattr(below, field)
+    return (field in below.model_fields_set and (database_urls.mistake(url) or database_urls.obstacle(url))) or ""
 
 
 def _folders(settings: Settings) -> Mapping[str, tuple[Path, ...]]:

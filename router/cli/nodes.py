@@ -20,7 +20,7 @@ from ..cluster.gpfs.cluster_nodes import covered, members
 from ..cluster.gpfs.commands import of_settings
 from ..cluster.gpfs.errors import CommandMissing, GpfsError
 from ..cluster.nodes.deployment import Deployed, Deployment
-from ..cluster.nodes.node_status import Finding, by_reason, by_trouble, by_warning
+from ..cluster.nodes.node_status import Finding, by_error, by_reason, by_trouble, by_warning
 from ..settings import site_catalogue
 from ..settings.models import Settings
 from ..terminal_text import counted
@@ -56,13 +56,14 @@ def deploy(context: typer.Context, nodes: Nodes = "", *, dry_run: DryRun = False
 
 @nodes_app.command("status")
 def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) -> None:
-    """Check the shim on nodes: what is missing or different, and whether the relay is connected to the broker."""
+    """Check the shim on nodes: what is missing or different, whether the relay is connected, and what was lost."""
     settings = current(context)
     names = _names(settings, nodes)
     with _progress(len(names), as_json=as_json) as progress:
         found = Deployment(settings.nodes, progress).survey(names)
-    good = [each for each in found.values() if each.good and not each.trouble]
-    bad = by_reason(each for each in found.values() if not each.good) + by_trouble(found.values())
+    good = [each for each in found.values() if each.is_well]
+    bad = by_reason(each for each in found.values() if not each.good)
+    bad += by_trouble(found.values()) + by_error(found.values())
     warned = by_warning(found.values())
     if as_json:
         say({"ok": fold(each.node for each in good), "error": bad, "warning": warned}, as_json=True)
@@ -76,8 +77,7 @@ def status(context: typer.Context, nodes: Nodes = "", *, as_json: Json = False) 
             + [("error", each["nodes"], each["reason"], "") for each in bad]
             + [("warning", each["nodes"], each["reason"], "") for each in warned]
         )
-    if bad:
-        raise typer.Exit(1)
+    _end(found.values(), is_wrong=bool(bad))
 
 
 @nodes_app.command("remove")
@@ -209,8 +209,7 @@ def _tell_plan(found: Mapping[str, Finding], *, as_json: bool) -> None:
             show(f"{good}: nothing to do")
         _tell_each(by_reason(failed))
         _warn(warned)
-    if failed:
-        raise typer.Exit(1)
+    _end(failed, is_wrong=bool(failed))
 
 
 def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
@@ -225,7 +224,14 @@ def _tell(result: Deployed, done: str, *, as_json: bool) -> None:
         for each in result.unconnected():
             show(f"{each['nodes']}: NOT CONNECTED: {each['reason']}")
         _warn(result.warnings())
-    if result.failed or result.unconnected():
+    _end(result.failed.values(), is_wrong=bool(result.failed or result.unconnected()))
+
+
+def _end(found: Iterable[Finding], *, is_wrong: bool) -> None:
+    """End with exit code 3 if a node of *found* could not be reached, otherwise with 1 if something *is_wrong*."""
+    if any(each.unreachable for each in found):
+        raise typer.Exit(3)
+    if is_wrong:
         raise typer.Exit(1)
 
 

@@ -125,25 +125,26 @@ def processes_with(word):
     return found
 
 
-def traced(spool, trace, *options):
-    """Run capture in one process, as where no fork is to be had, under strace with *options*."""
+def traced(machine, trace, *options):
+    """Run capture on *machine* in one process, as where no fork is to be had, under strace with *options*."""
     no_fork = "inject=clone,clone3,fork,vfork:error=EAGAIN"
     command = ["strace", "-f", "-q", "-o", str(trace), "-e", no_fork, *options]
-    return subprocess.run([*command, *command_of("--spool", str(spool), *EVENT)], check=False, timeout=240)
+    return machine.run(*EVENT, before=command)
 
 
-def test_without_a_process_to_be_had_the_event_is_stored_all_the_same(spool, require, tmp_path):
+def test_without_a_process_to_be_had_the_event_is_stored_all_the_same(machine, require, tmp_path):
     require("strace")
 
-    ended = traced(spool, tmp_path / "trace")
+    ended = traced(machine, tmp_path / "trace")
 
     assert ended.returncode == 0
-    assert len(whole_records(spool)) == 1
+    assert len(whole_records(machine.spool)) == 1
 
 
-def test_killed_at_any_system_call_a_reader_sees_all_of_a_record_or_none_of_it(spool, require, tmp_path):
+def test_killed_at_any_system_call_a_reader_sees_all_of_a_record_or_none_of_it(machine, require, tmp_path):
     require("strace")
-    traced(spool, tmp_path / "trace")
+    spool = machine.spool
+    traced(machine, tmp_path / "trace")
     calls = re.findall(r"^\d+ +(\w+)\((.*)", (tmp_path / "trace").read_text(), re.MULTILINE)
     names = [name for name, _ in calls]
     first = next(number for number, (_, facts) in enumerate(calls) if f'"{spool}"' in facts and "O_DIRECTORY" in facts)
@@ -154,7 +155,7 @@ def test_killed_at_any_system_call_a_reader_sees_all_of_a_record_or_none_of_it(s
 
     for number in range(first, len(names) - 1):
         name, count = names[number], names[: number + 1].count(names[number])
-        ended = traced(spool, tmp_path / "again", "-e", f"inject={name}:signal=KILL:when={count}")
+        ended = traced(machine, tmp_path / "again", "-e", f"inject={name}:signal=KILL:when={count}")
 
         assert ended.returncode == -signal.SIGKILL, (name, count)
         found = whole_records(spool)

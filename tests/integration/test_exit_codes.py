@@ -30,6 +30,17 @@ def test_a_store_that_cannot_be_opened_is_out_of_reach(words: str, tmp_path: Pat
     assert f"consumers.store sqlite:///{tmp_path / 'bad.db'}: file is not a database" in text
 
 
+@pytest.mark.parametrize(("part", "name"), [("store", "CONSUMERS_STORE"), ("router", "ROUTER_STATE")])
+def test_a_database_alone_that_cannot_be_opened_is_out_of_reach_for_the_doctor(
+    part: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.db").write_text("no database, and long enough to be seen as none of its kind at all\n" * 3)
+
+    code, text = ended(f"doctor --part {part}", tmp_path, **{f"CLUSTERBUS_{name}": f"sqlite:///{tmp_path / 'bad.db'}"})
+
+    assert (code, "file is not a database" in text) == (3, True), text
+
+
 def test_facts_that_cannot_be_opened_are_out_of_reach(tmp_path: Path) -> None:
     (tmp_path / "facts.db").mkdir()
 

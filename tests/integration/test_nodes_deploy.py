@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -27,6 +28,7 @@ from router.cluster.nodes.survey import survey
 from router.model.catalogue import load
 from router.settings import loading
 from router.settings.models import Settings
+from tests.hung_disk import hanging
 from tests.interpreters import interpreters
 from tests.processes import bound
 from tests.shim_relay import PATIENCE, drained, ingress, waiting
@@ -151,7 +153,7 @@ def faulty(cluster, timeout):
     """Deploy to 64 nodes of which five have a fault; return the answer, and why each failed."""
     for name, fault in FAULTS.items():
         (cluster.faults / name).write_text(f"{fault}\n")
-    first = cluster.answer("deploy", "n[01-64]", code=1, timeout=timeout)
+    first = cluster.answer("deploy", "n[01-64]", code=3, timeout=timeout)
     return first, {each["nodes"]: each["reason"] for each in first["failed"]}
 
 
@@ -250,6 +252,47 @@ def test_a_status_tells_of_each_difference_and_ends_with_1(cluster):
     assert "secret of" not in said
 
 
+def test_a_status_says_what_nodes_lose_and_lost(cluster):
+    cluster.run("deploy", "n[01-03]")
+    (cluster.root("n02") / "var/spool/clusterbus/lost").write_bytes(b".ffd")
+    run = cluster.root("n03") / "run/clusterbus"
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "unsaved").write_bytes(b"x" * 90)
+
+    said = cluster.run("status", "n[01-03]", code=1)
+    deployed = cluster.answer("deploy", "n[01-03]")
+    answer = cluster.answer("status", "n[01-03]", code=1)
+
+    losing = "neither the spool nor syslog took some callbacks: 90 bytes of them are in /run/clusterbus/unsaved"
+    lost = "3 callbacks could not be stored since the spool was created (spool full: 2, disk full: 1)"
+    assert "ok\tn[01-02]\t" in said
+    assert f"error\tn03\t{losing}\t\n" in said
+    assert f"warning\tn02\t{lost}\t\n" in said
+    assert deployed["warnings"] == [{"nodes": "n03", "reason": losing}, {"nodes": "n02", "reason": lost}]
+    assert answer["error"] == [{"nodes": "n03", "reason": losing}]
+    assert answer["warning"] == [{"nodes": "n02", "reason": lost}]
+
+
+def test_a_disk_that_hangs_under_one_spool_is_named_and_delays_no_other_node(cluster, tmp_path):
+    cluster.run("deploy", "n[01-02]")
+    flag, spool = tmp_path / "hung", cluster.root("n02") / "var/spool/clusterbus"
+    names = hanging(tmp_path, spool, while_there=flag).items()
+    preload = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in names)
+    cluster.python.write_text(cluster.python.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{preload}"))
+    flag.touch()
+    try:
+        began = time.monotonic()
+        said = cluster.run("status", "n[01-02]", code=1, timeout="2m")
+        took = time.monotonic() - began
+    finally:
+        flag.unlink()
+
+    assert f"error\tn02\tthe disk under {spool} does not answer after 10 s" in said
+    assert "ok\tn01\t" in said
+    assert took < 60
+    assert cluster.run("status", "n[01-02]").startswith("ok\tn[01-02]\t")
+
+
 def test_a_node_with_the_package_is_good_beside_deployed_ones_and_left_alone(cluster):
     cluster.run("deploy", "n[01-02]")
     root, capture = cluster.root("n02"), "usr/libexec/clusterbus/capture-gpfs"
@@ -342,7 +385,7 @@ def test_over_ssh_nothing_secret_is_in_an_argument_and_a_dead_node_is_unreachabl
         (cluster.secrets / name / "password").chmod(0o600)
 
     # Only looked at: over ssh the node is this machine itself.
-    said = cluster.run("status", "dead1,n01", code=1, transport="ssh", root="", ssh=str(program), python=PYTHON)
+    said = cluster.run("status", "dead1,n01", code=3, transport="ssh", root="", ssh=str(program), python=PYTHON)
 
     assert "error\tdead1\tit cannot be reached: ssh: connect to host dead1 port 22: No route to host\t\n" in said
     assert "error\tn01\t/usr/lib/clusterbus/clusterbus-relay.pyz is missing, " in said

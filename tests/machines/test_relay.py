@@ -104,6 +104,12 @@ def test_the_relay_does_all_of_its_work_within_its_sandbox(site, boot, tap):
         PATIENCE,
         "the losses in the metrics",
     )
+    node.run("sh", "-c", "umask 077; echo unsaved >/run/clusterbus/unsaved")
+    *_, seen = site.nodes("status", "n1", code=1)
+    losing = "neither the spool nor syslog took some callbacks: 8 bytes of them are in /run/clusterbus/unsaved"
+    assert {"nodes": "n1", "reason": losing} in seen["error"]
+    lost = "3 callbacks could not be stored since the spool was created (spool full: 2, other errors: 1)"
+    assert sorted(each["reason"] for each in seen["warning"]) == ["1 file in bad/ of the spool", lost]
 
 
 def test_relays_that_do_not_start_are_told_with_their_last_words_and_leave_nothing(site, boot, tap):

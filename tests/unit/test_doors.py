@@ -758,7 +758,9 @@ DOORS: dict[str, Door] = {
     "times of events at retention": Door(st.lists(st.sampled_from(extremes.TIMES), max_size=5), retention),
     "words of `emit`": Door(st.lists(WORDS, min_size=3, max_size=5), command_line, (RouterError,)),
     "an installer's answer": Door(
-        mutated({"differs": [["/usr/a", "is missing"]]}).map(lambda body: body.decode("utf-8", "replace")),
+        mutated({"differs": [["/usr/a", "is missing"]], "spool": {"lost": {"f": 1, "d": 0, "e": 0}, "waiting": 7}}).map(
+            lambda body: body.decode("utf-8", "replace")
+        ),
         taking(installer_answer.read),
         (installer_answer.Unreadable,),
     ),

@@ -21,7 +21,7 @@ PARTS = frozenset(
 class Finding:
     """One checked thing: the *verdict*, what was *seen*, and *advice* what to do.
 
-    *unreachable*: the broker did not answer, so its other checks were not done.
+    *unreachable*: a broker, database or node could not be reached, so nothing else is known of it.
     """
 
     part: str

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.engine import Connection
 
 from router import database, file_modes
-from router.errors import NotUpgraded, SettingsError, StateError, VersionError
+from router.errors import SettingsError, StateError
 from router.pipeline.state import Facts as Numbers
 from router.pipeline.state import State
+from router.settings.models import ConsumersSettings
 from router.terminal_text import counted
 
 from ...errors import StoreError
@@ -17,7 +18,9 @@ from ...store import audit, breakers, letters
 from ...store.alerts import outbox, receiver_health
 from ...store.alerts.receiver_health import ReceiverHealth
 from ...store.database import Store
-from .check_results import Finding, Verdict, waiting
+from ...store.retention import old_rows
+from .check_results import Finding, waiting
+from .part_answers import failure
 
 _NAMED = 20
 """Targets that are named at most."""
@@ -28,8 +31,6 @@ _READ = 1000
 _PUBLISHED_WITHIN = timedelta(minutes=1)
 """How long an event of our own may wait for its publication: who publishes it looks every few seconds."""
 
-CORRECT_IT = "correct it in the settings: `clusterbus settings` shows where it is set"
-
 
 def read_state(url: str) -> Numbers | Finding:
     """Return the router's state in numbers, or why they are not known."""
@@ -39,10 +40,8 @@ def read_state(url: str) -> Numbers | Finding:
     try:
         with State(url, upgrade=False) as opened:
             return opened.facts()
-    except StateError as error:
-        return _unusable("router", error, State.setting)
-    except SettingsError as error:
-        return Finding("router", "error", str(error), CORRECT_IT)
+    except (StateError, SettingsError) as error:
+        return failure("router", error)
 
 
 def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]:
@@ -92,7 +91,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
             unpublished = outbox.oldest_unpublished(transaction)
             receivers = receiver_health.find(transaction, _READ)
     except StoreError as error:
-        yield _unusable("store", error, Store.setting)
+        yield failure("store", error)
         return
     for each in gone:
         since = f" since {each.opened:%Y-%m-%d %H:%M} UTC" if each.opened else ""
@@ -105,6 +104,30 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
         seen = f"changes of alerts are not published since {unpublished:%Y-%m-%d %H:%M} UTC"
         yield Finding("store", "error", seen, "start clusterbus consume; where it runs, its log says what hinders it")
     yield from alert_receivers(receivers, datetime.now(UTC))
+
+
+def store_size(settings: ConsumersSettings) -> Iterator[Finding]:
+    """Check whether the store, and the audit in it, are larger than *settings* want."""
+    with suppress(StoreError, SettingsError), Store(settings.store, upgrade=False) as opened:
+        with opened.reading() as transaction:
+            audited, others = old_rows.sizes(transaction)
+            kept, _ = letters.count_kept(transaction)
+            has_retention = old_rows.octets(transaction) is not None
+        stays = f"what is younger than a week, and what waits for a decision ({counted(kept, 'letter')}), stays"
+        if others > settings.keep_size:
+            seen = f"the store without the audit takes {_gigabytes(others)}, more than consumers.keep_size"
+            ways = "run clusterbus dead list --group, or raise it"
+            if not has_retention:
+                ways += "; on PostgreSQL only keep_deliveries, keep_letters and keep_alerts limit the rest"
+            yield Finding("store", "warning", f"{seen} ({_gigabytes(settings.keep_size)}); {stays}", ways)
+        if audited > settings.keep_audit_size:
+            seen = f"the audit takes {_gigabytes(audited)}, more than consumers.keep_audit_size"
+            seen += f" ({_gigabytes(settings.keep_audit_size)}); what is younger than a week is not deleted"
+            yield Finding("store", "warning", seen, "raise it, or set keep_audit to less")
+
+
+def _gigabytes(octets: int) -> str:
+    return f"{octets / 1e9:.1f} GB"
 
 
 def alert_receivers(found: Sequence[ReceiverHealth], now: datetime) -> Iterator[Finding]:
@@ -159,13 +182,6 @@ def _audit(transaction: Connection, *, whole: bool) -> Finding:
         seen = f"the newest {checked} of the {count} events of the audit are unchanged{cut}"
         return Finding("store", "ok", f"{seen}; --whole-audit checks all of them")
     return Finding("store", "ok", f"the {count} events of the audit are unchanged{cut}")
-
-
-def _unusable(part: str, error: StateError | StoreError, setting: str) -> Finding:
-    if isinstance(version := error.__cause__, VersionError):
-        verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
-        return Finding(part, verdict, version.problem, version.way_out)
-    return Finding(part, "error", str(error), database.advice(error.__cause__, setting))
 
 
 def _open_to_others(part: str, url: str, setting: str) -> Iterator[Finding]:

@@ -3,13 +3,13 @@
 Read-only, except for a probe that nobody but doctor receives.
 """
 
+import functools
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from queue import Empty, Queue
 from typing import TypeVar
 
 from router.broker.client import Rabbit
@@ -30,17 +30,15 @@ from ...subscriptions.models import Subscription
 from . import broker_cluster, gpfs_cluster, hand_overs, queue_progress, queues, service_queues
 from .broker_probe import logins, probe, refusals
 from .check_results import Finding
-from .databases import CORRECT_IT, read_state, state, store
+from .databases import read_state, state, store, store_size
 from .machine import node
 from .machine.machine_roles import belonging, operator_is_elsewhere
 from .machine.services import services
-from .part_answers import answered
+from .part_answers import answered, failure
 from .queues import alerts, ask, broker, compare, subscriptions
+from .time_limit import NoAnswer, TimeLimit
 
 Found = TypeVar("Found")
-
-_LIMIT = timedelta(seconds=15)
-"""For a database to answer; a server that hangs answers nothing for ever."""
 
 
 def examine(
@@ -60,6 +58,9 @@ def examine(
         machine, parts = belonging(settings)
         yield machine
     served: list[Subscription] = []
+    place, limit = settings.shim.spool, TimeLimit()
+    # Both parts see one answer, and a disk that hangs is waited for once.
+    look = functools.cache(lambda: node.look(place))
 
     def read_files() -> Iterator[Finding]:
         found, subscribed = _files(settings, files)
@@ -68,17 +69,17 @@ def examine(
 
     checks: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
         ("services", services),
-        ("spool", lambda: node.spool(settings.shim.spool)),
-        ("relay", lambda: node.relay(settings.shim.spool)),
+        ("spool", lambda: node.spool(place, look())),
+        ("relay", lambda: node.relay(look())),
         ("subscriptions", read_files),
         (service_queues.PART, lambda: service_queues.read(settings)[0]),
     )
     for part, check in checks:
         yield from answered(part, check) if part in parts else ()
-    yield from answered("broker", lambda: _broker(settings, connect, parts, served))
+    yield from answered("broker", lambda: _broker(settings, connect, parts, served, limit))
     for part, check in (
-        ("publishing" if "router" not in parts else "router", lambda: _state(settings, parts)),
-        ("store", lambda: _store(settings, parts, whole_audit=whole_audit)),
+        ("publishing" if "router" not in parts else "router", lambda: _state(settings, parts, limit)),
+        ("store", lambda: _store(settings, parts, limit, whole_audit=whole_audit)),
         ("callbacks", lambda: gpfs_cluster.examine(settings, {"callbacks"} & set(parts))),
         ("nodes", lambda: gpfs_cluster.examine(settings, {"nodes"} & set(parts))),
     ):
@@ -90,6 +91,7 @@ def _broker(
     connect: Callable[[], Session],
     parts: Collection[str],
     served: Sequence[Subscription],
+    limit: TimeLimit,
 ) -> Iterator[Finding]:
     if {"broker", "publishing", "router", "subscriptions", service_queues.PART}.isdisjoint(parts):
         return
@@ -104,7 +106,7 @@ def _broker(
     known = looked if isinstance(looked, BrokerState) else None
     names = {each.name: each.patterns for each in served}
     with _quiet():
-        asked = [*_asked(settings, connect, served, known, probed="publishing" in parts)]
+        asked = [*_asked(settings, connect, served, known, limit, probed="publishing" in parts)]
     for found in asked:
         # Report an unreachable broker for every part that needs it.
         if found.unreachable or found.part in {*parts, *names} or (found.part == "letters" and "broker" in parts):
@@ -115,64 +117,59 @@ def _broker(
         yield looked
 
 
-def _state(settings: Settings, parts: Collection[str]) -> Iterator[Finding]:
-    wrong, known = dict(local_folders.mistakes(settings)), None
-    if {"publishing", "router"} & set(parts) and State.setting not in wrong:
-        known = _within_limit("router", State.setting, lambda: read_state(settings.router.state))
+def _state(settings: Settings, parts: Collection[str], limit: TimeLimit) -> Iterator[Finding]:
+    if {"publishing", "router"}.isdisjoint(parts):
+        return
+    url, known = settings.router.state, _in_time("router", State.setting, lambda: _numbers(settings), limit)
     if "publishing" in parts:
         # The part `router` says why the numbers are not known.
         number, since = (known.refusals, known.refused_since) if isinstance(known, Numbers) else (0, None)
         yield from refusals(settings.broker, number, since)
-    if "router" in parts:
-        yield from state(settings.router.state, known) if known else _misplaced("router", State.setting, wrong)
-        if isinstance(known, Numbers):
-            yield from hand_overs.routed(settings.router.state)
+    if "router" in parts and isinstance(known, Numbers):
+        found = _in_time("router", State.setting, lambda: [*state(url, known), *hand_overs.routed(url)], limit)
+        yield from [found] if isinstance(found, Finding) else found
+    elif "router" in parts and isinstance(known, Finding):
+        yield known
 
 
-def _store(settings: Settings, parts: Collection[str], *, whole_audit: bool) -> Iterator[Finding]:
+def _numbers(settings: Settings) -> Numbers | Finding:
+    if wrong := local_folders.mistake(settings, State.setting):
+        return failure("router", SettingsError(f"{State.setting}: {wrong}"))
+    return read_state(settings.router.state)
+
+
+def _store(settings: Settings, parts: Collection[str], limit: TimeLimit, *, whole_audit: bool) -> Iterator[Finding]:
     if "store" not in parts:
         return
-    wrong = dict(local_folders.mistakes(settings))
-    if Store.setting in wrong or whole_audit:
-        yield from _misplaced("store", Store.setting, wrong) or store(settings.consumers.store, whole=True)
-        return
-    found = _within_limit("store", Store.setting, lambda: list(store(settings.consumers.store)))
+    url = settings.consumers.store
+
+    def read() -> list[Finding]:
+        if wrong := local_folders.mistake(settings, Store.setting):
+            return [failure("store", SettingsError(f"{Store.setting}: {wrong}"))]
+        found = [*store(url), *store_size(settings.consumers)]
+        return found + ([] if any(each.verdict == "error" for each in found) else [*hand_overs.begun_and_done(url)])
+
+    found = _in_time("store", Store.setting, read, limit)
+    if isinstance(found, list) and whole_audit:
+        found = [
+            *store(url, whole=True),
+            *store_size(settings.consumers),
+        ]  # this may take minutes; the database has just answered
     yield from [found] if isinstance(found, Finding) else found
-    if not isinstance(found, Finding) and all(each.verdict != "error" for each in found):
-        yield from hand_overs.begun_and_done(settings.consumers.store)
 
 
-def _last_taken(settings: Settings) -> datetime | None:
+def _last_taken(settings: Settings, limit: TimeLimit) -> datetime | None:
     """Return when the router took its newest record; None where its state does not say, or is not on this machine."""
-    found = _within_limit("router", State.setting, lambda: hand_overs.last_taken(settings.router.state))
+    found = _in_time("router", State.setting, lambda: hand_overs.last_taken(settings.router.state), limit)
     return None if isinstance(found, Finding) else found
 
 
-def _within_limit(part: str, setting: str, work: Callable[[], Found]) -> Found | Finding:
-    """Return what *work* returns, or a finding where the database does not answer within the limit."""
-    answers: Queue[Found | BaseException] = Queue()
-
-    def run() -> None:
-        try:
-            answers.put(work())
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-            answers.put(error)
-
-    threading.Thread(target=run, name=f"doctor-{part}", daemon=True).start()
+def _in_time(part: str, setting: str, work: Callable[[], Found], limit: TimeLimit) -> Found | Finding:
+    """Return what *work* returns, or a finding where the database does not answer within *limit*."""
     try:
-        answer = answers.get(timeout=_LIMIT.total_seconds())
-    except Empty:
-        seen = f"the database of {setting} does not answer within {_LIMIT.seconds} s"
-        return Finding(part, "error", seen, "check the database's server, and the network to it")
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
-
-
-def _misplaced(part: str, setting: str, wrong: Mapping[str, str]) -> Sequence[Finding]:
-    """Return what is *wrong* with the *setting* of a database, which then needs no other check."""
-    reason = wrong.get(setting)
-    return [Finding(part, "error", f"{setting}: {reason}", CORRECT_IT)] if reason else []
+        return limit.within(f"the database of {setting}", work)
+    except NoAnswer as error:
+        return failure(part, error, "check the database's server, or the disk that it is on, and the network to it")
 
 
 def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Finding], Sequence[Subscription]]:
@@ -180,7 +177,7 @@ def _files(settings: Settings, files: Sequence[Path] | None) -> tuple[list[Findi
     try:
         report = validation.check(files or [settings.consumers.subscriptions], catalogues(settings), settings)
     except SettingsError as error:
-        return [Finding("subscriptions", "error", str(error), "fix the file: until then no program starts")], ()
+        return [failure("subscriptions", error, "fix the file: until then no program starts")], ()
     return list(files_found(report)), report.subscriptions.subscriptions if report.subscriptions else ()
 
 
@@ -199,6 +196,7 @@ def _asked(
     connect: Callable[[], Session],
     served: Sequence[Subscription],
     state: BrokerState | None,
+    limit: TimeLimit,
     *,
     probed: bool,
 ) -> Iterator[Finding]:
@@ -216,9 +214,9 @@ def _asked(
             found += probe(session) if probed else ()
     except (BrokerError, SettingsError) as error:
         advice = "check that it runs, and check URL and password: `clusterbus settings` shows the effective ones"
-        yield Finding("broker", "error", str(error), advice, unreachable=True)
+        yield replace(failure("broker", error, advice), unreachable=True)
     else:
-        yield from broker(known, still, lambda: _last_taken(settings), state)
+        yield from broker(known, still, lambda: _last_taken(settings, limit), state)
         yield from found
         yield from logins(settings)
         held = queues.held(known, names, state) | service_queues.held(known, services_of_others, state)

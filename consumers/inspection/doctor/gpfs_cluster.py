@@ -6,13 +6,14 @@ from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.fleet.node_sets import fold
 from router.cluster.gpfs.cluster_nodes import members
 from router.cluster.gpfs.commands import of_settings
-from router.cluster.nodes.node_status import by_reason, by_trouble, by_warning
+from router.cluster.nodes.node_status import by_error, by_reason, by_trouble, by_warning
 from router.cluster.nodes.survey import survey
 from router.errors import RouterError
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues
 
 from .check_results import Finding
+from .part_answers import failure
 
 
 def examine(settings: Settings, parts: Collection[str]) -> Iterator[Finding]:
@@ -28,7 +29,7 @@ def callbacks(settings: Settings) -> Iterator[Finding]:
         known = catalogues(settings)["gpfs"]
         found = Registrar(of_settings(settings.gpfs), settings.gpfs, known).standings()
     except RouterError as error:
-        yield Finding("callbacks", "error", str(error), "check that GPFS runs on this node, and run this as root")
+        yield failure("callbacks", error, "check that GPFS runs on this node, and run this as root")
         return
     wrong = [each for each in found if each.verdict == "error"]
     for each in wrong:
@@ -49,20 +50,24 @@ def nodes(settings: Settings) -> Iterator[Finding]:
         names = [each.admin_name for each in members(of_settings(settings.gpfs))]
         found = survey(names, settings.nodes)
     except RouterError as error:
-        yield Finding("nodes", "error", str(error), "run clusterbus nodes status for details")
+        yield failure("nodes", error, "run clusterbus nodes status for details")
         return
-    bad = by_reason(each for each in found.values() if not each.good)
-    for each in bad:
-        yield Finding(
-            "nodes", "error", f"{each['nodes']}: {each['reason']}", f"run clusterbus nodes deploy {each['nodes']}"
-        )
+    for is_silent in (False, True):
+        bad = by_reason(each for each in found.values() if not each.good and each.unreachable is is_silent)
+        for each in bad:
+            advice = (
+                f"run clusterbus nodes deploy '{each['nodes']}'" if not is_silent else "see whether they run, and ssh"
+            )
+            yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice, unreachable=is_silent)
     for each in by_trouble(found.values()):
-        yield Finding(
-            "nodes", "error", f"{each['nodes']}: {each['reason']}", "see the relay's log there: it names the broker"
-        )
+        advice = "see the relay's log there: it names the broker"
+        yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)
+    for each in by_error(found.values()):
+        advice = "clusterbus doctor there says what to do"
+        yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)
     for each in by_warning(found.values()):
         advice = f"correct it there; clusterbus nodes status '{each['nodes']}' checks it again"
         yield Finding("nodes", "warning", f"{each['nodes']}: {each['reason']}", advice)
-    if good := [name for name, each in found.items() if each.good and not each.trouble]:
+    if good := [name for name, each in found.items() if each.is_well]:
         connected = " and are connected to the broker" if any(found[name].connection for name in good) else ""
         yield Finding("nodes", "ok", f"{fold(good)} have the shim{connected}")

@@ -3,10 +3,18 @@
 import errno
 from collections.abc import Callable, Iterable, Iterator
 
-from router.errors import RouterError
+from router import database
+from router.cluster.gpfs.errors import CommandFailed, CommandMissing
+from router.errors import NotUpgraded, RouterError, StateError, Unreachable, VersionError
+from router.pipeline.state import State
 
-from ...errors import ConsumerError
-from .check_results import Finding
+from ...errors import ConsumerError, StoreError
+from ...store.database import Store
+from .check_results import Finding, Verdict
+from .time_limit import NoAnswer
+
+_OUT_OF_REACH = (Unreachable, StateError, StoreError, NoAnswer, CommandFailed, CommandMissing)
+"""What says that something could not be reached, and so nothing of it is known."""
 
 
 def answered(part: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -17,22 +25,32 @@ def answered(part: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Find
         yield failure(part, error)
 
 
-def failure(part: str, error: Exception) -> Finding:
-    """Return as a finding of *part* that its check ended with *error*.
+def failure(part: str, error: Exception, advice: str = "") -> Finding:
+    """Return as a finding of *part* that its check ended with *error*; *advice* is what to do, if the caller knows.
 
     >>> failure("spool", PermissionError(13, "Permission denied", "/var/spool/clusterbus/new")).seen
     "not known: [Errno 13] Permission denied: '/var/spool/clusterbus/new'"
     """
+    if isinstance(version := error.__cause__, VersionError):
+        verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
+        return Finding(part, verdict, version.problem, version.way_out)
+    is_ours = isinstance(error, OSError | RouterError | ConsumerError) and str(error)
+    seen = f"not known: {error if is_ours else repr(error)}"
+    return Finding(part, "error", seen, advice or _way_out(error), unreachable=isinstance(error, _OUT_OF_REACH))
+
+
+def _way_out(error: Exception) -> str:
     match error:
         case PermissionError():
-            advice = "run this as root, or as the owner of the file"
+            return "run this as root, or as the owner of the file"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            advice = "free space there"
+            return "free space there"
         case OSError():
-            advice = "see whether the path is right, and its file system answers: dmesg names disks that fail"
+            return "see whether the path is right, and its disk or server answers: dmesg names disks that fail"
+        case StateError() | StoreError():
+            setting = (State if isinstance(error, StateError) else Store).setting
+            return database.advice(error.__cause__, setting)
         case RouterError() | ConsumerError() | ValueError():
-            advice = "clusterbus settings shows what is set; correct it, or what it leads to"
+            return "`clusterbus settings` shows what is set; correct it, or what it leads to"
         case _:
-            advice = "this is a fault of clusterbus: report it with this text"
-    text = str(error) if isinstance(error, OSError | RouterError | ConsumerError) and str(error) else repr(error)
-    return Finding(part, "error", f"not known: {text}", advice)
+            return "this is a fault of clusterbus: report it with this text"

@@ -27,6 +27,7 @@ from ..doctor.check_results import Finding
 from ..doctor.examination import examine
 from ..doctor.machine import machine_roles
 from ..doctor.part_answers import failure
+from ..doctor.time_limit import TimeLimit
 from . import alert_listing
 from .alert_listing import alert_facts, at_least
 
@@ -112,9 +113,13 @@ def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
     now, asked = datetime.now(UTC), "store" in machine_roles.belonging(settings)[1]
     if not asked:
         return Overview(now, findings, unknown=unknown, asked_alerts=False)
-    try:
+
+    def read_store() -> Overview:
         with Store(settings.consumers.store, upgrade=False) as store, store.reading() as transaction:
             return _of_store(transaction, settings, findings, unknown)
+
+    try:
+        return TimeLimit().within("the database of consumers.store", read_store)
     except Exception as error:  # noqa: BLE001 - whatever is broken there says nothing of the findings
         reason = f"alerts and deliveries are {failure('store', error).seen}"
         return Overview(now, findings, unknown=[*unknown, reason])

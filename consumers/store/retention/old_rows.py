@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, select, text
 from sqlalchemy.engine import Connection
 
-from ..schema import amendments, approvals, deliveries, letters
+from .. import audit
+from ..schema import amendments, approvals, deliveries, events, letters, metadata
 
 _KEY = [*deliveries.primary_key.columns]
 _DELETE = delete(deliveries).where(*(each == bindparam(f"its_{each.name}") for each in _KEY))
@@ -53,3 +54,13 @@ def octets(transaction: Connection) -> int | None:
     )
     used: int = (pages - free) * size
     return used
+
+
+def sizes(transaction: Connection) -> tuple[int, int]:
+    """Return how many octets the audit takes, about, and all else; on PostgreSQL with what deleted rows left behind."""
+    if (used := octets(transaction)) is not None:
+        audited = audit.octets(transaction)
+        return audited, max(0, used - audited)
+    asked = text("SELECT coalesce(pg_total_relation_size(to_regclass(:name)), 0)")
+    found = {name: int(transaction.execute(asked, {"name": name}).scalar_one()) for name in metadata.tables}
+    return found.pop(events.name), sum(found.values())

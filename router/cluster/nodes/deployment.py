@@ -15,11 +15,8 @@ from .capture_script import COMMAND
 from .credentials import FOLDER, GROUP, credentials
 from .errors import Unprepared
 from .files import File, part
-from .node_status import Finding, by_reason, by_trouble, by_warning, finding_of, unprepared
-from .release import Release, release
-
-_BOOT = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"
-"""The program text for the node's Python: it reads the installer, and everything else, from stdin."""
+from .node_status import Finding, by_error, by_reason, by_trouble, by_warning, finding_of, unprepared
+from .release import BOOT, Release, release, sent_program
 
 OnFinding = Callable[[Finding], None]
 """Called with the finding of each node."""
@@ -51,8 +48,9 @@ class Deployed:
         return by_trouble((*self.done.values(), *self.unchanged.values()))
 
     def warnings(self) -> list[dict[str, str]]:
-        """Return the warnings about all nodes, each with its node set."""
-        return by_warning((*self.done.values(), *self.unchanged.values(), *self.failed.values()))
+        """Return the warnings about all nodes, and what is lost there, each with its node set."""
+        found = (*self.done.values(), *self.unchanged.values(), *self.failed.values())
+        return by_error(found) + by_warning(found)
 
 
 class Deployment:
@@ -157,12 +155,12 @@ class Deployment:
             found[answer.node] = finding_of(answer)
             on_finding(found[answer.node])
 
-        program, header = self._release.installer, self._release.header(mode) | {"packaged": [self._packaged().facts()]}
+        header = self._release.header(mode) | {"packaged": [self._packaged().facts()]}
         ask(
             list(files),
-            [*self._settings.become, str(self._settings.python), "-IS", "-c", _BOOT],
+            [*self._settings.become, str(self._settings.python), "-IS", "-c", BOOT],
             self._settings,
-            shared=b"%d\n" % len(program) + program + part(header, self._release.files, sent),
+            shared=sent_program(self._release.installer) + part(header, self._release.files, sent),
             own={name: part({"node": name, "root": self._root(name)}, each, sent) for name, each in files.items()},
             on_answer=answered,
         )

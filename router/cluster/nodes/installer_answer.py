@@ -11,7 +11,7 @@ LARGEST = 64 * 1024
 """The most characters of a line that is read as an answer; the fan-out keeps less of a node's output."""
 
 _SHOWN = 300
-_RESULTS = frozenset({"error", "differs", "kept"})
+_RESULTS = frozenset({"error", "differs", "kept", "spool"})
 
 Text = Annotated[str, StringConstraints(max_length=16_384)]
 Word = Annotated[str, StringConstraints(max_length=256)]
@@ -35,8 +35,47 @@ class RelayConnection(BaseModel):
     oldest: Count
 
 
+class LostCaptures(BaseModel):
+    """How many captures could not be stored since the spool was created, by the letters in `lost`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    f: Count
+    """The spool was full."""
+
+    d: Count
+    """The disk was full."""
+
+    e: Count
+    """Any other error."""
+
+
+class SpoolFacts(BaseModel):
+    """What a spool holds, and what capture could not store in it.
+
+    *octets* is the size of the records that wait, *free* the room of their disk, *unsaved* the size of the file for
+    what even syslog did not take.  *oldest* and *full*, the time of the mark of a full spool, are seconds ago.
+    *missing* are folders, *bad* files that are no records, *unreadable* why something else is not known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    exists: bool
+    missing: Texts
+    mode: Count
+    waiting: Count
+    octets: Annotated[int, Field(ge=0, le=10**18)]
+    oldest: Count
+    full: Count | None
+    bad: Count
+    lost: LostCaptures
+    unsaved: Count
+    free: Annotated[int, Field(ge=0, le=10**30)] | None
+    unreadable: Texts
+
+
 class InstallerAnswer(BaseModel):
-    """The answer to a survey, an installation or a removal; it has *error*, *differs* or *kept*."""
+    """The answer to a survey, an installation, a removal or a look: with *error*, *differs*, *kept* or *spool*."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -49,6 +88,7 @@ class InstallerAnswer(BaseModel):
     version: Word = ""
     relay: Word = ""
     connection: RelayConnection | None = None
+    spool: SpoolFacts | None = None
     left_out: Texts = ()
     file_systems: Annotated[dict[Text, Word], Field(max_length=20)] = {}
 

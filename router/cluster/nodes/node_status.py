@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +11,10 @@ from ... import network_folders
 from ...model import durations
 from ..fleet.node_sets import fold
 from ..fleet.runner import Answer
-from .installer_answer import RelayConnection, Unreadable, read
+from .installer_answer import InstallerAnswer, RelayConnection, SpoolFacts, Unreadable, read
+from .spool_findings import OLD, findings
 
 _SHOWN = 3
-
-OLD = timedelta(minutes=5)
-"""A record that waits longer than this on a node with a connection is not being sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Finding:
 
     *differs* lists each path that differs, and why; *did* lists what was done, *kept* what was left in place.
     *version* is the installed release, or empty if there is none; *left_out* lists what was not checked.  *warnings*
-    say what works but may hang, such as a spool on GPFS.
+    say what works but may hang, such as a spool on GPFS, and which records were lost; *errors* say what is being lost.
     """
 
     node: str
@@ -39,11 +37,23 @@ class Finding:
     relay: str = ""
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     failed: bool = False
     """Whether the node could not be reached, or could not carry out the request."""
 
+    unreachable: bool = False
+    """Whether it failed because the node did not answer, or not in time."""
+
     connection: RelayConnection | None = None
     """What the relay tells of its connection; None where no relay runs, as in a folder that stands for a node."""
+
+    spool: SpoolFacts | None = None
+    """What the spool holds, and what could not be stored in it; None if the node does not say."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the shim is good, its relay sends, and nothing is being lost."""
+        return self.good and not self.trouble and not self.errors
 
     @property
     def trouble(self) -> str:
@@ -60,8 +70,8 @@ class Finding:
         """Return the finding as a JSON object."""
         return {
             "node": self.node,
-            "ok": self.good and not self.trouble,
-            "reason": self.reason or self.trouble,
+            "ok": self.is_well,
+            "reason": self.reason or self.trouble or "; ".join(self.errors),
             "differs": dict(self.differs),
             "did": list(self.did),
             "kept": list(self.kept),
@@ -69,7 +79,10 @@ class Finding:
             "version": self.version,
             "relay": self.relay,
             "left_out": list(self.left_out),
+            "errors": list(self.errors),
             "warnings": list(self.warnings),
+            "spool": self.spool and self.spool.model_dump(),
+            "unreachable": self.unreachable,
             "connection": self.connection and self.connection.model_dump(),
         }
 
@@ -83,12 +96,22 @@ def finding_of(answer: Answer) -> Finding:
     try:
         report = read(answer.output)
     except Unreadable as error:
-        return Finding(answer.node, good=False, reason=answer.failure or str(error), failed=True)
-    found = (network_folders.about(Path(folder), kind) for folder, kind in report.file_systems.items())
-    warnings = tuple(each for each in found if each)
+        silent = bool(answer.failure) or answer.late
+        return Finding(answer.node, good=False, reason=answer.failure or str(error), failed=True, unreachable=silent)
+    on_the_network = (network_folders.about(Path(folder), kind) for folder, kind in report.file_systems.items())
+    spool = [*findings(report.spool)] if report.spool else []
+    warnings = (*filter(None, on_the_network), *(each.seen for each in spool if each.verdict == "warning"))
     if report.error is not None or answer.late:
         reason = _failure(answer, report.error or "")
-        return Finding(answer.node, good=False, reason=reason, failed=True, python=report.python, warnings=warnings)
+        return Finding(
+            answer.node,
+            good=False,
+            reason=reason,
+            python=report.python,
+            warnings=warnings,
+            failed=True,
+            unreachable=answer.late,
+        )
     return Finding(
         answer.node,
         good=not report.differs,
@@ -100,9 +123,16 @@ def finding_of(answer: Answer) -> Finding:
         version=report.version,
         relay=report.relay,
         left_out=report.left_out,
-        warnings=warnings,
+        warnings=(*warnings, *_unknown(report)),
+        errors=tuple(each.seen for each in spool if each.verdict == "error"),
         connection=report.connection,
+        spool=report.spool,
     )
+
+
+def _unknown(report: InstallerAnswer) -> Iterator[str]:
+    if report.spool is None and "differs" in report.model_fields_set:
+        yield "it is not known what was lost there: the node does not say what its spool holds"
 
 
 def _failure(answer: Answer, error: str) -> str:
@@ -146,6 +176,11 @@ def _extent(connections: list[RelayConnection]) -> str:
     seconds = max(each.since if each.problem else each.oldest for each in connections)
     unsent = sum(each.unsent for each in connections)
     return f", for {durations.text(timedelta(seconds=seconds // 60 * 60 or seconds))}; {unsent} records wait there"
+
+
+def by_error(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return what is being lost according to *findings*, as `by_reason` does."""
+    return _by_text((each.node, text) for each in findings for text in each.errors)
 
 
 def by_warning(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -14,6 +14,10 @@ SHIM = Path(__file__).resolve().parents[3] / "shim"
 """The shim's folder, in the source tree or in an installed wheel.  Its files are read here, never imported."""
 
 PYTHON = Path("/usr/bin/python3")
+
+BOOT = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"
+"""The program text for a node's Python: it reads the installer, and everything else, from stdin."""
+
 _LIBRARY = "/usr/lib/clusterbus"
 _VERSION = re.compile(r'^VERSION = "([^"]+)"$', re.MULTILINE)
 
@@ -64,6 +68,11 @@ def release(shim: Path = SHIM, python: Path = PYTHON) -> Release:
         script=script,
         installer=installer,
     )
+
+
+def sent_program(installer: bytes) -> bytes:
+    """Return the program *installer* as `BOOT` reads it."""
+    return b"%d\n" % len(installer) + installer
 
 
 def folders(tmpfiles: str) -> Iterator[dict[str, object]]:

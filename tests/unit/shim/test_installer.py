@@ -193,7 +193,7 @@ def test_two_installations_do_not_meet(root):
     fcntl.flock(fd, fcntl.LOCK_EX)
 
     with pytest.raises(installer.Failed, match="another installation"):
-        installer.do("install", node_of(root, NEW))
+        installer.do("install", node_of(root, NEW), {})
 
     os.close(fd)
     assert content_of(root, OLD) == OLD
@@ -277,7 +277,7 @@ def test_removed_is_what_was_put_there_and_nothing_else(root):
     (root / "usr/libexec/clusterbus/__pycache__").mkdir()
     (root / "usr/libexec/clusterbus/__pycache__/capture.cpython-311.pyc").touch()
 
-    answer = installer.do("remove", node_of(root, NEW))
+    answer = installer.do("remove", node_of(root, NEW), {})
 
     left = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
     assert left == ["etc/clusterbus/clusterbus.yaml", "etc/group"]
@@ -291,7 +291,7 @@ def test_records_that_nobody_has_and_what_was_changed_stay(root):
     (root / "var/spool/clusterbus/new/record.json").write_text("{}")
     (root / "usr/libexec/clusterbus/capture-gpfs").write_text("by hand")
 
-    answer = installer.do("remove", node_of(root, NEW))
+    answer = installer.do("remove", node_of(root, NEW), {})
 
     assert answer["kept"] == [
         "/usr/libexec/clusterbus/capture-gpfs: it changed after the installation",
@@ -314,7 +314,7 @@ def test_the_user_of_the_relay_stays_on_a_node_and_is_named(root):
 def test_what_an_earlier_release_put_there_is_removed_too(root):
     install(root, {**NEW, "/usr/lib/clusterbus/earlier": b"x"})
 
-    installer.do("remove", node_of(root, NEW))
+    installer.do("remove", node_of(root, NEW), {})
 
     assert not (root / "usr/lib/clusterbus").exists()
 
@@ -594,17 +594,17 @@ def test_what_the_relay_tells_is_answered_with_what_waits_in_the_spool(root):
     for name in (f"{captured}.01KAG2V0M3Y8ZT6Q4XJ5W9E7RB.json", f"{captured + 10}.x.json", "rubbish"):
         (root / "var/spool/clusterbus/new" / name).touch()
 
-    found = node.connection()
+    found = node.connection(node.spool.facts())
 
     assert 90 <= found.pop("since") < 180
     assert 600 <= found.pop("oldest") < 690
-    assert found == {"broker": "amqp://n1@mq1", "problem": "broker unreachable: Connection refused", "unsent": 2}
+    assert found == {"broker": "amqp://n1@mq1", "problem": "broker unreachable: Connection refused", "unsent": 3}
 
 
 def test_what_a_relay_told_long_ago_is_not_believed(root):
     node = told(root, until=time.time() - 1)
 
-    assert node.connection()["problem"] == "the relay has said nothing of its connection lately"
+    assert node.connection(node.spool.facts())["problem"] == "the relay has said nothing of its connection lately"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"broker": 1, "problem": 2, "since": "x", "until": []}'])
@@ -612,7 +612,7 @@ def test_rubbish_in_its_place_is_nothing(root, text):
     node = told(root)
     (root / "var/spool/clusterbus/connection").write_text(text)
 
-    assert node.connection() == {}
+    assert node.connection(node.spool.facts()) == {}
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
@@ -621,14 +621,78 @@ def test_whatever_stands_in_its_place_does_not_hold_root_up(root, make):
     (root / "var/spool/clusterbus/connection").unlink()
     make(root / "var/spool/clusterbus/connection")
 
-    assert node.connection() == {}
+    assert node.connection(node.spool.facts()) == {}
 
 
 def test_a_relay_that_was_started_is_waited_for_until_it_is_connected_or_a_moment_has_passed(root, monkeypatch):
     monkeypatch.setattr(installer, "CONNECTING", 0.5)
     node = told(root, problem="broker unreachable")
-    assert node.connection(time.time() + 3600) == {}  # of the relay before
-    assert node.connection(time.time() - 3600)["problem"] == "broker unreachable"
+    assert node.connection(node.spool.facts(), time.time() + 3600) == {}  # of the relay before
+    assert node.connection(node.spool.facts(), time.time() - 3600)["problem"] == "broker unreachable"
 
     node = told(root)
-    assert node.connection(time.time() - 3600)["problem"] == ""
+    assert node.connection(node.spool.facts(), time.time() - 3600)["problem"] == ""
+
+
+def test_a_spool_is_counted_as_it_is_and_what_is_unreadable_is_named(root):
+    _, node = install(root, NEW)
+    spool, run = root / "var/spool/clusterbus", root / "run/clusterbus"
+    run.mkdir(parents=True)
+    (run / "unsaved").write_bytes(b"x" * 90)
+    (run / "lost").symlink_to("/dev/zero")
+    (spool / "lost").write_bytes(b".ffd")
+    (spool / "full").touch()
+    (spool / "new" / f"{time.time_ns() - 600 * 10**9}.x.json").write_bytes(b"12345")
+    for name in ("a", "a.reason"):
+        (spool / "bad" / name).touch()
+
+    found = node.spool.facts()
+
+    assert 600 <= found.pop("oldest") < 690
+    assert 0 <= found.pop("full") < 90
+    assert found.pop("free") > 0
+    assert found == {
+        "exists": True,
+        "missing": [],
+        "mode": 0o2770,
+        "waiting": 1,
+        "octets": 5,
+        "bad": 1,
+        "lost": {"f": 2, "d": 1, "e": 0},
+        "unsaved": 90,
+        "unreadable": [f"{run}/lost: Too many levels of symbolic links"],
+    }
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_whatever_stands_in_place_of_the_losses_does_not_hold_root_up(root, make):
+    _, node = install(root, NEW)
+    make(root / "var/spool/clusterbus/lost")
+
+    assert node.spool.facts()["lost"] == {"f": 0, "d": 0, "e": 0}
+
+
+def test_a_disk_that_hangs_is_waited_for_only_so_long_and_only_so_many_looks_are_left_behind(
+    root, tmp_path, monkeypatch
+):
+    _, node = install(root, NEW)
+    monkeypatch.setattr(installer, "ANSWERING", 0.2)
+    monkeypatch.setattr(node.spool, "_facts", lambda: signal.pause() or {})
+    # A disk that hangs keeps a process from ending, whatever signal it gets.
+    left = []
+    monkeypatch.setattr(installer.os, "kill", lambda process, _: left.append(process))
+    try:
+        for _ in range(installer.MOST_LOOKING):
+            with pytest.raises(installer.Failed, match="does not answer after 0 s"):
+                node.spool.facts()
+        with pytest.raises(installer.Failed, match="4 earlier looks at it have not ended yet"):
+            node.spool.facts()
+        other = tmp_path / "other"
+        assert not installer.Spool(installer.Target(str(other))).facts()["exists"], "another disk is looked at"
+    finally:
+        monkeypatch.undo()
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+    assert len(left) == installer.MOST_LOOKING
+    assert node.spool.facts()["exists"]

@@ -1,6 +1,7 @@
 """What this machine is for the site, and so what `clusterbus doctor` asks it: a node, a hub, a management host."""
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from router import database
@@ -11,9 +12,13 @@ from router.settings.sections.logins import BrokerSettings
 
 from ....store.database import Store
 from ..check_results import PARTS, Finding
+from ..time_limit import NoAnswer, TimeLimit
 
 _RELAY_SETTINGS = Path("/etc/clusterbus/relay.conf")
 _ENABLED = Path("/etc/systemd/system/multi-user.target.wants")
+_LIMIT = timedelta(seconds=5)
+"""For a disk to say whether a file is there."""
+
 _BROKER = frozenset({"broker", "publishing"})
 _EVERYWHERE = frozenset({"services"})
 
@@ -74,9 +79,9 @@ _ROLES: Mapping[str, tuple[Callable[[Settings], bool], frozenset[str]]] = {
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether there is something at *path*; what this user may not see counts, and its part says why."""
+    """Return whether there is something at *path*; what cannot be seen, or hangs, counts, and its part says why."""
     try:
-        return path.exists()
+        return TimeLimit(_LIMIT).within(str(path), path.exists)
     except OSError:
         return True
 
@@ -87,6 +92,6 @@ def _is_enabled(program: str) -> bool:
 
 def _has_database(url: str, setting: str) -> bool:
     try:
-        return database.exists(database.parsed(url, setting))
-    except SettingsError:
+        return TimeLimit(_LIMIT).within(setting, lambda: database.exists(database.parsed(url, setting)))
+    except (SettingsError, NoAnswer):
         return True  # somebody has set it, and its part says what is wrong

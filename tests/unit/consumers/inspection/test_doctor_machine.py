@@ -7,8 +7,9 @@ import pytest
 
 from consumers.deliveries import Done
 from consumers.inspection.doctor import examination, hand_overs
-from consumers.inspection.doctor.check_results import PARTS, Finding
+from consumers.inspection.doctor.check_results import PARTS
 from consumers.inspection.doctor.machine import machine_roles, services
+from consumers.inspection.doctor.time_limit import TimeLimit
 from consumers.store import attempts
 from consumers.store.attempts import Attempt
 from consumers.store.database import Store
@@ -180,21 +181,27 @@ def test_deliveries_of_changes_of_old_alerts_are_not_late(database):
     assert begun.seen == "captured → begun: 0s in the middle, at most 0s, of the newest 1 deliveries"
 
 
-def test_a_database_that_does_not_answer_is_a_finding_within_the_limit(monkeypatch):
-    monkeypatch.setattr(examination, "_LIMIT", timedelta(seconds=0.1))
-    forever = threading.Event()
+def test_a_database_that_does_not_answer_is_waited_for_once_and_is_out_of_reach():
+    limit, forever, asked = TimeLimit(timedelta(seconds=0.1)), threading.Event(), []
 
-    found = examination._within_limit("router", "router.state", forever.wait)
+    def hang() -> bool:
+        asked.append(1)
+        return forever.wait()
 
-    assert isinstance(found, Finding)
-    assert (found.verdict, found.seen[:43]) == ("error", "the database of router.state does not answe")
+    found = [examination._in_time("router", "router.state", hang, limit) for _ in range(3)]
+    other = examination._in_time("store", "consumers.store", lambda: 1, limit)
+
+    (first, *_) = found
+    assert found == [first] * 3
+    assert (first.verdict, first.unreachable) == ("error", True)
+    assert first.seen == "not known: the database of router.state does not answer within 0.1 s"
+    assert (len(asked), other) == (1, 1)
     forever.set()
 
 
-def test_what_a_database_answers_is_returned_and_what_it_raises_is_raised():
-    assert examination._within_limit("router", "router.state", lambda: 1) == 1
+def test_what_a_database_raises_is_raised():
     with pytest.raises(ZeroDivisionError):
-        examination._within_limit("router", "router.state", lambda: 1 // 0)
+        examination._in_time("router", "router.state", lambda: 1 // 0, TimeLimit())
 
 
 def test_a_hub_without_the_operators_password_is_asked_only_whether_its_programs_log_in(settings, tmp_path):

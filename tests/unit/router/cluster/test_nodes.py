@@ -1,5 +1,6 @@
 """What nodes get: files, settings and secrets of their own, and what their answers mean."""
 
+import inspect
 import io
 import json
 import os
@@ -14,15 +15,17 @@ from hypothesis import strategies as st
 
 from router.cluster.fleet import fanout_lines
 from router.cluster.fleet.runner import Answer
-from router.cluster.nodes import deployment, relay_settings, zipapps
+from router.cluster.nodes import deployment, relay_settings, spool_findings, zipapps
 from router.cluster.nodes.credentials import credentials
 from router.cluster.nodes.deployment import Deployment
 from router.cluster.nodes.errors import NodesError, Unprepared
 from router.cluster.nodes.files import File
+from router.cluster.nodes.installer_answer import LostCaptures
 from router.cluster.nodes.node_status import finding_of
 from router.cluster.nodes.release import SHIM, release
 from router.errors import SettingsError
 from router.settings.models import NodesSettings
+from shim import capture, lost_records
 from shim.settings import OPTIONS
 
 RELAY = {"cluster": "prod", "broker": "amqps://mq1.example/clusterbus"}
@@ -251,7 +254,7 @@ def test_an_answer_that_is_any_json_is_a_finding(value):
         ('{"differs": []}\n{"differs": []}', "it answered more than once"),
         ('{"differs": []}\nBye', "cannot be read: "),
         ('{"differs": []', "cannot be read: "),
-        ('{"python": "3.6"}', "it has none of differs, error, kept"),
+        ('{"python": "3.6"}', "it has none of differs, error, kept, spool"),
     ],
 )
 def test_an_answer_that_an_installer_cannot_have_given_is_a_failure_with_its_reason(output, words):
@@ -268,9 +271,69 @@ def test_a_spool_on_a_file_system_of_the_network_is_a_warning(more):
 
     found = finding_of(Answer("n1", json.dumps({**more, "file_systems": kinds})))
 
-    (warning,) = found.warnings
+    warning = found.warnings[0]
     assert warning.startswith("/var/spool/clusterbus is on gpfs, a file system of the network: when it hangs")
     assert found.good == ("differs" in more)
+
+
+SPOOL = {
+    "exists": True,
+    "missing": [],
+    "mode": 0o2770,
+    "waiting": 0,
+    "octets": 0,
+    "oldest": 0,
+    "full": None,
+    "bad": 0,
+    "lost": {"f": 0, "d": 0, "e": 0},
+    "unsaved": 0,
+    "free": 10**12,
+    "unreadable": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("facts", "errors", "warnings"),
+    [
+        ({}, [], []),
+        (
+            {"lost": {"f": 2, "d": 0, "e": 1}},
+            [],
+            ["3 callbacks could not be stored since", "(spool full: 2, other err"],
+        ),
+        ({"unsaved": 90}, ["neither the spool nor syslog took some callbacks: 90 bytes"], []),
+        ({"full": 120, "waiting": 9}, ["the spool reached its limit 2m ago; now it holds 9 records of 0 MiB"], []),
+        ({"full": 120}, [], []),
+        ({"waiting": 85_000}, [], ["the spool is at 85% of its limit: it holds 85,000 records of 0 MiB"]),
+        ({"octets": 9 * 2**30}, [], ["the spool is at 900% of its limit"]),
+        ({"bad": 1}, [], ["1 file in bad/ of the spool"]),
+        ({"free": 2**20}, ["only 1 MiB free under the spool"], []),
+        ({"unreadable": ["/x: Permission denied"]}, [], ["the spool is not known completely: /x: Permission denied"]),
+    ],
+)
+def test_what_a_node_loses_is_an_error_and_what_it_lost_a_warning(facts, errors, warnings):
+    found = finding_of(Answer("n1", json.dumps({"differs": [], "spool": {**SPOOL, **facts}})))
+
+    assert found.good
+    assert found.is_well == (not errors)
+    assert found.facts()["ok"] == (not errors)
+    assert all(text in " ".join(found.errors) for text in errors)
+    assert all(text in " ".join(found.warnings) for text in warnings)
+    assert (bool(found.errors), bool(found.warnings)) == (bool(errors), bool(warnings))
+
+
+def test_a_node_that_does_not_say_what_was_lost_is_not_called_good_without_a_word():
+    found = finding_of(Answer("n1", json.dumps({"differs": []})))
+
+    assert found.warnings == ("it is not known what was lost there: the node does not say what its spool holds",)
+
+
+def test_limits_and_letters_are_those_of_capture():
+    defaults = inspect.signature(capture.put).parameters
+
+    assert defaults["max_files"].default == spool_findings.MAX_FILES
+    assert defaults["max_bytes"].default == spool_findings.MAX_OCTETS
+    assert [*spool_findings.REASONS] == [*lost_records.REASONS] == [*LostCaptures.model_fields]
 
 
 def test_an_answer_may_name_files_that_are_not_utf_8():
@@ -286,7 +349,7 @@ def test_one_node_whose_answer_is_not_an_installers_keeps_none_of_the_others_bac
     hostile = (
         "import os;os.environ['CLUSTERBUS_NODE_NAME']=='nsd02' and (print('{\"differs\": 5}',flush=True),os._exit(0));"
     )
-    monkeypatch.setattr(deployment, "_BOOT", hostile + deployment._BOOT)
+    monkeypatch.setattr(deployment, "BOOT", hostile + deployment.BOOT)
 
     facts = Deployment(settings(tmp_path)).deploy(["nsd01", "nsd02"]).facts()
 
