@@ -92,6 +92,8 @@ class Life:
     summary: str
     owner: str | None
     depth: int
+    confirmed_by: str = ""
+    """The first node after `event_node` that reports the same; `event_node` itself if that is believed alone."""
     openings: int = 1
     until: datetime | None = None
     cause: Cause = "event"
@@ -229,6 +231,7 @@ def _begun(opening: Observation) -> Life:
         summary=opening.summary,
         owner=opening.owner,
         depth=opening.depth,
+        confirmed_by=opening.event_node if opening.vouched else "",
     )
 
 
@@ -237,6 +240,8 @@ def _open_again(life: Life, opening: Observation) -> None:
     life.last, life.last_at = opening.id, opening.at
     life.severity, life.summary, life.owner = opening.severity, opening.summary, opening.owner
     life.calm_since = None
+    if not life.confirmed_by and (opening.vouched or opening.event_node != life.event_node):
+        life.confirmed_by = opening.event_node
 
 
 def _close(life: Life, moment: datetime, by: Observation) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from router.model.events import Event, Severity
+from router.model.events import OWN, Event, Severity
+from router.pipeline.mapping import OF_RELAYS
 
 from ..alert_row import Cause
 from ..sightings import Sighting
@@ -31,6 +32,8 @@ class Observation:
     cause: Cause = "event"
     event_type: str = ""
     event_node: str = ""
+    vouched: bool = False
+    """Whether who reports it is believed alone: the router, a consumer, or the node that the alert is about."""
     severity: Severity = "warning"
     summary: str = ""
     node: str = ""
@@ -60,6 +63,7 @@ class Observation:
             kind="opens",
             event_type=event.type,
             event_node=event.node,
+            vouched=vouches(event, seen.node),
             severity=seen.severity,
             summary=seen.summary,
             node=seen.node,
@@ -77,3 +81,10 @@ class Observation:
     def ended_at(self) -> datetime:
         """When what this closes ended, as far as is known: never before it can have been seen."""
         return self.at if self.found_at is None else max(self.at, self.found_at)
+
+
+def vouches(event: Event, node: str) -> bool:
+    """Say whether who reports *event* is believed alone on an alert about *node*; empty if that is about none."""
+    # The router rejects what a node reports of the other categories.
+    is_ours = event.origin == OWN and event.category not in OF_RELAYS
+    return is_ours or event.node == node
