@@ -13,8 +13,9 @@ from ..alert_row import Cause
 from ..sightings import Sighting
 
 Act = Literal["ack", "unack", "note", "close"]
-Kind = Literal["opens", "closes", "passes", Act]
-"""`passes` says only that time has passed, so that what closes by itself is closed."""
+Kind = Literal["opens", "closes", "confirms", "passes", Act]
+"""`confirms` says that another node reports the same as what opened it.  `passes` says only
+that time has passed, so that what closes by itself is closed."""
 
 ACTS: tuple[Act, ...] = ("ack", "unack", "note", "close")
 
@@ -55,6 +56,11 @@ class Observation:
 
         *depth* is how many events of ours led to what it opens.
         """
+        if seen.confirmed_by:
+            by = seen.confirmed_by
+            return cls(
+                id=event.id, at=event.moment, kind="confirms", event_type=event.type, event_node=by, node=seen.node
+            )
         if not seen.opens:
             return cls(id=event.id, at=event.moment, kind="closes", event_type=event.type, node=seen.node)
         return cls(

@@ -18,7 +18,7 @@ OPEN: tuple[State, ...] = ("open", "acknowledged")
 """The states of what is not over."""
 
 COLUMNS = tuple(each.name for each in fields(AlertRow) if each.name not in ("last_change", "confirmed_by"))
-"""The columns of an `AlertRow`, without its last change.  That of `event_node` has `confirmed_by` too, after a blank."""
+"""The columns of an `AlertRow`, without its last change.  `event_node` has `confirmed_by` too, after a blank."""
 
 
 def query() -> Select[Any]:

@@ -109,7 +109,9 @@ def _open_of(transaction: Connection, wanted: Collection[str]) -> Iterator[Alert
         yield from rows(transaction, query().where(alerts.c.key.in_(portion), alerts.c.state.in_(OPEN)))
 
 
-def _members(transaction: Connection, rule: str, cluster: str, since: datetime | None) -> Iterable[tuple[str, str, str]]:
+def _members(
+    transaction: Connection, rule: str, cluster: str, since: datetime | None
+) -> Iterable[tuple[str, str, str]]:
     here = (alerts.c.rule == rule, alerts.c.cluster == cluster, alerts.c.is_group.is_(False))
     columns = select(alerts.c.id, alerts.c.node, alerts.c.event_node)
     found = [columns.where(*here, alerts.c.state.in_(OPEN)).limit(MOST_MEMBERS)]
