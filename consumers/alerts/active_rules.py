@@ -18,7 +18,7 @@ from typing import Any
 from router.cluster.facts.views import Known
 from router.errors import InvalidEvent
 from router.model.catalogue import Catalogues, EventType
-from router.model.events import SEVERITIES, Event, Severity
+from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
 from router.sources.event_selectors import narrow, select
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 MOST = 10_000
 """Most alerts of one rule that one event opens or closes: more than a cluster has nodes."""
 
-_CONFIRMED = "clusterbus.reportConfirmed"
+_CONFIRMED = "reportConfirmed"
 """By this the router says that a second node reports the same: its report itself became no event."""
 
 _NODES = frozenset(("node", "nodes"))
@@ -87,7 +87,7 @@ class ActiveRules:
 
         Where one event would open and close the same alert, it opens it.
         """
-        if event.type == _CONFIRMED:
+        if event.type == f"{OWN}.{_CONFIRMED}":
             return self._confirmed(event)
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
@@ -130,7 +130,7 @@ class ActiveRules:
         except InvalidEvent as error:
             log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
             return []
-        seen = [] if report.type == _CONFIRMED else self.seen(report)
+        seen = [] if report.origin == OWN else self.seen(report)
         return [replace(each, confirmed_by=report.node, left_out=0) for each in seen if each.opens]
 
     def _is_known(self, event: Event) -> bool:
