@@ -1,7 +1,5 @@
 """Events of the changes of alerts, as the engine publishes them."""
 
-import json
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +8,7 @@ from sqlalchemy import Connection, insert
 from consumers.alerts.alert_row import AlertRow, key_of
 from consumers.alerts.life.lifecycle import Policy
 from consumers.alerts.life.observations import Observation
-from consumers.store.alerts import observed
+from consumers.store.alerts import alert_rows, observed
 from consumers.store.schema import alert_tables
 from router.model.catalogue import Catalogues
 from router.model.events import Event
@@ -93,15 +91,13 @@ def alert_row(alert: str = ALERT, **fields: Any) -> AlertRow:
 def keep(transaction: Connection, *rows: AlertRow) -> None:
     """Write alerts, each with the change that told its opening."""
     for row in rows:
-        facts = asdict(replace(row, about=()))
-        del facts["last_change"]
-        about = json.dumps([[name, value] for name, value in row.about])
-        transaction.execute(insert(alert_tables.alerts), facts | {"about": about, "next_due": row.next_due})
+        facts = alert_rows.values(row)
+        transaction.execute(insert(alert_tables.alerts), facts)
         opened = change("alertOpened", row.opened_by, alert=row.id)
         own = {"alert": row.id, "number": 1, "name": "alertOpened", "at": row.since, "cause": "event"}
         told = {"by": "", "comment": "", "why": "", "body": opened.to_json(), "published": row.since}
         transaction.execute(insert(alert_tables.changes), {"id": f"{row.id[:-1]}Z", **own, **told})
-        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": about, "latest": row.since}
+        key = {"key": row.key, "rule": row.rule, "cluster": row.cluster, "about": facts["about"], "latest": row.since}
         transaction.execute(insert(alert_tables.keys), {**key, "policy": Policy().to_json(), "base": ""})
         began = {"severity": row.severity, "summary": row.summary, "node": row.node, "event_node": row.event_node}
         opening = Observation(id=row.opened_by, at=row.since, kind="opens", alert=row.id, **began)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -16,8 +16,9 @@ from itertools import islice, product
 from typing import Any
 
 from router.cluster.facts.views import Known
+from router.errors import InvalidEvent
 from router.model.catalogue import Catalogues, EventType
-from router.model.events import SEVERITIES, Event, Severity
+from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
 from router.sources.event_selectors import narrow, select
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Most alerts of one rule that one event opens or closes: more than a cluster has nodes."""
+
+_CONFIRMED = "reportConfirmed"
+"""By this the router says that a second node reports the same: its report itself became no event."""
 
 _NODES = frozenset(("node", "nodes"))
 
@@ -63,7 +67,10 @@ class ActiveRules:
         # An event that opens a cause and its effect opens the cause first, which then suppresses the effect.
         self._compiled = {name: _Compiled(self.rules[name], catalogues) for name in _causes_first(self.rules)}
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
-        self.patterns: Sequence[str] = narrow(pattern for each in triggers for pattern in each.patterns)
+        patterns = [pattern for each in triggers for pattern in each.patterns]
+        if any(each.suppresses or each.group for each in self.rules.values()):
+            patterns += select(_CONFIRMED, catalogues).patterns
+        self.patterns: Sequence[str] = narrow(patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
         self._by_type: dict[str, list[_Compiled]] = {}
         for each in self._compiled.values():
@@ -80,6 +87,8 @@ class ActiveRules:
 
         Where one event would open and close the same alert, it opens it.
         """
+        if event.type == f"{OWN}.{_CONFIRMED}":
+            return self._confirmed(event)
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
@@ -113,6 +122,16 @@ class ActiveRules:
             return None
         moment = fact_parts.confirmed(compiled.closes_when.facts, known, event)
         return moment if moment and moment > opening.moment else None
+
+    def _confirmed(self, event: Event) -> Sequence[Sighting]:
+        """Return what the report opens that *event* has of a second node, as confirmed by this."""
+        try:
+            report = Event.from_json(str(event.data.get("report")).encode())
+        except InvalidEvent as error:
+            log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
+            return []
+        seen = [] if report.origin == OWN else self.seen(report)
+        return [replace(each, confirmed_by=report.node, left_out=0) for each in seen if each.opens]
 
     def _is_known(self, event: Event) -> bool:
         return event.name in self._catalogues.of(event.origin).events

@@ -34,7 +34,8 @@ def key_of(rule: str, cluster: str, about: Sequence[tuple[str, Value]]) -> str:
 class AlertRow:
     """One life of an alert.
 
-    `node` is what it is about, empty if that is no node, and `nodes` all of a group, folded; `event_node` reported it.
+    `node` is what it is about, empty if that is no node, and `nodes` all of a group, folded; `event_node` reported it,
+    and `confirmed_by` says the same: another node, or itself if it is believed alone.
     `since` and `until` are times of capture.  `change` is the number of its last change, and `last_change` that as the
     JSON of its event; None before it was told.  `by` and `comment` are of the last act of a person.  Times that are
     due are milliseconds that have passed for the engine.
@@ -46,6 +47,7 @@ class AlertRow:
     cluster: str
     node: str
     event_node: str
+    confirmed_by: str = ""
     nodes: str
     is_group: bool = False
     about: About = ()
@@ -86,6 +88,11 @@ class AlertRow:
         return replace(
             self, state="closed", until=until, tell_due=None, remind_due=None, escalate_due=None, ask_due=None
         )
+
+    @property
+    def sole_reporter(self) -> str:
+        """The node that alone says so; empty if another one confirms it, or who reports it is believed alone."""
+        return "" if self.confirmed_by else self.event_node
 
     @property
     def next_due(self) -> int | None:

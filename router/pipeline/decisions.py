@@ -17,6 +17,7 @@ from ..sources.arguments import fitted
 from .deduplication import Occurrence, belongs_to, key_of, may_have_copies
 from .gap_detection import Finding, NodeState, Place, beat, observe
 from .mapping import HEARTBEAT, believed, event_of, event_type_of
+from .reports.confirmations import confirmation
 from .reports.rejection_reports import Rejected
 from .state import Changes, Transaction
 from .state_rows import Fate
@@ -222,6 +223,10 @@ class _Batch:
             self._decisions.changes.occurrences.append(known[-1])
             return record.id, True
         known[known.index(found)] = found.observed_by(record.node)
+        if len(found.observers) == 1:
+            copy = believed(decoded.event, self._moment)
+            if confirmed := confirmation(found.event, copy, self._rules.catalogues, self._moment):
+                self._decisions.changes.outbox.append(confirmed)
         return found.event, True
 
     def _continue(self, decoded: _Decoded, *, is_beat: bool) -> None:

@@ -92,6 +92,8 @@ class Life:
     summary: str
     owner: str | None
     depth: int
+    confirmed_by: str = ""
+    """The first node after `event_node` that reports the same; `event_node` itself if that is believed alone."""
     openings: int = 1
     until: datetime | None = None
     cause: Cause = "event"
@@ -144,6 +146,8 @@ class Lives:
                     _close(life, observation.ended_at, observation)
                 elif life.calm_since is None:
                     life.calm_since = observation.ended_at
+            case "confirms" if life:
+                _confirm(life, observation)
             case "close" if life:
                 _close(life, observation.at, observation)
             case "ack" | "unack" if life:
@@ -229,6 +233,7 @@ def _begun(opening: Observation) -> Life:
         summary=opening.summary,
         owner=opening.owner,
         depth=opening.depth,
+        confirmed_by=opening.event_node if opening.vouched else "",
     )
 
 
@@ -237,6 +242,12 @@ def _open_again(life: Life, opening: Observation) -> None:
     life.last, life.last_at = opening.id, opening.at
     life.severity, life.summary, life.owner = opening.severity, opening.summary, opening.owner
     life.calm_since = None
+    _confirm(life, opening)
+
+
+def _confirm(life: Life, by: Observation) -> None:
+    if not life.confirmed_by and (by.vouched or by.event_node != life.event_node):
+        life.confirmed_by = by.event_node
 
 
 def _close(life: Life, moment: datetime, by: Observation) -> None:

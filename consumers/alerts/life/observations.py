@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from router.model.events import Event, Severity
+from router.model.events import OWN, Event, Severity
+from router.pipeline.mapping import OF_RELAYS
 
 from ..alert_row import Cause
 from ..sightings import Sighting
 
 Act = Literal["ack", "unack", "note", "close"]
-Kind = Literal["opens", "closes", "passes", Act]
-"""`passes` says only that time has passed, so that what closes by itself is closed."""
+Kind = Literal["opens", "closes", "confirms", "passes", Act]
+"""`confirms` says that another node reports the same as what opened it.  `passes` says only
+that time has passed, so that what closes by itself is closed."""
 
 ACTS: tuple[Act, ...] = ("ack", "unack", "note", "close")
 
@@ -31,6 +33,8 @@ class Observation:
     cause: Cause = "event"
     event_type: str = ""
     event_node: str = ""
+    vouched: bool = False
+    """Whether who reports it is believed alone: the router, a consumer, or the node that the alert is about."""
     severity: Severity = "warning"
     summary: str = ""
     node: str = ""
@@ -52,6 +56,11 @@ class Observation:
 
         *depth* is how many events of ours led to what it opens.
         """
+        if seen.confirmed_by:
+            by = seen.confirmed_by
+            return cls(
+                id=event.id, at=event.moment, kind="confirms", event_type=event.type, event_node=by, node=seen.node
+            )
         if not seen.opens:
             return cls(id=event.id, at=event.moment, kind="closes", event_type=event.type, node=seen.node)
         return cls(
@@ -60,6 +69,7 @@ class Observation:
             kind="opens",
             event_type=event.type,
             event_node=event.node,
+            vouched=vouches(event, seen.node),
             severity=seen.severity,
             summary=seen.summary,
             node=seen.node,
@@ -77,3 +87,10 @@ class Observation:
     def ended_at(self) -> datetime:
         """When what this closes ended, as far as is known: never before it can have been seen."""
         return self.at if self.found_at is None else max(self.at, self.found_at)
+
+
+def vouches(event: Event, node: str) -> bool:
+    """Say whether who reports *event* is believed alone on an alert about *node*; empty if that is about none."""
+    # The router rejects what a node reports of the other categories.
+    is_ours = event.origin == OWN and event.category not in OF_RELAYS
+    return is_ours or event.node == node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -17,13 +18,16 @@ from ..rules import Rule
 from .observations import Observation
 from .subject import Subject
 
+_SILENT = "clusterbus.nodeSilent"
+"""By this the router itself says that a node is away."""
+
 
 @dataclass(slots=True)
 class Group:
     """The group of one rule in one cluster: its own subject, and its members by the ids of their alerts.
 
-    While it is closed, *members* has those that are open or opened not long ago; while it is open, only new ones.
-    *nodes* has the nodes of all members.
+    While it is closed, or opened by what one node alone reports, *members* has those that are open or opened not long
+    ago, each with its only reporter, if there is one; otherwise only new ones.  *nodes* has the nodes of all members.
     """
 
     subject: Subject
@@ -31,6 +35,8 @@ class Group:
     quiet: timedelta
     members: dict[str, str] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
+    said: Counter[str] = field(default_factory=Counter)
+    """How many of *members* each node alone reports; under the empty text, those that are sure."""
 
     @property
     def row(self) -> AlertRow | None:
@@ -46,29 +52,47 @@ class Group:
         """Return the nodes as one folded text."""
         return node_sets.fold(self.nodes)
 
-    def add(self, alert_id: str, node: str) -> None:
+    @property
+    def is_sure(self) -> bool:
+        """Whether too many are left, whichever one node lies."""
+        return self.said.total() - max((self.said[each] for each in self.said if each), default=0) > self.over
+
+    def is_many_of(self, reporter: str) -> bool:
+        """Say whether too many are sure or reported by *reporter* alone."""
+        return self.said[""] + (self.said[reporter] if reporter else 0) > self.over
+
+    def add(self, alert_id: str, node: str, sole_reporter: str) -> None:
         """Count the alert *alert_id* as a member, which is about *node* if that has a name.
 
         Of more nodes than a command may have, the group names the first ones: events choose them, and can make up any.
         """
-        self.members[alert_id] = node
+        if alert_id in self.members:
+            self.said[self.members[alert_id]] -= 1
+        self.members[alert_id] = sole_reporter
+        self.said[sole_reporter] += 1
         if node and len(self.nodes) < node_sets.MOST:
             self.nodes.add(node)
 
     def opening(self, row: AlertRow) -> Observation:
-        """Return what opens the alert that stands for the members, of which *row* is the latest."""
+        """Return what opens or confirms the alert that stands for the members, of which *row* is the latest."""
+        what = "confirmed" if self.row else "group"
         return Observation(
-            id=derived_id(row.id, f"group/{self.subject.key}"),
+            id=derived_id(row.id, f"{what}/{self.subject.key}"),
             at=self.subject.after_all(row.since),
             kind="opens",
             cause="group",
             event_type=row.event_type,
             event_node=row.event_node,
+            vouched=self.is_sure,
             severity=row.severity,
             summary=f"{row.rule}: more than {self.over} at once",
             owner=row.owner,
             depth=row.depth,
         )
+
+    def suppressing(self, row: AlertRow) -> str | None:
+        """Return the id of the alert that stands for the members, if it is open and may suppress *row*."""
+        return self.row.id if self.row and is_believed(self.row, row) else None
 
     def grown(self) -> AlertRow:
         """Return the alert that stands for the members, with one more; that it may soon close is forgotten."""
@@ -116,7 +140,8 @@ class Surroundings:
         for rule in self.suppressors.get(row.rule, frozenset()):
             for node in {"", row.node}:
                 for each in self._parents.get((rule, row.cluster, node), {}).values():
-                    if row.id not in (each.id, each.suppressed_by) and self._covers(each, row):
+                    is_other = row.id not in (each.id, each.suppressed_by)
+                    if is_other and is_believed(each, row) and self._covers(each, row):
                         yield each
 
     def _covers(self, parent: AlertRow, row: AlertRow) -> bool:
@@ -133,6 +158,16 @@ class Surroundings:
         if parent.id not in self._nodes:
             self._nodes[parent.id] = frozenset(node_sets.unfold(parent.nodes))
         return self._nodes[parent.id]
+
+
+def is_believed(parent: AlertRow, row: AlertRow) -> bool:
+    """Say whether *parent* may suppress *row*: one node's word does not silence what others report.
+
+    What one node alone reports suppresses only what the same node alone reports, and that the node is silent, which
+    the router says: it confirms that the node is away.
+    """
+    sole = parent.sole_reporter
+    return not sole or sole == row.sole_reporter or (row.event_type == _SILENT and bool(parent.nodes))
 
 
 def _is_same(mine: Value, other: Value, node: str) -> bool:

@@ -141,6 +141,7 @@ class UnitOfWork:
             cluster=subject.cluster,
             node=life.node,
             event_node=life.event_node,
+            confirmed_by=life.confirmed_by,
             nodes=group.text() if group else life.node,
             is_group=subject.is_group,
             about=subject.about,
@@ -186,16 +187,19 @@ class UnitOfWork:
         group = self.surroundings.group_of(subject)
         if group is None or subject.is_group:
             return None
-        group.add(row.id, row.node)
+        group.add(row.id, row.node, row.sole_reporter)
         if group.row is None:
-            if len(group.members) > group.over:
+            if group.is_many_of(row.sole_reporter) or group.is_sure:
                 self.observe(group.subject.key, group.opening(row))
-        elif group.size >= 2 * group.row.openings_told:
+            return group.suppressing(row)
+        if group.row.sole_reporter and group.is_sure:
+            self.observe(group.subject.key, group.opening(row))
+        if group.size >= 2 * group.row.openings_told:
             grown = replace(group.grown(), openings_told=group.size)
             self.change(group.subject, grown, "alertRepeated", "group", last_event=row.last_opening)
         else:
             self.save(group.subject, group.grown())
-        return group.row.id if group.row else None
+        return group.suppressing(row)
 
     def _with_dues(self, subject: Subject, row: AlertRow) -> AlertRow:
         policy, passed = subject.policy, self.times.passed
@@ -208,7 +212,7 @@ class UnitOfWork:
         )
 
     def _update(self, subject: Subject, before: AlertRow, life: Life, observed: Observation) -> None:
-        row = before if before.is_group else _followed(before, life)
+        row = replace(before, confirmed_by=life.confirmed_by) if before.is_group else _followed(before, life)
         if not row.told:
             self.save(subject, row)
             if not self._is_held(life) or observed.kind in ("ack", "note"):
@@ -216,6 +220,10 @@ class UnitOfWork:
             row = subject.row or row
         elif not row.is_group:
             row = self._tell_openings(subject, row, before, observed)
+            if row.suppressed_by and before.sole_reporter and not row.sole_reporter:
+                # What suppresses it may be the word of one node, and this no longer is.
+                self._tell(subject, replace(row, suppressed_by=None), life, observed.id, observed.cause)
+                row = subject.row or row
         if life.act != row.act:
             row = self._with_dues(subject, _acted(row, life))
             more = {"by": life.act_by, "comment": life.act_comment}
@@ -277,6 +285,7 @@ def _followed(row: AlertRow, life: Life) -> AlertRow:
         openings=life.openings,
         last_opening=life.last,
         flapping=life.flapping,
+        confirmed_by=life.confirmed_by,
     )
 
 

@@ -194,6 +194,8 @@ def _fields(alert: AlertRow, notified: Mapping[str, str]) -> Iterator[tuple[str,
     yield "openings", alert.openings
     yield "flapping", "yes" if alert.flapping else "no"
     yield "opened by", f"{alert.event_type} {alert.opened_by}"
+    yield "reported by", alert.event_node
+    yield "confirmed by", alert.confirmed_by or "nobody"
     yield "owner", alert.owner or "-"
     yield "by", alert.by or "-"
     yield "comment", alert.comment or "-"

@@ -17,8 +17,8 @@ from ..schema.alert_tables import changes
 OPEN: tuple[State, ...] = ("open", "acknowledged")
 """The states of what is not over."""
 
-COLUMNS = tuple(each.name for each in fields(AlertRow) if each.name != "last_change")
-"""The columns of an `AlertRow`, without its last change."""
+COLUMNS = tuple(each.name for each in fields(AlertRow) if each.name not in ("last_change", "confirmed_by"))
+"""The columns of an `AlertRow`, without its last change.  `event_node` has `confirmed_by` too, after a blank."""
 
 
 def query() -> Select[Any]:
@@ -36,8 +36,21 @@ def rows(transaction: Connection, wanted: Select[Any]) -> list[AlertRow]:
 def values(row: AlertRow) -> dict[str, object]:
     """Return the columns of *row*."""
     found = {name: getattr(row, name) for name in COLUMNS}
-    return found | {"about": json.dumps([*row.about]), "next_due": row.next_due}
+    reporters = f"{row.event_node} {row.confirmed_by}".rstrip()
+    return found | {"event_node": reporters, "about": json.dumps([*row.about]), "next_due": row.next_due}
+
+
+def reporters_of(column: str) -> tuple[str, str]:
+    """Return who reported an alert and who confirmed it, by the *column* `event_node`.
+
+    >>> reporters_of("nsd01 nsd02"), reporters_of("nsd01")
+    (('nsd01', 'nsd02'), ('nsd01', ''))
+    """
+    reported, _, confirmed = column.partition(" ")
+    return reported, confirmed
 
 
 def _row(found: Mapping[Any, Any]) -> AlertRow:
-    return AlertRow(**{**found, "about": tuple((name, value) for name, value in json.loads(found["about"]))})
+    about = tuple((name, value) for name, value in json.loads(found["about"]))
+    reported, confirmed = reporters_of(found["event_node"])
+    return AlertRow(**{**found, "about": about, "event_node": reported, "confirmed_by": confirmed})

@@ -18,7 +18,7 @@ from ...alerts.life.surroundings import Group, Surroundings
 from ..database import batched
 from ..schema.alert_tables import alerts, keys
 from . import observed
-from .alert_rows import OPEN, query, rows
+from .alert_rows import OPEN, query, reporters_of, rows
 
 _STORED: Mapping[str, Policy] = {}
 MOST_MEMBERS = 10_000
@@ -83,10 +83,10 @@ def around(
         found.groups[each.rule, each.cluster] = group
         if group.row:
             group.nodes.update(node_sets.unfold(group.row.nodes))
-        else:
+        if group.row is None or group.row.sole_reporter:
             since = None if captured is None else captured - policy.group_quiet
-            for id_, node in _members(transaction, each.rule, each.cluster, since):
-                group.add(id_, node)
+            for id_, node, sole_reporter in _members(transaction, each.rule, each.cluster, since):
+                group.add(id_, node, sole_reporter)
     found.add(_parents(transaction, subjects.values(), suppressors, nodes))
     return found
 
@@ -109,15 +109,19 @@ def _open_of(transaction: Connection, wanted: Collection[str]) -> Iterator[Alert
         yield from rows(transaction, query().where(alerts.c.key.in_(portion), alerts.c.state.in_(OPEN)))
 
 
-def _members(transaction: Connection, rule: str, cluster: str, since: datetime | None) -> Iterable[tuple[str, str]]:
+def _members(
+    transaction: Connection, rule: str, cluster: str, since: datetime | None
+) -> Iterable[tuple[str, str, str]]:
     here = (alerts.c.rule == rule, alerts.c.cluster == cluster, alerts.c.is_group.is_(False))
-    columns = select(alerts.c.id, alerts.c.node)
+    columns = select(alerts.c.id, alerts.c.node, alerts.c.event_node)
     found = [columns.where(*here, alerts.c.state.in_(OPEN)).limit(MOST_MEMBERS)]
     if since is not None:
         ended = (alerts.c.state == "closed", alerts.c.told.is_(True), alerts.c.until > since, alerts.c.since > since)
         found.append(columns.where(*here, *ended).limit(MOST_MEMBERS))
     for each in found:
-        yield from ((id_, node) for id_, node in transaction.execute(each))
+        for id_, node, reporters in transaction.execute(each):
+            reported, confirmed = reporters_of(reporters)
+            yield id_, node, "" if confirmed else reported
 
 
 def _parents(

@@ -80,6 +80,7 @@ def test_clusterbus_has_the_events_that_it_raises_itself():
         "recordRejected",
         "nodeFlooding",
         "nodeFloodEnded",
+        "reportConfirmed",
         "queueRefusing",
         "queueRefusingEnded",
         "serviceBehind",

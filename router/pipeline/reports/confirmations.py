@@ -1,0 +1,35 @@
+"""Reports that a second node saw what one node had reported.  Pure.
+
+Copies become no events, so nobody else learns that an event is more than the word of one node.
+"""
+
+from datetime import datetime, timedelta
+
+from ...model.catalogue import Catalogues
+from ...model.events import SEVERITIES, Event
+from ...model.ids import derived_id
+from ..mapping import own_event
+
+NAME = "reportConfirmed"
+LONGEST = 16 * 1024
+"""The longest report that is confirmed, in octets of JSON: one that names more than some hundred nodes is not."""
+
+_LATER = timedelta(microseconds=1)
+_WRONG = SEVERITIES[SEVERITIES.index("warning") :]
+
+
+def confirmation(first: str, copy: Event, catalogues: Catalogues, moment: datetime) -> Event | None:
+    """Return the event that says that *copy* confirms the event *first*; None if nothing is wrong, or it is too long.
+
+    Its id is the same whichever router finds it.  It is later than *first*, whose time may be that of this batch.
+    """
+    if copy.severity not in _WRONG:
+        return None
+    report = copy.model_copy(update=dict.fromkeys(("sequence", "sequencetype", "epoch", "traceparent"))).to_json()
+    if len(report) > LONGEST:
+        return None
+    facts = {"node": copy.node, "eventType": copy.type, "eventId": first}
+    id_ = derived_id(copy.id, f"{NAME}/{first}")
+    made = own_event(NAME, facts, catalogues, cluster=copy.cluster, node=copy.node, id_=id_, moment=moment + _LATER)
+    # Whole, since a text that is cut is no event.
+    return made.model_copy(update={"data": {**made.data, "report": report.decode()}})
