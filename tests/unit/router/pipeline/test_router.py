@@ -192,6 +192,32 @@ def test_copies_of_a_global_event_are_one_event(bench: Bench) -> None:
     assert (bench.state.facts().copies, bench.owed()) == (4, 0)
 
 
+def test_the_first_copy_of_a_warning_is_published_as_what_confirms_it_once(bench: Bench) -> None:
+    first, second = leave(Node("n1")), leave(Node("n2"), NOON + SECOND)
+
+    bench.send(first, second)
+    bench.send(second, leave(Node("n3"), NOON + SECOND))
+
+    (confirmed,) = bench.told("reportConfirmed")
+    report = Event.from_json(str(confirmed.data["report"]).encode())
+    assert (confirmed.data["eventId"], confirmed.data["eventType"]) == (first.id, "gpfs.nodeLeave")
+    assert (report.id, report.node, report.data["eventNode"]) == (second.id, "n2", ["n9"])
+
+
+def test_a_copy_of_good_news_confirms_nothing(bench: Bench) -> None:
+    bench.send(*(Node(each).record("nodeJoin", "--eventNode", "n9", at=NOON) for each in ("n1", "n2")))
+
+    assert len(bench.told("nodeJoin")) == 1
+    assert bench.told("reportConfirmed") == []
+
+
+def test_a_node_cannot_report_that_another_one_confirms_it(bench: Bench) -> None:
+    bench.send(Node("n1").record("reportConfirmed", "--report", "{}", source="clusterbus"))
+
+    assert bench.told("reportConfirmed") == []
+    assert len(bench.stored(REJECTED)) == 1
+
+
 def test_a_router_that_is_restarted_between_the_copies_still_makes_one_event(bench: Bench) -> None:
     first, second, third = Node("n1"), Node("n2"), Node("n3")
     bench.send(leave(first))
