@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from router import database
 from router.cluster.gpfs.errors import CommandFailed, CommandMissing
-from router.errors import NotUpgraded, RouterError, StateError, Unreachable, VersionError
+from router.errors import NotUpgraded, RouterError, SettingsError, StateError, Unreachable, VersionError
 from router.pipeline.state import State
 
 from ...errors import ConsumerError, StoreError
@@ -35,7 +35,8 @@ def failure(part: str, error: Exception, advice: str = "") -> Finding:
         verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
         return Finding(part, verdict, version.problem, version.way_out)
     is_ours = isinstance(error, OSError | RouterError | ConsumerError) and str(error)
-    seen = f"not known: {error if is_ours else repr(error)}"
+    # A setting that is wrong is known to be.
+    seen = f"{'' if isinstance(error, SettingsError) else 'not known: '}{error if is_ours else repr(error)}"
     return Finding(part, "error", seen, advice or _way_out(error), unreachable=isinstance(error, _OUT_OF_REACH))
 
 
