@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 
 from router import database
-from router.cluster.gpfs.errors import CommandFailed, CommandMissing
+from router.cluster.gpfs.errors import CommandMissing
 from router.errors import NotUpgraded, RouterError, SettingsError, StateError, Unreachable, VersionError
 from router.pipeline.state import State
 
@@ -13,8 +13,8 @@ from ...store.database import Store
 from .check_results import Finding, Verdict
 from .time_limit import NoAnswer
 
-_OUT_OF_REACH = (Unreachable, StateError, StoreError, NoAnswer, CommandFailed, CommandMissing)
-"""What says that something could not be reached, and so nothing of it is known."""
+_OUT_OF_REACH = (Unreachable, StateError, StoreError, NoAnswer, CommandMissing)
+"""What says that something could not be reached, for which other commands end with 3."""
 
 
 def answered(part: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
