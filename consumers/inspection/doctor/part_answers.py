@@ -4,8 +4,8 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 
 from router import database
-from router.cluster.gpfs.errors import CommandFailed, CommandMissing
-from router.errors import NotUpgraded, RouterError, StateError, Unreachable, VersionError
+from router.cluster.gpfs.errors import CommandMissing
+from router.errors import NotUpgraded, RouterError, SettingsError, StateError, Unreachable, VersionError
 from router.pipeline.state import State
 
 from ...errors import ConsumerError, StoreError
@@ -13,8 +13,8 @@ from ...store.database import Store
 from .check_results import Finding, Verdict
 from .time_limit import NoAnswer
 
-_OUT_OF_REACH = (Unreachable, StateError, StoreError, NoAnswer, CommandFailed, CommandMissing)
-"""What says that something could not be reached, and so nothing of it is known."""
+_OUT_OF_REACH = (Unreachable, StateError, StoreError, NoAnswer, CommandMissing)
+"""What says that something could not be reached, for which other commands end with 3."""
 
 
 def answered(part: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -35,7 +35,8 @@ def failure(part: str, error: Exception, advice: str = "") -> Finding:
         verdict: Verdict = "warning" if isinstance(version, NotUpgraded) else "error"
         return Finding(part, verdict, version.problem, version.way_out)
     is_ours = isinstance(error, OSError | RouterError | ConsumerError) and str(error)
-    seen = f"not known: {error if is_ours else repr(error)}"
+    # A setting that is wrong is known to be.
+    seen = f"{'' if isinstance(error, SettingsError) else 'not known: '}{error if is_ours else repr(error)}"
     return Finding(part, "error", seen, advice or _way_out(error), unreachable=isinstance(error, _OUT_OF_REACH))
 
 
