@@ -324,3 +324,15 @@ def test_receivers_of_alerts_that_fail_for_long_or_that_nobody_tries_are_named(d
     since, last = (f"{now - each * minute:%Y-%m-%d %H:%M} UTC" for each in (60, 90))
     assert away.seen == f"am: open alerts do not reach https://am1 since {since} (last success: {last}): timeout"
     assert all(each.advice for each in found if each.verdict != "ok")
+
+
+def test_rejected_records_that_were_not_kept_are_a_warning_that_names_their_node(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'router.db'}"
+    with State(url) as opened, opened.transaction() as transaction:
+        transaction.write(Changes(dismissed={"nsd01": 12_345, "": 1}), datetime.now(UTC))
+
+    found = [each for each in state(url) if each.part == "nodes"]
+
+    assert [each.verdict for each in found] == ["warning", "warning"]
+    assert found[0].seen.startswith("not kept: 12,345 rejected records of nsd01, from ")
+    assert found[1].seen.startswith("not kept: 1 rejected record of no validated user, from ")

@@ -192,6 +192,36 @@ def test_copies_of_a_global_event_are_one_event(bench: Bench) -> None:
     assert (bench.state.facts().copies, bench.owed()) == (4, 0)
 
 
+def test_the_first_copy_of_another_node_is_reported_once_and_only_where_something_is_wrong(bench: Bench) -> None:
+    first, second = leave(Node("n1")), leave(Node("n2"), NOON + SECOND)
+    joins = [Node(name).record("nodeJoin", "--eventNode", "n8", at=NOON) for name in ("n1", "n2")]
+
+    bench.send(first, *joins)
+    assert bench.told("reportConfirmed") == []
+    bench.send(second, leave(Node("n3"), NOON + SECOND), second)
+    bench.restart()
+    bench.send(second, leave(Node("n4"), NOON + SECOND))
+
+    (confirmed,) = bench.told("reportConfirmed")
+    assert (confirmed.node, confirmed.data["eventId"], confirmed.data["eventType"]) == (
+        "n2",
+        first.id,
+        "gpfs.nodeLeave",
+    )
+    report = Event.from_json(str(confirmed.data["report"]).encode())
+    assert (report.id, report.node, report.data["eventNode"]) == (second.id, "n2", ["n9"])
+    assert confirmed.moment > bench.told("nodeLeave")[0].moment
+
+
+def test_a_report_that_is_too_long_is_not_confirmed_and_no_event_is_cut(bench: Bench) -> None:
+    names = ",".join(f"node{number:06}" for number in range(3000))
+
+    bench.send(leave(Node("n1"), who=names), leave(Node("n2"), who=names))
+
+    assert len(bench.told("nodeLeave")) == 1
+    assert bench.told("reportConfirmed") == []
+
+
 def test_a_router_that_is_restarted_between_the_copies_still_makes_one_event(bench: Bench) -> None:
     first, second, third = Node("n1"), Node("n2"), Node("n3")
     bench.send(leave(first))
