@@ -72,7 +72,8 @@ def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]
         )
     for each in facts.dismissed:
         whose = each.user or "no validated user"
-        seen = f"not kept: {counted(each.count, 'rejected record')} of {whose}, from {_utc(each.since)} to {_utc(each.latest)}"
+        when = f"from {_utc(each.since)} to {_utc(each.latest)}"
+        seen = f"not kept: {counted(each.count, 'rejected record')} of {whose}, {when}"
         advice = "look at those that were: clusterbus dead list; then correct or stop what publishes them"
         yield Finding("nodes", "warning", seen, advice)
     if facts.outbox_since and datetime.now(UTC) - facts.outbox_since > _PUBLISHED_WITHIN:
