@@ -198,7 +198,8 @@ def test_the_first_copy_of_another_node_is_reported_once_and_only_where_somethin
 
     bench.send(first, *joins)
     assert bench.told("reportConfirmed") == []
-    bench.send(second, leave(Node("n3"), NOON + SECOND), second)
+    bench.send(second)
+    bench.send(leave(Node("n3"), NOON + SECOND), second)
     bench.restart()
     bench.send(second, leave(Node("n4"), NOON + SECOND))
 
