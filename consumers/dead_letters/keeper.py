@@ -5,14 +5,13 @@ They are letters there, until a person replays or drops them: `kept_letters` fin
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from router.broker.interface import Arrival, Broker, clean
+from router.broker.interface import Arrival, Broker
 from router.broker.topology import DEAD, EVENTS, INGRESS, OWN_EVENTS, REJECTED, UNROUTED, queue_of
 from router.errors import InvalidEvent, InvalidTopic
 from router.model.events import Event
@@ -26,6 +25,8 @@ from ..store import letters as table
 from ..store.database import Store
 from ..store.letters import Kind, Letter
 from ..store.limits import taken_places
+from . import letter_bounds
+from .letter_bounds import CUT, DIGEST
 
 log = logging.getLogger(__name__)
 
@@ -86,46 +87,54 @@ class Keeper:
 
 
 def letter_of(arrival: Arrival, now: datetime) -> Letter:
-    """Return the letter for *arrival*, a message from one of our parking queues; never raises, whatever it contains."""
+    """Return the letter for *arrival*, a message from one of our parking queues; never raises, whatever it contains.
+
+    Its headers and body are within the bounds of `letter_bounds`; its id is that of the whole body.
+    """
     kind = _KINDS[arrival.queue]
-    if arrival.exchange == OWN_EVENTS:
-        # An event that was published in two parts; a replay is for all queues.
-        arrival = replace(arrival, exchange=EVENTS)
-    headers = arrival.headers
+    whole = arrival.body
+    body, cut = letter_bounds.body_of(arrival)
+    kept = letter_bounds.headers_of(arrival.headers)
+    if not _is_of_router(kind, arrival):
+        kept = {name: value for name, value in kept.items() if name not in (CUT, DIGEST)}
+    headers = {**kept, **_origin(kind, arrival), **cut}
+    # An event that was published in two parts goes to all queues in a replay.
+    exchange = EVENTS if arrival.exchange == OWN_EVENTS else arrival.exchange
+    arrival = replace(arrival, exchange=exchange, body=body, headers=headers)
     subscription = _text(headers, "subscription") or _subscription(headers) if kind == "delivery" else ""
     attempt = headers.get("attempt", 1)
     attempt = int(attempt) if isinstance(attempt, int) and 0 < attempt < 2**31 else 1
     event_id, event = _event(kind, arrival)
-    facts = (kind, arrival.id, subscription, _text(headers, "replay"), attempt, arrival.exchange, arrival.key)
+    facts = (kind, arrival.id, subscription, _text(headers, "replay"), attempt, exchange, arrival.key)
     return Letter(
-        id=table.identity(*facts, body=arrival.body),
+        id=table.identity(*facts, body=whole),
         kind=kind,
         event_id=event_id,
         event=event,
         subscription=subscription,
         attempt=attempt,
-        exchange=arrival.exchange,
+        exchange=exchange,
         topic=_topic(kind, arrival),
         reason=_bounded_reason(kind, arrival),
-        body=arrival.body,
-        headers={**_plain(headers), **_origin(kind, arrival)},
+        body=body,
+        headers=headers,
         kept_at=now,
     )
 
 
 def whole_octets(headers: Mapping[str, object]) -> int | None:
-    """Return the octets of the whole body of a rejected record if only its beginning is kept, else None.
+    """Return the octets of the whole body of a letter if only its beginning is kept, else None.
 
     >>> whole_octets({"cut": 70000}), whole_octets({})
     (70000, None)
     """
-    octets = headers.get("cut")
+    octets = headers.get(CUT)
     return int(octets) if isinstance(octets, int) and not isinstance(octets, bool) else None
 
 
 def _bounded_reason(kind: Kind, arrival: Arrival) -> str:
     reason = _text(arrival.headers, "reason") or _reason(kind, arrival)
-    octets = whole_octets(arrival.headers) if kind == "record" else None
+    octets = whole_octets(arrival.headers)
     if octets is None:
         return bounded(reason)
     note = f" (cut: {len(arrival.body)} of {octets} octets are kept)"
@@ -138,11 +147,15 @@ def _origin(kind: Kind, arrival: Arrival) -> Mapping[str, object]:
     The router's header is used only where the router published the message.  What the broker moved has the headers of
     whoever published the record, and its validated user.
     """
-    if kind == "record" and "x-death" not in arrival.headers:
+    if _is_of_router(kind, arrival):
         return {ORIGIN: _text(arrival.headers, ORIGIN)}
     if kind == "record" or (kind == "unrouted" and arrival.exchange == INGRESS):
         return {ORIGIN: arrival.user or ""}
     return {}
+
+
+def _is_of_router(kind: Kind, arrival: Arrival) -> bool:
+    return kind == "record" and "x-death" not in arrival.headers
 
 
 def _text(headers: Mapping[str, object], name: str) -> str:
@@ -193,11 +206,3 @@ def _reason(kind: Kind, arrival: Arrival) -> str:
     if why == "delivery_limit":
         return f"parked by the broker: delivered from {queue} too often without an acknowledgement"
     return f"parked by the broker: {why} in {queue}"
-
-
-def _plain(headers: Mapping[str, object]) -> Mapping[str, object]:
-    try:
-        kept: Mapping[str, object] = json.loads(json.dumps(headers, default=str))
-    except (ValueError, TypeError, RecursionError):
-        return clean(headers)
-    return kept

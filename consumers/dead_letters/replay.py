@@ -29,6 +29,7 @@ from ..store import letters as table
 from ..store.database import Store, batched
 from ..store.letters import Letter, Summary
 from . import keeper, kept_letters
+from .letter_bounds import LEFT_OUT
 from .publisher import Publisher, Replay
 
 _OF_THE_FIRST_TIME = ("reason", "claimed-key", keeper.ORIGIN, "cut", "sha256", PUBLISHED_AT)
@@ -84,25 +85,25 @@ def message_of(letter: Letter, nonce: str, by: str) -> Message:
     A record names the user who published it first: the router judges it by that user, not by who replays it.
     """
     _check(letter)
+    if (octets := keeper.whole_octets(letter.headers)) is not None:
+        kept = f"{len(letter.body)} of {octets} octets"
+        raise LetterError(f"cannot replay letter {letter.id}: it is cut, {kept} are kept; drop it instead")
+    own = {name: value for name, value in clean(letter.headers).items() if name != LEFT_OUT}
     key, id_, event = fitted(letter.topic, KEY), fitting_id(letter.event_id), fitted(letter.event, KEY)
     if letter.kind == "delivery":
-        headers = fitting_headers(clean(letter.headers), "traceparent", "replay")
+        headers = fitting_headers(own, "traceparent", "replay")
         headers.pop("reason", None)
         if is_fold(str(headers.get("replay", ""))):
             # The group is delivered again with all its events.
             nonce = f"{FOLDED}-{nonce}"
         headers |= {"subscription": fitted(letter.subscription, KEY), "topic": key, "replay": nonce, "attempt": 1}
         return Message(RETURN, key, letter.body, id_, event, headers=headers)
-    found = {name: value for name, value in clean(letter.headers).items() if name not in _OF_THE_FIRST_TIME}
+    found = {name: value for name, value in own.items() if name not in _OF_THE_FIRST_TIME}
     headers = fitting_headers(found, "traceparent", "epoch", "sequence")
     headers["replayed-by"] = bounded(by)
     if letter.kind == "record" or letter.exchange == INGRESS:
         headers[keeper.ORIGIN] = str(letter.headers.get(keeper.ORIGIN) or "")
     if letter.kind == "record":
-        octets = keeper.whole_octets(letter.headers)
-        if octets is not None:
-            kept = f"{len(letter.body)} of {octets} octets"
-            raise LetterError(f"cannot replay letter {letter.id}: it is cut, {kept} are kept; drop it instead")
         return Message(INGRESS, key, letter.body, id_, event.partition(".")[2], "application/json", headers)
     return Message(letter.exchange, key, letter.body, id_, event, headers=headers)
 

@@ -31,6 +31,12 @@ FINDINGS = Metric(
     "What the router found out: gapOpened, gapClosed, nodeSilent, nodeBack and so on, the names of its own events.",
     ("finding",),
 )
+DISMISSED = Metric(
+    "router_rejected_records_dismissed",
+    "counter",
+    "Rejected records that are not kept, because 200 of the same user were rejected within an hour; `clusterbus doctor`"
+    " names the users.",
+)
 RECEIVED = Metric(
     "router_captured_to_received_seconds",
     "histogram",
@@ -89,6 +95,7 @@ READERS = Metric("service_consumers", "gauge", "Consumers of the queue of a serv
 METRICS = (
     RECORDS,
     FINDINGS,
+    DISMISSED,
     RECEIVED,
     PUBLISHED,
     SKEWED,
@@ -140,6 +147,7 @@ def _look(router: Router, measures: Measures, backlogs: Mapping[str, Backlog]) -
             scrape.add(RECORDS, count, outcome)
         for finding, count in measures.findings.items():
             scrape.add(FINDINGS, count, finding)
+        scrape.add(DISMISSED, measures.dismissed)
         scrape.add(RECEIVED, measures.captured_to_received)
         scrape.add(PUBLISHED, measures.received_to_published)
         scrape.add(SKEWED, measures.captured_to_received.negative)

@@ -70,6 +70,21 @@ REJECTED_BODIES = 200
 REJECTED_PERIOD = timedelta(hours=1)
 """The time in which `REJECTED_BODIES` are kept of one user."""
 
+LETTER_HEADERS = 100
+"""Headers of a letter: ours are some ten, and an event in binary mode has twenty."""
+
+LETTER_HEADERS_SIZE = HEADER_FRAME
+"""Characters of all headers of a letter together, as JSON in ASCII."""
+
+LETTER_TEXT = 4096
+"""Octets of one text in the headers of a letter."""
+
+LETTER_ITEMS = 50
+"""Items of one list or table in the headers of a letter; `x-death` has one for each queue it was in."""
+
+LETTER_DEPTH = 4
+"""How many tables and lists in one another a header of a letter has; `x-death` has three."""
+
 FINDINGS = 5
 """Reports of one kind on one node that are published at once; further ones are counted in one event a minute."""
 

@@ -28,7 +28,7 @@ from .publishing import Publisher
 from .reports import finding_reports
 from .reports.finding_events import finding_event
 from .reports.finding_reports import FindingTallies, Found, Placed
-from .reports.kept_bodies import KeptBodies, keep
+from .reports.kept_bodies import KeptBodies, dismissed, keep
 from .reports.rejection_events import rejection_event
 from .reports.rejection_reports import Rejected, Report, Tallies, count, due
 from .state import Changes, State, Transaction
@@ -184,6 +184,7 @@ class Router:
             decisions.changes.outbox += self._finding_events(findings, moment)
             decisions.changes.outbox += [rejection_event(each, self._catalogues, moment) for each in reports]
             decisions.changes.sent = sent
+            decisions.changes.dismissed = dismissed(judged + self._late)
             if decisions.changes:
                 transaction.write(decisions.changes, moment)
         # The batch is committed: nothing below can fail.
@@ -192,7 +193,12 @@ class Router:
         self._log(reports)
         self._publisher.forget(sent)
         received = self._measures.decided(decisions, moment) if self._measures else 0.0
+        self._count_dismissed(decisions.changes)
         self._act(decisions, judged, received)
+
+    def _count_dismissed(self, changes: Changes) -> None:
+        if self._measures:
+            self._measures.dismissed += sum(changes.dismissed.values())
 
     def _act(self, decisions: Decisions, judged: Iterable[Rejected], received: float) -> None:
         for event, arrival in decisions.publish:
@@ -241,12 +247,14 @@ class Router:
                 tallies, reports = count(self._tallies, self._late, moment)
                 tallies, held = due(tallies, moment)
                 changes.outbox += [rejection_event(each, self._catalogues, moment) for each in reports + held]
+                changes.dismissed = dismissed(self._late)
                 if changes:
                     transaction.write(changes, moment)
                 waiting = transaction.waiting()
             self._tallies, self._late, self._finding_tallies = tallies, [], finding_tallies
             if self._measures:
                 self._measures.found(found)
+            self._count_dismissed(changes)
             self._refusals = refusals
             del self.ingress.findings[: len(floods)]
             self._log(reports + held)

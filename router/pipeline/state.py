@@ -7,7 +7,7 @@ changes of one batch of records.  Each failure raises StateError, and nothing of
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,21 @@ from ..model.events import Event
 from ..services.misses import Misses
 from .deduplication import Occurrence, spans
 from .gap_detection import NodeState, Place
-from .state_rows import MOST_MISSING, Fate, epochs_of, fate_row, misses_row, node_row, occurrence_row
+from .state_rows import (
+    MOST_MISSING,
+    Condition,
+    Dismissed,
+    Facts,
+    Fate,
+    epochs_of,
+    fate_row,
+    misses_row,
+    node_row,
+    occurrence_row,
+)
 from .state_schema import (
     REVISIONS,
+    dismissals,
     microseconds,
     misses,
     moment,
@@ -42,6 +54,11 @@ __all__ = ["Changes", "Condition", "Facts", "Fate", "Place", "State", "Transacti
 _PORTION = 2000
 """The most rows that one call deletes, or reads from the outbox."""
 
+_REMEMBERED = timedelta(days=1)
+"""How long after the last one it is remembered how many rejected records of a user were not kept."""
+
+_MOST_DISMISSED = 5
+
 
 @dataclass(slots=True)
 class Changes:
@@ -49,7 +66,8 @@ class Changes:
 
     *observers* are further records of known occurrences.  *outbox* holds own events to publish, and *sent* the ids of
     those that the broker has confirmed.  *refusals* is how many events queues of others have refused, 0 if they refuse
-    none; None changes nothing.  *misses* is what services have missed.
+    none; None changes nothing.  *misses* is what services have missed.  *dismissed* is how many more rejected records
+    of each user are not kept.
     """
 
     fates: list[Fate] = field(default_factory=list)
@@ -60,38 +78,21 @@ class Changes:
     sent: list[str] = field(default_factory=list)
     refusals: int | None = None
     misses: dict[str, Misses] = field(default_factory=dict)
+    dismissed: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Say whether there is anything to write."""
-        several = (self.fates, self.occurrences, self.observers, self.nodes, self.outbox, self.sent, self.misses)
+        several = (
+            self.fates,
+            self.occurrences,
+            self.observers,
+            self.nodes,
+            self.outbox,
+            self.sent,
+            self.misses,
+            self.dismissed,
+        )
         return any(several) or self.refusals is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records.
-
-    *missing* is of the gaps that are remembered, and *missing_is_least* says that more may be missing.
-    *outbox_since* is when the oldest own event was made that the broker has not confirmed; None if it has all of them.
-    """
-
-    nodes: int
-    silent: int
-    missing: int
-    missing_is_least: bool
-    outbox: int
-    outbox_since: datetime | None
-    refusals: int
-    refused_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts(Condition):
-    """The state in numbers; reads all of it."""
-
-    records: int
-    copies: int
-    events: int
 
 
 class Transaction:
@@ -174,6 +175,18 @@ class Transaction:
         for name, each in changes.misses.items():
             self._connection.execute(delete(misses).where(misses.c.service == name))
             self._insert(misses, [misses_row(name, each)])
+        self._add_dismissed(changes.dismissed, now)
+
+    def _add_dismissed(self, more: Mapping[str, int], now: int) -> None:
+        if not more:
+            return
+        day = _REMEMBERED // timedelta(microseconds=1)
+        self._connection.execute(delete(dismissals).where(dismissals.c.latest < now - day))
+        statement = database.inserting(self._connection.dialect.name, dismissals)
+        added = {"count": dismissals.c["count"] + statement.excluded["count"], "latest": statement.excluded.latest}
+        upsert = statement.on_conflict_do_update(index_elements=list(dismissals.primary_key), set_=added)
+        rows = [{"user": user, "since": now, "latest": now, "count": count} for user, count in more.items()]
+        self._connection.execute(upsert, rows)
 
     def _replace_refusals(self, count: int, now: int) -> None:
         if not count:
@@ -216,6 +229,13 @@ class Transaction:
             for name, missed, count, grown, emptied in rows
         }
 
+    def dismissed(self) -> tuple[Dismissed, ...]:
+        """Return the users of whom most rejected records were not kept of late, the worst first."""
+        table = dismissals.c
+        columns = (table.user, table["count"], table.since, table.latest)
+        rows = self._connection.execute(select(*columns).order_by(table["count"].desc()).limit(_MOST_DISMISSED))
+        return tuple(Dismissed(user, count, moment(since), moment(latest)) for user, count, since, latest in rows)
+
     def forget(self, before: datetime) -> bool:
         """Delete a limited number of rows received *before*; return whether there are more."""
         full = False
@@ -232,8 +252,10 @@ class Transaction:
 
     def facts(self) -> Facts:
         """Return the state in numbers."""
+        found = self.condition()
+        facts = {each.name: getattr(found, each.name) for each in fields(found)}
         all_records, copies = self._count(records), self._count(records, records.c.is_copy)
-        return Facts(records=all_records, copies=copies, events=all_records - copies, **asdict(self.condition()))
+        return Facts(records=all_records, copies=copies, events=all_records - copies, **facts)
 
     def condition(self) -> Condition:
         """Return what is wrong, in numbers."""
@@ -249,6 +271,7 @@ class Transaction:
             outbox_since=next((each.moment for each in self.waiting(1)), None),
             refusals=refused,
             refused_since=refused_since,
+            dismissed=self.dismissed(),
         )
 
     def _count(self, table: Table, *wanted: Any) -> int:  # noqa: ANN401 - SQLAlchemy's expressions

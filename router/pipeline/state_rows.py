@@ -1,4 +1,4 @@
-"""Rows of the router's state: from values, and back.  Pure."""
+"""Rows of the router's state: from values, and back, and the state in numbers.  Pure."""
 
 import json
 from dataclasses import dataclass
@@ -31,6 +31,45 @@ class Fate:
     def is_copy(self) -> bool:
         """Whether the record is a copy of another one."""
         return self.record != self.event
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissed:
+    """How many rejected records of *user* were not kept, from *since* to *latest*."""
+
+    user: str
+    count: int
+    since: datetime
+    latest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What is wrong by the state, in numbers that are quick to read: their tables do not grow with the records.
+
+    *missing* is of the gaps that are remembered, and *missing_is_least* says that more may be missing.
+    *dismissed* names the users of whom most rejected records were not kept within the last day.
+    *outbox_since* is when the oldest own event was made that the broker has not confirmed; None if it has all of them.
+    """
+
+    nodes: int
+    silent: int
+    missing: int
+    missing_is_least: bool
+    outbox: int
+    outbox_since: datetime | None
+    refusals: int
+    refused_since: datetime | None
+    dismissed: tuple[Dismissed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(Condition):
+    """The state in numbers; reads all of it."""
+
+    records: int
+    copies: int
+    events: int
 
 
 def fate_row(fate: Fate, received: int) -> dict[str, object]:

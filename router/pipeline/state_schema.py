@@ -13,7 +13,7 @@ from ..database.revisions import Revisions
 
 REVISIONS = Revisions(
     folder=Path(__file__).parent / "migrations" / "versions",
-    latest="5",
+    latest="6",
     table="state_alembic_version",
     first_sign="occurrences",
     lock_number=0x737461746573,
@@ -104,6 +104,16 @@ misses = Table(
     Column("emptied", BigInteger),
 )
 """What each service has missed: see `services.misses.Misses`."""
+
+dismissals = Table(
+    "dismissals",
+    metadata,
+    Column("user", String(255), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("latest", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+)
+"""How many rejected records of each user were not kept, from *since* to *latest*; forgotten a day after the latest."""
 
 
 def microseconds(moment: datetime) -> int:

@@ -70,7 +70,7 @@ from router.cluster.nodes import installer_answer
 from router.errors import InvalidEvent, RouterError
 from router.metrics.exposition import Metric, Scrape
 from router.metrics.web_server import Page, WebServer
-from router.model.bounds import KEY
+from router.model.bounds import EVENT, KEY, LETTER_HEADERS, LETTER_HEADERS_SIZE
 from router.model.catalogue import Catalogues
 from router.model.events import CONTENT_TYPE, Event
 from router.model.ids import is_id
@@ -336,6 +336,9 @@ def letter_queues(folder: Path) -> Callable[[Any], object]:
         letters = find(serving.bench.store)
         groups(letters)
         for letter in letters:
+            assert len(letter.body) <= EVENT
+            assert len(letter.headers) <= LETTER_HEADERS + 4
+            assert len(json.dumps(letter.headers)) <= LETTER_HEADERS_SIZE + 2**10
             trace(serving.bench.store, letter.event_id)
             with suppress(LetterError):
                 assert fits(replay.message_of(letter, "NONCE", "operator"))

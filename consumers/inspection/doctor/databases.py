@@ -69,6 +69,12 @@ def state(url: str, facts: Numbers | Finding | None = None) -> Iterator[Finding]
             f"{facts.silent} of {facts.nodes} nodes are silent",
             "check these nodes and their relays",
         )
+    for each in facts.dismissed:
+        whose = each.user or "no validated user"
+        when = f"from {_utc(each.since)} to {_utc(each.latest)}"
+        seen = f"not kept: {counted(each.count, 'rejected record')} of {whose}, {when}"
+        advice = "look at those that were: clusterbus dead list; then correct or stop what publishes them"
+        yield Finding("nodes", "warning", seen, advice)
     if facts.outbox_since and datetime.now(UTC) - facts.outbox_since > _PUBLISHED_WITHIN:
         since = f"the oldest since {_utc(facts.outbox_since)}"
         seen = f"not published: {counted(facts.outbox, 'event')} of the router itself, {since}"

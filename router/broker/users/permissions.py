@@ -184,6 +184,9 @@ def _check(users: list[User], cluster: str | None) -> None:
 def ingress_pattern(node: str, cluster: str | None = None) -> str:
     r"""Return the pattern of the ingress keys of *node*, which the broker checks.
 
+    Without a *cluster* the node may publish for any, also for that of another node of its name: one user of one virtual
+    host is one node, and nothing in a record but its key says of which cluster.  `broker users` then says so.
+
     The name is written out instead of `{username}`, because RabbitMQ before 4.2.4 does not escape it.
 
     >>> ingress_pattern("nsd01", "prod")

@@ -29,6 +29,8 @@ class Measures:
         self._monotonic = monotonic
         self.records = dict.fromkeys(OUTCOMES, 0)
         self.findings = dict.fromkeys(NAMES.values(), 0)
+        self.dismissed = 0
+        """Rejected records that are not kept."""
         self.captured_to_received = Histogram()
         self.received_to_published = Histogram()
         self.stamp: Mapping[str, str] = {}

@@ -1,9 +1,10 @@
 """Decides which rejected records are kept, so that a flood of garbage does not fill the broker and the store.  Pure.
 
-Of each user a number are kept within a period.  Further ones are acknowledged and only counted; `recordRejected` says
-how many.
+Of each user a number are kept within a period.  Further ones are acknowledged and only counted:
+`recordRejected`, the state and the metrics say how many.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,3 +34,8 @@ def keep(kept: KeptBodies, rejected: Iterable[Rejected], moment: datetime) -> tu
         counted[each.user] = replace(mine, records=mine.records + is_kept)
         judged.append(replace(each, is_kept=is_kept))
     return counted, judged
+
+
+def dismissed(judged: Iterable[Rejected]) -> Counter[str]:
+    """Return how many of *judged* are not kept, by user; an empty text for those without one."""
+    return Counter((each.user or "").replace("\0", " ") for each in judged if not each.is_kept)

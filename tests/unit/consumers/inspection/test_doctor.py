@@ -350,3 +350,15 @@ def test_a_store_beyond_its_size_is_a_warning_that_names_what_stays(database) ->
     assert "more than consumers.keep_size" in found[0].seen
     assert "what waits for a decision (0 letters), stays" in found[0].seen
     assert list(store_size(wanted)) == []
+
+
+def test_rejected_records_that_were_not_kept_are_a_warning_that_names_their_node(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'router.db'}"
+    with State(url) as opened, opened.transaction() as transaction:
+        transaction.write(Changes(dismissed={"nsd01": 12_345, "": 1}), datetime.now(UTC))
+
+    found = [each for each in state(url) if each.part == "nodes"]
+
+    assert [each.verdict for each in found] == ["warning", "warning"]
+    assert found[0].seen.startswith("not kept: 12,345 rejected records of nsd01, from ")
+    assert found[1].seen.startswith("not kept: 1 rejected record of no validated user, from ")

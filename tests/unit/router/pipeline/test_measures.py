@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from router.broker.topology import HISTORY, INGRESS, PUBLISHED_AT
+from router.model.bounds import REJECTED_BODIES
 from router.pipeline.metrics.measures import Measures
 from tests.nodes import NOON, Node
 from tests.unit.router.pipeline.test_router import Bench, beats, leave
@@ -84,3 +85,21 @@ def test_events_say_when_they_were_sent_only_where_metrics_are_on(bench, is_on):
     stamps = [each.headers.get(PUBLISHED_AT) for each in bench.stored(HISTORY) if each.headers]
     assert any(stamps) == is_on
     assert bench.stored(INGRESS) == []
+
+
+def test_rejected_records_that_are_not_kept_are_counted_and_the_state_names_their_user(bench, measures):
+    loud, other = Node("loud"), Node("other")
+    bad = [loud.record("mount").but(body=b"garbage %d" % number) for number in range(REJECTED_BODIES + 7)]
+
+    bench.send(*bad, other.record("mount").but(body=b"garbage"))
+    bench.send(*(loud.record("mount").but(body=b"more %d" % number) for number in range(3)))
+
+    assert measures.dismissed == 10
+    (found,) = bench.state.facts().dismissed
+    assert (found.user, found.count) == ("loud", 10)
+    assert found.since <= found.latest <= bench.now()
+    assert sum(each.data["dropped"] for each in bench.told("recordRejected")) <= 10
+
+    bench.memory.advance(timedelta(days=2))
+    bench.send(*(other.record("mount").but(body=b"again %d" % number) for number in range(REJECTED_BODIES + 1)))
+    assert [(each.user, each.count) for each in bench.state.facts().dismissed] == [("other", 1)]
