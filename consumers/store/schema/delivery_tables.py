@@ -57,7 +57,7 @@ deliveries = Table(
     # The revision that makes them has their conditions: with one here, all commands would import the dialect of
     # PostgreSQL.
     Index("deliveries_begun", "subscription", "lane", "started", "event_id", "replay"),
-    Index("deliveries_waiting", "subscription", "lane", "started", "event_id", "replay"),
+    Index("deliveries_waiting", "subscription", "lane", "started", "event_id", "replay", "outcome", "result"),
     sqlite_with_rowid=False,
 )
 
