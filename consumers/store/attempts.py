@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from router.database.column_types import inserting
 
 from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
-from .queries import CANCELLED, Row, again, find
+from .queries import CANCELLED, Row, find
 from .schema import deliveries as table
 
 __all__ = ["Row", "find"]
@@ -30,6 +30,7 @@ _OPEN = table.c.outcome.is_(None) | (table.c.outcome == WAIT)
 
 _LONGEST = 2**31 - 1
 """The longest recorded delay, in seconds: PostgreSQL refuses larger integers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -129,7 +130,8 @@ def _upsert(statement: Any, names: Iterable[str], where: ColumnElement[bool]) ->
     new = statement.excluded
     has_waited = (table.c.outcome == WAIT) | (table.c.outcome.is_(None) & (new.outcome == WAIT))
     waits = new.lane.is_not(None) & has_waited
-    changed = {name: new[name] for name in (*names, "lane")} | {"started": case((waits, table.c.started), else_=new.started)}
+    changed = {name: new[name] for name in (*names, "lane")}
+    changed["started"] = case((waits, table.c.started), else_=new.started)
     return statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=changed, where=where)
 
 

@@ -126,9 +126,7 @@ def count_before(transaction: Connection, lane: str, key: Key, started: datetime
     return int(transaction.scalar(_COUNTED, place) or 0)
 
 
-def _first(
-    transaction: Connection, query: Select[Any], place: Mapping[str, Any], now: datetime
-) -> Unfinished | None:
+def _first(transaction: Connection, query: Select[Any], place: Mapping[str, Any], now: datetime) -> Unfinished | None:
     """Return the first delivery that *query* finds before *place* and that holds up others."""
     one: Unfinished | None = None
     for most in _LOOKS:
