@@ -155,7 +155,8 @@ def test_rows_that_hold_up_nobody_leave_their_lane_a_bounded_number_at_a_time(st
 def test_what_left_its_lane_and_comes_back_after_all_keeps_its_place(store):
     with store.writing() as transaction:
         gone = put(transaction, wait(), at=NOW - 2 * DAY)
-        second, third = put(transaction, wait()).delivery, put(transaction, wait()).delivery
+        second = put(transaction, wait(), at=NOW - 2 * MINUTE).delivery
+        third = put(transaction, wait()).delivery
         assert ask(transaction, second) is None
         attempts.record(transaction, [Attempt(second, "me", "d", NOW, NOW, Done(), "L")])
         assert ask(transaction, gone.delivery) is None
