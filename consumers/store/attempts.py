@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, bindparam, case, exists, literal, literal_column, select, update
+from sqlalchemy import ColumnElement, bindparam, case, literal, select, update
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
 
 from ..deliveries import DeadLetter, Delivery, Done, Key, Outcome, Retry, Skipped, Waiting
-from ..processes import cleanup
-from .queries import CANCELLED, Row, again, find
+from .queries import CANCELLED, Row, find
 from .schema import deliveries as table
 
 __all__ = ["Row", "find"]
@@ -29,14 +28,8 @@ DONE, _RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
 
 _OPEN = table.c.outcome.is_(None) | (table.c.outcome == WAIT)
 
-_GONE = timedelta(days=1)
-"""The time after which an overdue delivery, or an open one whose consumer is dead, no longer blocks its lane."""
-
 _LONGEST = 2**31 - 1
 """The longest recorded delay, in seconds: PostgreSQL refuses larger integers."""
-
-_SOONEST, _LATEST = timedelta(seconds=1), timedelta(minutes=1)
-"""The shortest and the longest wait for a delivery whose end is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +122,16 @@ def _recording(dialect: str) -> Any:  # noqa: ANN401 - as `inserting`
 
 
 def _upsert(statement: Any, names: Iterable[str], where: ColumnElement[bool]) -> Any:  # noqa: ANN401 - as `inserting`
-    """Return *statement* as an upsert of the columns *names*, and of `started`.
+    """Return *statement* as an upsert of the columns *names*, and of `lane` and `started`.
 
     A delivery that waits in a lane keeps the moment when it first came: that is its place in the order.  When the
-    handler has been called, the row gets the moment of the call.
+    handler has been called, the row gets the moment of the call.  One that had left its lane is in it again.
     """
     new = statement.excluded
     has_waited = (table.c.outcome == WAIT) | (table.c.outcome.is_(None) & (new.outcome == WAIT))
-    waits = table.c.lane.is_not(None) & has_waited
-    changed = {name: new[name] for name in names} | {"started": case((waits, table.c.started), else_=new.started)}
+    waits = new.lane.is_not(None) & has_waited
+    changed = {name: new[name] for name in (*names, "lane")}
+    changed["started"] = case((waits, table.c.started), else_=new.started)
     return statement.on_conflict_do_update(index_elements=table.primary_key.columns, set_=changed, where=where)
 
 
@@ -160,74 +154,6 @@ def cancel(transaction: Connection, row: Row, reason: str, result: Mapping[str, 
     return (
         transaction.execute(new.on_conflict_do_nothing(), execution_options={"preserve_rowcount": True}).rowcount == 1
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A delivery that *owner* is attempting, or whose next attempt is due at the time *again*.
-
-    *started* is when its latest attempt began, or when it came, if its handler was never called (*has_begun*).
-    """
-
-    event_id: str
-    started: datetime
-    owner: str
-    again: datetime | None
-    replay: str = ""
-    has_begun: bool = True
-
-    def precedes(self, other: Unfinished) -> bool:
-        """Say whether it is before *other* in their lane: its handler was called, or it came to the queue first."""
-        if self.has_begun != other.has_begun:
-            return self.has_begun
-        return (self.started, self.event_id, self.replay) < (other.started, other.event_id, other.replay)
-
-    def is_gone(self, now: datetime) -> bool:
-        """Return whether the delivery will not return: its message is lost, or the broker parked it."""
-        if (self.again or self.started) + _GONE > now:
-            return False
-        return self.again is not None or not cleanup.is_alive(self.owner)
-
-    def wait(self, now: datetime) -> timedelta:
-        """Return how long to wait for it: until it is due, and for an overdue one a time that grows with the delay."""
-        since = self.again or self.started
-        return since - now if since > now else min(max((now - since) / 4, _SOONEST), _LATEST)
-
-
-# This must equal the condition of the index `deliveries_unfinished` in the revisions, literal values included:
-# otherwise SQLite does not use the index.
-_IS_UNFINISHED = table.c.lane.is_not(None) & (
-    table.c.outcome.is_(None) | table.c.outcome.in_([literal_column(f"'{each}'") for each in (_RETRY, WAIT)])
-)
-
-
-def unfinished(transaction: Connection, subscription: str, lanes: Collection[str]) -> dict[str, list[Unfinished]]:
-    """Return the unfinished deliveries of *subscription* in *lanes*, by lane, in their order."""
-    later = table.alias()
-    same = [later.c[name] == table.c[name] for name in ("event_id", "subscription", "replay")]
-    query = (
-        select(table.c.lane, *_UNFINISHED)
-        .where(table.c.subscription == subscription, table.c.lane.in_([*lanes]))
-        .where(_IS_UNFINISHED)
-        .where(~exists().where(*same, later.c.attempt > table.c.attempt))
-        .order_by(table.c.started, table.c.event_id)
-    )
-    found: dict[str, list[Unfinished]] = defaultdict(list)
-    for row in transaction.execute(query):
-        found[row.lane].append(_unfinished(row))
-    return found
-
-
-_UNFINISHED = tuple(
-    table.c[each]
-    for each in ("event_id", "replay", "attempt", "started", "owner", "outcome", "ended", "delay", "result")
-)
-
-
-def _unfinished(row: Any) -> Unfinished:  # noqa: ANN401 - a row of any query
-    after = again(row.outcome, row.ended, timedelta(seconds=row.delay or 0)) if row.ended else None
-    has_begun = row.attempt > 1 or row.outcome != WAIT or bool(row.result)
-    return Unfinished(row.event_id, row.started, row.owner, after, row.replay, has_begun)
 
 
 WRITTEN = ("started", "ended", "outcome", "delay", "reason", "result", "digest", "owner")

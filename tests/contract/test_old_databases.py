@@ -238,7 +238,7 @@ def test_a_store_of_the_first_release_keeps_all_its_rows_and_consumers_go_on_wit
 
     with Store(url) as store:
         after = rows(url)
-        assert after.pop("alembic_version") == ["{'version_num': '7'}"]
+        assert after.pop("alembic_version") == ["{'version_num': '8'}"]
         assert {name: len(after[name]) for name in after.keys() - before.keys()} == dict.fromkeys(
             (
                 "passes",
@@ -270,7 +270,7 @@ def test_a_store_of_revision_2_keeps_all_its_rows_and_consumers_go_on_with_it(ol
     with Store(url) as store:
         kept = [f"{each[:-1]}, 'place': None}}" for each in before.pop("deliveries")]
         assert rows(url) == before | {
-            "alembic_version": ["{'version_num': '7'}"],
+            "alembic_version": ["{'version_num': '8'}"],
             "audit_cuts": [],
             "places": [],
             "failures": [],

@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 
 import pytest
@@ -144,3 +145,30 @@ def test_a_stop_gives_back_what_outlasts_its_limit_and_ends_its_command(consume,
     assert [row.outcome for row in consumer.attempts()] == [None]
     assert tap.count(queue_of("act")) == 1
     assert is_gone(pid)
+
+
+def test_a_long_lane_drains_in_order_and_another_subscription_does_not_wait_for_it(consume, vhost_url, tmp_path):
+    ready, done = tmp_path / "ready", tmp_path / "done"
+    # A shell begins ten times as fast as Python.
+    code = f"[ -e {ready} ] || exit 3; echo $CLUSTERBUS_EVENT_ID >> {done}"
+    policy = RetryPolicy(attempts=50, first=timedelta(seconds=1), longest=timedelta(seconds=1))
+    lane = [make_event(fsName="gpfs1") for _ in range(200)]
+    ordered = make_subscription("ordered", ["/bin/sh", "-c", code], order_by=("data.fsName",), retry=policy)
+    consumer = consume(ordered, make_subscription("other", LogVerb(), patterns=("qube.#",), on=("qube.#",)))
+
+    def seconds_of_another() -> float:
+        before, began = consumer.count(subscription="other"), time.monotonic()
+        publish(vhost_url, [make_event(source="qube", type="qube.jobDone")])
+        wait_for(lambda: consumer.count(subscription="other") > before, 60, "the other subscription")
+        return time.monotonic() - began
+
+    publish(vhost_url, lane)
+    waiting = consumer.wait_outcomes(150, timeout=120, outcome="wait")
+    took = [seconds_of_another() for _ in range(3)]
+    ready.touch()
+    took += [seconds_of_another() for _ in range(5)]
+    wait_for(lambda: len(lines(done)) >= len(lane), 180, "the whole lane")
+
+    assert {row.subscription for row in waiting} == {"ordered"}
+    assert lines(done) == [event.id for event in lane]
+    assert max(took) < 10

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from sqlalchemy.engine import Connection
 
 from ...deliveries import Key, Outcome, Waiting
-from ...store import attempts
+from ...store.limits import lanes
 from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .interface import Answers
+
+_EACH = timedelta(milliseconds=100)
+"""How long a delivery waits for each one before it: those far back in a long lane ask seldom."""
 
 
 class OrderGate:
@@ -34,17 +37,14 @@ class OrderGate:
         The order is that of their arrival at the queue: an event's id has the clock of the node that made it.
         """
         asking = [each for each in due if not each.is_begun]
-        lanes = {each.lane for each in asking}
-        unfinished = attempts.unfinished(transaction, self._subscription, lanes) if lanes else {}
+        came = lanes.came(transaction, self._subscription, {each.key.event_id for each in asking}) if asking else {}
         answers: dict[Key, Outcome] = {}
         for each in asking:
-            lane = unfinished.get(each.lane, ())
-            key, is_first = each.key, each.delivery.attempt == 1
-            own = [one for one in lane if (one.event_id, one.replay) == (key.event_id, key.replay)]
-            came = own[0].started if own else now
-            me = attempts.Unfinished(key.event_id, came, "", None, key.replay, has_begun=not is_first)
-            earlier = [one for one in lane if one not in own and one.precedes(me) and not one.is_gone(now)]
-            if earlier:
-                reason = f"order_by: waits until the earlier event {earlier[0].event_id} is finished"
-                answers[each.key] = Waiting(max(one.wait(now) for one in earlier), reason)
+            key, has_begun = each.key, each.delivery.attempt > 1
+            started = came.get(key, now)
+            first = lanes.first_before(transaction, each.lane, key, started, now, has_begun=has_begun)
+            if first is not None:
+                ahead = 0 if has_begun else lanes.count_before(transaction, each.lane, key, started)
+                reason = f"order_by: waits until the earlier event {first.event_id} is finished"
+                answers[key] = Waiting(max(first.wait(now), ahead * _EACH), reason)
         return answers

@@ -14,7 +14,7 @@ LOCK = 0x636C7573746572
 
 REVISIONS = Revisions(
     folder=Path(__file__).parents[1] / "migrations" / "versions",
-    latest="7",
+    latest="8",
     table="alembic_version",
     first_sign="store_version",
     lock_number=LOCK,
@@ -54,8 +54,10 @@ deliveries = Table(
     # No longer written: see the revision `leases`.
     Column("place", Plain),
     Index("deliveries_by_start", "started"),
-    # The revision that makes it has its condition: with one here, all commands would import the dialect of PostgreSQL.
-    Index("deliveries_unfinished", "subscription", "lane"),
+    # The revision that makes them has their conditions: with one here, all commands would import the dialect of
+    # PostgreSQL.
+    Index("deliveries_begun", "subscription", "lane", "started", "event_id", "replay"),
+    Index("deliveries_waiting", "subscription", "lane", "started", "event_id", "replay", "outcome", "result"),
     sqlite_with_rowid=False,
 )
 
