@@ -103,7 +103,8 @@ class Line:
         if self._connection is not None:
             return
         self.address = next(self._turns)
-        self._not_ready_because("the broker has not answered yet")
+        if not self.was_tried:
+            self.reason = self.problem = "the broker has not answered yet"
         callbacks: dict[str, Callable[..., None]] = {
             "on_open_callback": self._opened,
             "on_open_error_callback": self._not_opened,
@@ -154,7 +155,6 @@ class Line:
             connection.close()
             return
         self._opened_at = time.monotonic()
-        self._not_ready_because("the broker has not yet declared what we need")
         self._todo, self._declaring = list(self._wanted), None
         self._declare()
 
@@ -250,11 +250,6 @@ class Line:
         if self._mending:
             self._mending()
             self._mending = None
-
-    def _not_ready_because(self, reason: str) -> None:
-        """Say *reason* until a try has ended."""
-        if not self.was_tried:
-            self.reason = self.problem = reason
 
     def _not_opened(self, _connection: object, error: BaseException) -> None:
         cause = cause_of(error)
