@@ -130,8 +130,7 @@ class ActiveRules:
         except InvalidEvent as error:
             log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
             return []
-        seen = [] if report.origin == OWN else self.seen(report)
-        return [replace(each, confirmed_by=report.node, left_out=0) for each in seen if each.opens]
+        return [replace(each, confirmed_by=report.node, left_out=0) for each in self.seen(report) if each.opens]
 
     def _is_known(self, event: Event) -> bool:
         return event.name in self._catalogues.of(event.origin).events

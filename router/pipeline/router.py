@@ -193,12 +193,7 @@ class Router:
         self._log(reports)
         self._publisher.forget(sent)
         received = self._measures.decided(decisions, moment) if self._measures else 0.0
-        self._count_dismissed(decisions.changes)
         self._act(decisions, judged, received)
-
-    def _count_dismissed(self, changes: Changes) -> None:
-        if self._measures:
-            self._measures.dismissed += sum(changes.dismissed.values())
 
     def _act(self, decisions: Decisions, judged: Iterable[Rejected], received: float) -> None:
         for event, arrival in decisions.publish:
@@ -254,7 +249,7 @@ class Router:
             self._tallies, self._late, self._finding_tallies = tallies, [], finding_tallies
             if self._measures:
                 self._measures.found(found)
-            self._count_dismissed(changes)
+                self._measures.dismissed += sum(changes.dismissed.values())
             self._refusals = refusals
             del self.ingress.findings[: len(floods)]
             self._log(reports + held)

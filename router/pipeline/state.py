@@ -7,7 +7,7 @@ changes of one batch of records.  Each failure raises StateError, and nothing of
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .deduplication import Occurrence, spans
 from .gap_detection import NodeState, Place
 from .state_rows import (
     MOST_MISSING,
+    Changes,
     Condition,
     Dismissed,
     Facts,
@@ -58,41 +59,6 @@ _REMEMBERED = timedelta(days=1)
 """How long after the last one it is remembered how many rejected records of a user were not kept."""
 
 _MOST_DISMISSED = 5
-
-
-@dataclass(slots=True)
-class Changes:
-    """The changes of one batch.
-
-    *observers* are further records of known occurrences.  *outbox* holds own events to publish, and *sent* the ids of
-    those that the broker has confirmed.  *refusals* is how many events queues of others have refused, 0 if they refuse
-    none; None changes nothing.  *misses* is what services have missed.  *dismissed* is how many more rejected records
-    of each user are not kept.
-    """
-
-    fates: list[Fate] = field(default_factory=list)
-    occurrences: list[Occurrence] = field(default_factory=list)
-    observers: list[Fate] = field(default_factory=list)
-    nodes: dict[Place, NodeState] = field(default_factory=dict)
-    outbox: list[Event] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)
-    refusals: int | None = None
-    misses: dict[str, Misses] = field(default_factory=dict)
-    dismissed: Mapping[str, int] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        """Say whether there is anything to write."""
-        several = (
-            self.fates,
-            self.occurrences,
-            self.observers,
-            self.nodes,
-            self.outbox,
-            self.sent,
-            self.misses,
-            self.dismissed,
-        )
-        return any(several) or self.refusals is not None
 
 
 class Transaction:

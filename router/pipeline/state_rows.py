@@ -1,9 +1,11 @@
 """Rows of the router's state: from values, and back, and the state in numbers.  Pure."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..model.events import Event
 from ..services.misses import Misses
 from .deduplication import Occurrence
 from .gap_detection import Epoch, Gap, NodeState, Place
@@ -70,6 +72,41 @@ class Facts(Condition):
     records: int
     copies: int
     events: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """The changes of one batch.
+
+    *observers* are further records of known occurrences.  *outbox* holds own events to publish, and *sent* the ids of
+    those that the broker has confirmed.  *refusals* is how many events queues of others have refused, 0 if they refuse
+    none; None changes nothing.  *misses* is what services have missed.  *dismissed* is how many more rejected records
+    of each user are not kept.
+    """
+
+    fates: list[Fate] = field(default_factory=list)
+    occurrences: list[Occurrence] = field(default_factory=list)
+    observers: list[Fate] = field(default_factory=list)
+    nodes: dict[Place, NodeState] = field(default_factory=dict)
+    outbox: list[Event] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    refusals: int | None = None
+    misses: dict[str, Misses] = field(default_factory=dict)
+    dismissed: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to write."""
+        several = (
+            self.fates,
+            self.occurrences,
+            self.observers,
+            self.nodes,
+            self.outbox,
+            self.sent,
+            self.misses,
+            self.dismissed,
+        )
+        return any(several) or self.refusals is not None
 
 
 def fate_row(fate: Fate, received: int) -> dict[str, object]:

@@ -48,6 +48,7 @@ class Measures:
         for outcome, count in zip(OUTCOMES, counts, strict=True):
             self.records[outcome] += count
         self.found(decisions.findings)
+        self.dismissed += sum(decisions.changes.dismissed.values())
         for event, _ in decisions.publish:
             self.captured_to_received.observe((received - event.moment).total_seconds())
         self.captured_to_received.negative += decisions.ahead
