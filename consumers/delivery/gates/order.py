@@ -37,14 +37,17 @@ class OrderGate:
         The order is that of their arrival at the queue: an event's id has the clock of the node that made it.
         """
         asking = [each for each in due if not each.is_begun]
-        came = lanes.came(transaction, self._subscription, {each.key.event_id for each in asking}) if asking else {}
+        ids = {each.key.event_id for each in asking}
+        places = lanes.places(transaction, self._subscription, ids) if ids else {}
         answers: dict[Key, Outcome] = {}
         for each in asking:
             key, has_begun = each.key, each.delivery.attempt > 1
-            started = came.get(key, now)
-            first = lanes.first_before(transaction, each.lane, key, started, now, has_begun=has_begun)
+            place = places.get(key, lanes.Place(now))
+            if place.is_alone:
+                continue
+            first = lanes.first_before(transaction, each.lane, key, place.started, now, has_begun=has_begun)
             if first is not None:
-                ahead = 0 if has_begun else lanes.count_before(transaction, each.lane, key, started)
+                ahead = 0 if has_begun else lanes.count_before(transaction, each.lane, key, place.started)
                 reason = f"order_by: waits until the earlier event {first.event_id} is finished"
                 answers[key] = Waiting(max(first.wait(now), ahead * _EACH), reason)
         return answers

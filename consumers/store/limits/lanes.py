@@ -7,12 +7,26 @@ delivery that all others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, literal_column, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from ...deliveries import Key
@@ -54,39 +68,75 @@ class Unfinished:
         return since - now if since > now else min(max((now - since) / 4, _SOONEST), _LATEST)
 
 
-# These must equal the conditions of the indexes `deliveries_begun` and `deliveries_waiting` in the revisions, literal
-# values included: otherwise SQLite does not use the indexes.
-_WAITS = table.c.outcome == literal_column("'wait'")
-_HAS_BEGUN = (
-    table.c.outcome.is_(None)
-    | (table.c.outcome == literal_column("'retry'"))
-    | (_WAITS & ((table.c.attempt > literal_column("1")) | table.c.result.is_not(None)))
-)
-_HAS_NOT_BEGUN = _WAITS & (table.c.attempt == literal_column("1")) & table.c.result.is_(None)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """When a delivery came to its lane, or its latest attempt *started*; *is_alone* if the lane has no other row."""
 
-_PLACE = ("started", "event_id", "replay")
-_KEY = ("event_id", "subscription", "replay", "attempt")
+    started: datetime
+    is_alone: bool = False
+
+
+def _has_begun(rows: FromClause) -> ColumnElement[bool]:
+    """Return what is true of *rows* of deliveries whose handler was called.
+
+    This and `_has_not_begun` must equal the conditions of the indexes `deliveries_begun` and `deliveries_waiting` in
+    the revisions, literal values included: otherwise SQLite does not use the indexes.
+    """
+    waited = _waits(rows) & or_(rows.c.attempt > literal_column("1"), rows.c.result.is_not(None))
+    ends = (rows.c.outcome.is_(None), rows.c.outcome == literal_column("'retry'"), waited)
+    return and_(rows.c.lane.is_not(None), or_(*ends))
+
+
+def _has_not_begun(rows: FromClause) -> ColumnElement[bool]:
+    """Return what is true of *rows* of deliveries that wait for the first call of their handler."""
+    first = and_(rows.c.attempt == literal_column("1"), rows.c.result.is_(None))
+    return and_(rows.c.lane.is_not(None), _waits(rows), first)
+
+
+def _waits(rows: FromClause) -> ColumnElement[bool]:
+    return and_(rows.c.outcome == literal_column("'wait'"))
+
+
+_ORDER = ("started", "event_id", "replay")
+_KEY = (*Key._fields, "attempt")
 
 
 def _before(condition: ColumnElement[bool], *columns: Any) -> Select[Any]:  # noqa: ANN401 - columns of any kind
     """Return the query of the first rows of a lane that fulfil *condition* and are before a place in it."""
     same = (table.c[each] == bindparam(each, type_=table.c[each].type) for each in ("subscription", "lane"))
-    place = tuple_(*(bindparam(each, type_=table.c[each].type) for each in _PLACE))
-    own = [table.c[each] for each in _PLACE]
-    where = (*same, table.c.lane.is_not(None), condition, tuple_(*own) < place)
+    place = tuple_(*(bindparam(each, type_=table.c[each].type) for each in _ORDER))
+    own = [table.c[each] for each in _ORDER]
+    where = (*same, condition, tuple_(*own) < place)
     return select(*columns).where(*where).limit(bindparam("most"))
 
 
 def _looking(condition: ColumnElement[bool]) -> Select[Any]:
     later = table.alias()
-    same = (later.c[each] == table.c[each] for each in _KEY[:3])
+    same = (later.c[each] == table.c[each] for each in Key._fields)
     is_over = exists().where(*same, later.c.attempt > table.c.attempt).label("is_over")
     columns = [table.c[each] for each in (*_KEY, "started", "owner", "outcome", "ended", "delay")]
-    return _before(condition, *columns, is_over).order_by(*(table.c[each] for each in _PLACE))
+    return _before(condition, *columns, is_over).order_by(*(table.c[each] for each in _ORDER))
 
 
-_BEGUN, _NOT_BEGUN = _looking(_HAS_BEGUN), _looking(_HAS_NOT_BEGUN)
-_COUNTED = select(func.count()).select_from(_before(_HAS_NOT_BEGUN, literal_column("1")).subquery())
+def _has_others(kind: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Return whether another row of this *kind* is in the lane of a row."""
+    other = table.alias()
+    same = (other.c[each] == table.c[each] for each in ("subscription", "lane"))
+    is_other = or_(*(other.c[each] != table.c[each] for each in _KEY))
+    return exists().where(*same, kind(other), is_other)
+
+
+_BEGUN, _NOT_BEGUN = _looking(_has_begun(table)), _looking(_has_not_begun(table))
+_COUNTED = select(func.count()).select_from(_before(_has_not_begun(table), literal_column("1")).subquery())
+_IS_ALONE = and_(table.c.lane.is_not(None), not_(_has_others(_has_begun)), not_(_has_others(_has_not_begun)))
+_PLACES = (
+    select(*(table.c[each] for each in (*Key._fields, "started")), _IS_ALONE)
+    .where(
+        table.c.event_id.in_(bindparam("ids", expanding=True)),
+        table.c.subscription == bindparam("subscription", type_=table.c.subscription.type),
+    )
+    .order_by(table.c.attempt)
+)
 _LEAVES = (
     update(table)
     .where(*(table.c[each] == bindparam(f"its_{each}", type_=table.c[each].type) for each in _KEY))
@@ -95,11 +145,10 @@ _LEAVES = (
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
-def came(transaction: Connection, subscription: str, ids: Collection[str]) -> Mapping[Key, datetime]:
-    """Return when the latest attempts at the events *ids* started; one that waits has the moment when it came."""
-    columns = [table.c[each] for each in (*Key._fields, "started")]
-    query = select(*columns).where(table.c.event_id.in_([*ids]), table.c.subscription == subscription)
-    return {Key(*key): started for *key, started in transaction.execute(query.order_by(table.c.attempt))}
+def places(transaction: Connection, subscription: str, ids: Collection[str]) -> Mapping[Key, Place]:
+    """Return the places of the deliveries of the events *ids* that have rows, with one query, whatever their lanes."""
+    found = transaction.execute(_PLACES, {"ids": [*ids], "subscription": subscription})
+    return {Key(*key): Place(started, is_alone) for *key, started, is_alone in found}
 
 
 def first_before(
@@ -152,5 +201,7 @@ def _leave(transaction: Connection, rows: Sequence[Any]) -> None:
 
 
 def _unfinished(row: Any) -> Unfinished:  # noqa: ANN401 - a row of any query
-    after = again(row.outcome, row.ended, timedelta(seconds=row.delay or 0)) if row.ended else None
+    # One that has waited and is attempted now keeps the moment when its waiting ended.
+    has_ended = row.outcome is not None
+    after = again(row.outcome, row.ended, timedelta(seconds=row.delay or 0)) if has_ended else None
     return Unfinished(row.event_id, row.started, row.owner, after)

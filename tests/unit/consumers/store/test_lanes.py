@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 from consumers.deliveries import Done, Key, Outcome, Retry, Waiting
 from consumers.delivery.gates.order import OrderGate
 from consumers.delivery.states import Admitted
+from consumers.processes import cleanup
 from consumers.store import attempts
 from consumers.store.attempts import Attempt
 from consumers.store.database import Store
@@ -166,6 +167,16 @@ def test_what_left_its_lane_and_comes_back_after_all_keeps_its_place(store):
     assert gone.delivery.event.id in answer.reason
 
 
+def test_one_that_waited_and_is_attempted_for_days_holds_up_others_while_its_consumer_lives(store):
+    with store.writing() as transaction:
+        long = put(transaction, wait(), at=NOW - 2 * DAY).delivery
+        attempts.claim(transaction, [(Attempt(long, cleanup.owner(), "d", NOW - 2 * DAY, lane="L"), "")])
+        answer = ask(transaction, put(transaction, wait()).delivery)
+
+    assert long.event.id in answer.reason
+    assert in_lane(store) == 2
+
+
 def test_earlier_attempts_of_a_delivery_leave_its_lane(store):
     event = make_event()
     with store.writing() as transaction:
@@ -199,22 +210,38 @@ def test_who_has_more_before_him_asks_later_and_reads_no_more(store, long_lane):
     assert sum(statement.startswith("SELECT") for statement, _ in seen) <= 4
 
 
+def test_a_batch_of_deliveries_that_are_alone_in_their_lanes_costs_one_query(store, long_lane):
+    _, seen = long_lane
+    batch = [make_delivery(make_event(new_id()), "tell") for _ in range(50)]
+    with store.writing() as transaction:
+        rows = [(Attempt(each, "me", "d", NOW, lane=each.event.id), "") for each in batch]
+        attempts.claim(transaction, rows)
+        seen.clear()
+        due = [Admitted(each, "", lane=each.event.id) for each in batch]
+        assert OrderGate("tell").ask(transaction, due, NOW) == {}
+
+    assert [statement.partition(" ")[0] for statement, _ in seen] == ["SELECT"]
+
+
 def test_each_question_about_a_lane_reads_an_index_in_its_order(store, long_lane):
     delivery, seen = long_lane
     with store.writing() as transaction:
         ask(transaction, delivery)
-    asked = [each for each in seen if each[0].startswith("SELECT") and ".lane" in each[0]]
+    others, *asked = [each for each in seen if each[0].startswith("SELECT") and ".lane" in each[0]]
     plans = []
     with store.writing() as transaction:
         if transaction.dialect.name == "postgresql":
             # On a small table PostgreSQL would read and sort all of it; this is what it does on a large one.
             for each in ("seqscan", "bitmapscan", "sort"):
                 transaction.execute(text(f"SET LOCAL enable_{each} = off"))
-        for statement, parameters in asked:
+        for statement, parameters in (*asked, others):
             how = "EXPLAIN QUERY PLAN" if transaction.dialect.name == "sqlite" else "EXPLAIN"
             rows = transaction.exec_driver_sql(f"{how} {statement}", parameters)
             plans.append("\n".join(str(row) for row in rows))
+    places = plans.pop()
 
+    assert "deliveries_begun" in places
+    assert "deliveries_waiting" in places
     assert len(plans) == 3
     assert ["deliveries_begun" in each for each in plans] == [True, False, False]
     assert ["deliveries_waiting" in each for each in plans] == [False, True, True]
