@@ -254,9 +254,7 @@ class Spool:
     def _count_lost(self, file: str, facts: "Dict[str, Any]") -> None:
         """Add the marks in *file*, one for each capture that was not stored; the letter is the reason."""
         try:
-            # The relay may write here: whatever it is, it is no device, and not long.
-            with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-                marks = stream.read(MOST_MARKS) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
+            marks = _written_by_relay(file, MOST_MARKS)[0]
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -268,20 +266,16 @@ class Spool:
     def reported(self, since: float) -> "Dict[str, Any]":
         """Return what the relay has written of its connection after *since*; empty if there is nothing."""
         try:
-            # The relay may write here: whatever it is, it is no device, and not long.
-            path = "%s/%s" % (self.path, CONNECTION)
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-                known = os.fstat(stream.fileno())
-                text = stream.read(10000) if stat.S_ISREG(known.st_mode) else b""
+            text, written = _written_by_relay("%s/%s" % (self.path, CONNECTION), 10000)
             found = json.loads(text.decode())
             facts = {"broker": found["broker"], "problem": found["problem"], "since": float(found["since"])}
             until = float(found["until"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
-        if known.st_mtime < since:
+        if written < since:
             return {}
         if until < time.time():
-            return dict(facts, problem="the relay has said nothing of its connection lately", since=known.st_mtime)
+            return dict(facts, problem="the relay has said nothing of its connection lately", since=written)
         return facts
 
     @staticmethod
@@ -353,6 +347,16 @@ def _is_looking(process: str, name: str) -> bool:
             return stream.read().rstrip("\n") == name
     except (OSError, UnicodeDecodeError):
         return False  # it has ended meanwhile
+
+
+def _written_by_relay(path: str, most: int) -> "Tuple[bytes, float]":
+    """Return at *most* so many bytes of a file that the relay may write, and when it was written; raises OSError.
+
+    Whatever the relay puts there: root reads no device, follows no link, waits for no pipe.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        known = os.fstat(stream.fileno())
+        return stream.read(most) if stat.S_ISREG(known.st_mode) else b"", known.st_mtime
 
 
 def _is_folder(path: str) -> bool:

@@ -21,6 +21,7 @@ from router.model.catalogue import Catalogues, EventType
 from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
+from router.pipeline.reports.confirmations import NAME as REPORT_CONFIRMED
 from router.sources.event_selectors import narrow, select
 
 from ..errors import TemplateError
@@ -38,9 +39,6 @@ log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Most alerts of one rule that one event opens or closes: more than a cluster has nodes."""
-
-_CONFIRMED = "reportConfirmed"
-"""By this the router says that a second node reports the same: its report itself became no event."""
 
 _NODES = frozenset(("node", "nodes"))
 
@@ -69,7 +67,7 @@ class ActiveRules:
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
         patterns = [pattern for each in triggers for pattern in each.patterns]
         if any(each.suppresses or each.group for each in self.rules.values()):
-            patterns += select(_CONFIRMED, catalogues).patterns
+            patterns += select(REPORT_CONFIRMED, catalogues).patterns
         self.patterns: Sequence[str] = narrow(patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
         self._by_type: dict[str, list[_Compiled]] = {}
@@ -87,7 +85,7 @@ class ActiveRules:
 
         Where one event would open and close the same alert, it opens it.
         """
-        if event.type == f"{OWN}.{_CONFIRMED}":
+        if event.type == f"{OWN}.{REPORT_CONFIRMED}":
             return self._confirmed(event)
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()

@@ -48,6 +48,15 @@ def text(duration: timedelta) -> str:
     return "".join(written)
 
 
+def rough(seconds: int) -> str:
+    """Return how long *seconds* are for people: in whole minutes from one minute on.
+
+    >>> rough(59), rough(3725)
+    ('59s', '1h2m')
+    """
+    return text(timedelta(seconds=seconds // 60 * 60 or seconds))
+
+
 def pace(text: str) -> timedelta:
     """Return the time between two things at the rate *text*; raises ValueError.
 

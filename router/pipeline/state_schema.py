@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
+from ..database.column_types import Word
 from ..database.revisions import Revisions
 
 REVISIONS = Revisions(
@@ -108,7 +109,7 @@ misses = Table(
 dismissals = Table(
     "dismissals",
     metadata,
-    Column("user", String(255), primary_key=True),
+    Column("user", Word(255), primary_key=True),
     Column("since", BigInteger, nullable=False),
     Column("latest", BigInteger, nullable=False),
     Column("count", BigInteger, nullable=False),

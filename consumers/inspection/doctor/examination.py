@@ -143,18 +143,16 @@ def _store(settings: Settings, parts: Collection[str], limit: TimeLimit, *, whol
         return
     url = settings.consumers.store
 
-    def read() -> list[Finding]:
+    def read(*, whole: bool = False) -> list[Finding]:
         if wrong := local_folders.mistake(settings, Store.setting):
             return [failure("store", SettingsError(f"{Store.setting}: {wrong}"))]
-        found = [*store(url), *store_size(settings.consumers)]
+        found = [*store(url, whole=whole), *store_size(settings.consumers)]
         return found + ([] if any(each.verdict == "error" for each in found) else [*hand_overs.begun_and_done(url)])
 
     found = _in_time("store", Store.setting, read, limit)
     if isinstance(found, list) and whole_audit:
-        found = [
-            *store(url, whole=True),
-            *store_size(settings.consumers),
-        ]  # this may take minutes; the database has just answered
+        # This may take minutes; the database has just answered.
+        found = read(whole=True)
     yield from [found] if isinstance(found, Finding) else found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from ... import network_folders
@@ -175,7 +174,7 @@ def by_trouble(findings: Iterable[Finding]) -> list[dict[str, str]]:
 def _extent(connections: list[RelayConnection]) -> str:
     seconds = max(each.since if each.problem else each.oldest for each in connections)
     unsent = sum(each.unsent for each in connections)
-    return f", for {durations.text(timedelta(seconds=seconds // 60 * 60 or seconds))}; {unsent} records wait there"
+    return f", for {durations.rough(seconds)}; {unsent} records wait there"
 
 
 def by_error(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -60,9 +60,9 @@ def _full(spool: SpoolFacts) -> Iterator[SpoolFinding]:
     used = max(spool.waiting / MAX_FILES, spool.octets / MAX_OCTETS)
     holds = f"it holds {counted(spool.waiting, 'record')} of {spool.octets // 2**20} MiB"
     if spool.full is not None and spool.waiting:
-        ago = durations.text(timedelta(seconds=spool.full // 60 * 60 or spool.full))
         advice = "have the relay send: until then callbacks are only in syslog; max_files and max_bytes set the limit"
-        yield SpoolFinding("error", f"the spool reached its limit {ago} ago; now {holds}", advice)
+        seen = f"the spool reached its limit {durations.rough(spool.full)} ago; now {holds}"
+        yield SpoolFinding("error", seen, advice)
     elif used >= _NEARLY:
         seen = f"the spool is at {min(used, 9.99):.0%} of its limit: {holds}"
         yield SpoolFinding("warning", seen, "have the relay send: what comes beyond the limit is only in syslog")

@@ -11,6 +11,8 @@ from ...model.ids import derived_id
 from ..mapping import own_event
 
 NAME = "reportConfirmed"
+"""By this the router says that a second node reports the same: its report itself became no event."""
+
 LONGEST = 16 * 1024
 """The longest report that is confirmed, in octets of JSON: one that names more than some hundred nodes is not."""
 

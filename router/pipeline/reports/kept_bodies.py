@@ -38,4 +38,4 @@ def keep(kept: KeptBodies, rejected: Iterable[Rejected], moment: datetime) -> tu
 
 def dismissed(judged: Iterable[Rejected]) -> Counter[str]:
     """Return how many of *judged* are not kept, by user; an empty text for those without one."""
-    return Counter((each.user or "").replace("\0", " ") for each in judged if not each.is_kept)
+    return Counter(each.user or "" for each in judged if not each.is_kept)

@@ -72,7 +72,7 @@ def _of_folder(folder: Path, answer: InstallerAnswer, facts: SpoolFacts) -> Iter
     if not facts.waiting:
         yield Finding("spool", "ok", "no records wait")
         return
-    seen = f"{counted(facts.waiting, 'record')} waiting, the oldest for {_text(facts.oldest)}"
+    seen = f"{counted(facts.waiting, 'record')} waiting, the oldest for {durations.rough(facts.oldest)}"
     if timedelta(seconds=facts.oldest) > OLD or facts.waiting > _MANY:
         yield Finding("spool", "error", seen, "check that the relay runs and reaches the broker: see its log")
     else:
@@ -90,13 +90,9 @@ def relay(answer: InstallerAnswer) -> Iterator[Finding]:
         yield Finding("relay", "warning", seen, f"run this as root; if it stays so, {_SEE_RELAY}")
     elif answer.connection.problem:
         where = answer.connection.broker or "a broker"
-        seen = f"running, but it does not send to {where} for {_text(answer.connection.since)}"
+        seen = f"running, but it does not send to {where} for {durations.rough(answer.connection.since)}"
         advice = f"correct broker, password or certificates in relay.conf; if it hangs, restart it; {_SEE_RELAY}"
         yield Finding("relay", "error", f"{seen}: {answer.connection.problem}", advice)
     else:
         broker = answer.connection.broker
         yield Finding("relay", "ok", f"running, connected to {broker}" if broker else "running, idle")
-
-
-def _text(seconds: int) -> str:
-    return durations.text(timedelta(seconds=seconds // 60 * 60 or seconds))
