@@ -16,6 +16,7 @@ from router.broker.topology import DEAD, EVENTS, INGRESS, OWN_EVENTS, REJECTED, 
 from router.errors import InvalidEvent, InvalidTopic
 from router.model.events import Event
 from router.model.topics import IngressKey
+from router.pipeline.messages import CUT, DIGEST
 
 from ..deliveries import LONGEST_REASON, Key, bounded
 from ..delivery.batching import BatchQueue
@@ -26,7 +27,6 @@ from ..store.database import Store
 from ..store.letters import Kind, Letter
 from ..store.limits import taken_places
 from . import letter_bounds
-from .letter_bounds import CUT, DIGEST
 
 log = logging.getLogger(__name__)
 

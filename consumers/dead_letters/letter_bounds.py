@@ -5,7 +5,6 @@ The router's bounds hold for what passed the router.  What the broker parks itse
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -19,10 +18,8 @@ from router.model.bounds import (
     LETTER_TEXT,
     REJECTED_BODY,
 )
+from router.pipeline.messages import CUT, DIGEST, whole
 from router.sources.arguments import fitted
-
-CUT, DIGEST = "cut", "sha256"
-"""The headers with the octets and the digest of a whole body of which only the beginning is kept."""
 
 LEFT_OUT = "headers-cut"
 """The header that says how many headers are left out or cut."""
@@ -41,8 +38,7 @@ def body_of(arrival: Arrival) -> tuple[bytes, Mapping[str, object]]:
     """Return what is kept of the body of *arrival*, and the headers that say what it was if that is not all."""
     if len(arrival.body) <= EVENT:
         return arrival.body, {}
-    whole = {CUT: len(arrival.body), DIGEST: hashlib.sha256(arrival.body).hexdigest()}
-    return arrival.body[:REJECTED_BODY], whole
+    return arrival.body[:REJECTED_BODY], whole(arrival.body)
 
 
 def headers_of(headers: Mapping[str, object]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from router.errors import InvalidEvent
 from router.model.bounds import KEY, fitting_headers, fitting_id
 from router.model.events import Event, Value
 from router.model.ids import new_id
+from router.pipeline.messages import CUT, DIGEST
 from router.sources.arguments import fitted
 
 from ..deliveries import FOLDED, bounded, is_fold
@@ -32,7 +33,7 @@ from . import keeper, kept_letters
 from .letter_bounds import LEFT_OUT
 from .publisher import Publisher, Replay
 
-_OF_THE_FIRST_TIME = ("reason", "claimed-key", keeper.ORIGIN, "cut", "sha256", PUBLISHED_AT)
+_OF_THE_FIRST_TIME = ("reason", "claimed-key", keeper.ORIGIN, CUT, DIGEST, PUBLISHED_AT)
 
 
 def check(store: Store, letter_ids: Sequence[str]) -> list[str]:

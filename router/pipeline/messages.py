@@ -17,6 +17,9 @@ from ..model.ids import derived_id, is_id
 from ..sources.arguments import fitted
 from .reports.rejection_reports import Rejected
 
+CUT, DIGEST = "cut", "sha256"
+"""The headers with the octets and the digest of a whole body of which only the beginning is kept."""
+
 _NONE: Mapping[str, HeaderValue] = MappingProxyType({})
 _TRACE = 55
 """Octets of a `traceparent` of W3C's first version."""
@@ -43,7 +46,7 @@ def rejection_of(rejected: Rejected, arrival: Arrival) -> Message:
     """
     headers = _why(rejected)
     if len(arrival.body) > REJECTED_BODY:
-        headers |= _whole(arrival.body)
+        headers |= whole(arrival.body)
     epoch, sequence = arrival.headers.get("epoch"), arrival.headers.get("sequence")
     if isinstance(epoch, str) and is_id(epoch):
         headers["epoch"] = epoch
@@ -55,7 +58,12 @@ def rejection_of(rejected: Rejected, arrival: Arrival) -> Message:
 
 def stand_in_of(rejected: Rejected, arrival: Arrival) -> Message:
     """Return what takes the place of a rejection that the broker refuses: all but the record itself."""
-    return _rejection(rejected, arrival, b"", _why(rejected) | _whole(arrival.body))
+    return _rejection(rejected, arrival, b"", _why(rejected) | whole(arrival.body))
+
+
+def whole(body: bytes) -> dict[str, HeaderValue]:
+    """Return the headers that say what *body* was, where only its beginning is kept."""
+    return {CUT: len(body), DIGEST: hashlib.sha256(body).hexdigest()}
 
 
 def _why(rejected: Rejected) -> dict[str, HeaderValue]:
@@ -66,10 +74,6 @@ def _why(rejected: Rejected) -> dict[str, HeaderValue]:
     if rejected.user:
         headers["origin-user"] = fitted(rejected.user, KEY)
     return headers
-
-
-def _whole(body: bytes) -> dict[str, HeaderValue]:
-    return {"cut": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
 
 def _rejection(rejected: Rejected, arrival: Arrival, body: bytes, headers: dict[str, HeaderValue]) -> Message:
