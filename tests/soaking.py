@@ -218,12 +218,18 @@ class Soaked:
         with Store(self.store, upgrade=False) as store, store.reading() as transaction:
             return len(queries.find(transaction, subscription=subscription, outcome=outcome, limit=10**6))
 
-    def verify(self) -> None:
-        """Fail if an honest event was lost, published or delivered under two ids, or called after it was finished."""
+    def _published(self) -> dict[str, set[str]] | None:
+        """Return the ids under which each honest event was published; None until all of them were."""
         ids: dict[str, set[str]] = defaultdict(set)
         for event in self.site.events():
             if str(event.data.get("fsName")) in self._sent:
                 ids[str(event.data["fsName"])].add(event.id)
+        return ids if len(ids) == len(self._sent) else None
+
+    def verify(self) -> None:
+        """Fail if an honest event was lost, published or delivered under two ids, or called after it was finished."""
+        # A subscription may have an event a moment before the queue of the tap has it.
+        ids = wait_for(self._published, _SETTLED, "every honest event is seen to be published", pause=1)
         with Store(self.store, upgrade=False) as store:
 
             def done() -> dict[str, float]:
