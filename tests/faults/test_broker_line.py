@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from router.broker.amqp.pika_connection import Connection
 from router.broker.interface import Arrival, Settlement
 from router.broker.session import Session
 from router.broker.topology import HISTORY, Queue, Topology, base
@@ -27,6 +28,31 @@ SOON = timedelta(seconds=3)
 
 def ids(count: int, prefix: str = "m") -> list[str]:
     return [f"{prefix}{number:05}" for number in range(count)]
+
+
+@pytest.mark.parametrize("state", ["INIT", "PROTOCOL", "START", "TUNE", "OPEN"])
+def test_stop_in_each_moment_of_the_handshake_ends_without_an_error(
+    vhost_url: str, proxy: Before, monkeypatch: pytest.MonkeyPatch, state: str
+):
+    between = proxy(vhost_url)
+    seen: list[str] = []
+    running = Running(between.url)
+    set_state = Connection._set_connection_state
+
+    def stop_at_state(connection: Connection, number: int) -> None:
+        set_state(connection, number)
+        seen.append(connection._STATE_NAMES[number])
+        if seen[-1] == state:
+            between.mode = Mode.STALL_IN
+            running.rabbit.call(running.rabbit.stop)
+
+    monkeypatch.setattr(Connection, "_set_connection_state", stop_at_state)
+
+    with running:
+        wait_for(lambda: running.ended, 60, "the end of the line")
+
+    assert running.failure is None
+    assert state in seen
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,4 @@
-"""What we use of pika: its event loop, its connection with two faults mended, parameters, properties, its errors."""
+"""What we use of pika: its event loop, its connection with three faults mended, parameters, properties, its errors."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Services(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has no 
 
 
 class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """A connection that survives properties that pika cannot decode.
+    """A connection that may be closed at any time, and that survives properties that pika cannot decode.
 
-    Examples are a timestamp after the year 9999, or tables nested a thousand deep.  Without this class, anyone who may
-    publish could disconnect all consumers for as long as the message exists.  With it, the message arrives without
-    properties, so without a user, and is rejected for that.
+    Examples of these are a timestamp after the year 9999, or tables nested a thousand deep.  Without this class, anyone
+    who may publish could disconnect all consumers for as long as the message exists.  With it, the message arrives
+    without properties, so without a user, and is rejected for that.
     """
 
     _dropped = False
@@ -74,11 +74,18 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika has no ty
             return 7 + size + 1, pika.frame.Header(channel, body, properties)
         return taken
 
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
+        """Close the connection with a handshake, or drop it if it is not open yet."""
+        if self.connection_state in (self.CONNECTION_OPEN, self.CONNECTION_CLOSING, self.CONNECTION_CLOSED):
+            super().close(reply_code, reply_text)
+        else:
+            # pika's own error for that, ConnectionOpenAborted, fails an assertion in pika, which ends the program.
+            self.drop(f"closed before it was open: {reply_text}")
+
     def drop(self, reason: str) -> None:
         """Break the connection without a handshake: the broker may never answer one."""
         if not self.is_closed and not self._dropped:
-            # pika has no public way to close a connection whose peer is silent.  Its own exception for that,
-            # ConnectionOpenAborted, fails an assertion in pika while the connection is not open yet.
+            # pika has no public way to close a connection whose peer is silent.
             self._dropped = True
             self._terminate_stream(AMQPConnectionError(reason))
 
