@@ -9,7 +9,7 @@ seed ?= 1
 events ?= 20000
 # Unit tests wait for nothing, and each more worker collects them once more.
 processors := $(shell nproc)
-# The release of RabbitMQ for `make test`: 3.10, 4.0 or 4.3.  By default a container of the image that is here, else the
+# The release of RabbitMQ for the tests: 3.10, 4.0 or 4.3.  By default a container of the image that is here, else the
 # installed one.
 broker ?=
 ifneq ($(broker),)
@@ -20,12 +20,13 @@ bin := $(venv)/bin
 ready := $(venv)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test releases check bench soak rig packages clean
+.PHONY: help demo test test-all releases check bench soak rig packages clean
 
 help:
 	@echo "make demo      run the demo: twelve simulated nodes, a real RabbitMQ, a minute of failures"
-	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; two minutes on two cores"
-	@echo "make test      run all tests against a real RabbitMQ; broker=3.10, 4.0 or 4.3 selects the release"
+	@echo "make check     run the quick checks: format, lint, types, imports, unit tests on SQLite; a minute on two cores"
+	@echo "make test      run all tests but the long ones, with a real RabbitMQ and PostgreSQL; twelve minutes on two cores"
+	@echo "make test-all  also the long ones and those with whole machines; broker=3.10, 4.0 or 4.3 selects the release"
 	@echo "make releases  run the tests that meet a broker on RabbitMQ 3.10, 4.0 and 4.3, one after another"
 	@echo "make bench     run the benchmarks, each beside a comparable program"
 	@echo "make soak      measure what bad neighbours cost honest nodes; minutes=30 seed=7 lasts longer, in another order"
@@ -39,9 +40,17 @@ demo: $(ready)
 
 # The tests use strace to make disks hang, systemd-analyze to rate the units, rpm to read packages, PostgreSQL,
 # Prometheus to check alert rules, and Alertmanager to get alerts.
+define run_tests
+@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm prometheus prometheus-alertmanager pdsh jq 'amqp-tools=/usr/bin/amqp-consume' 'postgresql=/usr/lib/postgresql/*/bin/initdb' npm
+$(bin)/pytest -n $(workers) --dist worksteal $(1)
+endef
+
+# Where pytest= says what to run, that: also what is long.
 test: $(ready)
-	@tests/install-packages --broker strace 'systemd=/usr/bin/systemd-analyze' rpm prometheus prometheus-alertmanager pdsh jq 'amqp-tools=/usr/bin/amqp-consume' 'postgresql=/usr/lib/postgresql/*/bin/initdb' npm
-	$(bin)/pytest -n $(workers) --dist worksteal $(pytest)
+	$(call run_tests,$(or $(pytest),-m "not long" --ignore=tests/machines))
+
+test-all: $(ready)
+	$(call run_tests,)
 
 # Without those that no release of RabbitMQ changes.
 releases:

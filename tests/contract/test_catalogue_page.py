@@ -82,6 +82,7 @@ def takes_what_is_shipped(source: str) -> bool:
     return any("Catalogues.shipped()" in line for line in code)
 
 
+@pytest.mark.long
 def test_doctor_reports_a_catalogue_file_that_cannot_be_used(run, tmp_path):
     (tmp_path / "catalogue.yaml").write_text("version: 1\ngpfs: {event: {}}\n")
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_rabbitmq_event
 
 from router.broker.interface import Message
@@ -129,6 +130,7 @@ def test_the_javascript_sdk_reads_them(javascript: JavaScript) -> None:
     check(found)
 
 
+@pytest.mark.long
 def test_an_sdk_refuses_what_is_no_event(javascript: JavaScript) -> None:
     wrong = message_of(EVENTS[0], wire="binary")
     headers = {**wrong.headers, "content-type": wrong.content_type, "ce-source": ""}

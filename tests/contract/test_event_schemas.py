@@ -204,6 +204,7 @@ def test_the_official_parser_accepts_the_asyncapi_document(wire: str, javascript
     assert ("headers" in message) == (wire == "binary")
 
 
+@pytest.mark.long
 def test_the_document_of_a_service_has_its_queue_and_its_events_and_nothing_else(
     javascript: JavaScript, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def subscriptions(draw):
     return types, "\n".join(lines)
 
 
+@pytest.mark.long
 @given(site=sites(), wanted=subscriptions(), data=st.data())
 @settings(QUICK, max_examples=150)
 def test_what_is_called_good_acts_on_a_real_event_or_the_check_says_why_not(site, wanted, data):

@@ -472,6 +472,7 @@ def changed(entry, steps, value):
         inner[steps[-1]] = value
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(st.lists(entries(), max_size=1), st.sampled_from([1, 1, 1, 1, 2, "1", True]))
 def test_the_schema_and_check_agree_on_any_entry(found, version):

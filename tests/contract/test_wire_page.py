@@ -87,6 +87,7 @@ def test_the_program_for_release_2_of_the_sdk_reads_the_event(wire: Any) -> None
     assert names["event"].get_data() == EVENT["data"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wire", ["structured", "binary"])
 def test_the_program_for_release_1_of_the_sdk_reads_the_event(wire: Any, release_1: dict[str, str]) -> None:
     message = message_of(Event.from_json(json.dumps(EVENT).encode()), wire=wire)

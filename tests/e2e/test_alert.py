@@ -8,6 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from consumers.config.registrations import Registrations
 from consumers.config.synthetic_events import synthetic_event
 from router.broker.session import Session
@@ -47,6 +49,7 @@ def publish_until(url: str, name: str, is_seen: Callable[[], bool]) -> None:
     wait_for(seen, 60, f"{name} in Alertmanager")
 
 
+@pytest.mark.long
 def test_a_node_that_leaves_is_an_alert_of_alertmanager_until_it_joins(tmp_path: Path, vhost_url: str) -> None:
     with alertmanager(tmp_path / "alertmanager") as server:
         file = tmp_path / "subscriptions.yaml"

@@ -78,6 +78,7 @@ def test_a_dead_letter_is_found_shown_replayed_to_its_own_subscription_and_gone(
     assert replayed["id"] == letter["id"]
 
 
+@pytest.mark.long
 def test_a_dropped_letter_stays_on_record_and_a_letter_that_is_not_there_is_said_so(flow: Flow) -> None:
     flow.captured("nsd01", "softQuotaExceeded", "--fsName", "gpfs1", "--filesetName", "projects")
     (letter,) = wait_for(lambda: json_lines(clusterbus(flow, "dead", "list", "--json")), 30, "the letter")
@@ -92,6 +93,7 @@ def test_a_dropped_letter_stays_on_record_and_a_letter_that_is_not_there_is_said
     assert "no letters selected" in clusterbus(flow, "dead", "drop", code=2)
 
 
+@pytest.mark.long
 def test_what_is_emitted_by_hand_is_seen_in_history_by_pattern_and_age(flow: Flow) -> None:
     words = ["emit", "gpfs", "diskFailure", "fsName=gpfs1", "diskName=nsd3", "--node", "nsd09", "--cluster", "prod"]
     (emitted,) = json_lines(clusterbus(flow, *words, "--json"))
@@ -123,6 +125,7 @@ def test_what_no_catalogue_has_is_emitted_only_on_purpose(flow: Flow) -> None:
     assert found[1]["data"] == {"eventName": "mount", "fsName": "gpfs1", "brandNew": "1"}
 
 
+@pytest.mark.long
 def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
     flow.captured("nsd01", "mount", "--fsName", "gpfs1")
     flow.wait_audited(1)
@@ -155,6 +158,7 @@ def test_the_doctor_finds_all_well_and_then_what_is_not(flow: Flow) -> None:
     assert "no router reads clusterbus.ingress" in clusterbus(flow, "status", code=1)
 
 
+@pytest.mark.long
 def test_commands_that_cannot_reach_the_broker_say_so_and_end_with_3(flow: Flow) -> None:
     flow.environment |= {"CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/", "CLUSTERBUS_BROKER_PATIENCE": "1s"}
 

@@ -81,6 +81,7 @@ def composed(shared: Path) -> Iterator[Composed]:
             composed.run("down", "--volumes", "--timeout", "5", code=None, limit=120)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_events_of_all_three_nodes_arrive_and_copies_are_one(composed: Composed):
     wanted = {"gpfs.softQuotaExceeded", "gpfs.nodeLeave", "gpfs.diskFailure"}
@@ -143,6 +144,7 @@ def test_there_is_no_guest_and_no_administrator(composed: Composed):
     assert not any(users.values())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_health_says_when_nobody_reads_records_and_users_made_again_are_the_same(composed: Composed):
     probe = ["exec", "-T", "consumers", "clusterbus", "doctor", "--part", "router"]

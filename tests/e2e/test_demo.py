@@ -81,17 +81,20 @@ def check_lines(lines: list[str]) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_demo_loses_nothing_though_its_broker_is_restarted(broker: SharedBroker) -> None:
     kind = {} if broker.kind == "given" else {"CLUSTERBUS_BROKER_KIND": broker.kind}
     check(*demo(kind))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_demo_plays_on_a_broker_that_is_given(vhost_url: str) -> None:
     check(*demo({"CLUSTERBUS_BROKER": vhost_url}))
 
 
+@pytest.mark.long
 def test_a_demo_on_a_broker_that_does_not_answer_says_so_in_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "consumers.cli.main", "--log-level", "ERROR", "demo", "--folder", str(tmp_path)],

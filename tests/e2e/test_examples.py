@@ -343,6 +343,7 @@ def alerts_to_alertmanager_and_owners(site: Example) -> None:
     assert "no alerts" not in site.run("alerts", "list", "--state", "closed")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", [each.name for each in EXAMPLES])
 def test_an_example_does_what_its_page_says(name: str, world: World, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def command_lines() -> Iterator[str]:
             yield each.read_bytes().decode(errors="replace")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_everything_runs_keeps_what_it_has_and_leaves_no_process(tmp_path: Path, broker: SharedBroker) -> None:
     kind = "node" if broker.kind == "given" else broker.kind

@@ -48,6 +48,7 @@ def by_alert(found):
     return [*alerts.values()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_engine_killed_at_any_moment_neither_opens_twice_nor_forgets_to_close(engines, vhost_url, tap, moment):
     engine = engines()
@@ -69,6 +70,7 @@ def test_an_engine_killed_at_any_moment_neither_opens_twice_nor_forgets_to_close
     assert tap.count(ALERTS) == 0
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_gets_through_a_backlog(engines, vhost_url, tap):
     engine = engines()
     engine.start().wait_ready()
@@ -116,6 +118,7 @@ def test_of_two_engines_one_works_and_the_other_takes_over(engines, vhost_url, t
     assert by_alert(changes(tap)) == [ONCE] * 50
 
 
+@pytest.mark.long
 def test_a_days_backlog_tells_only_what_is_still_open(engines, vhost_url, tap):
     engine = engines()
     engine.start().wait_ready()
@@ -134,6 +137,7 @@ def test_a_days_backlog_tells_only_what_is_still_open(engines, vhost_url, tap):
     assert [each.node for each in rows if each.state == "open"] == ["n999"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines, end):
     engine = engines(own_broker.url)
@@ -154,6 +158,7 @@ def test_alerts_go_on_after_the_broker_was_stopped_or_killed(own_broker, engines
     assert engine.stop() == 0
 
 
+@pytest.mark.long
 def test_a_broker_killed_while_changes_are_published_loses_none_of_them(own_broker, engines):
     engine = engines(own_broker.url)
     engine.start().wait_ready()

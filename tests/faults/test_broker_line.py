@@ -55,6 +55,7 @@ def test_stop_in_each_moment_of_the_handshake_ends_without_an_error(
     assert state in seen
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_nothing_confirmed_is_lost_when_the_broker_restarts_three_times_under_load(own_broker: PrivateBroker):
     stopping = threading.Event()
@@ -168,6 +169,7 @@ def test_a_reset_in_the_middle_of_publishing_loses_nothing_and_keeps_the_order(v
     assert list(dict.fromkeys(arrived)) == wanted
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_broker_short_of_disk_blocks_publishing_not_acknowledging_and_all_goes_on_after(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
@@ -203,6 +205,7 @@ _FOUND = (
 """What a broker with Mnesia knows of a queue that is there, but that it cannot reach, and of one that it reaches."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_queue_that_the_broker_cannot_reach_holds_up_nothing_else_and_is_taken_up_once_it_can(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
@@ -237,6 +240,7 @@ def test_a_queue_that_the_broker_cannot_reach_holds_up_nothing_else_and_is_taken
     assert caplog.messages.count(without) == 2  # once for each connection, though it was tried again and again
 
 
+@pytest.mark.long
 def test_a_command_right_after_a_start_of_the_broker_waits_for_its_streams(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
 ):
@@ -253,6 +257,7 @@ def test_a_command_right_after_a_start_of_the_broker_waits_for_its_streams(
     assert [each.message for each in caplog.records if each.levelno > logging.INFO and "router" in each.name] == []
 
 
+@pytest.mark.long
 def test_a_queue_that_breaks_the_connection_of_who_consumes_it_is_left_and_others_are_consumed(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
 ):

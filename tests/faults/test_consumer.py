@@ -153,6 +153,7 @@ def test_what_a_killed_consumer_left_running_is_ended_and_the_attempt_repeated(c
     assert is_gone(first)
 
 
+@pytest.mark.long
 def test_handlers_that_misbehave_are_bounded_retried_and_given_up_and_the_rest_is_unharmed(
     consume, vhost_url, tmp_path
 ):

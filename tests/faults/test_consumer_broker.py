@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+
 from consumers.policies.retry import RetryPolicy
 from tests.consuming import Consumer, make_event, make_subscription, publish, python
 from tests.rabbit import sync_queue_list
 from tests.waiting import wait_for
 
 
+@pytest.mark.long
 def test_attempts_go_on_and_commands_run_once_when_the_broker_is_killed_while_retries_wait(own_broker, tmp_path):
     number, done, began = "os.environ['CLUSTERBUS_ATTEMPT']", str(tmp_path / "done"), tmp_path / "began"
     flaky = f"import os,sys\nopen({done!r},'a').write({number})\nsys.exit({number} != '3')"

@@ -62,6 +62,7 @@ def letters(consumer):
         store.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("death", ["os._exit(7)", "ctypes.string_at(0)"], ids=["exit", "segfault"])
 def test_a_function_that_ends_the_consumer_is_given_up_and_its_neighbours_are_done(
@@ -93,6 +94,7 @@ def test_a_function_that_ends_the_consumer_is_given_up_and_its_neighbours_are_do
     assert {line.split()[0] for line in lines(tmp_path / "done")} == {each.id for each in innocent}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 def test_a_delivery_that_saw_others_kill_its_consumer_is_done(consume, vhost_url, tmp_path, function):
     bystander = tmp_path / "bystander"
@@ -115,6 +117,7 @@ def test_a_delivery_that_saw_others_kill_its_consumer_is_done(consume, vhost_url
     assert lines(bystander) == [innocent.id]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60)
 def test_a_function_that_a_stop_interrupts_is_not_charged(consume, vhost_url, tmp_path, function):
     started = tmp_path / "started"

@@ -145,6 +145,7 @@ def make_read_only(server: postgres.Server, _way: Proxy) -> Callable[[], None]:
     return lambda: server.set("default_transaction_read_only", "off")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("break_it", "seconds"),
@@ -195,6 +196,7 @@ CREATE TRIGGER slow BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION slow(
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_a_database_that_is_too_slow_for_a_batch_gets_smaller_ones(both: Both, server: postgres.Server) -> None:
     both.work(1)
@@ -216,6 +218,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("break_it", [pause, cut_off, stop])
 def test_commands_end_in_time_with_their_code_and_name_the_database(
@@ -266,6 +269,7 @@ def start_both(both: Both) -> None:
     both.consumer.start().wait_ready()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_databases_restored_from_an_old_backup_repeat_no_finished_delivery_and_no_event_under_another_id(
     both: Both, server: postgres.Server
@@ -303,6 +307,7 @@ def nodes_of(both: Both) -> Any:
         return transaction.nodes([("prod", both._node.name)])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kept", ["an old backup", "nothing"])
 def test_a_router_without_its_latest_state_tells_of_a_gap_or_begins_anew_and_consumers_repeat_nothing(
@@ -330,6 +335,7 @@ def test_a_router_without_its_latest_state_tells_of_a_gap_or_begins_anew_and_con
     assert gaps == ([(21, 59)] if kept == "an old backup" else [])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_disk_that_hangs_under_sqlite_is_said_at_once_and_costs_nothing_else(
     tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin
@@ -361,6 +367,7 @@ def test_a_disk_that_hangs_under_sqlite_is_said_at_once_and_costs_nothing_else(
         assert site.left() == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("break_it", [pause, cut_off, stop], ids=lambda each: each.__name__)
 def test_doctor_says_within_seconds_that_a_database_does_not_answer(

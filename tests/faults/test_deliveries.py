@@ -79,6 +79,7 @@ def test_a_long_delivery_is_with_the_broker_and_is_called_once(consume, vhost_ur
     assert lines(tmp_path / "done") == [f"{event.id} 1"]
 
 
+@pytest.mark.long
 def test_a_kill_during_a_long_delivery_brings_it_again_from_the_wait_queue(consume, vhost_url, tmp_path, tap):
     long = make_subscription("act", effect(tmp_path / "done", until(tmp_path / "go")), patterns=("gpfs.*.quota.#",))
     consumer = consume(long, make_subscription("next", effect(tmp_path / "next"), patterns=("gpfs.*.disk.#",)))
@@ -119,6 +120,7 @@ def hasty_broker(broker):
         yield own
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_brokers_limit_for_what_is_unsettled_is_never_reached(consume, hasty_broker, tmp_path):
     consumer = consume(make_subscription("act", effect(tmp_path / "done", "time.sleep(7)")), url=hasty_broker.url)

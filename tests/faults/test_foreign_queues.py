@@ -141,6 +141,7 @@ def latencies(site: Site, node: Node, count: int) -> list[float]:
     return found
 
 
+@pytest.mark.long
 def test_a_queue_of_others_that_refuses_harms_nobody_and_is_named(
     site: Site, vhost_url: str, other: Tap, doctor: Callable[..., list[dict[str, Any]]]
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_queue_of_others_that_refuses_harms_nobody_and_is_named(
     assert set(copies(queued(site.tap, queue_of("audit")), more).values()) == {1}
 
 
+@pytest.mark.long
 def test_a_queue_of_ours_that_refuses_loses_nothing_and_is_named(
     site: Site, vhost: str, vhost_url: str, rabbit_admin: RabbitAdmin, doctor: Callable[..., list[dict[str, Any]]]
 ) -> None:

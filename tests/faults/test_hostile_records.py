@@ -5,6 +5,8 @@ import urllib.parse
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from consumers.dead_letters.keeper import letter_of
 from consumers.dead_letters.replay import message_of
 from router.broker.interface import Arrival
@@ -111,6 +113,7 @@ def test_records_that_are_too_large_are_rejected_and_only_their_beginning_is_kep
     assert kept.headers["cut"] == len(bad.body)
 
 
+@pytest.mark.long
 def test_planted_occurrences_silence_no_honest_node(site: Site) -> None:
     evil, nodes = site.node("evil"), [site.node(f"n{number}") for number in range(6)]
     now = datetime.now(UTC)

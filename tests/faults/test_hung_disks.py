@@ -37,6 +37,7 @@ def site(tmp_path: Path) -> Iterator[dict[str, str]]:
     flag.unlink()  # what was left behind ends
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("words", "parts", "code"),

@@ -71,6 +71,7 @@ def test_a_queue_that_a_stranger_reads_alone_is_named_and_read_once_he_has_gone(
         wait_for(lambda: not line.rabbit.connection.unread and tap.consumers("taken") == 1, 30, "it is taken up")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_queue_that_answers_no_declaration_is_left_and_all_else_goes_on(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture
@@ -100,6 +101,7 @@ _PROCESS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_stream_that_cannot_be_made_now_is_left_and_all_else_goes_on(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture

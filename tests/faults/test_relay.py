@@ -118,6 +118,7 @@ def test_a_relay_killed_again_and_again_loses_nothing(spool: Path, vhost_url: st
 # the broker is gone, or silent
 
 
+@pytest.mark.long
 def test_what_is_captured_while_the_broker_is_down_arrives_in_order_when_it_is_back(
     spool: Path, own_broker: PrivateBroker
 ) -> None:
@@ -182,6 +183,7 @@ def test_one_dead_broker_of_two_does_no_harm(spool: Path, vhost_url: str, tap: T
     assert_complete(taken, ids)
 
 
+@pytest.mark.long
 def test_a_blocked_broker_is_waited_for(spool: Path, own_broker: PrivateBroker) -> None:
     with ingress(own_broker.url) as tap, RelayProcess(spool, own_broker.url, options=QUICK) as relay:
         relay.wait_until_said("broker connected")
@@ -304,6 +306,7 @@ def test_a_record_that_the_broker_never_takes_does_not_hold_up_the_others(spool:
     assert "ACCESS_REFUSED" in (spool / "bad" / bad[1]).read_text()
 
 
+@pytest.mark.long
 def test_records_larger_than_the_broker_takes_are_given_up_once_and_the_others_pass(
     spool: Path, make_broker: Callable[..., PrivateBroker]
 ) -> None:
@@ -325,6 +328,7 @@ def test_records_larger_than_the_broker_takes_are_given_up_once_and_the_others_p
     assert all("is larger than configured max size 65536" in (spool / "bad" / each).read_text() for each in bad[1::2])
 
 
+@pytest.mark.long
 def test_a_record_larger_than_the_broker_takes_is_given_up_when_no_other_is_there(
     spool: Path, make_broker: Callable[..., PrivateBroker]
 ) -> None:
@@ -398,6 +402,7 @@ def test_a_full_disk_is_emptied_by_the_relay(small_disk: Path, vhost_url: str, t
     assert_complete(taken, ids)
 
 
+@pytest.mark.long
 def test_a_relay_that_cannot_number_records_sends_none_and_goes_on_when_it_can(
     spool: Path, vhost_url: str, tap: Tap, tmp_path: Path
 ) -> None:

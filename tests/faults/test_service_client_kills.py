@@ -135,6 +135,7 @@ def program(tmp_path: Path, service: Service, request: pytest.FixtureRequest) ->
         made._process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", [PLAIN], indirect=True)
 def test_nothing_is_lost_and_nothing_acknowledged_comes_again(service: Service, program: Program) -> None:
     published = [each.id for each in service.publish_numbered(COUNT)]
@@ -157,6 +158,7 @@ def test_nothing_is_lost_and_nothing_acknowledged_comes_again(service: Service, 
     assert not {event for _, event in program.lines()[seen:]} & acknowledged
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", [STORED], indirect=True)
 @pytest.mark.parametrize("way", ["", "HISTORY"])
 def test_with_a_store_all_effects_are_there_exactly_once(service: Service, program: Program, way: str) -> None:

@@ -47,6 +47,7 @@ def reports(site: Site) -> list[str]:
     return [Event.from_json(each.body).name for each in site.tap.drain(queue_of("reports"))]
 
 
+@pytest.mark.long
 def test_a_queue_of_others_that_answers_nothing_holds_nothing_of_ours_up_for_long(
     site: Site, own_broker: PrivateBroker
 ) -> None:

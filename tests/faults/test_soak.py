@@ -256,6 +256,7 @@ def _shown(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_bad_neighbours_harm_nobody(
     tmp_path: Path, vhost_url: str, rabbit_admin: RabbitAdmin, require, request: pytest.FixtureRequest

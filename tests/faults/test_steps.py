@@ -81,6 +81,7 @@ def test_a_killed_consumer_changes_nothing(site, step):
     assert not site.snapshot.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_after_a_power_loss_the_consumer_cleans_up_and_the_retry_does_all(site, step):
     site.begin(step)
@@ -115,6 +116,7 @@ def test_after_a_power_loss_the_clean_up_needs_no_delivery(site):
     assert not site.snapshot.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_process_of_the_steps_is_replaced_while_the_consumer_runs(site, step):
     site.begin(step)
@@ -128,6 +130,7 @@ def test_a_killed_process_of_the_steps_is_replaced_while_the_consumer_runs(site,
     assert not site.snapshot.exists()
 
 
+@pytest.mark.long
 def test_processes_that_are_killed_again_and_again_are_replaced_until_the_clean_up_is_done(site):
     site.begin("work")
     (site.folder / "gate-destroy").touch()

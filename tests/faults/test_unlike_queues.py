@@ -144,6 +144,7 @@ def test_a_step_of_retries_that_would_lose_what_comes_to_it_is_bound_no_longer_a
         wait_for(comes_back, 15, "it came back")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wanted", ["broker", "vhost"])
 def test_a_queue_that_may_not_be_made_holds_up_nothing_else(
     vhost_url: str, vhost: str, rabbit_admin: RabbitAdmin, tap: Tap, wanted: str
@@ -201,6 +202,7 @@ def test_an_exchange_with_other_arguments_is_used_as_it_is(vhost_url: str, tap: 
         assert "alternate-exchange is missing, wanted else" in unlike
 
 
+@pytest.mark.long
 def test_a_missing_queue_that_we_may_not_declare_holds_up_nothing_else(
     vhost_url: str, vhost: str, rabbit_admin: RabbitAdmin, tap: Tap
 ):

@@ -43,6 +43,7 @@ def counting(folder: Path) -> str:
     return COUNTING.replace("@COUNT@", str(program))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_what_is_captured_while_the_broker_is_down_arrives_in_order_when_it_is_back(
     tmp_path: Path, own_broker: PrivateBroker
@@ -65,6 +66,7 @@ def test_what_is_captured_while_the_broker_is_down_arrives_in_order_when_it_is_b
             assert numbers(quota, node) == list(range(250))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_twenty_broker_restarts_under_load_lose_nothing_and_keep_each_nodes_order(
     tmp_path: Path, own_broker: PrivateBroker
@@ -100,6 +102,7 @@ def test_twenty_broker_restarts_under_load_lose_nothing_and_keep_each_nodes_orde
         assert numbers([each for each in entries if "Quota" in each.event], "nsd01") == list(range(captured))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_programs_killed_at_any_moment_lose_nothing_and_repeat_nothing_that_is_finished(
     tmp_path: Path, vhost_url: str
@@ -167,6 +170,7 @@ def test_a_line_that_is_broken_costs_captures_no_time_and_nothing_is_lost(
         assert len({each.id for each in entries}) == 50
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_broker_blocked_by_its_disk_alarm_resumes_without_loss(tmp_path: Path, own_broker: PrivateBroker) -> None:
     with Flow(tmp_path, own_broker.url) as flow:

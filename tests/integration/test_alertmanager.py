@@ -74,6 +74,7 @@ def test_an_alert_opens_repeats_and_resolves_once_whatever_its_severity_becomes(
     assert ("firing", ALERT) in server.notified()
 
 
+@pytest.mark.long
 def test_an_alert_stays_open_for_as_long_as_it_is_sent_and_no_longer(server, store):
     with keeping(store, verb_of(server.url, every=EVERY)) as kept:
         kept.deliver(event("alertOpened"))
@@ -106,6 +107,7 @@ def test_after_a_restart_alertmanager_knows_all_that_is_open_in_few_calls(server
         assert len(calls) == 3
 
 
+@pytest.mark.long
 def test_away_for_an_hour_what_is_open_and_what_is_over_is_right_afterwards(server, store):
     with Proxy(server.url) as proxy, keeping(store, verb_of(proxy.url, every=EVERY)) as kept:
         for each in (ALERT, OTHER):

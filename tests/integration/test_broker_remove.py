@@ -86,6 +86,7 @@ def site(tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> Site:
     return site
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_everything_of_ours_goes_and_nothing_else(site: Site) -> None:
     with_ours = site.there()
@@ -143,6 +144,7 @@ def test_a_removal_that_was_interrupted_goes_on(site: Site, monkeypatch: pytest.
     assert site.there() == site.before
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_users_with_rights_elsewhere_or_of_another_cluster_stay_and_are_named(site: Site) -> None:
     site.admin.add_vhost("other")
@@ -159,6 +161,7 @@ def test_users_with_rights_elsewhere_or_of_another_cluster_stay_and_are_named(si
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_message_that_a_program_holds_is_not_lost(site: Site) -> None:
     secret = (site.folder / "users" / "clusterbus-consumer" / "password").read_text().strip()

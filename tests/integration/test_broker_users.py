@@ -485,6 +485,7 @@ def test_what_is_no_node_makes_no_user_and_no_file(site: Site, word: str):
 
 
 # A dozen rabbitmqctl, each an Erlang of its own: one to two seconds, and longer beside other tests.
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_rabbitmqctl_does_it_too_and_what_is_printed_runs(site: Site, rabbitmqctl: list[str]):
     me, secret = site.node(1), "pass word$(id)"

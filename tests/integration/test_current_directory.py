@@ -72,6 +72,7 @@ def test_the_modules_that_are_planted_would_be_run(hostile: Path) -> None:
     assert "shim" in ran(hostile)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_no_command_runs_what_lies_where_it_is_asked_for_help(hostile: Path) -> None:
     # All commands of a group are in one module, which is imported for any of them.
@@ -115,6 +116,7 @@ def test_nodes_are_reached_and_mm_commands_simulated_by_our_own_programs(hostile
     assert ran(hostile) == ""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_everything_that_up_starts_is_ours(hostile: Path, vhost_url: str) -> None:
     scripts = hostile / "scripts"

@@ -42,6 +42,7 @@ def test_a_probe_is_published_and_read_back_and_reaches_nobody(vhost_url, set_up
         assert {name: session.queue_facts(name).messages for name in names} == dict.fromkeys(names, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("role", "said"),
     [
@@ -66,6 +67,7 @@ def test_what_a_user_may_not_do_is_said_not_to_be_proven(vhost, vhost_url, set_u
     rabbit_admin.delete_user(name)
 
 
+@pytest.mark.long
 def test_a_queue_that_the_broker_has_lost_is_named_and_made_again_by_the_page(own_broker, tmp_path):
     page = Path("router/broker/README.md").read_text().partition("## A queue that the broker cannot reach")[2]
     (mending,) = re.findall(r"^    rabbitmqctl eval '(.*)'$", page, re.MULTILINE)
@@ -91,6 +93,7 @@ def test_a_queue_that_the_broker_has_lost_is_named_and_made_again_by_the_page(ow
         assert session.queue_facts(HISTORY).messages == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_broker_that_is_low_on_memory_is_named_at_once_by_doctor_and_emit(own_broker, tmp_path):
     with Session(own_broker.url, name="test") as session:

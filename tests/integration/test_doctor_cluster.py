@@ -82,6 +82,7 @@ def soon(settings, part, verdict, text):
     )
 
 
+@pytest.mark.long
 def test_a_broker_that_is_well_is_called_so_and_queues_that_nobody_reads_are_named(settings):
     soon(settings, "broker", "ok", "its only node runs, without alarms and partitions")
     soon(settings, "broker", "ok", "each of our queues has its one replica, on the only node")
@@ -92,6 +93,7 @@ def test_a_broker_that_is_well_is_called_so_and_queues_that_nobody_reads_are_nam
     assert said(settings, "broker", "error") == said(settings, "router", "ok") == []
 
 
+@pytest.mark.long
 def test_alarms_and_whom_they_block_are_named(settings, own):
     with Session(own.url, name="test-publisher") as session:
         own.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
@@ -104,6 +106,7 @@ def test_alarms_and_whom_they_block_are_named(settings, own):
         soon(settings, "publishing", "error", "blocked connections (1): test-publisher")
 
 
+@pytest.mark.long
 def test_routers_are_counted_and_their_states_compared(settings, own, tmp_path):
     with ExitStack() as stack:
 
@@ -126,6 +129,7 @@ def test_routers_are_counted_and_their_states_compared(settings, own, tmp_path):
     assert f"{tmp_path / 'other'}.db" in different
 
 
+@pytest.mark.long
 def test_unacknowledged_deliveries_are_counted(settings, own, tmp_path):
     program = Program(own.url, tmp_path, SLOW)
     try:
@@ -163,6 +167,7 @@ def file_of(settings, folder):
     return file
 
 
+@pytest.mark.long
 def test_what_cannot_be_looked_at_is_said_and_not_called_good(own, tmp_path):
     for settings, why in (
         (BrokerSettings(url=(own.url,), control=("/nowhere/rabbitmqctl",)), "this machine has no /nowhere/rabbitmqctl"),
@@ -232,6 +237,7 @@ def cluster():
         yield Cluster(network, stack)
 
 
+@pytest.mark.long
 def test_a_cluster_that_grew_lost_a_node_or_is_torn_apart_is_not_called_good(cluster):
     first, second, third = cluster.names
     for words in (["add_user", "test", "test"], ["set_permissions", "test", ".*", ".*", ".*"]):

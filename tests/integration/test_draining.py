@@ -31,12 +31,14 @@ def outcomes(site, **filters):
     return sorted((row.outcome for row in site.rows(**filters)), key=str)
 
 
+@pytest.mark.long
 def test_with_empty_queues_it_ends_at_once(site):
     site.command("consume", "--drain")
 
     assert site.rows() == []
 
 
+@pytest.mark.long
 def test_what_waits_in_the_queues_is_handled_then_it_ends(site, vhost_url, tap):
     publish(vhost_url, [make_event(fsName="/") for _ in range(50)])
     site.command("consume", "--once")
@@ -46,6 +48,7 @@ def test_what_waits_in_the_queues_is_handled_then_it_ends(site, vhost_url, tap):
     assert tap.count(queue_of("idle")) == 50
 
 
+@pytest.mark.long
 def test_once_leaves_retries_and_drain_waits_for_them_and_says_that_letters_are_left(site, vhost_url):
     publish(vhost_url, [make_event(fsName="/no/such/file")])
     site.command("consume", "--once", "--only", "act")
@@ -57,6 +60,7 @@ def test_once_leaves_retries_and_drain_waits_for_them_and_says_that_letters_are_
     assert [each["reason"] for each in site.command("dead", "list", "--json")] != []
 
 
+@pytest.mark.long
 def test_only_some_are_served_and_the_queues_of_others_are_left_alone(site, vhost_url, tap):
     publish(vhost_url, [make_event(fsName="/")])
     site.command("consume", "--once", "--only", "other")
@@ -68,6 +72,7 @@ def test_only_some_are_served_and_the_queues_of_others_are_left_alone(site, vhos
     assert outcomes(site, subscription="act") == ["done"]
 
 
+@pytest.mark.long
 def test_what_takes_too_long_is_left_with_a_code_of_its_own(site, vhost_url, tap):
     site.replace(SITE.replace('[ls, "{{ data.fsName }}"]', "[sleep, '15']"))
     publish(vhost_url, [make_event() for _ in range(4)])
@@ -76,6 +81,7 @@ def test_what_takes_too_long_is_left_with_a_code_of_its_own(site, vhost_url, tap
     assert outcomes(site, subscription="act").count("done") < 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [["--once", "--drain"], ["--within", "1m"], ["--drain", "--within", "x"], ["--dry-run", "--once"]]
 )

@@ -147,6 +147,7 @@ def test_a_stop_gives_back_what_outlasts_its_limit_and_ends_its_command(consume,
     assert is_gone(pid)
 
 
+@pytest.mark.long
 def test_a_long_lane_drains_in_order_and_another_subscription_does_not_wait_for_it(consume, vhost_url, tmp_path):
     ready, done = tmp_path / "ready", tmp_path / "done"
     # A shell begins ten times as fast as Python.

@@ -47,6 +47,7 @@ def most_at_once(path):
     return max(sum(begin <= moment < end for begin, end in intervals) for moment, _ in intervals)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed", [False, True])
 def test_no_more_than_so_many_run_at_once_over_two_consumers(vhost_url, tmp_path, database, tap, killed):
     done, began = tmp_path / "done", tmp_path / "began"
@@ -149,6 +150,7 @@ def test_nobodys_word_in_time_means_no(vhost_url, tmp_path, database, tap):
     assert not (tmp_path / "late").exists()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_what_failed_too_often_stops_is_told_and_goes_on_by_a_command(vhost_url, tmp_path, database):
     text = STOPPING.replace("FOLDER", str(tmp_path))

@@ -207,6 +207,7 @@ def test_a_folder_that_files_and_urls_cannot_name_is_refused(tmp_path: Path, wor
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_from_an_empty_folder_to_the_first_event(tmp_path: Path, make_broker: Callable[..., PrivateBroker]) -> None:
     folder = tmp_path / "site"
@@ -284,6 +285,7 @@ def test_the_page_lists_every_option() -> None:
     assert set(re.findall(r"--[a-z-]+", done.stdout.decode())) - {"--help"} == listed
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_demo_works_at_once(tmp_path: Path, broker: SharedBroker) -> None:
     kind = "node" if broker.kind == "given" else broker.kind

@@ -79,6 +79,7 @@ def happen(flow, tap):
     wait_for(is_over, 60, "all deliveries have ended")
 
 
+@pytest.mark.long
 def test_metrics_are_what_happened(flow, tap, router, consumer):
     happen(flow, tap)
     wait_for(lambda: scrape(consumer).by("kind", "consumer_letters_kept_total").get("record"), 30, "the letter")
@@ -129,6 +130,7 @@ def test_metrics_are_what_happened(flow, tap, router, consumer):
     assert shown <= metrics_page.names()
 
 
+@pytest.mark.long
 def test_a_real_prometheus_scrapes_both_and_raises_the_alert(flow, tap, router, consumer, tmp_path, require):
     binary = require("prometheus")
     targets = {"clusterbus-router": router, "clusterbus-consumers": consumer}
@@ -153,6 +155,7 @@ def test_a_real_prometheus_scrapes_both_and_raises_the_alert(flow, tap, router, 
         wait_for(lambda: api(address, f"query?query={quantile}")["result"], 60, "a rate can be had")
 
 
+@pytest.mark.long
 def test_a_program_that_loses_the_broker_is_alive_and_not_ready_and_says_why(tmp_path, vhost_url, on, router):
     with Proxy(vhost_url) as proxy, Flow(tmp_path, vhost_url, router_url=proxy.url, more=on):
         assert reached(router, "/readyz", 200) == "ok loop\nok work\nok database\nok queues\n"

@@ -62,6 +62,7 @@ def about(*nodes):
     return make_event(type="gpfs.nodeLeave", category="node", eventNode=[*nodes])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("rest", "word"), [("skip", "beyond"), ("wait", "wait")])
 def test_of_a_storm_no_more_than_two_nodes_are_acted_on_and_nothing_is_lost(
@@ -116,6 +117,7 @@ def test_a_first_node_that_fails_stops_the_rest(program, vhost_url, tmp_path, de
     assert row.reason.endswith("on n010, therefore not begun: n[011-012]")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("detach", [False, True])
 def test_what_waits_after_its_first_node_is_listed_and_cancelled(program, vhost_url, tmp_path, detach):

@@ -157,6 +157,7 @@ def faulty(cluster, timeout):
     return first, {each["nodes"]: each["reason"] for each in first["failed"]}
 
 
+@pytest.mark.long
 def test_of_64_nodes_five_fail_in_their_own_ways_and_the_next_run_does_only_those(clusters):
     if not may_mount():
         pytest.skip("disks that are full or cannot be written are mounts of the test's own, and need root")
@@ -273,6 +274,7 @@ def test_a_status_says_what_nodes_lose_and_lost(cluster):
     assert answer["warning"] == [{"nodes": "n02", "reason": lost}]
 
 
+@pytest.mark.long
 def test_a_disk_that_hangs_under_one_spool_is_named_and_delays_no_other_node(cluster, tmp_path):
     cluster.run("deploy", "n[01-02]")
     flag, spool = tmp_path / "hung", cluster.root("n02") / "var/spool/clusterbus"

@@ -325,6 +325,7 @@ def test_in_a_pipe_it_is_seen_as_well_and_there_are_no_styles(site, command):
         assert "\x1b" not in ended.said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_wrong_command_line_and_help_are_shown_as_visibly(site):
     for command in COMMANDS:

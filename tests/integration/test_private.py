@@ -47,6 +47,7 @@ def node():
     return PrivateNode
 
 
+@pytest.mark.long
 def test_it_keeps_its_address_and_its_data_over_a_kill_and_for_the_next_owner_of_its_folder(kind, tmp_path):
     with kind(tmp_path) as broker:
         url, name = broker.url, broker.home.name
@@ -67,6 +68,7 @@ def test_it_keeps_its_address_and_its_data_over_a_kill_and_for_the_next_owner_of
         assert _docker("volume", "rm", name).returncode == 0
 
 
+@pytest.mark.long
 def test_it_takes_definitions_and_orders_and_says_no_in_rabbitmqs_words(kind):
     with kind() as broker:
         broker.import_definitions({"vhosts": [{"name": "made"}]})
@@ -77,6 +79,7 @@ def test_it_takes_definitions_and_orders_and_says_no_in_rabbitmqs_words(kind):
         assert broker.start() is broker
 
 
+@pytest.mark.long
 def test_a_broker_that_cannot_start_says_where_its_log_is_and_leaves_no_process(kind):
     broker = kind(config=["no_such_setting = 1"])
 
@@ -118,6 +121,7 @@ def test_a_folder_is_free_again_soon_after_its_owner_was_killed(node, tmp_path):
     assert home.name == facts["name"]
 
 
+@pytest.mark.long
 def test_brokers_that_start_at_the_same_moment_do_not_meet(node):
     brokers = [node(), node()]
     threads = [threading.Thread(target=broker.start) for broker in brokers]
@@ -147,6 +151,7 @@ def test_a_node_listens_on_the_loopback_interface_only(node):
     assert answer == {"name": name}
 
 
+@pytest.mark.long
 def test_the_metrics_of_a_broker_have_what_the_alert_rules_ask_for(kind):
     wanted = set(re.findall(r"\brabbitmq_\w+", RULES.read_text()))
     assert wanted
@@ -158,6 +163,7 @@ def test_the_metrics_of_a_broker_have_what_the_alert_rules_ask_for(kind):
     assert wanted <= set(re.findall(r"^rabbitmq_\w+", text, re.MULTILINE))
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_at_the_last_moment_is_given_up_for_another(kind, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]

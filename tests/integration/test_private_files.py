@@ -29,6 +29,7 @@ def open_to_others(folder: Path) -> dict[str, int]:
     return {name: mode for name, mode in found.items() if mode & 0o007}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_what_up_creates_is_for_nobody_else(umask: int, tmp_path: Path, vhost_url: str) -> None:
     folder = tmp_path / "everything"

@@ -152,6 +152,7 @@ def test_the_example_of_slurm_publishes_a_job_that_failed(service_site: ServiceS
     assert event.data == {"jobId": 4711, "jobUser": "anna", "jobNodes": ["n1", "n2"]}
 
 
+@pytest.mark.long
 def test_what_the_broker_or_router_will_not_have_is_said_by_the_exit_code(service_site: ServiceSite, site: Site):
     assert "no event type" in emit(service_site, "slurm.jobFaild", code=2)
     assert "is not the id of an event" in emit(service_site, "slurm.jobFailed", "--id", "x", code=1)
@@ -219,6 +220,7 @@ def test_a_second_key_is_refused_by_the_broker_or_rejected_by_the_router(service
     assert site.events("gpfs") == site.events("slurm") == []
 
 
+@pytest.mark.long
 def test_a_service_that_floods_delays_itself_and_no_node(service_site: ServiceSite, site: Site):
     user, node = service_site.user("jobs"), site.node("honest")
 

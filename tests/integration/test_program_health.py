@@ -134,6 +134,7 @@ def test_a_consumer_says_what_it_serves_and_that_its_files_are_invalid(tmp_path,
         program.running.kill()
 
 
+@pytest.mark.long
 def test_a_consumer_whose_store_cannot_be_written_says_so_and_is_not_stuck(tmp_path, systemd, vhost_url, tap):
     program = Program(vhost_url, tmp_path, FILE, **systemd.environment)
     try:

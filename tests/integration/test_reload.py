@@ -147,6 +147,7 @@ def test_what_is_under_way_ends_as_it_began_and_what_follows_is_the_new_ones(pro
     assert tap.count(queue_of("act")) == 0
 
 
+@pytest.mark.long
 def test_what_is_owed_to_a_removed_subscription_waits_until_it_is_back_or_removed(program, vhost_url, tmp_path, tap):
     running = program(("act", "quota", effect()), ("other", "quota", effect("other")))
     both, other = running.file.read_text(), file(tmp_path, ("other", "quota", effect("other")))

@@ -296,6 +296,7 @@ class Consume:
             store.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
 def test_a_consumer_shows_no_secret_of_what_it_calls_whatever_comes_of_it(

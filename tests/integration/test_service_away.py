@@ -65,6 +65,7 @@ def away(service_site: ServiceSite, state: str) -> tuple[ServiceSite, list[str]]
     return service_site, [each.id for each in events]
 
 
+@pytest.mark.long
 def test_a_service_that_was_away_beyond_both_queues_gets_all_of_it(away: tuple[ServiceSite, list[str]]):
     site, ids = away
     status = site.run("status")[-1]
@@ -90,6 +91,7 @@ def test_a_service_that_was_away_beyond_both_queues_gets_all_of_it(away: tuple[S
     assert site.run("status") == [{"service": "tickets", "does": "keep", "what": [], "paused": False}]
 
 
+@pytest.mark.long
 def test_a_replay_that_has_not_all_of_it_says_so_and_forgets_nothing(away: tuple[ServiceSite, list[str]]):
     site, _ = away
     with reading(site, "tickets"):

@@ -60,6 +60,7 @@ def overflow(site: ServiceSite, count: int) -> Event:
     return events[0]
 
 
+@pytest.mark.long
 def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
     service_site: ServiceSite, watched: Callable[[Clock], list[Event]]
 ):
@@ -88,6 +89,7 @@ def test_a_service_that_misses_events_is_reported_once_for_each_stretch(
     assert [each.type for each in again[2:]] == ["clusterbus.serviceBehind"]
 
 
+@pytest.mark.long
 def test_who_looks_at_what_was_missed_causes_no_report(
     service_site: ServiceSite, watched: Callable[[Clock], list[Event]]
 ):

@@ -49,6 +49,7 @@ def site(tmp_path, require: Callable[[str], str]) -> Iterator[tuple[ServiceSite,
         tap.close()
 
 
+@pytest.mark.long
 def test_the_certificate_is_enough_and_another_opens_nothing(site):
     site, url = site
     site.define(TICKETS)

@@ -174,6 +174,7 @@ def test_a_lost_connection_repeats_nothing_and_loses_nothing(service: Service, p
     wait_for(lambda: service.left() == [], 20, "all are acknowledged")
 
 
+@pytest.mark.long
 def test_heartbeats_go_on_while_a_block_runs(
     service: Service, proxy: Callable[[str], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def ids_of(got: list[Any]) -> list[str]:
     return [properties.message_id for _, properties in got]
 
 
+@pytest.mark.long
 def test_a_service_that_was_away_knows_what_it_missed_and_gets_it(behind: tuple[ServiceSite, list[str]]):
     site, ids = behind
     with reading(site, "tickets") as first:

@@ -179,6 +179,7 @@ def test_one_that_never_reads_loses_its_oldest_events_and_others_lose_none(serve
     assert left == [each.id for each in events[-len(left) :]]
 
 
+@pytest.mark.long
 def test_one_that_holds_100_000_events_holds_up_nobody(service_site: ServiceSite):
     service_site.define({"name": "tickets", "on": "disk"}, {"name": "other", "on": "disk"})
     service_site.run("apply")

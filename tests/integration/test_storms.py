@@ -34,6 +34,7 @@ def consume(vhost_url, tmp_path, database):
         yield make
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_of_a_folded_storm_each_event_is_told_once_though_consumers_are_killed(consume, vhost_url, tmp_path, tap):
     told = tmp_path / "told"

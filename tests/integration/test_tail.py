@@ -70,6 +70,7 @@ def test_a_history_without_events_is_read_to_its_end(tail):
     assert tail("--since", "1h") == (0, "")
 
 
+@pytest.mark.long
 def test_a_slow_broker_is_waited_for(tail, vhost_url, proxy):
     events = [make_event() for _ in range(5)]
     publish(vhost_url, events)

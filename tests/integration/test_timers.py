@@ -37,6 +37,7 @@ def pass_by(moment: datetime) -> None:
     wait_for(lambda: now() > moment, 120, f"{moment:%H:%M:%S}")
 
 
+@pytest.mark.long
 def test_a_timer_goes_on_after_a_kill_and_what_was_missed_is_due_once(vhost_url, tmp_path, effects, database):
     with Program(vhost_url, tmp_path, text(TIMER, effects), store=database("store")) as program:
         program.start("tidy")
@@ -55,6 +56,7 @@ def test_a_timer_goes_on_after_a_kill_and_what_was_missed_is_due_once(vhost_url,
         assert missed == [last + 3 * PERIOD]
 
 
+@pytest.mark.long
 def test_of_two_consumers_one_handles_each_moment(vhost_url, tmp_path, effects, database):
     folders = [tmp_path / name for name in ("one", "two")]
     for each in folders:
@@ -72,6 +74,7 @@ def test_of_two_consumers_one_handles_each_moment(vhost_url, tmp_path, effects, 
         assert {later - earlier for earlier, later in pairwise(found)} == {PERIOD}
 
 
+@pytest.mark.long
 def test_a_delay_goes_on_while_no_consumer_runs_and_is_neither_cut_short_nor_begun_anew(
     vhost_url, tmp_path, effects, database
 ):

@@ -117,6 +117,7 @@ def happened(count):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_each_verb_does_what_it_is_for_once_on_two_consumers_of_one_store(site, vhost_url, tap):
     events = happened(12)
@@ -139,6 +140,7 @@ def test_each_verb_does_what_it_is_for_once_on_two_consumers_of_one_store(site, 
     assert not any(each.logged("the database cannot be used") for each in site.consumers)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_and_only_what_had_begun_is_done_again_though_consumers_are_killed(site, vhost_url, tap):
     events = happened(20)

@@ -248,6 +248,7 @@ print(killed)
 """
 
 
+@pytest.mark.thorough
 def test_killed_at_any_moment_each_file_is_the_old_or_the_new_one_and_the_next_run_finishes(tmp_path):
     command = [sys.executable, "-c", KILLS, str(ROOT), str(tmp_path)]
 
@@ -344,6 +345,7 @@ def test_a_bundle_that_is_cut_off_changes_nothing(root, cut, words):
     assert content_of(root, NEW) == dict.fromkeys(NEW)
 
 
+@pytest.mark.thorough
 def test_it_does_its_work_on_every_interpreter_that_is_here(root):
     for version, python in interpreters().items():
         capture = CAPTURE + f"# {version}\n".encode()

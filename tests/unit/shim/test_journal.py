@@ -35,6 +35,7 @@ def test_what_is_written_is_what_is_read(some: list[str], following: int) -> Non
     assert read == numbers
 
 
+@pytest.mark.thorough
 @given(distinct_names, distinct_names, st.data())
 def test_a_torn_journal_gives_no_number_that_was_not_whole(
     some: list[str], more: list[str], data: st.DataObject
@@ -52,6 +53,7 @@ def test_a_torn_journal_gives_no_number_that_was_not_whole(
     assert read.following == numbers.following + whole
 
 
+@pytest.mark.thorough
 @given(distinct_names.filter(lambda some: len(some) > 2))
 def test_a_batch_of_which_only_the_end_reached_the_disk_counts_up_to_the_hole(some: list[str]) -> None:
     text = Numbers(EPOCH).text()

@@ -153,6 +153,7 @@ def test_what_was_held_back_before_a_kill_is_told_by_the_next_engine(bench):
     assert site.names == ["alertOpened"]
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_a_backlog_that_never_ends_is_told_in_the_end(bench):
     site = bench()

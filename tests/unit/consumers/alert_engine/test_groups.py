@@ -68,6 +68,7 @@ def test_a_group_covers_the_nodes_of_its_members_for_what_the_rule_suppresses(si
     assert [each.data["suppressedBy"] is None for each in site.told[-2:]] == [False, True]
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_a_group_whose_members_are_still_down_stays_open(site):
     site.send(*(make_event("nodeLeave", site.now, node=f"n{number}") for number in range(9)))
@@ -154,6 +155,7 @@ def test_names_of_one_node_are_one_node_where_both_rules_name_it(database):
     site.store.close()
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_a_change_says_when_it_was_published_since_its_id_has_the_time_of_the_opening(site):
     site.see("nodeLeave", node="n1")

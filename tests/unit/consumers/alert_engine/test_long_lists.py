@@ -1,5 +1,7 @@
 """Events that list very many nodes: a bounded number of alerts, each transaction a bounded part of them."""
 
+import pytest
+
 from consumers.alert_engine.transactions import MOST_SEEN
 from consumers.alerts.sightings import MOST_OPENED
 from consumers.store.alerts import subjects
@@ -26,6 +28,7 @@ def test_one_event_opens_a_bounded_number_of_alerts_and_the_last_says_how_many_a
     site.store.close()
 
 
+@pytest.mark.thorough
 def test_a_batch_of_long_lists_is_several_transactions(database, monkeypatch):
     site = AlertBench(database("store"), NODE_DOWN)
     taken = []

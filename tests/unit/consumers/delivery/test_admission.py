@@ -190,6 +190,7 @@ def test_no_more_than_the_limit_are_called_and_all_are_in_the_end_whatever_happe
         bench.store.close()
 
 
+@pytest.mark.thorough
 @QUICK
 @example(todo=[("fail", 1), ("publish", 1), ("publish", 1), ("restart", 0)], failing=0)
 @given(todo=steps, failing=st.integers(0, 2))

@@ -252,6 +252,7 @@ def _raise(error):
     raise error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "handler",
     [
@@ -284,6 +285,7 @@ def test_whatever_a_handler_returns_or_raises_its_delivery_ends_and_others_go_on
     assert bench.waiting(queue_of("tell")) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("again", [timedelta.max, -HOUR, timedelta()])
 def test_whenever_a_handler_wants_to_be_called_again_it_is(bench, again):
     bench.handler = lambda _: Report(again=again) if len(bench.calls) < 2 else Report()

@@ -61,6 +61,7 @@ def test_events_that_belong_together_are_told_as_one_after_the_wait(bench):
     assert bench.waiting(queue_of("tell")) == 0
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_a_storm_of_ten_thousand_events_is_a_handful_of_messages_and_all_are_in_the_store(bench):
     seen = []
@@ -444,6 +445,7 @@ def test_in_shadow_all_but_the_effect_happens(bench):
 # the breaker of a target
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_a_target_that_is_down_for_an_hour_is_called_a_few_times_and_gets_everything_afterwards(bench):
     called_at = []

@@ -100,6 +100,7 @@ def compiled(text):
         return None
 
 
+@pytest.mark.thorough
 @settings(max_examples=100, deadline=None)
 @given(st.recursive(ATOMS, _joined, max_leaves=5), st.lists(events(), min_size=1, max_size=12))
 def test_each_part_of_an_expression_is_on_every_event_what_the_checks_say_that_it_can_be(text, happened):
@@ -176,6 +177,7 @@ def test_no_accepted_filter_is_the_same_for_every_event(text):
     assert any(each is not first for each in answers), f"always {first}"
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.recursive(PLAIN_ATOMS, _joined, max_leaves=3))

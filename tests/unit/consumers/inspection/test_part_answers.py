@@ -56,6 +56,7 @@ def settings(tmp_path):
     return made
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("break_it", [a_folder, rubbish, too_long])
 @pytest.mark.parametrize(
     ("part", "section", "name", "form"),
@@ -78,6 +79,7 @@ def test_a_source_that_is_broken_costs_only_its_own_part(settings, tmp_path, bre
     assert {"spool", "relay", "router", "store"} <= {each.part for each in found}
 
 
+@pytest.mark.thorough
 def test_a_fault_of_our_own_in_one_part_costs_only_this_part(settings, monkeypatch):
     monkeypatch.setattr(examination, "services", confused)
 
@@ -89,6 +91,7 @@ def test_a_fault_of_our_own_in_one_part_costs_only_this_part(settings, monkeypat
     assert {"spool", "relay", "router", "store"} <= {each.part for each in found}
 
 
+@pytest.mark.thorough
 def test_status_knows_its_findings_also_where_the_store_fails_in_a_way_that_nobody_expected(settings, monkeypatch):
     monkeypatch.setattr(overview, "Store", lambda *_, **__: confused())
 

@@ -139,6 +139,7 @@ NAMES = st.from_regex(r"\A[A-Za-z0-9_-]{1,100}\Z")
 HOSTS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9.-]{0,30}(:[1-9][0-9]{3})?\Z")
 
 
+@pytest.mark.thorough
 @given(cluster=NAMES, broker=st.lists(HOSTS, min_size=1, max_size=3), mail=st.sampled_from(["", "a@example.com"]))
 def test_whatever_the_facts_are_the_settings_say_them(
     tmp_path_factory: pytest.TempPathFactory, cluster: str, broker: list[str], mail: str

@@ -108,6 +108,7 @@ last: st.SearchStrategy[Outcome | None] = ended | st.just(wait()) | st.none()
 ages = st.sampled_from([SECOND, MINUTE, 2 * MINUTE, 20 * timedelta(hours=1), DAY, DAY + MINUTE, 2 * DAY])
 
 
+@pytest.mark.thorough
 @QUICK
 @given(found=st.lists(st.tuples(st.integers(1, 3), ages, last), max_size=8))
 def test_the_same_delivery_goes_first_as_if_the_whole_lane_were_read_and_never_two(database, found):

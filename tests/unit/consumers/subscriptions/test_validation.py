@@ -502,6 +502,7 @@ ODD = st.sampled_from(
 )
 
 
+@pytest.mark.thorough
 @given(st.lists(st.tuples(st.integers(0, len(EXAMPLE)), st.integers(0, 12), ODD), min_size=1, max_size=4))
 def test_a_mutilated_file_is_checked_like_any_other(cuts: list[tuple[int, int, str]]) -> None:
     text = EXAMPLE
@@ -515,6 +516,7 @@ def test_a_mutilated_file_is_checked_like_any_other(cuts: list[tuple[int, int, s
     assert all(0 <= each.line <= text.count("\n") + 5 and "\n" not in str(each) for each in report.mistakes)
 
 
+@pytest.mark.thorough
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from(["x", "5s", "#", "mount", "{{ y }}"])),

@@ -68,6 +68,7 @@ def test_what_a_verb_plans_fails_as_an_attempt_at_most(zone, name):
     served.close()
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "gates",

@@ -137,6 +137,7 @@ def test_without_a_syslog_nothing_is_written_to_the_file_either(tmp_path):
     handler.close()
 
 
+@pytest.mark.thorough
 def test_a_syslog_that_does_not_read_is_waited_for_within_limits(daemon, handler_of):
     handler = handler_of(daemon.path)
 

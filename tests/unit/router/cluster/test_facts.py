@@ -392,6 +392,7 @@ def permuted(draw, text):
     return "".join(f"{each}\n" for each in lines)
 
 
+@pytest.mark.thorough
 @given(st.data())
 def test_facts_are_the_same_whatever_the_order_of_columns(data):
     printed = {command: data.draw(permuted(text), command) for command, text in PRINTED.items()}
@@ -408,6 +409,7 @@ CELLS = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=max(25, settings().max_examples // 4), suppress_health_check=list(HealthCheck))
 @given(CELLS, st.booleans())
 def test_a_row_of_any_values_hides_none_of_the_others_and_can_be_stored(tmp_path, cells, is_first):

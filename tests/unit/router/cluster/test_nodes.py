@@ -358,6 +358,7 @@ def test_one_node_whose_answer_is_not_an_installers_keeps_none_of_the_others_bac
     assert "'differs': " in facts["failed"][0]["reason"]
 
 
+@pytest.mark.thorough
 @given(st.sampled_from(["node", "code", "seconds", "output", "other"]), JSON)
 def test_a_line_of_the_fan_out_is_read_completely_or_refused(field, value):
     line = {"node": "n1", "code": 0, "seconds": 1.5, "output": "", field: value}

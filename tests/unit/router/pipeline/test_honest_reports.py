@@ -52,6 +52,7 @@ def lie(bench: Bench, evil: Node, about: str, claim: int | str, sequence: int) -
     return sent.but(headers=sent.headers | {"sequence": sequence})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at_once", [True, False], ids=["in one batch", "one after another"])
 def test_honest_reports_become_an_event_after_anything_that_one_node_claims(tmp_path: Path, at_once: bool) -> None:
     bench = Bench(f"sqlite:///{tmp_path / 'router.db'}")

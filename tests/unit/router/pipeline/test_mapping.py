@@ -58,6 +58,7 @@ def record(event_type: EventType, *arguments: str, **fields: Any) -> Record:
     return Record(id="01KAG2V0M3Y8ZT6Q4XJ5W9E7RB", **facts)
 
 
+@pytest.mark.thorough
 @given(st.data())
 def test_every_event_is_a_cloudevent_whatever_its_record_says(data: st.DataObject) -> None:
     event_type = data.draw(st.sampled_from(TYPES))

@@ -87,6 +87,8 @@ def test_events_say_when_they_were_sent_only_where_metrics_are_on(bench, is_on):
     assert bench.stored(INGRESS) == []
 
 
+@pytest.mark.thorough
+@pytest.mark.long
 def test_rejected_records_that_are_not_kept_are_counted_and_the_state_names_their_user(bench, measures):
     loud, other = Node("loud"), Node("other")
     bad = [loud.record("mount").but(body=b"garbage %d" % number) for number in range(REJECTED_BODIES + 7)]

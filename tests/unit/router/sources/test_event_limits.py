@@ -76,6 +76,8 @@ MANY = st.sampled_from([*[0] * 6, 1001, 1001, 1001, ITEMS + 1])
 FLAGS = st.sampled_from(["--upNodes", "--eventNode", "--reason", "--fsName", "--x.y", "--UPNODES", "--nothing", "--"])
 
 
+@pytest.mark.thorough
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["gpfs", "qube", "clusterbus", "slurm"])
 @given(words=st.lists(FLAGS | WORD, max_size=8), many=MANY)
 def test_no_arguments_make_a_larger_event(source: str, words: list[str], many: int) -> None:

@@ -47,6 +47,7 @@ def test_an_event_type_selects_its_own_topics_and_no_other_types(event_type: Eve
     assert len({each.name for each in brought}) == 1
 
 
+@pytest.mark.thorough
 @given(st.lists(st.sampled_from(["#", "*", "gpfs", "quota", "mount"]), min_size=2, max_size=7).map(".".join))
 def test_a_pattern_selects_exactly_the_types_that_the_broker_could_bring(pattern: str) -> None:
     # The free words of a topic may be anything; the words that are in the pattern, or another, stand for all.
