@@ -51,18 +51,19 @@ class Service:
         rights = {"configure": "^$", "write": "^$", "read": read}
         self.admin.call("PUT", "permissions", self.vhost, self.user, body=rights)
 
-    def publish(self, *events: Event) -> None:
-        """Publish *events* as the router does, and wait until the queue has them."""
+    def publish(self, *events: Event, is_for_all: bool = True) -> None:
+        """Publish *events* as the router does, or for this queue alone, and wait until the queue has them."""
         for event in events:
             kind = pika.BasicProperties(
                 content_type=CONTENT_TYPE, delivery_mode=2, message_id=event.id, type=event.type, user_id=None
             )
-            self.tap.publish(EVENTS, event.topic, event.to_json(), kind)
+            exchange, key = (EVENTS, event.topic) if is_for_all else ("", self.queue)
+            self.tap.publish(exchange, key, event.to_json(), kind)
 
-    def publish_numbered(self, count: int, first: int = 0) -> list[Event]:
+    def publish_numbered(self, count: int, first: int = 0, *, is_for_all: bool = True) -> list[Event]:
         """Publish *count* events whose data has a number from *first*, and return them."""
         events = [make_event(number=number) for number in range(first, first + count)]
-        self.publish(*events)
+        self.publish(*events, is_for_all=is_for_all)
         return events
 
     def acknowledged(self) -> int:
