@@ -21,6 +21,7 @@ from router.model.catalogue import Catalogues, EventType
 from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
+from router.pipeline.reports.confirmations import ENDS
 from router.pipeline.reports.confirmations import NAME as REPORT_CONFIRMED
 from router.sources.event_selectors import narrow, select
 
@@ -66,7 +67,7 @@ class ActiveRules:
         self._compiled = {name: _Compiled(self.rules[name], catalogues) for name in _causes_first(self.rules)}
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
         patterns = [pattern for each in triggers for pattern in each.patterns]
-        if any(each.suppresses or each.group for each in self.rules.values()):
+        if any(each.rule.suppresses or each.rule.group or each.closes.types & ENDS for each in self._compiled.values()):
             patterns += select(REPORT_CONFIRMED, catalogues).patterns
         self.patterns: Sequence[str] = narrow(patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
@@ -86,13 +87,18 @@ class ActiveRules:
         Where one event would open and close the same alert, it opens it.
         """
         if event.type == f"{OWN}.{REPORT_CONFIRMED}":
-            return self._confirmed(event)
+            report = _report_in(event)
+            return [*_confirming(self.seen(report), report)] if report else []
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
 
     def closing_earlier(self, event: Event, keys: Iterable[EarlierKey]) -> Iterator[Sighting]:
         """Yield what *event* closes of alerts that opened when their rules had other places in `by`; never raises."""
+        if event.type == f"{OWN}.{REPORT_CONFIRMED}":
+            if report := _report_in(event):
+                yield from _confirming(self.closing_earlier(report, keys), report)
+            return
         for rule, names in keys:
             compiled = self._compiled.get(rule)
             if compiled and compiled.closes.selects(event):
@@ -120,15 +126,6 @@ class ActiveRules:
             return None
         moment = fact_parts.confirmed(compiled.closes_when.facts, known, event)
         return moment if moment and moment > opening.moment else None
-
-    def _confirmed(self, event: Event) -> Sequence[Sighting]:
-        """Return what the report opens that *event* has of a second node, as confirmed by this."""
-        try:
-            report = Event.from_json(str(event.data.get("report")).encode())
-        except InvalidEvent as error:
-            log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
-            return []
-        return [replace(each, confirmed_by=report.node, left_out=0) for each in self.seen(report) if each.opens]
 
     def _is_known(self, event: Event) -> bool:
         return event.name in self._catalogues.of(event.origin).events
@@ -220,6 +217,22 @@ class ActiveRules:
             if place == "node" or (variable and variable.type in _NODES):
                 return word_of(name) if isinstance(name, str) else ""
         return ""
+
+
+def _report_in(event: Event) -> Event | None:
+    """Return the report of a second node that *event* has; None if it cannot be read."""
+    try:
+        return Event.from_json(str(event.data.get("report")).encode())
+    except InvalidEvent as error:
+        log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
+        return None
+
+
+def _confirming(sightings: Iterable[Sighting], report: Event) -> Iterator[Sighting]:
+    """Yield those of *sightings*, which are of *report*, that a second node may confirm, as confirmed by it."""
+    for each in sightings:
+        if each.opens or report.type in ENDS:
+            yield replace(each, confirmed_by=report.node, left_out=0)
 
 
 class _Trigger:

@@ -30,7 +30,7 @@ class Sighting:
     *node* is the node that the alert is about, as events name it; empty if it is about none.  *severity*, *summary* and
     *owner* are those of an opening; what closes has no summary and no owner.  *left_out* says how many more alerts of
     the rule the event would have opened; it is in the last opening, whose summary says it too.  *confirmed_by* is the
-    node that reports the same as what opened it, where the event only says that.
+    node that reports the same as what opened or closed it, where the event only says that.
     """
 
     rule: str

@@ -16,16 +16,24 @@ NAME = "reportConfirmed"
 LONGEST = 16 * 1024
 """The longest report that is confirmed, in octets of JSON: one that names more than some hundred nodes is not."""
 
+ENDS = frozenset(("gpfs.nodeJoin", "gpfs.quorumNodeJoin"))
+"""What every registered node reports, and says that something is over.
+
+`quorumReached` and `afmFilesetUnexpired` are none of them: one node reports these, which nobody can confirm.
+"""
+
 _LATER = timedelta(microseconds=1)
 _WRONG = SEVERITIES[SEVERITIES.index("warning") :]
 
 
 def confirmation(first: str, copy: Event, catalogues: Catalogues, moment: datetime) -> Event | None:
-    """Return the event that says that *copy* confirms the event *first*; None if nothing is wrong, or it is too long.
+    """Return the event that says that *copy* confirms the event *first*; None if it is too long.
+
+    None, too, if *copy* neither says that something is wrong, nor is one of `ENDS`.
 
     Its id is the same whichever router finds it.  It is later than *first*, whose time may be that of this batch.
     """
-    if copy.severity not in _WRONG:
+    if copy.severity not in _WRONG and copy.type not in ENDS:
         return None
     report = copy.model_copy(update=dict.fromkeys(("sequence", "sequencetype", "epoch", "traceparent"))).to_json()
     if len(report) > LONGEST:
