@@ -191,9 +191,9 @@ class UnitOfWork:
         group = self.surroundings.group_of(subject)
         if group is None or subject.is_group:
             return None
-        group.add(row.id, row.node, row.sole_reporter)
+        group.add(row.id, row.node, (row.event_node, row.confirmed_by))
         if group.row is None:
-            if group.is_many_of(row.sole_reporter) or group.is_sure:
+            if group.is_many_of(row.event_node if row.confirmed_by in ("", row.event_node) else "") or group.is_sure:
                 self.observe(group.subject.key, group.opening(row))
             return group.suppressing(row)
         if group.row.sole_reporter and group.is_sure:
