@@ -194,9 +194,7 @@ def test_copies_of_a_global_event_are_one_event(bench: Bench) -> None:
 
 def test_the_first_copy_of_another_node_is_reported_once_and_only_where_something_is_wrong(bench: Bench) -> None:
     first, second = leave(Node("n1")), leave(Node("n2"), NOON + SECOND)
-    managers = [
-        Node(name).record("clusterManagerTakeOver", "--clusterManager", "n8", at=NOON) for name in ("n1", "n2")
-    ]
+    managers = [Node(name).record("clusterManagerTakeOver", "--clusterManager", "n8", at=NOON) for name in ("n1", "n2")]
 
     bench.send(first, *managers)
     assert bench.told("reportConfirmed") == []
