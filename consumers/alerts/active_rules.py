@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -16,12 +16,11 @@ from itertools import islice, product
 from typing import Any
 
 from router.cluster.facts.views import Known
-from router.errors import InvalidEvent
 from router.model.catalogue import Catalogues, EventType
 from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
-from router.pipeline.reports.confirmations import ENDS
+from router.pipeline.reports.confirmations import ENDS, report_in
 from router.pipeline.reports.confirmations import NAME as REPORT_CONFIRMED
 from router.sources.event_selectors import narrow, select
 
@@ -34,7 +33,7 @@ from ..policies.group_keys import place_of, value_at
 from . import fact_parts
 from .alert_row import About
 from .rules import Rule
-from .sightings import LONGEST_SUMMARY, MOST_OPENED, Sighting, shown, with_left_out
+from .sightings import LONGEST_SUMMARY, MOST_OPENED, Sighting, confirming, shown, with_left_out
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +86,8 @@ class ActiveRules:
         Where one event would open and close the same alert, it opens it.
         """
         if event.type == f"{OWN}.{REPORT_CONFIRMED}":
-            report = _report_in(event)
-            return [*_confirming(self.seen(report), report)] if report else []
+            report = report_in(event)
+            return [*confirming(self.seen(report), report)] if report else []
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
@@ -96,8 +95,8 @@ class ActiveRules:
     def closing_earlier(self, event: Event, keys: Iterable[EarlierKey]) -> Iterator[Sighting]:
         """Yield what *event* closes of alerts that opened when their rules had other places in `by`; never raises."""
         if event.type == f"{OWN}.{REPORT_CONFIRMED}":
-            if report := _report_in(event):
-                yield from _confirming(self.closing_earlier(report, keys), report)
+            if report := report_in(event):
+                yield from confirming(self.closing_earlier(report, keys), report)
             return
         for rule, names in keys:
             compiled = self._compiled.get(rule)
@@ -217,22 +216,6 @@ class ActiveRules:
             if place == "node" or (variable and variable.type in _NODES):
                 return word_of(name) if isinstance(name, str) else ""
         return ""
-
-
-def _report_in(event: Event) -> Event | None:
-    """Return the report of a second node that *event* has; None if it cannot be read."""
-    try:
-        return Event.from_json(str(event.data.get("report")).encode())
-    except InvalidEvent as error:
-        log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
-        return None
-
-
-def _confirming(sightings: Iterable[Sighting], report: Event) -> Iterator[Sighting]:
-    """Yield those of *sightings*, which are of *report*, that a second node may confirm, as confirmed by it."""
-    for each in sightings:
-        if each.opens or report.type in ENDS:
-            yield replace(each, confirmed_by=report.node, left_out=0)
 
 
 class _Trigger:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from router.cluster.fleet import node_sets
 
 from ...alerts.alert_row import AlertRow, key_of
-from ...alerts.life.lifecycle import Policy
+from ...alerts.life.policy import Policy
 from ...alerts.life.subject import Subject, of_group
 from ...alerts.life.surroundings import Group, Surroundings
 from ..database import batched

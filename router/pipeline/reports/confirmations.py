@@ -3,12 +3,16 @@
 Copies become no events, so nobody else learns that an event is more than the word of one node.
 """
 
+import logging
 from datetime import datetime, timedelta
 
+from ...errors import InvalidEvent
 from ...model.catalogue import Catalogues
 from ...model.events import SEVERITIES, Event
 from ...model.ids import derived_id
 from ..mapping import own_event
+
+log = logging.getLogger(__name__)
 
 NAME = "reportConfirmed"
 """By this the router says that a second node reports the same: its report itself became no event."""
@@ -43,3 +47,12 @@ def confirmation(first: str, copy: Event, catalogues: Catalogues, moment: dateti
     made = own_event(NAME, facts, catalogues, cluster=copy.cluster, node=copy.node, id_=id_, moment=moment + _LATER)
     # Whole, since a text that is cut is no event.
     return made.model_copy(update={"data": {**made.data, "report": report.decode()}})
+
+
+def report_in(event: Event) -> Event | None:
+    """Return the report of the second node that the confirmation *event* has; None, and a log line, if it has none."""
+    try:
+        return Event.from_json(str(event.data.get("report")).encode())
+    except InvalidEvent as error:
+        log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
+        return None

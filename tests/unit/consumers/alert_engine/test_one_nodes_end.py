@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.alerts import shipped_rules
-from consumers.alerts.life.lifecycle import UNCONFIRMED, Policy, fold
+from consumers.alerts.life.lifecycle import UNCONFIRMED, fold
 from consumers.alerts.life.observations import Observation
+from consumers.alerts.life.policy import Policy
 from consumers.config.registrations import Registrations
 from consumers.config.synthetic_events import synthetic_event
 from router.model.event_words import named

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from consumers.alerts.life.lifecycle import Policy
+from consumers.alerts.life.policy import Policy
 from consumers.alerts.life.subject import Subject, of_group
 from consumers.alerts.life.surroundings import Group
 from router.cluster.fleet.node_sets import MOST
