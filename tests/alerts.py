@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from consumers.alerts.alert_row import AlertRow, key_of
-from consumers.alerts.life.lifecycle import Policy
 from consumers.alerts.life.observations import Observation
+from consumers.alerts.life.policy import Policy
 from consumers.store.alerts import alert_rows, observed
 from consumers.store.schema import alert_tables
 from router.model.catalogue import Catalogues

@@ -20,8 +20,8 @@ from router.model.ids import derived_id
 
 from ..alerts.active_rules import ActiveRules, EarlierKey
 from ..alerts.alert_row import AlertRow, key_of
-from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Observation
+from ..alerts.life.policy import Policy
 from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import suppressors
 from ..alerts.life.unit_of_work import Times, UnitOfWork

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -16,11 +16,11 @@ from itertools import islice, product
 from typing import Any
 
 from router.cluster.facts.views import Known
-from router.errors import InvalidEvent
 from router.model.catalogue import Catalogues, EventType
 from router.model.events import OWN, SEVERITIES, Event, Severity
 from router.model.node_words import word_of
 from router.model.topics import matches
+from router.pipeline.reports.confirmations import ENDS, report_in
 from router.pipeline.reports.confirmations import NAME as REPORT_CONFIRMED
 from router.sources.event_selectors import narrow, select
 
@@ -33,7 +33,7 @@ from ..policies.group_keys import place_of, value_at
 from . import fact_parts
 from .alert_row import About
 from .rules import Rule
-from .sightings import LONGEST_SUMMARY, MOST_OPENED, Sighting, shown, with_left_out
+from .sightings import LONGEST_SUMMARY, MOST_OPENED, Sighting, confirming, shown, with_left_out
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class ActiveRules:
         self._compiled = {name: _Compiled(self.rules[name], catalogues) for name in _causes_first(self.rules)}
         triggers = [trigger for each in self._compiled.values() for trigger in (each.opens, each.closes)]
         patterns = [pattern for each in triggers for pattern in each.patterns]
-        if any(each.suppresses or each.group for each in self.rules.values()):
+        if any(each.rule.suppresses or each.rule.group or each.closes.types & ENDS for each in self._compiled.values()):
             patterns += select(REPORT_CONFIRMED, catalogues).patterns
         self.patterns: Sequence[str] = narrow(patterns)
         self._catalogues, self._facts, self._owner_of = catalogues, facts, owner_of
@@ -86,13 +86,18 @@ class ActiveRules:
         Where one event would open and close the same alert, it opens it.
         """
         if event.type == f"{OWN}.{REPORT_CONFIRMED}":
-            return self._confirmed(event)
+            report = report_in(event)
+            return [*confirming(self.seen(report), report)] if report else []
         # No catalogue has this type, so patterns decide.
         concerned = self._by_type.get(event.type, ()) if self._is_known(event) else self._compiled.values()
         return [each for rule in concerned for each in self._sightings(rule, event)]
 
     def closing_earlier(self, event: Event, keys: Iterable[EarlierKey]) -> Iterator[Sighting]:
         """Yield what *event* closes of alerts that opened when their rules had other places in `by`; never raises."""
+        if event.type == f"{OWN}.{REPORT_CONFIRMED}":
+            if report := report_in(event):
+                yield from confirming(self.closing_earlier(report, keys), report)
+            return
         for rule, names in keys:
             compiled = self._compiled.get(rule)
             if compiled and compiled.closes.selects(event):
@@ -120,15 +125,6 @@ class ActiveRules:
             return None
         moment = fact_parts.confirmed(compiled.closes_when.facts, known, event)
         return moment if moment and moment > opening.moment else None
-
-    def _confirmed(self, event: Event) -> Sequence[Sighting]:
-        """Return what the report opens that *event* has of a second node, as confirmed by this."""
-        try:
-            report = Event.from_json(str(event.data.get("report")).encode())
-        except InvalidEvent as error:
-            log.error("a report that confirms another one cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - complete
-            return []
-        return [replace(each, confirmed_by=report.node, left_out=0) for each in self.seen(report) if each.opens]
 
     def _is_known(self, event: Event) -> bool:
         return event.name in self._catalogues.of(event.origin).events

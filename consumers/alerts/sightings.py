@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from router.model.events import Event, Severity
+from router.pipeline.reports.confirmations import ENDS
 
 from .alert_row import About
 
@@ -30,7 +31,7 @@ class Sighting:
     *node* is the node that the alert is about, as events name it; empty if it is about none.  *severity*, *summary* and
     *owner* are those of an opening; what closes has no summary and no owner.  *left_out* says how many more alerts of
     the rule the event would have opened; it is in the last opening, whose summary says it too.  *confirmed_by* is the
-    node that reports the same as what opened it, where the event only says that.
+    node that reports the same as what opened or closed it, where the event only says that.
     """
 
     rule: str
@@ -52,6 +53,13 @@ def with_left_out(last: Sighting, left_out: Sequence[About], event: Event) -> Si
     log.error("an event would open too many alerts, the rest is left out", extra=facts)
     note = f" (and {len(left_out):,} more in this event, without alerts of their own)"
     return replace(last, summary=last.summary[: LONGEST_SUMMARY - len(note)] + note, left_out=len(left_out))
+
+
+def confirming(sightings: Iterable[Sighting], report: Event) -> Iterator[Sighting]:
+    """Yield those of *sightings*, which are of *report*, that a second node may confirm, as confirmed by it."""
+    for each in sightings:
+        if each.opens or report.type in ENDS:
+            yield replace(each, confirmed_by=report.node, left_out=0)
 
 
 def shown(about: About) -> str:

@@ -119,6 +119,7 @@ def letter_of(arrival: Arrival, now: datetime) -> Letter:
         body=body,
         headers=headers,
         kept_at=now,
+        publisher=_text(headers, ORIGIN) or "-" if kind == "record" or _origin(kind, arrival) else None,
     )
 
 

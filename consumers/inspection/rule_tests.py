@@ -24,8 +24,8 @@ from ..alert_engine.due_work import DueWork
 from ..alerts.active_rules import ActiveRules
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
-from ..alerts.life.lifecycle import Policy
 from ..alerts.life.observations import Act, Observation
+from ..alerts.life.policy import Policy
 from ..alerts.life.subject import Subject
 from ..alerts.life.surroundings import Surroundings
 from ..alerts.life.unit_of_work import Times, UnitOfWork

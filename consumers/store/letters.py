@@ -29,7 +29,8 @@ class Summary:
     """A letter without its body and headers, which may be large: for lists, counts and selections.
 
     `exchange` and `topic` are its destination; for a record, `topic` is the routing key that it claimed.  `replay` is
-    the nonce of its replay.  `by` and `settled_at` say who replayed or dropped it, and when.
+    the nonce of its replay.  `by` and `settled_at` say who replayed or dropped it, and when.  `publisher` is the user
+    who published a record, `-` without a user; None for other letters, and for those that an earlier release kept.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Summary:
     replay: str = ""
     by: str = ""
     settled_at: datetime | None = None
+    publisher: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def keep(transaction: Connection, letters: Iterable[Letter]) -> None:
 
 
 _BRIEF = [table.c[each.name] for each in fields(Summary)]
-_KEPT_AGAIN = ("reason", "headers", "kept_at", "state", "replay", "by", "settled_at")
+_KEPT_AGAIN = ("reason", "headers", "kept_at", "state", "replay", "by", "settled_at", "publisher")
 
 
 def _row(letter: Letter) -> dict[str, object]:

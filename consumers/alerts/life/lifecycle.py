@@ -7,74 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 from router.model.events import Severity
+from router.pipeline.reports.confirmations import ENDS
 
 from ..alert_row import Cause
-from ..rules import Rule
 from .observations import Observation
+from .policy import Policy
 
 Order = tuple[datetime, str]
 
+UNCONFIRMED = timedelta(hours=1)
+"""After how long an end holds that every node should report, and one alone does.
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a rule says about the life of its alerts; kept with each key, so that people need no rules to act."""
-
-    closes_after: timedelta | None = None
-    flapping_openings: int | None = None
-    flapping_within: timedelta = timedelta()
-    flapping_quiet: timedelta = timedelta()
-    remind: timedelta | None = None
-    escalate_after: timedelta | None = None
-    escalate_to: str = ""
-    group_over: int | None = None
-    group_quiet: timedelta = timedelta()
-    asks_facts: bool = False
-    ask_every: timedelta = timedelta(minutes=1)
-    """How often facts are asked whether an alert is over."""
-
-    @classmethod
-    def of(cls, rule: Rule) -> Self:
-        """Return what *rule* says."""
-        found: dict[str, Any] = {"closes_after": rule.closes_after, "remind": rule.remind}
-        if flapping := rule.flapping:
-            found["flapping_openings"] = flapping.openings
-            found |= {"flapping_within": flapping.within, "flapping_quiet": flapping.quiet}
-        if rule.escalate:
-            found |= {"escalate_after": rule.escalate.after, "escalate_to": rule.escalate.to}
-        if rule.group:
-            found |= {"group_over": rule.group.over, "group_quiet": rule.group.quiet}
-        if rule.ask_every:
-            found["ask_every"] = rule.ask_every
-        return cls(**found, asks_facts=rule.closes_when is not None)
-
-    @property
-    def of_group(self) -> Policy:
-        """What holds for the alert that stands for a group."""
-        return Policy(remind=self.remind, escalate_after=self.escalate_after, escalate_to=self.escalate_to)
-
-    def to_json(self) -> str:
-        """Return it as it is stored."""
-        facts = {name: value for name, value in asdict(self).items() if value}
-        return json.dumps(facts, default=timedelta.total_seconds, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what `to_json` wrote."""
-        facts = json.loads(text)
-        found: dict[str, Any] = {name: _duration(name, value) for name, value in facts.items()}
-        return cls(**found)
-
-
-def _duration(name: str, value: Any) -> Any:  # noqa: ANN401 - a field of any type
-    return timedelta(seconds=value) if name in _TIMES else value
-
-
-_TIMES = ("closes_after", "flapping_within", "flapping_quiet", "remind", "escalate_after", "group_quiet", "ask_every")
+Otherwise an alert could stay open for ever, where the others have lost their reports.
+"""
 
 
 @dataclass(slots=True)
@@ -108,8 +58,17 @@ class Life:
     flapping: bool = False
     calm_since: datetime | None = None
     """Since when a flapping life would be closed if it did not flap."""
+    claimed_by: str = ""
+    """The node that alone reports the end, which every node should report: at `claimed_at`, with the event `claim`."""
+    claimed_at: datetime | None = None
+    claim: str = ""
     alerts: list[str] = field(default_factory=list)
     """The alerts that openings of this life began."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether one node alone reports the end, and that is not enough."""
+        return self.until is None and self.calm_since is None and self.claimed_at is not None
 
 
 @dataclass(slots=True)
@@ -142,12 +101,15 @@ class Lives:
             case "opens":
                 self._open(observation)
             case "closes" if life:
-                if not life.flapping:
-                    _close(life, observation.ended_at, observation)
-                elif life.calm_since is None:
-                    life.calm_since = observation.ended_at
+                _end(life, observation)
+            case "confirms_end" if life:
+                _confirm_end(life, observation)
             case "confirms" if life:
                 _confirm(life, observation)
+            case "confirms" if self.lives and _is_doubted(self.lives[-1], observation):
+                # The one node that had reported it also reported its end, which others may not.
+                self.lives[-1].until = None
+                _confirm(self.lives[-1], observation)
             case "close" if life:
                 _close(life, observation.at, observation)
             case "ack" | "unack" if life:
@@ -159,11 +121,18 @@ class Lives:
     def _pass_to(self, moment: datetime) -> None:
         due, life = self.due, self.open
         if life and due and due <= moment:
-            until = life.calm_since or life.last_at + (self.policy.closes_after or timedelta())
-            life.until, life.cause = until, "quiet"
+            if life.is_doubtful and due == _claim_due(life):
+                _close_unconfirmed(life)
+            else:
+                life.until = life.calm_since or life.last_at + (self.policy.closes_after or timedelta())
+                life.cause = "quiet"
 
     def _open(self, observation: Observation) -> None:
         life = self.open
+        if life and life.is_doubtful and observation.event_node != life.claimed_by:
+            # The end may have been true: what is open from now on is the word of those who report it now.
+            _close_unconfirmed(life)
+            life = None
         begins = life is None or life.calm_since is not None
         if begins:
             self.starts = [*self.starts, observation.at][-(self.policy.flapping_openings or 1) :]
@@ -212,7 +181,7 @@ def as_base(lives: Lives) -> str:
     return json.dumps(facts, default=datetime.isoformat)
 
 
-_MOMENTS = ("since", "last_at", "until", "calm_since")
+_MOMENTS = ("since", "last_at", "until", "calm_since", "claimed_at")
 _read = datetime.fromisoformat
 
 
@@ -241,13 +210,58 @@ def _open_again(life: Life, opening: Observation) -> None:
     life.openings += 1
     life.last, life.last_at = opening.id, opening.at
     life.severity, life.summary, life.owner = opening.severity, opening.summary, opening.owner
-    life.calm_since = None
+    life.calm_since = life.claimed_at = None
+    life.claimed_by = life.claim = ""
     _confirm(life, opening)
 
 
 def _confirm(life: Life, by: Observation) -> None:
     if not life.confirmed_by and (by.vouched or by.event_node != life.event_node):
         life.confirmed_by = by.event_node
+
+
+def _end(life: Life, end: Observation) -> None:
+    """Take in that *end* says that *life* is over; one node alone ends what it alone reports, unless others cannot."""
+    before = life.claimed_by
+    is_claim = end.event_type in ENDS and bool(end.event_node) and not end.vouched
+    if is_claim and not before:
+        life.claimed_by, life.claimed_at, life.claim = end.event_node, end.at, end.id
+    if not is_claim:
+        is_alone = not end.vouched and end.event_node not in ("", life.event_node, life.confirmed_by)
+        _calm(life, end.ended_at, replace(end, comment=_ALONE.format(end.event_node)) if is_alone else end)
+    elif before not in ("", end.event_node) or (end.event_node == life.event_node and not life.confirmed_by):
+        _calm(life, end.ended_at, end)
+
+
+def _confirm_end(life: Life, by: Observation) -> None:
+    if life.is_doubtful and life.claimed_at and by.event_node != life.claimed_by:
+        _calm(life, life.claimed_at, replace(by, id=life.claim))
+
+
+def _calm(life: Life, moment: datetime, by: Observation) -> None:
+    if not life.flapping:
+        _close(life, moment, by)
+    elif life.calm_since is None:
+        life.calm_since = moment
+
+
+def _close_unconfirmed(life: Life) -> None:
+    life.until, life.cause, life.closed_by = life.claimed_at, "event", life.claim
+    life.comment = _ALONE.format(life.claimed_by)
+
+
+def _is_doubted(life: Life, by: Observation) -> bool:
+    """Say whether *by*, which confirms what opened *life*, shows that its end was the word of one node too."""
+    due = _claim_due(life)
+    is_new = not life.confirmed_by and by.event_node != life.event_node
+    return is_new and due is not None and by.at < due and life.closed_by == life.claim
+
+
+def _claim_due(life: Life) -> datetime | None:
+    return None if life.claimed_at is None else life.claimed_at + UNCONFIRMED
+
+
+_ALONE = "only {} reports the end"
 
 
 def _close(life: Life, moment: datetime, by: Observation) -> None:
@@ -259,6 +273,7 @@ def _due(life: Life, policy: Policy) -> datetime | None:
     calm = life.calm_since
     if calm is None and policy.closes_after is not None:
         calm = life.last_at + policy.closes_after
-    if calm is None or not life.flapping:
-        return calm
-    return calm + policy.flapping_quiet
+    if calm is not None and life.flapping:
+        calm += policy.flapping_quiet
+    claim = _claim_due(life) if life.is_doubtful else None
+    return min(filter(None, (calm, claim)), default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Self
 
@@ -13,9 +13,9 @@ from ..alert_row import Cause
 from ..sightings import Sighting
 
 Act = Literal["ack", "unack", "note", "close"]
-Kind = Literal["opens", "closes", "confirms", "passes", Act]
-"""`confirms` says that another node reports the same as what opened it.  `passes` says only
-that time has passed, so that what closes by itself is closed."""
+Kind = Literal["opens", "closes", "confirms", "confirms_end", "passes", Act]
+"""`confirms` says that another node reports the same as what opened it, `confirms_end` as what closed it.  `passes`
+says only that time has passed, so that what closes by itself is closed."""
 
 ACTS: tuple[Act, ...] = ("ack", "unack", "note", "close")
 
@@ -57,22 +57,25 @@ class Observation:
         *depth* is how many events of ours led to what it opens.
         """
         if seen.confirmed_by:
+            kind: Kind = "confirms" if seen.opens else "confirms_end"
             by = seen.confirmed_by
-            return cls(
-                id=event.id, at=event.moment, kind="confirms", event_type=event.type, event_node=by, node=seen.node
-            )
-        if not seen.opens:
-            return cls(id=event.id, at=event.moment, kind="closes", event_type=event.type, node=seen.node)
-        return cls(
+            return cls(id=event.id, at=event.moment, kind=kind, event_type=event.type, event_node=by, node=seen.node)
+        said = cls(
             id=event.id,
             at=event.moment,
-            kind="opens",
+            kind="closes",
             event_type=event.type,
             event_node=event.node,
             vouched=vouches(event, seen.node),
+            node=seen.node,
+        )
+        if not seen.opens:
+            return said
+        return replace(
+            said,
+            kind="opens",
             severity=seen.severity,
             summary=seen.summary,
-            node=seen.node,
             owner=seen.owner,
             depth=depth,
             body=event.to_json() if asks_facts else None,

@@ -11,8 +11,9 @@ from operator import attrgetter
 from router.model.ids import derived_id
 
 from ..alert_row import GROUP, About, AlertRow
-from .lifecycle import Life, Lives, Policy, as_base, base_lives, fold
+from .lifecycle import Life, Lives, as_base, base_lives, fold
 from .observations import Observation
+from .policy import Policy
 
 MOST = 200
 """The most observations of a key that are kept one by one; beyond it, the oldest half becomes its base."""

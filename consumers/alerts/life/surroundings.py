@@ -27,16 +27,18 @@ class Group:
     """The group of one rule in one cluster: its own subject, and its members by the ids of their alerts.
 
     While it is closed, or opened by what one node alone reports, *members* has those that are open or opened not long
-    ago, each with its only reporter, if there is one; otherwise only new ones.  *nodes* has the nodes of all members.
+    ago, each with its reporter and who confirmed it; otherwise only new ones.  *nodes* has the nodes of all members.
     """
 
     subject: Subject
     over: int
     quiet: timedelta
-    members: dict[str, str] = field(default_factory=dict)
+    members: dict[str, tuple[str, str]] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
     said: Counter[str] = field(default_factory=Counter)
-    """How many of *members* each node alone reports; under the empty text, those that are sure."""
+    """How many of *members* each node alone reports; under the empty text, those that two nodes report."""
+    of_themselves: Counter[str] = field(default_factory=Counter)
+    """How many of *members* each node is believed alone on: one for each is sure, for all others it may lie."""
 
     @property
     def row(self) -> AlertRow | None:
@@ -55,23 +57,34 @@ class Group:
     @property
     def is_sure(self) -> bool:
         """Whether too many are left, whichever one node lies."""
-        return self.said.total() - max((self.said[each] for each in self.said if each), default=0) > self.over
+        total = self.said.total() + self.of_themselves.total()
+        return total - max(map(self._of_one, self.said | self.of_themselves), default=0) > self.over
 
     def is_many_of(self, reporter: str) -> bool:
         """Say whether too many are sure or reported by *reporter* alone."""
-        return self.said[""] + (self.said[reporter] if reporter else 0) > self.over
+        return self.said[""] + len(+self.of_themselves) + self._of_one(reporter) > self.over
 
-    def add(self, alert_id: str, node: str, sole_reporter: str) -> None:
+    def _of_one(self, node: str) -> int:
+        """Return how many members there are not if *node* lies."""
+        return self.said[node] + max(0, self.of_themselves[node] - 1) if node else 0
+
+    def add(self, alert_id: str, node: str, reporters: tuple[str, str]) -> None:
         """Count the alert *alert_id* as a member, which is about *node* if that has a name.
 
-        Of more nodes than a command may have, the group names the first ones: events choose them, and can make up any.
+        *reporters* are who reported it and who confirmed it, as in `AlertRow`.  Of more nodes than a command may have,
+        the group names the first ones: events choose them, and can make up any.
         """
         if alert_id in self.members:
-            self.said[self.members[alert_id]] -= 1
-        self.members[alert_id] = sole_reporter
-        self.said[sole_reporter] += 1
+            self._count(self.members[alert_id], -1)
+        self.members[alert_id] = reporters
+        self._count(reporters, 1)
         if node and len(self.nodes) < node_sets.MOST:
             self.nodes.add(node)
+
+    def _count(self, reporters: tuple[str, str], by: int) -> None:
+        reported, confirmed = reporters
+        counter = self.of_themselves if reported == confirmed else self.said
+        counter["" if confirmed and reported != confirmed else reported] += by
 
     def opening(self, row: AlertRow) -> Observation:
         """Return what opens or confirms the alert that stands for the members, of which *row* is the latest."""
@@ -92,7 +105,10 @@ class Group:
 
     def suppressing(self, row: AlertRow) -> str | None:
         """Return the id of the alert that stands for the members, if it is open and may suppress *row*."""
-        return self.row.id if self.row and is_believed(self.row, row) else None
+        if self.row is None:
+            return None
+        is_own_word = self.row.sole_reporter == row.event_node == row.confirmed_by
+        return self.row.id if is_own_word or is_believed(self.row, row) else None
 
     def grown(self) -> AlertRow:
         """Return the alert that stands for the members, with one more; that it may soon close is forgotten."""

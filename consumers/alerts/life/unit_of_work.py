@@ -24,6 +24,9 @@ from .surroundings import Surroundings
 HELD = timedelta(minutes=15)
 """How long an opening of a backlog is held back at most."""
 
+DOUBTED = timedelta(minutes=1)
+"""How long an opening is held back that another node confirms after one node reported the end: that may follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -126,7 +129,8 @@ class UnitOfWork:
         row = self._row(subject, life)
         if not subject.is_group and self._is_held(life):
             self.held.add(row.id)
-            self.save(subject, replace(row, tell_due=self.times.passed + milliseconds(HELD)))
+            held = DOUBTED if life.is_doubtful else HELD
+            self.save(subject, replace(row, tell_due=self.times.passed + milliseconds(held)))
         else:
             self._tell(subject, row, life, observed.id, observed.cause)
 
@@ -160,7 +164,7 @@ class UnitOfWork:
 
     def _is_held(self, life: Life) -> bool:
         before = self.times.held_before
-        return before is not None and life.last_at < before
+        return life.is_doubtful or (before is not None and life.last_at < before)
 
     def _tell(self, subject: Subject, row: AlertRow, life: Life | None, last_event: str | None, cause: Cause) -> None:
         self.held.discard(row.id)
@@ -187,9 +191,9 @@ class UnitOfWork:
         group = self.surroundings.group_of(subject)
         if group is None or subject.is_group:
             return None
-        group.add(row.id, row.node, row.sole_reporter)
+        group.add(row.id, row.node, (row.event_node, row.confirmed_by))
         if group.row is None:
-            if group.is_many_of(row.sole_reporter) or group.is_sure:
+            if group.is_many_of(row.event_node if row.confirmed_by in ("", row.event_node) else "") or group.is_sure:
                 self.observe(group.subject.key, group.opening(row))
             return group.suppressing(row)
         if group.row.sole_reporter and group.is_sure:
@@ -250,7 +254,8 @@ class UnitOfWork:
         more: dict[str, Any] = {"cause": observed.cause}
         if life:
             row = row if row.is_group else replace(row, openings=life.openings, since=life.since)
-            row = replace(row, by=life.by or row.by, comment=life.comment or row.comment)
+            if life.by or life.comment:
+                row = replace(row, by=life.by, comment=life.comment)
             more = {"cause": life.cause, "by": life.by, "comment": life.comment, "last_event": life.closed_by or None}
         if row.suppressed or self.suppressing[row.id]:
             self.ended_parents.add(row.id)

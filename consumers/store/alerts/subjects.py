@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from router.cluster.fleet import node_sets
 
 from ...alerts.alert_row import AlertRow, key_of
-from ...alerts.life.lifecycle import Policy
+from ...alerts.life.policy import Policy
 from ...alerts.life.subject import Subject, of_group
 from ...alerts.life.surroundings import Group, Surroundings
 from ..database import batched
@@ -85,8 +85,8 @@ def around(
             group.nodes.update(node_sets.unfold(group.row.nodes))
         if group.row is None or group.row.sole_reporter:
             since = None if captured is None else captured - policy.group_quiet
-            for id_, node, sole_reporter in _members(transaction, each.rule, each.cluster, since):
-                group.add(id_, node, sole_reporter)
+            for id_, node, reporters in _members(transaction, each.rule, each.cluster, since):
+                group.add(id_, node, reporters)
     found.add(_parents(transaction, subjects.values(), suppressors, nodes))
     return found
 
@@ -111,7 +111,7 @@ def _open_of(transaction: Connection, wanted: Collection[str]) -> Iterator[Alert
 
 def _members(
     transaction: Connection, rule: str, cluster: str, since: datetime | None
-) -> Iterable[tuple[str, str, str]]:
+) -> Iterable[tuple[str, str, tuple[str, str]]]:
     here = (alerts.c.rule == rule, alerts.c.cluster == cluster, alerts.c.is_group.is_(False))
     columns = select(alerts.c.id, alerts.c.node, alerts.c.event_node)
     found = [columns.where(*here, alerts.c.state.in_(OPEN)).limit(MOST_MEMBERS)]
@@ -120,8 +120,7 @@ def _members(
         found.append(columns.where(*here, *ended).limit(MOST_MEMBERS))
     for each in found:
         for id_, node, reporters in transaction.execute(each):
-            reported, confirmed = reporters_of(reporters)
-            yield id_, node, "" if confirmed else reported
+            yield id_, node, reporters_of(reporters)
 
 
 def _parents(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.engine import Connection
 
 from .. import audit
 from ..schema import amendments, approvals, deliveries, events, letters, metadata
+
+MOST_OF_PUBLISHER = 1_000
+"""How many rejected records of one user are kept: with bodies and headers of the greatest size, 128 MiB."""
 
 _KEY = [*deliveries.primary_key.columns]
 _DELETE = delete(deliveries).where(*(each == bindparam(f"its_{each.name}") for each in _KEY))
@@ -30,10 +33,34 @@ def delete_letters(transaction: Connection, before: datetime, limit: int) -> int
     for state in ("replayed", "dropped"):
         query = select(letters.c.id).where(letters.c.state == state, letters.c.settled_at < before)
         found += transaction.scalars(query.order_by(letters.c.settled_at).limit(limit - len(found)))
-    if found:
-        transaction.execute(delete(amendments).where(amendments.c.letter.in_(found)))
-        transaction.execute(delete(letters).where(letters.c.id.in_(found)))
+    _delete_letters(transaction, found)
     return len(found)
+
+
+def delete_rejected(transaction: Connection, limit: int) -> dict[str, int]:
+    """Delete up to *limit* rejected records, the oldest of each user who has too many; return how many of each user.
+
+    They go whether they wait for a decision or not: one node that sends garbage must not fill the store.
+    """
+    number = func.count()
+    counted = select(letters.c.publisher, number).where(letters.c.publisher > "").group_by(letters.c.publisher)
+    found: list[str] = []
+    deleted = {}
+    for publisher, letters_of_it in transaction.execute(counted.having(number > MOST_OF_PUBLISHER)).all():
+        oldest = select(letters.c.id).where(letters.c.publisher == publisher).order_by(letters.c.kept_at)
+        most = min(letters_of_it - MOST_OF_PUBLISHER, limit - len(found))
+        ids = [*transaction.scalars(oldest.limit(most))]
+        if ids:
+            found += ids
+            deleted[publisher] = len(ids)
+    _delete_letters(transaction, found)
+    return deleted
+
+
+def _delete_letters(transaction: Connection, ids: list[str]) -> None:
+    if ids:
+        transaction.execute(delete(amendments).where(amendments.c.letter.in_(ids)))
+        transaction.execute(delete(letters).where(letters.c.id.in_(ids)))
 
 
 def delete_approvals(transaction: Connection, before: datetime, limit: int) -> int:

@@ -109,7 +109,9 @@ class Retention:
             return latest if at_once else now - keep
 
         with self._store.writing() as transaction:
+            rejected = old_rows.delete_rejected(transaction, PORTION)
             numbers = [
+                sum(rejected.values()),
                 old_rows.delete_deliveries(transaction, before(settings.keep_deliveries), PORTION),
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
                 old_rows.delete_approvals(transaction, now - settings.keep_deliveries, PORTION),
@@ -121,6 +123,9 @@ class Retention:
             ]
             before_audit = before(settings.keep_audit, at_once=is_audit_full)
             end = audit.cut(transaction, before=before_audit, now=now)
+        for user, number in rejected.items():
+            facts = {"user": user, "letters": number, "limit": old_rows.MOST_OF_PUBLISHER}
+            log.warning("one user has too many rejected records; the oldest are deleted", extra=facts)
         if end:
             # Whoever stores the chain elsewhere finds here from where it goes on.
             facts = {"sequence": end.sequence, "chain": end.chain.hex()}

@@ -14,7 +14,7 @@ LOCK = 0x636C7573746572
 
 REVISIONS = Revisions(
     folder=Path(__file__).parents[1] / "migrations" / "versions",
-    latest="8",
+    latest="9",
     table="alembic_version",
     first_sign="store_version",
     lock_number=LOCK,
@@ -210,6 +210,8 @@ letters = Table(
     Column("replay", Word(26), nullable=False),
     Column("by", Plain, nullable=False),
     Column("settled_at", Moment),
+    Column("publisher", Plain),
+    Index("letters_by_publisher", "publisher", "kept_at"),
     Index("letters_by_state", "state", "kept_at"),
     Index("letters_by_end", "state", "settled_at"),
     Index("letters_by_event", "event_id"),

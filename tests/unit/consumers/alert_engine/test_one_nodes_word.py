@@ -134,6 +134,27 @@ def test_alerts_that_one_node_makes_up_are_a_group_and_hide_none_of_others(site)
     assert group.sole_reporter == ""
 
 
+def test_a_node_that_reports_many_alerts_about_itself_is_a_group_and_hides_none_of_others(database):
+    grouped = {"name": "disk-io-hang", "group": {"over": OVER, "quiet": "10m"}}
+    site = AlertBench(database("store"), shipped_rules.completed(grouped))
+
+    def hang(node, disks):
+        site.send(*(make_event("diskIOHang", site.now, reporter=node, diskName=f"d{each}") for each in range(disks)))
+
+    hang("liar", 20)
+    assert heard(site) == ["disk-io-hang"] * (OVER + 1)
+    for node in ("n1", "n2"):
+        hang(node, 1)
+    assert len(heard(site)) == OVER + 1 + 2
+    hang("n3", 1)
+
+    # By now more than three nodes have disks that hang, and nobody knows which of them lies.
+    assert len(heard(site)) == OVER + 1 + 2
+    (group,) = [each for each in site.alerts() if each.is_group]
+    assert group.sole_reporter == ""
+    site.store.close()
+
+
 def test_a_rack_that_goes_down_is_a_group_whoever_reports_each_node_first(site):
     reporters = itertools.cycle([f"up{each}" for each in range(20)])
     site.send(*(make_event("nodeLeave", site.now, node=f"n{each}", reporter=next(reporters)) for each in range(40)))

@@ -134,10 +134,11 @@ def test_what_is_switched_off_is_bound_to_nothing():
 
 
 def test_the_bindings_are_those_of_what_opens_and_closes():
-    assert set(active(opens="nodeLeave", closes="nodeJoin").patterns) == {
-        "gpfs.*.node.nodeLeave.*.*",
-        "gpfs.*.node.nodeJoin.*.*",
-    }
+    opens, closes = "gpfs.*.node.nodeLeave.*.*", "gpfs.*.node.nodeJoin.*.*"
+
+    assert set(active(opens="nodeJoin", closes="nodeLeave").patterns) == {opens, closes}
+    confirmed = "clusterbus.*.router.reportConfirmed.*.*"
+    assert set(active(opens="nodeLeave", closes="nodeJoin").patterns) == {opens, closes, confirmed}
 
 
 def test_facts_that_were_read_after_the_opening_close_the_alert_of_each_disk():

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.alerts.life.lifecycle import Policy, as_base, base_lives, fold
+from consumers.alerts.life.lifecycle import as_base, base_lives, fold
 from consumers.alerts.life.observations import Observation
+from consumers.alerts.life.policy import Policy
 from consumers.alerts.life.subject import MOST, Subject
 from consumers.alerts.life.surroundings import Surroundings
 from consumers.alerts.life.unit_of_work import Times, UnitOfWork

@@ -315,6 +315,14 @@ def test_a_letter_that_is_cut_says_so_and_is_not_replayed(desk):
     drop(desk.store, [letter.id], by="me", clock=lambda: MOMENT)
 
 
+def test_a_rejected_record_is_kept_with_the_user_who_published_it_whatever_its_headers_say():
+    by_broker = replace(arrive(REJECTED, key=KEY, x_death=DEATHS, origin_user="n1"), user="liar")
+    by_router, by_nobody = arrive(REJECTED, key=KEY, origin_user="liar"), arrive(REJECTED, key=KEY)
+
+    assert [letter_of(each, MOMENT).publisher for each in (by_broker, by_router, by_nobody)] == ["liar", "liar", "-"]
+    assert letter_of(arrive(DEAD, key=EVENT.topic), MOMENT).publisher is None
+
+
 def test_a_long_reason_leaves_room_to_say_that_the_letter_is_cut():
     letter = letter_of(arrive(REJECTED, key=KEY, reason="x" * 5000, cut=70000), MOMENT)
 

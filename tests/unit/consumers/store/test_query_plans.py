@@ -20,6 +20,7 @@ from consumers.inspection.status.alert_listing import AlertFilter
 from consumers.store import audit, letters, queries
 from consumers.store.alerts import alerts, old_alerts, outbox, subjects
 from consumers.store.database import Store
+from consumers.store.retention import old_rows
 from router.model.ids import new_id
 from tests.consuming import make_delivery
 
@@ -40,6 +41,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "dead list --subscription": lambda transaction: letters.summaries(transaction, subscription="act"),
     "dead list --group": lambda transaction: letters.summaries(transaction, limit=10**6),
     "the newest of the audit": audit.find,
+    "rejected records that are too many": lambda transaction: old_rows.delete_rejected(transaction, 200),
     "alerts list": lambda transaction: alert_listing.find(transaction, AlertFilter(), 100),
     "alerts list --rule --node": lambda transaction: alert_listing.find(
         transaction, AlertFilter(("closed",), "disk-down", "prod", "error", frozenset(("nsd01",)), NOW), 100

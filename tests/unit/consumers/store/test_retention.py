@@ -16,14 +16,14 @@ from consumers.store import letters as table
 from consumers.store import schema as tables
 from consumers.store.attempts import Attempt
 from consumers.store.letters import Letter
-from consumers.store.retention import schedule
+from consumers.store.retention import old_rows, schedule
 from consumers.store.retention.schedule import Retention
 from router.settings.models import ConsumersSettings
 from tests.alerting import AlertBench
 from tests.consuming import make_delivery, make_event
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def write(store, age, *, outcome=None, **fields):
     return delivery
 
 
-def letter(number, age, state="kept", *, body=b"{}"):
+def letter(number, age, state="kept", *, body=b"{}", publisher=None):
     settled = None if state == "kept" else NOW - age
     return Letter(
         id=f"{number:016x}",
@@ -63,6 +63,7 @@ def letter(number, age, state="kept", *, body=b"{}"):
         kept_at=NOW - age - DAY,
         state=state,
         settled_at=settled,
+        publisher=publisher,
     )
 
 
@@ -122,6 +123,34 @@ def test_settled_letters_are_deleted_with_their_edits_and_letters_that_wait_neve
     with store.reading() as transaction:
         assert {each.id for each in table.find(transaction, state=None)} == {f"{3:016x}", f"{4:016x}"}
     assert count(store, tables.amendments) == 0
+
+
+def test_rejected_records_of_one_node_go_when_they_are_too_many_and_letters_of_others_stay(
+    store, retention, monkeypatch, caplog
+):
+    monkeypatch.setattr(old_rows, "MOST_OF_PUBLISHER", 3)
+    monkeypatch.setattr(schedule, "PORTION", 4)
+    of_liar = [letter(each, DAY - each * MINUTE, publisher="liar") for each in range(10)]
+    of_others = [
+        letter(each, (300 - each) * DAY, publisher=who) for each, who in enumerate(["n1", "n1", "-", None] * 2, 100)
+    ]
+    of_earlier = [letter(each, 100 * DAY) for each in range(200, 210)]
+    write_letters(store, *of_liar, *of_others, *of_earlier)
+    with store.writing() as transaction:
+        table.amend(transaction, of_liar[0].id, by="me", at=NOW, changes=[], body=b"{}")
+
+    made = retention(keep_size=100_000_000)
+    assert [made.portion(), made.portion(), made.portion()] == [True, True, False]
+
+    with store.reading() as transaction:
+        kept = {each.id for each in table.find(transaction, state=None)}
+    assert kept == {each.id for each in [*of_liar[7:], *of_others[1:], *of_earlier]}
+    assert count(store, tables.amendments) == 0
+    assert {(each.user, each.letters) for each in caplog.records if "too many" in each.message} == {
+        ("liar", 4),
+        ("liar", 3),
+        ("n1", 1),
+    }
 
 
 def test_the_audit_is_cut_by_whole_segments_and_goes_on_unbroken(store, retention, monkeypatch):

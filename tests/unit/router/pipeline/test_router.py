@@ -194,9 +194,9 @@ def test_copies_of_a_global_event_are_one_event(bench: Bench) -> None:
 
 def test_the_first_copy_of_another_node_is_reported_once_and_only_where_something_is_wrong(bench: Bench) -> None:
     first, second = leave(Node("n1")), leave(Node("n2"), NOON + SECOND)
-    joins = [Node(name).record("nodeJoin", "--eventNode", "n8", at=NOON) for name in ("n1", "n2")]
+    managers = [Node(name).record("clusterManagerTakeOver", "--clusterManager", "n8", at=NOON) for name in ("n1", "n2")]
 
-    bench.send(first, *joins)
+    bench.send(first, *managers)
     assert bench.told("reportConfirmed") == []
     bench.send(second)
     bench.send(leave(Node("n3"), NOON + SECOND), second)
@@ -213,6 +213,14 @@ def test_the_first_copy_of_another_node_is_reported_once_and_only_where_somethin
     report = Event.from_json(str(confirmed.data["report"]).encode())
     assert (report.id, report.node, report.data["eventNode"]) == (second.id, "n2", ["n9"])
     assert confirmed.moment > bench.told("nodeLeave")[0].moment
+
+
+def test_a_second_node_confirms_what_every_node_reports_as_over_but_not_what_only_one_can(bench: Bench) -> None:
+    for name in ("quorumReached", "nodeJoin", "quorumNodeJoin"):
+        bench.send(*(Node(node).record(name, "--eventNode", "n8", at=NOON) for node in ("n1", "n2", "n3")))
+
+    types = [each.data["eventType"] for each in bench.told("reportConfirmed")]
+    assert types == ["gpfs.nodeJoin", "gpfs.quorumNodeJoin"]
 
 
 def test_a_report_that_is_too_long_is_not_confirmed_and_no_event_is_cut(bench: Bench) -> None:
