@@ -33,7 +33,7 @@ for event in events(service="tickets"):
 """
 
 STORED = """
-import os, time
+import os, signal, time
 from clusterbus import events
 from clusterbus.client.connection import Connection
 
@@ -60,7 +60,9 @@ def acking(self, arrival):
 
 store.add, Connection.ack = adding, acking
 given = dict(since="1h") if os.environ.get("HISTORY") else {}
-for event in events("#", service="tickets", store=store, **given):
+stream = events("#", service="tickets", store=store, **given)
+signal.signal(signal.SIGTERM, lambda *_: stream.stop())
+for event in stream:
     number = event.data["number"]
     die("before the effect", number)
     store.database.execute("INSERT INTO effects VALUES (?)", (number,))
@@ -94,10 +96,18 @@ class Program:
 
     def kill(self) -> None:
         """Kill it, and wait until the broker knows."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Have it send what it has acknowledged and end."""
+        assert self._end(signal.SIGTERM) == 0, (self.folder / "output").read_text()
+
+    def _end(self, number: signal.Signals) -> int:
         assert self._process
-        self._process.kill()
-        self._process.wait()
+        self._process.send_signal(number)
+        code = self._process.wait(120)
         wait_for(lambda: self._service.tap.consumers(self._service.queue) == 0, 30, "the broker knows that it is gone")
+        return code
 
     def lines(self) -> list[list[str]]:
         """Return what it has logged."""
@@ -178,8 +188,8 @@ def test_with_a_store_all_effects_are_there_exactly_once(service: Service, progr
     service.publish_numbered(1, first=COUNT, is_for_all=False)
     wait_for(lambda: COUNT in program.effects(), 60, "what was in the queue before this one is gone through")
     assert sorted(program.effects()) == [*range(COUNT + 1)]
-    program.kill()
-    assert len(service.left()) <= 1
+    program.stop()
+    assert service.left() == []
 
 
 @pytest.mark.parametrize("program", [STORED], indirect=True)
