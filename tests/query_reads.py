@@ -136,7 +136,7 @@ def counted() -> Iterator[Reads]:
     """Count what all statements read meanwhile, whatever the database: on PostgreSQL each is executed twice."""
     reads = Reads()
 
-    def begin(connection, cursor, statement, parameters, _context, many) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    def begin(connection, cursor, statement, parameters, _context, many) -> None:  # type: ignore[no-untyped-def]
         reads.end()
         if statement.split(None, 1)[0] not in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE") or "pg_" in statement:
             return

@@ -13,7 +13,7 @@ from consumers.policies.throttling import Folding, Limit, OncePer
 from consumers.store import approvals
 from tests.alerting import NODE_DOWN, AlertBench
 from tests.alerts import alert_row, change, keep
-from tests.engines import START, Bench, outcomes, subscription
+from tests.engines import START, Bench, subscription
 from tests.query_reads import Reads, counted, fill
 from tests.unit.consumers.delivery.gates.test_blast_radius import Acts, Facts, about, radius
 
@@ -35,9 +35,7 @@ SUBSCRIPTIONS = (
     subscription(
         "guarded", once_per=BY_NODE, limit=Limit(by=BY, most=20, per=HOUR), order_by=BY, guard=GUARD, retry=RETRY
     ),
-    subscription(
-        "asked", once_per=BY_NODE, limit=Limit(by=BY, most=2, per=HOUR, rest="skip"), guard=Guard(ask=Ask())
-    ),
+    subscription("asked", once_per=BY_NODE, limit=Limit(by=BY, most=2, per=HOUR, rest="skip"), guard=Guard(ask=Ask())),
     subscription(
         "alerts",
         delay=Delay(wait=10 * MINUTE, unless=("closed",)),
