@@ -31,10 +31,10 @@ def add(transaction: Connection, silence: Silence) -> None:
 
 def find(transaction: Connection, *, at: datetime | None = None) -> list[Silence]:
     """Return all silences, or those in effect *at* a moment, oldest first."""
-    query = select(table).order_by(table.c.id)
-    if at is not None:
-        query = query.where(table.c.until > at)
-    return [Silence(**row) for row in transaction.execute(query).mappings()]
+    query = select(table) if at is None else select(table).where(table.c.until > at)
+    # Sorted here: SQLite would read all silences in the order of their ids.
+    found = (Silence(**row) for row in transaction.execute(query).mappings())
+    return sorted(found, key=lambda each: each.id)
 
 
 def expire(transaction: Connection, silence_id: str, at: datetime) -> bool:

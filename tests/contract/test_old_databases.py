@@ -238,7 +238,7 @@ def test_a_store_of_the_first_release_keeps_all_its_rows_and_consumers_go_on_wit
 
     with Store(url) as store:
         after = rows(url)
-        assert after.pop("alembic_version") == ["{'version_num': '9'}"]
+        assert after.pop("alembic_version") == ["{'version_num': '10'}"]
         assert {name: len(after[name]) for name in after.keys() - before.keys()} == dict.fromkeys(
             (
                 "passes",
@@ -271,7 +271,7 @@ def test_a_store_of_revision_2_keeps_all_its_rows_and_consumers_go_on_with_it(ol
     with Store(url) as store:
         kept = [f"{each[:-1]}, 'place': None}}" for each in before.pop("deliveries")]
         assert rows(url) == before | {
-            "alembic_version": ["{'version_num': '9'}"],
+            "alembic_version": ["{'version_num': '10'}"],
             "audit_cuts": [],
             "places": [],
             "failures": [],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy import bindparam, delete, select, union_all, update
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
 
 from ...deliveries import Key
 from ...policies.places import Place
+from ..database import batched
 from ..schema import places as table
 
 LEASE = timedelta(minutes=2)
@@ -23,8 +25,6 @@ RENEWAL = timedelta(seconds=30)
 
 UNATTENDED = timedelta(days=1)
 """How long a delivery keeps its places that is overdue in the broker, such as one whose job outlives its consumer."""
-
-_PORTION = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,16 @@ class Holders:
 def holders(transaction: Connection, wanted: Collection[Place], now: datetime) -> Mapping[Place, Holders]:
     """Return who has each of the places *wanted* at *now*."""
     found: dict[Place, Holders] = {each: Holders(set(), set()) for each in wanted}
-    every = [(each.rule, each.key) for each in found]
-    for at in range(0, len(every), _PORTION):
-        here = tuple_(table.c.rule, table.c.key).in_(every[at : at + _PORTION])
-        query = select(table.c.rule, table.c.key, *_KEY, table.c.until).where(here, table.c.ended.is_(None))
-        for rule, key, *delivery, until in transaction.execute(query):
-            who = found[Place(rule, key)]
-            (who.now if until > now else who.lost).add(Key(*delivery))
+    keys: dict[str, list[str]] = defaultdict(list)
+    for each in found:
+        keys[each.rule].append(each.key)
+    # By rule: SQLite reads the whole table to find pairs.
+    for rule, every in keys.items():
+        for portion in batched(every):
+            here = (table.c.rule == rule, table.c.key.in_(portion), table.c.ended.is_(None))
+            for key, *delivery, until in transaction.execute(select(table.c.key, *_KEY, table.c.until).where(*here)):
+                who = found[Place(rule, key)]
+                (who.now if until > now else who.lost).add(Key(*delivery))
     return found
 
 
@@ -95,11 +98,11 @@ def acted(transaction: Connection, rule: str, since: datetime, now: datetime) ->
 
     That is None while one is under way; where its consumer was killed and nobody went on, it ended with the lease.
     """
-    query = select(table.c.key, table.c.until, table.c.ended).where(
-        table.c.rule == rule, table.c.ended.is_(None) | (table.c.ended > since)
-    )
+    of_rule = select(table.c.key, table.c.until, table.c.ended).where(table.c.rule == rule)
+    # Two queries, each of which reads an index alone: with one, SQLite would read all places of the rule.
+    both = union_all(of_rule.where(table.c.ended.is_(None)), of_rule.where(table.c.ended > since))
     found: dict[str, datetime | None] = {}
-    for node, until, ended in transaction.execute(query):
+    for node, until, ended in transaction.execute(both):
         end = ended or (None if until > now else until)
         if end is not None and end <= since:
             continue

@@ -86,7 +86,7 @@ alerts = Table(
     Column("ask_due", BigInteger),
     Column("next_due", BigInteger),
     Index("alerts_by_key", "key", "state"),
-    Index("alerts_by_rule", "rule", "cluster", "state"),
+    Index("alerts_by_rule", "rule", "cluster", "state", "until"),
     Index("alerts_by_node", "cluster", "node", "state"),
     Index("alerts_by_state", "state", "id"),
     Index("alerts_by_parent", "suppressed_by"),

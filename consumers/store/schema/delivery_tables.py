@@ -14,7 +14,7 @@ LOCK = 0x636C7573746572
 
 REVISIONS = Revisions(
     folder=Path(__file__).parents[1] / "migrations" / "versions",
-    latest="9",
+    latest="10",
     table="alembic_version",
     first_sign="store_version",
     lock_number=LOCK,
@@ -71,6 +71,7 @@ passes = Table(
     Column("at", Moment, nullable=False),
     Index("passes_by_key", "subscription", "rule", "key", "at"),
     Index("passes_by_time", "at"),
+    Index("passes_by_event", "event_id", "subscription", "rule"),
     sqlite_with_rowid=False,
 )
 
@@ -89,6 +90,7 @@ places = Table(
     Index("places_by_delivery", "event_id", "subscription", "replay"),
     Index("places_by_owner", "owner"),
     Index("places_by_lease", "until"),
+    Index("places_by_end", "rule", "ended", "until"),
     sqlite_with_rowid=False,
 )
 
@@ -130,7 +132,7 @@ folds = Table(
     Column("told", Moment),
     Column("events", Integer, nullable=False),
     Column("facts", Plain, nullable=False),
-    Index("folds_by_key", "subscription", "key"),
+    Index("folds_by_key", "subscription", "key", "told"),
     sqlite_with_rowid=False,
 )
 
@@ -144,6 +146,7 @@ silences = Table(
     Column("comment", Plain, nullable=False),
     Column("made", Moment, nullable=False),
     Column("until", Moment, nullable=False),
+    Index("silences_by_end", "until"),
 )
 
 breakers = Table(

@@ -260,7 +260,7 @@ def test_a_store_of_a_newer_release_is_refused_with_the_way_out(store, url):
         transaction.execute(text("UPDATE alembic_version SET version_num = '99'"))
 
     with pytest.raises(
-        StoreError, match=r"^consumers\.store .* is of version 99, this release reads version 9: use the release"
+        StoreError, match=r"^consumers\.store .* is of version 99, this release reads version 10: use the release"
     ):
         Store(url)
 
