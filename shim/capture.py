@@ -544,11 +544,19 @@ def _start(until, wait, work, *arguments):
 
 def _wait_for_byte(pipe, until):
     # type: (int, float) -> Optional[bytes]
-    """Return the next byte from *pipe*, b"" at its end, or None if neither arrives before *until* (monotonic)."""
-    import select  # noqa: PLC0415 - imported while the child works already
+    """Return the next byte from *pipe*, b"" at its end, or None if neither arrives before *until* (monotonic).
 
-    ready = select.select([pipe], [], [], max(0, until - time.monotonic()))[0]
-    return posix.read(pipe, 1) if ready else None
+    A timer closes *pipe*, which ends the read: to import ``select`` would copy a hundred pages after the fork.  It goes
+    off again and again, because the first time may be just before the read, which it would not interrupt then.
+    """
+    _signal.signal(14, lambda *_: posix.closerange(pipe, pipe + 1))
+    _signal.setitimer(_signal.ITIMER_REAL, max(0.001, until - time.monotonic()), 0.05)
+    try:
+        return posix.read(pipe, 1)
+    except OSError:
+        return None
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def _store(pipe, record, options, wrong):
