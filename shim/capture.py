@@ -245,14 +245,13 @@ def mark_if_full(spool, ident, max_bytes=1 << 30, max_files=100000):
     """Mark *spool* with ``full`` if ``new/`` has reached a limit, to within a few dozen records.
 
     A capture must cost the same with any backlog.  So this runs after the record is stored, when nobody waits for it,
-    and only the captures after it count before they store.  Past PEEK entries, or where the size of the folder says
-    enough, one capture in SAMPLE counts here: its random *ident* decides.
+    and only the captures after it count before they store.  Past PEEK records, one capture in SAMPLE counts here: its
+    random *ident* decides.  Only a limit below PEEK records makes all of them count.
     """
     count = PEEK
     try:
-        size = posix.lstat(spool + "/new").st_size
-        # A folder of one block has some sixty entries; one of 256 KiB has, or had, thousands, and takes long to read.
-        if size < 1 << 18 and (size > 4096 or max_bytes < PEEK * LARGEST):
+        # A folder of 256 KiB has, or had, thousands of entries, and takes long to read.
+        if max_bytes < PEEK * LARGEST and posix.lstat(spool + "/new").st_size < 1 << 18:
             with posix.scandir(spool + "/new") as entries:
                 count = len(list(zip(range(PEEK), entries)))
         has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
@@ -470,8 +469,8 @@ def _capture(argv, began):
         record.line = encode(record)
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = max(0.0, min(3600, options["--wait"]))
-    child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
     is_reaped = wait <= 0 and _read("/proc/1/comm", 16) in REAPERS
+    child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
     byte = _wait_for_byte(pipe, began + 0.8 * deadline)
     if not byte:
         _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
@@ -582,6 +581,7 @@ def _store(pipe, record, options, wrong):
         why = "not stored: " + ascii(error) + _count_lost(spool, reason)
     if pipe > 0:
         posix.write(pipe, b"!" if why else b".")  # before syslog, which may hang: the disk did not
+        posix.sched_yield()  # with one processor, the process that the daemon waits for ends first
     until = time.monotonic() + min(3600, options["--wait"]) if path else 0.0
     if why:
         _tell(record, why)

@@ -242,7 +242,15 @@ def test_a_folder_in_place_of_the_mark_of_a_full_spool_costs_no_event(machine):
 def test_the_records_in_the_spool_are_counted_when_nobody_waits_any_more(spool, require, tmp_path):
     for number in range(200):
         (spool / "new" / f"{number}").touch()
-    strace = [require("strace"), "-f", "-q", "-o", str(tmp_path / "trace"), "-e", "trace=write,fsync,getdents64"]
+    strace = [
+        require("strace"),
+        "-f",
+        "-q",
+        "-o",
+        str(tmp_path / "trace"),
+        "-e",
+        "trace=write,fsync,sched_yield,getdents64",
+    ]
     command = command_of("--spool", str(spool), "--max-files", "100", *EVENT)
 
     subprocess.run([*strace, *command], check=True, timeout=240)
@@ -250,9 +258,23 @@ def test_the_records_in_the_spool_are_counted_when_nobody_waits_any_more(spool, 
     lines = (tmp_path / "trace").read_text().splitlines()
     child = next(line.split()[0] for line in lines if " fsync(" in line)
     names = [line.split()[1].partition("(")[0] for line in lines if line.split()[0] == child and "(" in line.split()[1]]
-    # The record, both syncs, the word to the process that waits.
-    assert names[:4] == ["write", "fsync", "fsync", "write"]
-    assert "getdents64" in names[4:]
+    # The record, both syncs, the word to the process that waits, and the processor for it.
+    assert names[:5] == ["write", "fsync", "fsync", "write", "sched_yield"]
+    assert "getdents64" in names[5:]
+
+
+def test_a_spool_with_many_records_is_listed_by_one_capture_in_thirty_two(spool, monkeypatch):
+    for number in range(200):
+        (spool / "new" / f"{number:019d}.json").touch()
+    listed = []
+    scandir = capture.posix.scandir
+    monkeypatch.setattr(capture.posix, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+
+    for last in capture._CROCKFORD:
+        capture.mark_if_full(str(spool), f"01{last}")
+
+    assert listed == [f"{spool}/new"]
+    assert not (spool / "full").exists()
 
 
 def test_the_bound_in_bytes_holds(machine):
