@@ -35,6 +35,7 @@ LARGEST = CUT + 4096  # more bytes than any record has
 LIFE = 300.0  # seconds after which a child ends: a disk that hangs and then answers still gets the record
 MOST_SAID = 1000  # characters of a sentence before a record
 SYSLOG = 2.0  # seconds for syslog to take a part of a record; five times that for all parts
+PAUSE = 0.002  # seconds that a child leaves to the process before it, which would end later beside it: they share pages
 REAPERS = (b"systemd\n", b"init\n", b"tini\n")  # under another process 1, a child that nobody waits for stays a zombie
 PEEK = 128  # entries of new/ that a capture counts at most
 SAMPLE = 32  # past PEEK entries, one capture in SAMPLE counts them all, and reads the size of one entry in SAMPLE
@@ -469,13 +470,13 @@ def _capture(argv, began):
         record.line = encode(record)
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = max(0.0, min(3600, options["--wait"]))
-    is_reaped = wait <= 0 and _read("/proc/1/comm", 16) in REAPERS
-    child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
+    pause = PAUSE if wait <= 0 and _read("/proc/1/comm", 16) in REAPERS else 0.0
+    child, pipe = _start(began + deadline, wait, _store, record, options, wrong, pause)
     byte = _wait_for_byte(pipe, began + 0.8 * deadline)
     if not byte:
         _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
-    elif byte == b"." and is_reaped:
-        pass  # process 1 reaps the child, which looks for room and ends: both take half a millisecond
+    elif byte == b"." and pause:
+        pass  # process 1 reaps the child, which pauses, looks for room, and ends
     elif _wait_for_byte(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
         try:  # noqa: SIM105 - as above
             posix.waitpid(child, 0)
@@ -558,9 +559,12 @@ def _wait_for_byte(pipe, until):
         _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
-def _store(pipe, record, options, wrong):
-    # type: (int, Record, Dict[str, Any], List[str]) -> None
-    """Store *record* or send it to syslog; report that on *pipe*; with ``--wait``, wait until it is confirmed."""
+def _store(pipe, record, options, wrong, pause):
+    # type: (int, Record, Dict[str, Any], List[str], float) -> None
+    """Store *record* or send it to syslog; report that on *pipe*; with ``--wait``, wait until it is confirmed.
+
+    Sleeps *pause* seconds once it has reported a record that is stored.
+    """
     spool = options["--spool"]
     path = ""
     why = ""
@@ -581,7 +585,8 @@ def _store(pipe, record, options, wrong):
         why = "not stored: " + ascii(error) + _count_lost(spool, reason)
     if pipe > 0:
         posix.write(pipe, b"!" if why else b".")  # before syslog, which may hang: the disk did not
-        posix.sched_yield()  # with one processor, the process that the daemon waits for ends first
+        if pause and not why:
+            time.sleep(pause)
     until = time.monotonic() + min(3600, options["--wait"]) if path else 0.0
     if why:
         _tell(record, why)
