@@ -35,6 +35,7 @@ LARGEST = CUT + 4096  # more bytes than any record has
 LIFE = 300.0  # seconds after which a child ends: a disk that hangs and then answers still gets the record
 MOST_SAID = 1000  # characters of a sentence before a record
 SYSLOG = 2.0  # seconds for syslog to take a part of a record; five times that for all parts
+PAUSE = 0.002  # seconds that a child leaves to the process before it, which would end later beside it: they share pages
 REAPERS = (b"systemd\n", b"init\n", b"tini\n")  # under another process 1, a child that nobody waits for stays a zombie
 PEEK = 128  # entries of new/ that a capture counts at most
 SAMPLE = 32  # past PEEK entries, one capture in SAMPLE counts them all, and reads the size of one entry in SAMPLE
@@ -245,14 +246,13 @@ def mark_if_full(spool, ident, max_bytes=1 << 30, max_files=100000):
     """Mark *spool* with ``full`` if ``new/`` has reached a limit, to within a few dozen records.
 
     A capture must cost the same with any backlog.  So this runs after the record is stored, when nobody waits for it,
-    and only the captures after it count before they store.  Past PEEK entries, or where the size of the folder says
-    enough, one capture in SAMPLE counts here: its random *ident* decides.
+    and only the captures after it count before they store.  Past PEEK records, one capture in SAMPLE counts here: its
+    random *ident* decides.  Only a limit below PEEK records makes all of them count.
     """
     count = PEEK
     try:
-        size = posix.lstat(spool + "/new").st_size
-        # A folder of one block has some sixty entries; one of 256 KiB has, or had, thousands, and takes long to read.
-        if size < 1 << 18 and (size > 4096 or max_bytes < PEEK * LARGEST):
+        # A folder of 256 KiB has, or had, thousands of entries, and takes long to read.
+        if max_bytes < PEEK * LARGEST and posix.lstat(spool + "/new").st_size < 1 << 18:
             with posix.scandir(spool + "/new") as entries:
                 count = len(list(zip(range(PEEK), entries)))
         has_room = count * LARGEST < max_bytes if count < PEEK else ident[-1] != "0"
@@ -470,13 +470,13 @@ def _capture(argv, began):
         record.line = encode(record)
     deadline = max(0.1, min(300, options["--deadline"]))
     wait = max(0.0, min(3600, options["--wait"]))
-    child, pipe = _start(began + deadline, wait, _store, record, options, wrong)
-    is_reaped = wait <= 0 and _read("/proc/1/comm", 16) in REAPERS
+    pause = PAUSE if wait <= 0 and _read("/proc/1/comm", 16) in REAPERS else 0.0
+    child, pipe = _start(began + deadline, wait, _store, record, options, wrong, pause)
     byte = _wait_for_byte(pipe, began + 0.8 * deadline)
     if not byte:
         _wait_for_byte(_start(began + deadline, 0.0, _report_hang, record)[1], began + deadline)
-    elif byte == b"." and is_reaped:
-        pass  # process 1 reaps the child, which looks for room and ends: both take half a millisecond
+    elif byte == b"." and pause:
+        pass  # process 1 reaps the child, which pauses, looks for room, and ends
     elif _wait_for_byte(pipe, max(began + deadline, time.monotonic() + wait)) == b"":
         try:  # noqa: SIM105 - as above
             posix.waitpid(child, 0)
@@ -544,16 +544,27 @@ def _start(until, wait, work, *arguments):
 
 def _wait_for_byte(pipe, until):
     # type: (int, float) -> Optional[bytes]
-    """Return the next byte from *pipe*, b"" at its end, or None if neither arrives before *until* (monotonic)."""
-    import select  # noqa: PLC0415 - imported while the child works already
+    """Return the next byte from *pipe*, b"" at its end, or None if neither arrives before *until* (monotonic).
 
-    ready = select.select([pipe], [], [], max(0, until - time.monotonic()))[0]
-    return posix.read(pipe, 1) if ready else None
+    A timer closes *pipe*, which ends the read: to import ``select`` would copy a hundred pages after the fork.  It goes
+    off again and again, because the first time may be just before the read, which it would not interrupt then.
+    """
+    _signal.signal(14, lambda *_: posix.closerange(pipe, pipe + 1))
+    _signal.setitimer(_signal.ITIMER_REAL, max(0.001, until - time.monotonic()), 0.05)
+    try:
+        return posix.read(pipe, 1)
+    except OSError:
+        return None
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
-def _store(pipe, record, options, wrong):
-    # type: (int, Record, Dict[str, Any], List[str]) -> None
-    """Store *record* or send it to syslog; report that on *pipe*; with ``--wait``, wait until it is confirmed."""
+def _store(pipe, record, options, wrong, pause):
+    # type: (int, Record, Dict[str, Any], List[str], float) -> None
+    """Store *record* or send it to syslog; report that on *pipe*; with ``--wait``, wait until it is confirmed.
+
+    Sleeps *pause* seconds once it has reported a record that is stored.
+    """
     spool = options["--spool"]
     path = ""
     why = ""
@@ -574,6 +585,8 @@ def _store(pipe, record, options, wrong):
         why = "not stored: " + ascii(error) + _count_lost(spool, reason)
     if pipe > 0:
         posix.write(pipe, b"!" if why else b".")  # before syslog, which may hang: the disk did not
+        if pause and not why:
+            time.sleep(pause)
     until = time.monotonic() + min(3600, options["--wait"]) if path else 0.0
     if why:
         _tell(record, why)

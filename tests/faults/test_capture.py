@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -242,7 +243,15 @@ def test_a_folder_in_place_of_the_mark_of_a_full_spool_costs_no_event(machine):
 def test_the_records_in_the_spool_are_counted_when_nobody_waits_any_more(spool, require, tmp_path):
     for number in range(200):
         (spool / "new" / f"{number}").touch()
-    strace = [require("strace"), "-f", "-q", "-o", str(tmp_path / "trace"), "-e", "trace=write,fsync,getdents64"]
+    strace = [
+        require("strace"),
+        "-f",
+        "-q",
+        "-o",
+        str(tmp_path / "trace"),
+        "-e",
+        "trace=write,fsync,getdents64",
+    ]
     command = command_of("--spool", str(spool), "--max-files", "100", *EVENT)
 
     subprocess.run([*strace, *command], check=True, timeout=240)
@@ -253,6 +262,20 @@ def test_the_records_in_the_spool_are_counted_when_nobody_waits_any_more(spool, 
     # The record, both syncs, the word to the process that waits.
     assert names[:4] == ["write", "fsync", "fsync", "write"]
     assert "getdents64" in names[4:]
+
+
+def test_a_spool_with_many_records_is_listed_by_one_capture_in_thirty_two(spool, monkeypatch):
+    for number in range(200):
+        (spool / "new" / f"{number:019d}.json").touch()
+    listed = []
+    scandir = capture.posix.scandir
+    monkeypatch.setattr(capture.posix, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+
+    for last in capture._CROCKFORD:
+        capture.mark_if_full(str(spool), f"01{last}")
+
+    assert listed == [f"{spool}/new"]
+    assert not (spool / "full").exists()
 
 
 def test_the_bound_in_bytes_holds(machine):
@@ -537,3 +560,20 @@ def test_only_a_process_1_that_reaps_is_left_a_child_and_none_that_still_has_to_
 
     assert ended.stdout == f"{left}\n"
     assert len(records(machine.spool)) + len(machine.syslog) == 1
+
+
+@pytest.mark.parametrize(("name", "pauses"), [("systemd", 1), ("mmfsd", 0)])
+def test_a_child_that_nobody_waits_for_leaves_the_processor_to_the_process_before_it(
+    machine, require, tmp_path, name, pauses
+):
+    # Until Python 3.10, sleep calls select.
+    calls = "trace=write,clock_nanosleep,pselect6,select"
+    strace = [require("strace"), "-f", "-q", "-o", str(tmp_path / "trace"), "-e", calls]
+    process_1 = ["unshare", "--pid", "--fork", "--mount-proc", PYTHON, "-c", _PROCESS_1, name]
+    command = command_of("--spool", str(machine.spool), *EVENT)
+
+    subprocess.run(machine.enter(*process_1, *strace, *command), capture_output=True, check=True, timeout=240)
+
+    _, stored, after = (tmp_path / "trace").read_text().partition('"."')
+    assert stored
+    assert len(re.findall(r"(?:sleep|select6?)\(", after)) == pauses

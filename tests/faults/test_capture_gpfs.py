@@ -63,6 +63,21 @@ def test_damaged_bytecode_costs_time_and_no_event(tmp_path: Path, damage: str) -
     assert [each["event"] for each in stored(spool)] == ["mount", "unmount"]
 
 
+def test_a_new_capture_replaces_the_bytecode_of_the_old_one(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "spool")
+    entry = install(tmp_path / "libexec", spool)
+    run(entry, PYTHON, "mount")
+    script = tmp_path / "libexec/capture.py"
+    new = script.read_text().replace('{"v":1,', '{"v":22,')
+    assert new != script.read_text()
+    script.write_text(new)
+
+    for event in ("unmount", "quota"):
+        run(entry, PYTHON, event)
+
+    assert [(each["v"], each["event"]) for each in stored(spool)] == [(1, "mount"), (22, "unmount"), (22, "quota")]
+
+
 def test_nothing_beside_the_entry_is_found_by_way_of_the_callers_folder_or_environment(tmp_path: Path) -> None:
     spool = make_spool(tmp_path / "spool")
     entry = install(tmp_path / "libexec", spool)

@@ -23,6 +23,21 @@ int fsync(int fd) { sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all,
 """
 
 
+# The timer goes off just before the first read of the pipe, which it does not interrupt then.
+LATE_READ = (
+    HANGING_FSYNC
+    + """
+#include <sys/stat.h>
+#include <sys/syscall.h>
+ssize_t read(int fd, void *buffer, size_t size) {
+    static int reads; struct stat facts;
+    if (!fstat(fd, &facts) && S_ISFIFO(facts.st_mode) && !reads++) pause();
+    return syscall(SYS_read, fd, buffer, size);
+}
+"""
+)
+
+
 def whole_records(spool):
     """Return the records in *spool*; a half would not be JSON."""
     return [json.loads(path.read_bytes()) for path in (spool / "new").iterdir()]
@@ -97,14 +112,17 @@ def test_a_record_on_a_disk_that_hung_is_stored_when_it_answers_again(machine, r
     assert whole_records(machine.spool)[0]["arguments"] == list(EVENT[2:])
 
 
-def test_a_child_that_no_signal_reaches_holds_neither_capture_nor_the_daemons_pipes(machine, require, tmp_path):
-    (tmp_path / "hang.c").write_text(HANGING_FSYNC)
-    library = tmp_path / "hang.so"
-    subprocess.run([require("gcc"), "-shared", "-fPIC", "-o", library, tmp_path / "hang.c"], check=True, timeout=240)
+@pytest.mark.parametrize("library", [HANGING_FSYNC, LATE_READ], ids=["", "and a timer just before the read"])
+def test_a_child_that_no_signal_reaches_holds_neither_capture_nor_the_daemons_pipes(
+    machine, require, tmp_path, library
+):
+    (tmp_path / "hang.c").write_text(library)
+    built = tmp_path / "hang.so"
+    subprocess.run([require("gcc"), "-shared", "-fPIC", "-o", built, tmp_path / "hang.c"], check=True, timeout=240)
     began = time.monotonic()
 
     # Read to the end of its output, which a child might hold open.
-    ended = machine.run("--deadline", "1", *EVENT, before=("env", f"LD_PRELOAD={library}"))
+    ended = machine.run("--deadline", "1", *EVENT, before=("env", f"LD_PRELOAD={built}"))
     took = time.monotonic() - began
 
     for stuck in processes_with(str(machine.spool)):
