@@ -49,6 +49,7 @@ STORED = {
         "inspection/status/alert_listing",
         "store/alerts/alerts",
         "store/migrations/versions/alerts",
+        "store/migrations/versions/ended_rows",
         "store/migrations/versions/lanes_and_rates",
         "store/schema/alert_tables",
         "store/schema/delivery_tables",
