@@ -44,7 +44,7 @@ settings.load_profile("any machine")
 
 _SHARED = "CLUSTERBUS_TESTS_SHARED_BROKER"
 _FILES = pytest.StashKey[TemporaryFiles]()
-_NO_SHARED_BROKER = ("tests/unit", "tests/machines", "router", "consumers", "shim")
+_NO_SHARED_BROKER = ("tests/unit", "tests/machines", "clusterbus", "consumers", "packages", "router", "shim")
 
 
 def in_ci() -> bool:

@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_inside_a_package_imports_are_relative():
     wrong = [
         f"{name(path)}:{node.lineno}"
         for path in SOURCES
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if (isinstance(node, ast.ImportFrom) and not node.level and top(node.module) == package_of(path))
         or (isinstance(node, ast.Import) and any(top(alias.name) == package_of(path) for alias in node.names))
     ]
@@ -59,7 +60,7 @@ def test_pika_is_imported_where_amqp_is_spoken_and_nowhere_else():
 
 
 def test_only_the_module_of_output_prints():
-    printing = {name(path) for path in SOURCES if any(prints(node) for node in ast.walk(parsed(path)))}
+    printing = {name(path) for path in SOURCES if any(prints(node) for node in nodes(path))}
 
     assert printing - MAY_PRINT.keys() == set()
     assert MAY_PRINT.keys() - printing == set(), "an exception that is no longer needed"
@@ -105,7 +106,7 @@ def test_no_function_is_longer_than_a_screen():
     too_long = [
         f"{name(path)}:{node.lineno} {node.name}"
         for path in SOURCES
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node) > 40
     ]
 
@@ -153,7 +154,7 @@ def test_there_is_no_shell_anywhere():
     wrong = [
         f"{name(path)}:{node.lineno}"
         for path in SOURCES
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and runs_a_shell(node)
     ]
 
@@ -165,7 +166,7 @@ def test_our_own_programs_are_started_in_one_way_whatever_lies_in_the_current_di
         f"{name(path)}:{node.lineno}"
         for path in SOURCES
         if package_of(path) != "shim" and name(path) != "router/interpreter.py"
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if starts_python(node)
     ]
 
@@ -241,8 +242,14 @@ def top(target):
     return (target or "").split(".")[0]
 
 
+@cache
 def parsed(path):
     return ast.parse(path.read_text(), name(path))
+
+
+@cache
+def nodes(path):
+    return list(ast.walk(parsed(path)))
 
 
 def imported(path, *, at_start=False):

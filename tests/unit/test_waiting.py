@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, settings
 from tests.waiting import SLACK, wait_for
 
 
+@pytest.mark.thorough
 def test_what_is_waited_for_may_take_four_times_as_long_as_on_a_quiet_machine():
     began = time.monotonic()
 
     assert wait_for(lambda: time.monotonic() - began > 0.3, 0.1, "it takes three times as long")
 
 
+@pytest.mark.thorough
 def test_what_never_happens_fails_with_the_limit_that_was_waited():
     with pytest.raises(AssertionError, match=r"^not within 0.4 s: a miracle \(last seen: 0\)$"):
         wait_for(lambda: 0, 0.1, "a miracle")

@@ -44,6 +44,7 @@ def test_a_page_has_no_line_that_troff_would_take_for_a_request(name):
     ] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_groff_warns_of_nothing():
     for text in PAGES.values():

@@ -62,6 +62,7 @@ def owner(path: Path) -> tuple[int, int]:
     return path.lstat().st_uid, path.lstat().st_gid
 
 
+@pytest.mark.thorough
 def test_everything_moves_to_its_program_with_what_was_not_merged_yet(state: Path, units: Path) -> None:
     killed(state / "router.db", "of the router")
     killed(state / "store.db", "of the consumer")
@@ -134,6 +135,7 @@ def test_what_a_program_has_open_stays_and_the_program_is_named(
     assert rows(state / "consumer/store.db") == ["x"]
 
 
+@pytest.mark.thorough
 def test_state_stays_where_a_unit_of_the_site_uses_it(
     state: Path, units: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def test_state_stays_where_a_unit_of_the_site_uses_it(
     assert "is used, not the unit of the package: remove it, then run" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_nothing_is_overwritten(state: Path, units: Path, capsys: pytest.CaptureFixture[str]) -> None:
     killed(state / "router.db", "old")
     killed(state / "router" / "router.db", "new")

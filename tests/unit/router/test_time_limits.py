@@ -38,6 +38,7 @@ def raw() -> Iterator[Raw]:
     made.theirs.close()
 
 
+@pytest.mark.thorough
 def test_who_waits_for_a_server_that_says_nothing_gets_an_error_that_says_so(raw):
     over = threading.Event()
 
@@ -47,6 +48,7 @@ def test_who_waits_for_a_server_that_says_nothing_gets_an_error_that_says_so(raw
     assert over.is_set()
 
 
+@pytest.mark.thorough
 def test_a_connection_that_answered_in_time_is_left_alone(raw):
     with limited(raw, SOON):
         pass
@@ -61,6 +63,7 @@ def test_an_error_of_the_work_stays_itself(raw):
         raise ValueError("mine")
 
 
+@pytest.mark.thorough
 def test_a_query_of_sqlite_that_never_ends_is_ended():
     engine = create_engine("sqlite://")
 
@@ -68,6 +71,7 @@ def test_a_query_of_sqlite_that_never_ends_is_ended():
         connection.execute(text(FOREVER))
 
 
+@pytest.mark.thorough
 def test_transactions_of_one_block_share_its_time():
     engine = create_engine("sqlite://")
 
@@ -80,6 +84,7 @@ def test_transactions_of_one_block_share_its_time():
         assert connection.scalar(text("SELECT 1")) == 1
 
 
+@pytest.mark.thorough
 def test_who_asks_what_to_do_about_a_database_that_does_not_answer_is_not_sent_to_its_disk_room(raw):
     with pytest.raises(TooSlow) as caught, limited(raw, SOON):
         raw.wait()

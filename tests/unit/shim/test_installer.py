@@ -414,6 +414,7 @@ def machine(folder, files, failing=""):
     return place, installer.Node(place, shared.header, shared.files)
 
 
+@pytest.mark.thorough
 def test_on_a_machine_users_are_made_the_relay_is_tried_and_started(tmp_path, shipped):
     place, node = machine(tmp_path, shipped)
 
@@ -626,6 +627,7 @@ def test_whatever_stands_in_its_place_does_not_hold_root_up(root, make):
     assert node.connection(node.spool.facts()) == {}
 
 
+@pytest.mark.thorough
 def test_a_relay_that_was_started_is_waited_for_until_it_is_connected_or_a_moment_has_passed(root, monkeypatch):
     monkeypatch.setattr(installer, "CONNECTING", 0.5)
     node = told(root, problem="broker unreachable")
@@ -674,6 +676,7 @@ def test_whatever_stands_in_place_of_the_losses_does_not_hold_root_up(root, make
     assert node.spool.facts()["lost"] == {"f": 0, "d": 0, "e": 0}
 
 
+@pytest.mark.thorough
 def test_a_disk_that_hangs_is_waited_for_only_so_long_and_only_so_many_looks_are_left_behind(
     root, tmp_path, monkeypatch
 ):

@@ -224,6 +224,7 @@ def test_a_failure_of_tls_is_told_as_one_even_where_pika_calls_it_a_wrong_protoc
     assert kind == "insecure"
 
 
+@pytest.mark.thorough
 def test_the_relay_needs_no_more_than_python_3_9() -> None:
     files = [str(each) for each in (ROOT / "shim").glob("*.py")]
 

@@ -160,6 +160,7 @@ def test_bad_files_take_no_numbers(folder: Path, spool: Spool) -> None:
     assert [each.sequence for each in spool.take(5, PLENTY).records] == [1, 2]
 
 
+@pytest.mark.thorough
 def test_a_second_relay_is_refused(folder: Path, spool: Spool) -> None:
     with pytest.raises(SpoolUnusable, match="another relay"):
         Spool(folder, "prod")

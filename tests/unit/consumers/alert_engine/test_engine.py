@@ -113,6 +113,7 @@ def test_a_closing_that_arrives_before_its_opening_closes_it(bench):
     assert [each.why for each in site.history(alert)] == ["over before it was known"]
 
 
+@pytest.mark.thorough
 def test_of_a_backlog_what_is_over_is_not_told_and_what_is_open_is_told_once(bench):
     site = bench()
     yesterday = site.now - DAY
@@ -129,6 +130,7 @@ def test_of_a_backlog_what_is_over_is_not_told_and_what_is_open_is_told_once(ben
     assert site.names == ["alertOpened"]
 
 
+@pytest.mark.thorough
 def test_an_engine_that_starts_tells_nothing_of_the_backlog_that_another_one_reads(bench):
     site = bench()
     site.see("nodeLeave", node="n1", ago=DAY)
@@ -169,6 +171,7 @@ def test_a_backlog_that_never_ends_is_told_in_the_end(bench):
     assert site.broker.now <= 16 * MINUTE
 
 
+@pytest.mark.thorough
 def test_an_alert_closes_by_itself_when_it_is_quiet(bench):
     site = bench({"name": "space", "opens": "lowDiskSpace", "closes_after": "20m", "by": "data.fsName"})
 
@@ -185,6 +188,7 @@ def test_an_alert_closes_by_itself_when_it_is_quiet(bench):
     assert alert.until - alert.since == 30 * MINUTE
 
 
+@pytest.mark.thorough
 def test_what_bounces_is_flapping_once_and_closes_when_it_is_calm(bench):
     site = bench(NODE_DOWN | {"flapping": {"openings": 3, "within": "30m", "quiet": "30m"}})
 
@@ -257,6 +261,7 @@ def test_what_facts_close_ended_when_they_were_known_and_an_opening_while_they_w
     assert site.names == ["alertOpened", "alertClosed", "alertOpened"]
 
 
+@pytest.mark.thorough
 def test_it_is_reminded_of_until_somebody_acknowledges_it(bench):
     site = bench(NODE_DOWN | {"remind": "4m"})
 
@@ -273,6 +278,7 @@ def test_it_is_reminded_of_until_somebody_acknowledges_it(bench):
     assert site.names[4:] == ["alertAcknowledged", "alertReminded"]
 
 
+@pytest.mark.thorough
 def test_it_escalates_once_unless_it_is_acknowledged(bench):
     site = bench(NODE_DOWN | {"escalate": {"after": "15m", "to": "on-call"}})
 
@@ -338,6 +344,7 @@ def test_acts_are_kept_while_no_engine_runs_and_published_by_the_next(bench):
     assert site.alerts()[0].state == "acknowledged"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("jump", [DAY, -DAY])
 def test_a_clock_that_jumps_escalates_and_reminds_of_nothing(bench, jump):
     site = bench(
@@ -383,6 +390,7 @@ def test_an_alert_of_the_same_node_is_suppressed_and_told_once_its_parent_is_ove
     assert again.data["cause"] == "group"
 
 
+@pytest.mark.thorough
 def test_nobody_is_reminded_of_an_alert_or_called_for_it_while_a_cause_that_opened_later_is_open(bench):
     site = bench(
         NODE_DOWN | {"suppresses": ["waiters"]},
@@ -457,6 +465,7 @@ def test_what_a_store_refuses_for_a_while_is_written_once(bench):
     assert site.engine.counts.received == 1
 
 
+@pytest.mark.thorough
 def test_two_engines_share_the_work_and_one_counts_the_time(bench):
     site = bench(NODE_DOWN | {"remind": "10m"})
     second = site.another()

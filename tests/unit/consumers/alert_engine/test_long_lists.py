@@ -12,6 +12,7 @@ def leaving(site, number):
     return make_event("nodeLeave", site.now, node=[f"n{each}" for each in range(number)])
 
 
+@pytest.mark.thorough
 def test_one_event_opens_a_bounded_number_of_alerts_and_the_last_says_how_many_are_left_out(database, caplog):
     site = AlertBench(database("store"), NODE_DOWN)
 

@@ -46,6 +46,7 @@ def changes(site):
     return [(each.name, each.data["comment"]) for each in site.told if each.data["state"] != "acknowledged"]
 
 
+@pytest.mark.thorough
 def test_a_node_that_says_that_another_is_back_ends_nothing_that_others_reported(site):
     see_by_all(site, "nodeLeave", node="victim")
 
@@ -73,6 +74,7 @@ def test_an_end_that_every_node_reports_holds_at_once(site):
     assert (site.told[-1].data["lastEvent"], site.told[-1].data["comment"]) == (end.id, None)
 
 
+@pytest.mark.thorough
 def test_an_end_that_only_one_node_reports_holds_after_a_time_and_names_the_node(site):
     """The others may have lost their reports: an alert that nobody closes is no better."""
     see_by_all(site, "nodeLeave", node="victim")
@@ -105,6 +107,7 @@ def test_who_is_the_first_to_report_cannot_end_what_others_confirm_afterwards(si
     assert {(each.state, each.confirmed_by) for each in site.alerts()} == {("closed", ""), ("open", "n1")}
 
 
+@pytest.mark.thorough
 def test_copies_that_are_late_open_nothing_again(site):
     """After an outage the router has all that one node reported before it has what another one did."""
     left = site.see("nodeLeave", node="n3", reporter="n1")

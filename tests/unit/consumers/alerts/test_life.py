@@ -145,6 +145,7 @@ def simple(observed, closes_after):
     return since
 
 
+@pytest.mark.thorough
 @settings(max_examples=300, deadline=None)
 @given(sequences, st.sampled_from([None, timedelta(minutes=20), timedelta(hours=5)]))
 def test_an_alert_is_open_since_the_first_opening_that_nothing_closed(sequence, closes_after):
@@ -173,6 +174,7 @@ def test_what_flaps_stays_open_until_it_was_calm_since_its_last_opening():
     assert (flapping.open, flapping.lives[-1].until) == (None, NOON + 31 * MINUTE)
 
 
+@pytest.mark.thorough
 @settings(max_examples=200, deadline=None)
 @given(sequences, st.sampled_from(POLICIES), st.integers(0, 25))
 def test_what_is_stored_in_place_of_old_observations_says_the_same(sequence, policy, cut):
@@ -194,6 +196,7 @@ def test_policies_are_stored_whole(policy):
     assert Policy.from_json(policy.to_json()) == policy
 
 
+@pytest.mark.thorough
 def test_a_key_that_opens_for_ever_stays_small_and_counts_right():
     world = World(Policy())
     for minute in range(5 * MOST):
@@ -210,6 +213,7 @@ def test_a_key_that_opens_for_ever_stays_small_and_counts_right():
     assert names == ["alertOpened", *["alertRepeated"] * 9, "alertClosed"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["opens", "closes"])
 def test_a_key_stays_small_whatever_times_a_node_chooses(kind):
     # One opens at one moment for ever; one reports ends of what flaps, which do not close it.

@@ -164,6 +164,7 @@ def play(bench, served, todo):
     return published
 
 
+@pytest.mark.thorough
 @QUICK
 @given(todo=steps)
 def test_every_event_is_told_once_in_some_fold_whatever_happens(database, todo):
@@ -177,6 +178,7 @@ def test_every_event_is_told_once_in_some_fold_whatever_happens(database, todo):
         bench.store.close()
 
 
+@pytest.mark.thorough
 @QUICK
 @given(todo=steps)
 def test_no_more_than_the_limit_are_called_and_all_are_in_the_end_whatever_happens(database, todo):

@@ -145,6 +145,7 @@ def test_an_attempt_that_was_begun_by_one_that_died_is_repeated_though_its_rate_
     assert outcomes(bench) == ["done"]
 
 
+@pytest.mark.thorough
 def test_no_more_than_the_limit_are_called_in_any_window_also_after_a_breaker_was_open(bench):
     at = []
 

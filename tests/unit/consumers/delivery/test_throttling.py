@@ -205,6 +205,7 @@ def test_a_delivery_over_the_limit_or_without_its_condition_does_not_suppress_th
     assert sorted(outcomes(bench)) == ["done", "done", "guarded", "limited", *["repeated"] * 4]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("answer", "then"), [("refused", "repeated"), (None, "wait")])
 def test_what_nobody_answered_does_not_suppress_the_next_question_and_what_was_refused_does(bench, answer, then):
     bench.start(subscription(once_per=OncePer(interval=24 * HOUR), guard=Guard(ask=Ask(within=HOUR))))
@@ -360,6 +361,7 @@ def test_no_more_than_so_many_run_at_once_over_all_consumers(bench):
     assert {attempt for _, _, attempt in bench.calls} == {1}
 
 
+@pytest.mark.thorough
 def test_an_action_waits_for_somebodys_word(bench):
     bench.start(subscription(guard=Guard(ask=Ask(within=HOUR))))
     yes, no, never = events(3)

@@ -64,6 +64,7 @@ def library(text):
     return set(found["variables"]), {name for name in found["functions"] if name[0].isalpha()}
 
 
+@pytest.mark.thorough
 @settings(max_examples=400, deadline=None)
 @given(EXPRESSIONS)
 def test_what_the_library_accepts_is_read_with_the_same_names_and_functions(text):

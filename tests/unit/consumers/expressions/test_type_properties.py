@@ -165,6 +165,7 @@ def happened_events():
     return tuple(_events(1000))
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.recursive(PLAIN_ATOMS, _joined, max_leaves=3))
 def test_no_accepted_filter_is_the_same_for_every_event(text):

@@ -216,6 +216,7 @@ def test_a_function_typed_at_a_prompt_is_written_if_the_prompt_keeps_its_source(
     assert python_files.load(str(file), None).typed("gpfs1") == "gpfgpfgpf"
 
 
+@pytest.mark.thorough
 def test_a_real_prompt_keeps_the_source_or_the_way_out_is_told(tmp_path):
     lines = [
         "from consumers.gpfs.functions.module_writer import write",

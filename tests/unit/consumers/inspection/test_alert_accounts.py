@@ -54,6 +54,7 @@ def alerts(said):
     return [each["alert"] for each in json_lines(said) if "alert" in each]
 
 
+@pytest.mark.thorough
 def test_an_event_that_opened_an_alert_names_it_and_who_got_the_change(bench, why):
     event = bench.see("nodeLeave", node="n1")
     (change,) = bench.told

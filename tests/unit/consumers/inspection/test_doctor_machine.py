@@ -204,6 +204,7 @@ def test_what_a_database_raises_is_raised():
         examination._in_time("router", "router.state", lambda: 1 // 0, TimeLimit())
 
 
+@pytest.mark.thorough
 def test_a_hub_without_the_operators_password_is_asked_only_whether_its_programs_log_in(settings, tmp_path):
     password = str(tmp_path / "password")
     hub = settings(
@@ -221,6 +222,7 @@ def test_a_hub_without_the_operators_password_is_asked_only_whether_its_programs
     assert "a management host" in machine_roles.belonging(hub)[0].seen
 
 
+@pytest.mark.thorough
 def test_a_hub_that_does_not_reach_the_broker_says_so_and_not_that_its_login_is_wrong(settings, tmp_path):
     password = tmp_path / "password"
     password.write_text("secret")

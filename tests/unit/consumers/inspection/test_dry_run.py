@@ -254,6 +254,7 @@ def test_what_is_asked_wrongly_ends_with_2(tmp_path, words, said):
     assert said in output
 
 
+@pytest.mark.thorough
 def test_schemas_are_printed():
     runner = CliRunner()
 

@@ -139,6 +139,7 @@ def test_the_same_delivery_goes_first_as_if_the_whole_lane_were_read_and_never_t
 # what holds up nobody
 
 
+@pytest.mark.thorough
 def test_rows_that_hold_up_nobody_leave_their_lane_a_bounded_number_at_a_time(store):
     with store.writing() as transaction:
         for number in range(3000):

@@ -152,6 +152,7 @@ def test_tests_in_a_file_know_the_verb(checked):
     assert "command" in wrong[0]
 
 
+@pytest.mark.thorough
 def test_a_changed_action_changes_the_meaning_of_its_subscriptions(checked):
     keys = "on: diskFailure\naction: fix-disk"
 

@@ -79,6 +79,7 @@ print("\\n" + " ".join(sys.modules))
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("words", "needless"),
     [
@@ -118,6 +119,7 @@ def test_a_command_says_in_its_help_what_its_function_says(name):
     assert " ".join(first.split()) in " ".join(done.output.split())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("words", [("--help",), ("dead", "--help"), ("nodes", "deploy", "--help")])
 def test_help_is_text_with_no_boxes_and_no_markup(words):
     done = CliRunner().invoke(clusterbus_app, words)
@@ -126,6 +128,7 @@ def test_help_is_text_with_no_boxes_and_no_markup(words):
     assert "rich" not in imported(*words)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("line", "found"), [("catalogue diskF", "diskFailure"), ("emit gp", "gpfs"), ("rou", "route")])
 def test_the_shell_completes_commands_sources_and_event_types(line, found):
     words = f"clusterbus {line}"

@@ -54,6 +54,7 @@ def test_nothing_that_is_logged_or_ends_a_program_holds_a_secret(kind, level):
     assert said.count("no use for ***") >= 3
 
 
+@pytest.mark.thorough
 def test_a_sites_own_functions_are_heard_from_our_level_on(tmp_path):
     (tmp_path / "handlers").mkdir()
     text = "import logging\n\ndef warn():\n    logging.getLogger(__name__).info('said by the site')\n"

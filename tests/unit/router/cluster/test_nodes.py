@@ -342,6 +342,7 @@ def test_an_answer_may_name_files_that_are_not_utf_8():
     assert found.differs == (("/etc/\\udcff", "is missing"),)
 
 
+@pytest.mark.thorough
 def test_one_node_whose_answer_is_not_an_installers_keeps_none_of_the_others_back(tmp_path, secrets, monkeypatch):
     for name in ("nsd01", "nsd02"):
         (tmp_path / name).mkdir()
@@ -391,6 +392,7 @@ def test_an_outcome_of_the_fan_out_is_read_completely_or_refused(field, value):
     assert found is None or isinstance(found.timed_out, str)
 
 
+@pytest.mark.thorough
 def test_one_node_without_secrets_keeps_none_of_the_others_back(tmp_path, secrets):
     for name in ("nsd01", "nsd02"):
         (tmp_path / name).mkdir()

@@ -239,6 +239,7 @@ def test_a_node_cannot_report_that_another_one_confirms_it(bench: Bench) -> None
     assert len(bench.stored(REJECTED)) == 1
 
 
+@pytest.mark.thorough
 def test_a_router_that_is_restarted_between_the_copies_still_makes_one_event(bench: Bench) -> None:
     first, second, third = Node("n1"), Node("n2"), Node("n3")
     bench.send(leave(first))
@@ -391,6 +392,7 @@ def test_an_own_event_whose_commit_only_seemed_to_fail_is_published_all_the_same
     assert len(bench.told("mount")) == 1
 
 
+@pytest.mark.thorough
 def test_many_records_are_routed_in_order_in_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     transactions: list[Any] = []
 
@@ -470,6 +472,7 @@ def test_of_a_flood_of_garbage_some_is_kept_and_all_is_counted_in_two_events(ben
     assert bench.owed() == 0
 
 
+@pytest.mark.thorough
 def test_rejected_records_are_kept_again_after_an_hour(bench: Bench) -> None:
     node = Node("n1")
     bench.send(*(node.record("mount").but(body=b"garbage") for _ in range(REJECTED_BODIES + 1)))
@@ -595,6 +598,7 @@ def test_another_content_under_a_known_id_is_rejected_and_the_event_stays(bench:
     assert reasons == [f"record id {first.id} belongs to a record with other content"] * 3
 
 
+@pytest.mark.thorough
 def test_a_node_that_invents_spools_and_holes_is_told_of_a_few_times_and_then_once_a_minute(bench: Bench) -> None:
     liar, honest = Node("n1"), Node("n2")
     spools = [Node("n1").epoch for _ in range(200)]
@@ -756,6 +760,7 @@ def test_nobody_is_silent_after_a_time_in_which_nobody_was_heard(bench: Bench) -
     assert bench.told("nodeSilent") == []
 
 
+@pytest.mark.thorough
 def test_a_node_that_was_silent_while_the_router_was_down_has_its_time_again(bench: Bench) -> None:
     one, other = Node("n1"), Node("n2")
     beats(bench, 2, one, other)
@@ -848,6 +853,7 @@ def test_a_flood_under_any_key_is_told_of_and_ends_nothing(bench: Bench, key: st
     assert bench.owed() == 0
 
 
+@pytest.mark.thorough
 def test_while_the_broker_is_slow_to_confirm_whose_turn_is_next_is_still_open(bench: Bench) -> None:
     honest, busy = Node("honest"), [Node(f"busy{number}") for number in range(3)]
     bench.send(*(each.record("mount") for each in [honest, *busy]))

@@ -73,6 +73,7 @@ def test_words_are_read_as_yaml_1_2_reads_them(text: str, value: object) -> None
     assert not document.flaws
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("content", "line", "said"),
     [

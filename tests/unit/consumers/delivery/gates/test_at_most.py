@@ -299,6 +299,7 @@ def waiting_fold(bench, **fields):
     return seen
 
 
+@pytest.mark.thorough
 def test_a_fold_takes_events_until_it_begins(bench):
     seen = waiting_fold(bench, guard=Guard(at_most=1), concurrency=4)
     for _ in range(30):

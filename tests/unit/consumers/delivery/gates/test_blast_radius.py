@@ -139,6 +139,7 @@ def test_a_number_is_that_of_the_first_nodes():
     assert Guard(first=2).first == First(nodes=2)
 
 
+@pytest.mark.thorough
 def test_of_a_storm_two_nodes_are_acted_on_within_an_hour_and_the_rest_waits_until_all_are_done(bench):
     acting = Acting(bench)
     bench.start(act(radius=radius()))

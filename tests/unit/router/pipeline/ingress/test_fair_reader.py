@@ -235,6 +235,7 @@ def test_a_reader_that_hears_nobody_releases_nobody(reader: Reader) -> None:
     assert loud.name not in reader.ingress._meter.aside
 
 
+@pytest.mark.thorough
 def test_a_reader_that_takes_over_in_a_flood_keeps_the_order(reader: Reader) -> None:
     loud, honest = reader.met("loud"), reader.met("honest")
     standby = reader.another()
