@@ -52,6 +52,7 @@ class AlertBench:
     def __init__(self, url, *rules, **settings):
         self.broker = Memory(user="consumer")
         self.broker.declare(base())
+        self.store_url = url
         self.store = Flaky(url)
         self.jump = self.steady_jump = timedelta()
         self.rules = active(*rules or (NODE_DOWN,))

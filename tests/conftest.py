@@ -112,12 +112,14 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let each worker begin with tests that may take longest, so none is left alone with one; extend all limits.
 
-    The workers get equal parts of the list, one after another.  Tests that share the machines of a site wait for each
-    other, and those of a module share what its fixtures make, such as services of Docker Compose: one worker gets all
-    of them.  The limits in the tests are for a quiet machine; `SLACK` times as long is allowed, as in `wait_for`.
+    The workers get equal parts of the list, one after another, and take the ends of others' parts when they are done.
+    Tests that share the machines of a site wait for each other, and those of a module share what its fixtures make,
+    such as services of Docker Compose: one worker gets all of them, and early.  The limits in the tests are for a quiet
+    machine; `SLACK` times as long is allowed, as in `wait_for`.
     """
 
     def limit(item: pytest.Item) -> float:
@@ -125,15 +127,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return float(marker.args[0]) if marker and marker.args else 0.0
 
     more = 60 * config.getoption("--soak-minutes")
-    items.sort(key=limit, reverse=True)
-    sharing = [each for each in items if "rig" in getattr(each, "fixturenames", ())]
     together: dict[str, list[pytest.Item]] = {}
     for each in items:
-        if each not in {*sharing}:
-            together.setdefault(each.location[0] if _has_fixture_of_module(each) else each.nodeid, []).append(each)
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    parts = [list(together.values())[first::workers] for first in range(workers)]
-    items[:] = sharing + [item for part in parts for group in part for item in group]
+        is_shared = _has_fixture_of_module(each)
+        group = (
+            "machines" if "rig" in getattr(each, "fixturenames", ()) else each.location[0] if is_shared else each.nodeid
+        )
+        together.setdefault(group, []).append(each)
+    groups = sorted(together.values(), key=lambda group: (max(map(limit, group)), len(group)), reverse=True)
+    parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
+    for each in groups:
+        min(parts, key=len).extend(each)
+    # The first worker gets the fewest where they cannot be equal.
+    items[:] = [item for part in sorted(parts, key=len) for item in part]
     for item in items:
         if wanted := limit(item) or float(item.config.getini("timeout") or 0):
             item.add_marker(pytest.mark.timeout(wanted * SLACK + more), append=False)

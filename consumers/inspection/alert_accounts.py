@@ -50,6 +50,8 @@ class AlertAccount:
             return "opens no alert that is kept" if self.done.opens else "nothing was open to close"
         if self.changes:
             return ", ".join(each.name for each in self.changes)
+        if self.done.claim:
+            return str(self.done.claim)
         if self.row.suppressed_by:
             return f"notifies nobody: alert {self.row.suppressed_by} suppresses it"
         if self.done.opens:

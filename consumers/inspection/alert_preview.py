@@ -16,6 +16,7 @@ from router.sources.event_selectors import select
 from ..alerts.active_rules import ActiveRules
 from ..alerts.alert_row import AlertRow, key_of
 from ..alerts.life.changes import Change
+from ..alerts.life.observations import Observation
 from ..alerts.owners import Owner, Owners
 from ..alerts.rules import Rule
 from ..alerts.sightings import Sighting
@@ -38,6 +39,8 @@ class AlertPreview:
     owner: Owner | None = None
     suppressors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     receivers: Sequence[str] = ()
+    claims: bool = False
+    """Whether a second node has to report the end too, of an alert that others reported."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the preview as plain values."""
@@ -45,6 +48,7 @@ class AlertPreview:
         return {
             "rule": seen.rule,
             "opens": seen.opens,
+            "claims": self.claims,
             "about": self.change.data["about"],
             "severity": seen.severity,
             "summary": seen.summary,
@@ -89,7 +93,8 @@ class AlertPreviews:
             for each in self._subscriptions
             if any(consider(each, one, one.topic, known).matched for one in changes)
         ]
-        return AlertPreview(seen, change, owner, suppressors if seen.opens else {}, receivers)
+        claims = Observation.of(event, seen).is_claim
+        return AlertPreview(seen, change, owner, suppressors if seen.opens else {}, receivers, claims)
 
     def _all(self, seen: Sighting) -> Iterable[Severity]:
         """Return all severities that alerts of the rule may have."""

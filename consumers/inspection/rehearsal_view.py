@@ -7,6 +7,7 @@ import json
 from router.cli.output import SEVERITIES, Styled, show
 from router.model import durations
 
+from ..alerts.life.lifecycle import UNCONFIRMED
 from ..expressions.sanitize import shortened
 from .alert_preview import AlertPreview
 from .dry_run import Rehearsal, does
@@ -44,6 +45,9 @@ def show_alert(found: AlertPreview) -> None:
     style = SEVERITIES[seen.severity] if seen.opens else "green"
     word = f"opens an alert, {seen.severity}" if seen.opens else "closes the alert, if it is open"
     show(Styled(f"{'▲' if seen.opens else '▽'} {seen.rule}", f"bold {style}"), f"  {word}")
+    if found.claims:
+        limit = durations.text(UNCONFIRMED)
+        show(f"    condition what another node reported closes when a second one reports the end, or after {limit}")
     about = found.change.data["about"] or [f"cluster={seen.cluster}"]
     show(shortened(f"    about     {', '.join(map(str, about if isinstance(about, list) else [about]))}", _SHOWN))
     if seen.opens:

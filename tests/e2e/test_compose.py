@@ -98,6 +98,7 @@ def test_events_of_all_three_nodes_arrive_and_copies_are_one(composed: Composed)
     assert copies > 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("service", sorted(PROGRAMS))
 def test_a_program_is_no_root_and_sees_no_secret_but_its_own(composed: Composed, service: str):
@@ -108,6 +109,7 @@ def test_a_program_is_no_root_and_sees_no_secret_but_its_own(composed: Composed,
     composed.run("exec", "-T", service, "touch", "/opt/clusterbus/mine", code=1)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("url", "part"),
@@ -129,6 +131,7 @@ def test_prometheus_finds_its_targets(composed: Composed, url: str, part: str):
     assert part in composed.run("exec", "-T", "consumers", "python3", "-c", code)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_there_is_no_guest_and_no_administrator(composed: Composed):
     said = composed.run("exec", "-T", "broker", "rabbitmqctl", "--quiet", "list_users", "--formatter", "json")

@@ -72,6 +72,7 @@ def setup(broker: PrivateBroker) -> None:
         session.declare(base() + subscription("audit", ["#"]))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("rights", ["all", "router"])
 def test_a_lost_history_is_left_out_and_all_else_goes_on_until_it_is_made_again(
@@ -103,6 +104,7 @@ def test_a_lost_history_is_left_out_and_all_else_goes_on_until_it_is_made_again(
     tap.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_lost_stream_of_somebody_else_holds_nothing_of_ours_up_for_long(
     own_broker: PrivateBroker, caplog: pytest.LogCaptureFixture

@@ -27,7 +27,7 @@ print(psycopg.pq.__impl__, len(entry_points(group="clusterbus.verbs")), interpre
 print(sorted(path for path in sys.path if "site-packages" in path or "dist-packages" in path))
 """
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def run(*words: object, **options) -> str:
@@ -46,12 +46,10 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.long
 def test_what_is_packed_is_the_same_each_time(staged_hub: Path, tmp_path: Path):
     assert digests(stage(tmp_path, umask=0o077)) == digests(staged_hub)
 
 
-@pytest.mark.long
 def test_the_deb_holds_everything_as_roots_own_and_nothing_that_was_compiled_here(
     staged_hub: Path, tmp_path: Path, require: Callable[[str], str]
 ):
@@ -101,7 +99,6 @@ def test_no_file_names_the_machine_that_built_it(staged_hub: Path):
     assert found == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("version", environment.VERSIONS)
 def test_all_of_the_product_can_be_imported_on(version: str, staged_hub: Path, tmp_path: Path):
     python = interpreters().get(version)

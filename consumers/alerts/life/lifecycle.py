@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from router.model.events import Severity
-from router.pipeline.reports.confirmations import ENDS
 
 from ..alert_row import Cause
 from .observations import Observation
@@ -70,6 +69,11 @@ class Life:
         """Whether one node alone reports the end, and that is not enough."""
         return self.until is None and self.calm_since is None and self.claimed_at is not None
 
+    @property
+    def claim_due(self) -> datetime | None:
+        """When what one node alone reports as the end holds, whatever others say; None if no node has."""
+        return None if self.claimed_at is None else self.claimed_at + UNCONFIRMED
+
 
 @dataclass(slots=True)
 class Lives:
@@ -121,7 +125,7 @@ class Lives:
     def _pass_to(self, moment: datetime) -> None:
         due, life = self.due, self.open
         if life and due and due <= moment:
-            if life.is_doubtful and due == _claim_due(life):
+            if life.is_doubtful and due == life.claim_due:
                 _close_unconfirmed(life)
             else:
                 life.until = life.calm_since or life.last_at + (self.policy.closes_after or timedelta())
@@ -223,10 +227,9 @@ def _confirm(life: Life, by: Observation) -> None:
 def _end(life: Life, end: Observation) -> None:
     """Take in that *end* says that *life* is over; one node alone ends what it alone reports, unless others cannot."""
     before = life.claimed_by
-    is_claim = end.event_type in ENDS and bool(end.event_node) and not end.vouched
-    if is_claim and not before:
+    if end.is_claim and not before:
         life.claimed_by, life.claimed_at, life.claim = end.event_node, end.at, end.id
-    if not is_claim:
+    if not end.is_claim:
         is_alone = not end.vouched and end.event_node not in ("", life.event_node, life.confirmed_by)
         _calm(life, end.ended_at, replace(end, comment=_ALONE.format(end.event_node)) if is_alone else end)
     elif before not in ("", end.event_node) or (end.event_node == life.event_node and not life.confirmed_by):
@@ -252,13 +255,9 @@ def _close_unconfirmed(life: Life) -> None:
 
 def _is_doubted(life: Life, by: Observation) -> bool:
     """Say whether *by*, which confirms what opened *life*, shows that its end was the word of one node too."""
-    due = _claim_due(life)
+    due = life.claim_due
     is_new = not life.confirmed_by and by.event_node != life.event_node
     return is_new and due is not None and by.at < due and life.closed_by == life.claim
-
-
-def _claim_due(life: Life) -> datetime | None:
-    return None if life.claimed_at is None else life.claimed_at + UNCONFIRMED
 
 
 _ALONE = "only {} reports the end"
@@ -275,5 +274,5 @@ def _due(life: Life, policy: Policy) -> datetime | None:
         calm = life.last_at + policy.closes_after
     if calm is not None and life.flapping:
         calm += policy.flapping_quiet
-    claim = _claim_due(life) if life.is_doubtful else None
+    claim = life.claim_due if life.is_doubtful else None
     return min(filter(None, (calm, claim)), default=None)

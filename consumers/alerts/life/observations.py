@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from router.model.events import OWN, Event, Severity
 from router.pipeline.mapping import OF_RELAYS
+from router.pipeline.reports.confirmations import ENDS
 
 from ..alert_row import Cause
 from ..sightings import Sighting
@@ -80,6 +81,12 @@ class Observation:
             depth=depth,
             body=event.to_json() if asks_facts else None,
         )
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether it says of what other nodes reported that it is over, which they would all report if it were true."""
+        is_end = self.kind == "closes" and self.event_type in ENDS
+        return is_end and bool(self.event_node) and not self.vouched
 
     @property
     def order(self) -> tuple[datetime, str]:

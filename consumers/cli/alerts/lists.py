@@ -21,6 +21,7 @@ from ...inspection.status.alert_following import Following, News
 from ...inspection.status.alert_listing import alert_facts
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
+from ...store.alerts.subjects import EndClaim, end_claim
 from ...store.database import Store
 from . import acts, alert_options, rules_command
 from .alert_options import ClusterOption, NodeOption, RuleOption, SeverityOption, SinceOption, StateOption
@@ -73,14 +74,17 @@ def show_alert(context: typer.Context, alert: OneAlert, as_json: Json = False) -
         found = alerts.find(transaction, alert)
         changes = alerts.history(transaction, found.id)
         notified = alert_listing.notified(transaction, found.id, silent)
+        claim = None if found.until else end_claim(transaction, found.key)
     if as_json:
         facts = alert_facts(found, datetime.now(UTC))
         say(
-            facts | {"notified": dict(notified), "changes": [alert_listing.change_facts(each) for each in changes]},
+            facts
+            | {"end_claimed_by": claim.by if claim else None, "end_claim_due": claim.due if claim else None}
+            | {"notified": dict(notified), "changes": [alert_listing.change_facts(each) for each in changes]},
             as_json=True,
         )
         return
-    fields(_fields(found, notified))
+    fields(_fields(found, notified, claim))
     _print_changes(changes)
 
 
@@ -177,7 +181,7 @@ def _published_as(change: ChangeRow) -> str:
     return change.id if change.published else "is being published"
 
 
-def _fields(alert: AlertRow, notified: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+def _fields(alert: AlertRow, notified: Mapping[str, str], claim: EndClaim | None) -> Iterator[tuple[str, object]]:
     zone, end = local_zone(), alert.until or datetime.now(UTC)
     yield "alert", alert.id
     yield "summary", alert.summary
@@ -196,6 +200,8 @@ def _fields(alert: AlertRow, notified: Mapping[str, str]) -> Iterator[tuple[str,
     yield "opened by", f"{alert.event_type} {alert.opened_by}"
     yield "reported by", alert.event_node
     yield "confirmed by", alert.confirmed_by or "nobody"
+    if claim:
+        yield "end", str(claim)
     yield "owner", alert.owner or "-"
     yield "by", alert.by or "-"
     yield "comment", alert.comment or "-"

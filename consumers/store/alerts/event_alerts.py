@@ -14,6 +14,7 @@ from ..schema.alert_tables import alerts as table
 from ..schema.alert_tables import changes, observations
 from . import alert_rows, alerts
 from .alerts import ChangeRow
+from .subjects import EndClaim, end_claim
 
 _MOST = 200
 """Most alerts of one event that are looked up."""
@@ -24,13 +25,14 @@ class EventAlert:
     """One alert that an event *opens* or closes.
 
     *row* is None if there was none to close.  *changes* are those that the event caused; without any, it changed
-    nothing that was told: it repeated what was known, or nothing was open.
+    nothing that was told: it repeated what was known, or nothing was open, or it is a *claim* that waits.
     """
 
     key: str
     opens: bool
     row: AlertRow | None
     changes: Sequence[ChangeRow] = ()
+    claim: EndClaim | None = None
 
 
 def of_event(transaction: Connection, event_id: str, keys: Collection[str]) -> list[EventAlert]:
@@ -44,7 +46,8 @@ def of_event(transaction: Connection, event_id: str, keys: Collection[str]) -> l
         wanted = alert_rows.query().where(table.c.key == key, table.c.since <= at, lived)
         row = next(iter(alert_rows.rows(transaction, wanted.order_by(table.c.since.desc()).limit(1))), None)
         caused = _caused(transaction, row.id, event_id) if row else ()
-        found.append(EventAlert(key, kind == "opens", row, caused))
+        claim = end_claim(transaction, key) if kind == "closes" and row and row.until is None else None
+        found.append(EventAlert(key, kind == "opens", row, caused, claim))
     return found
 
 

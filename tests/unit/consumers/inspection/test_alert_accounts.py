@@ -80,6 +80,31 @@ def test_an_event_that_closed_an_alert_says_so(bench, why):
     assert [each["name"] for each in found["changes"]] == ["alertClosed"]
 
 
+def test_an_end_that_one_node_alone_reports_says_what_it_waits_for(bench, why):
+    """It once said that the event changed nothing that was known, and nobody was shown why the alert stays open."""
+    by_others = bench.see("nodeLeave", node="n1", reporter="n2")
+    bench.advance(10 * SECOND)
+    claim = bench.see("nodeJoin", node="n1", reporter="n3")
+    waits = "only n3 reports the end: it closes when a second node does, at the latest at 2026-11-20 13:00:10"
+
+    (waiting,) = alerts(why(claim, "--json"))
+    (beginning,) = alerts(why(by_others, "--json"))
+    (alert,) = bench.alerts()
+    shown = partial(invoke, {"CLUSTERBUS_CONSUMERS_STORE": bench.store_url, "TZ": "UTC"}, "alerts", "show", alert.id)
+
+    assert (waiting["state"], waiting["changes"], waiting["because"]) == ("open", [], f"{waits} UTC")
+    assert beginning["because"] == "alertOpened"
+    assert f"{waits} UTC" in shown()[1]
+    (facts,) = json_lines(shown("--json")[1])
+    assert (facts["end_claimed_by"], facts["end_claim_due"][:19]) == ("n3", "2026-11-20 13:00:10")
+
+    bench.see("nodeJoin", node="n1", reporter="n4")
+
+    assert "reports the end" not in shown()[1]
+    (facts,) = json_lines(shown("--json")[1])
+    assert (facts["end_claimed_by"], facts["end_claim_due"]) == (None, None)
+
+
 def test_what_changed_nothing_says_why(bench, why):
     nothing = bench.see("nodeJoin", node="n1")
     for _ in range(3):

@@ -70,6 +70,22 @@ def test_what_closes_goes_to_all_that_may_have_got_the_opening(route):
     assert found["receivers"] == ["page"]
 
 
+@pytest.mark.parametrize(
+    ("words", "claims"),
+    [
+        (("nodeJoin", "eventNode=n1"), True),
+        (("nodeJoin", "eventNode=n1", "--node", "n1"), False),
+        (("diskFailure", "diskName=d1"), False),
+        (("nodeLeave", "eventNode=n1"), False),
+    ],
+)
+def test_an_end_that_a_second_node_has_to_report_says_so(route, words, claims):
+    said = route(*words)
+
+    assert {each["claims"] for each in alerts(route(*words, "--json"))} == {claims}
+    assert ("what another node reported closes when a second one reports the end, or after 1h" in said) is claims
+
+
 def test_a_rule_that_is_switched_off_opens_nothing(route):
     assert alerts(route("afmHomeDisconnected", "--json")) == []
 
