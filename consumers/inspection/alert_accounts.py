@@ -48,15 +48,7 @@ class AlertAccount:
             return "no engine of alerts has seen the event, or the rule has changed since"
         if self.row is None:
             return "opens no alert that is kept" if self.done.opens else "nothing was open to close"
-        if self.changes:
-            return ", ".join(each.name for each in self.changes)
-        if self.done.claim:
-            return str(self.done.claim)
-        if self.row.suppressed_by:
-            return f"notifies nobody: alert {self.row.suppressed_by} suppresses it"
-        if self.done.opens:
-            return f"opened again what was open, {self.row.openings} times by now; reported at 2, 4, 8, ... openings"
-        return "not published: over before it was known" if not self.row.told else "changed nothing that was known"
+        return ", ".join(each.name for each in self.changes) or _without_changes(self.done, self.row)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the account as plain values."""
@@ -89,3 +81,13 @@ def alert_accounts(store: Store, event: Event, rules: ActiveRules) -> list[Alert
             attempts = reversed(queries.find(transaction, event_id=change.id))
             outcomes[change.id] = {row.subscription: row.outcome or "open" for row in attempts}
     return [AlertAccount(each, done.get(key), outcomes) for key, each in sightings.items()]
+
+
+def _without_changes(done: EventAlert, row: AlertRow) -> str:
+    if done.claim:
+        return str(done.claim)
+    if row.suppressed_by:
+        return f"notifies nobody: alert {row.suppressed_by} suppresses it"
+    if done.opens:
+        return f"opened again what was open, {row.openings} times by now; reported at 2, 4, 8, ... openings"
+    return "not published: over before it was known" if not row.told else "changed nothing that was known"

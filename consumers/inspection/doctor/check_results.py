@@ -21,7 +21,8 @@ PARTS = frozenset(
 class Finding:
     """One checked thing: the *verdict*, what was *seen*, and *advice* what to do.
 
-    *unreachable*: a broker, database or node could not be reached, so nothing else is known of it.
+    *unreachable*: a broker, database or node could not be reached, so nothing else is known of it.  *others_answered*:
+    only some nodes could not, so the site is known.
     """
 
     part: str
@@ -29,6 +30,7 @@ class Finding:
     seen: str
     advice: str = ""
     unreachable: bool = False
+    others_answered: bool = False
 
     def __post_init__(self) -> None:
         """Hide secrets in *seen*, which often quotes brokers, databases and files."""

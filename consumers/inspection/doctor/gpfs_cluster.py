@@ -1,6 +1,7 @@
 """The checks of `clusterbus doctor` on the cluster: registered callbacks, and the shim on its nodes."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.fleet.node_sets import fold
@@ -52,13 +53,15 @@ def nodes(settings: Settings) -> Iterator[Finding]:
     except RouterError as error:
         yield failure("nodes", error, "run clusterbus nodes status for details")
         return
+    others_answered = any(not each.unreachable for each in found.values())
     for is_silent in (False, True):
         bad = by_reason(each for each in found.values() if not each.good and each.unreachable is is_silent)
         for each in bad:
             advice = (
                 f"run clusterbus nodes deploy '{each['nodes']}'" if not is_silent else "see whether they run, and ssh"
             )
-            yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice, unreachable=is_silent)
+            seen = Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)
+            yield replace(seen, unreachable=is_silent, others_answered=is_silent and others_answered)
     for each in by_trouble(found.values()):
         advice = "see the relay's log there: it names the broker"
         yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)

@@ -6,7 +6,7 @@ What cannot be read is *unknown*, with the reason, and never good.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -108,7 +108,7 @@ class Overview:
 
 def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
     """Return what is wrong now, as far as this machine has to know it."""
-    findings = list(examine(settings, None, connect))
+    findings = [_of_site(each) for each in examine(settings, None, connect)]
     unknown = [each.seen for each in findings if each.unreachable]
     now, asked = datetime.now(UTC), "store" in machine_roles.belonging(settings)[1]
     if not asked:
@@ -123,6 +123,11 @@ def read(settings: Settings, connect: Callable[[], Session]) -> Overview:
     except Exception as error:  # noqa: BLE001 - whatever is broken there says nothing of the findings
         reason = f"alerts and deliveries are {failure('store', error).seen}"
         return Overview(now, findings, unknown=[*unknown, reason])
+
+
+def _of_site(finding: Finding) -> Finding:
+    """Return *finding* as it counts for the site: one node that is off must not make all else unknown."""
+    return replace(finding, verdict="warning", unreachable=False) if finding.others_answered else finding
 
 
 def _of_store(

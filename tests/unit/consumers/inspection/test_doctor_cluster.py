@@ -4,6 +4,8 @@ import pytest
 
 from consumers.inspection.doctor import gpfs_cluster
 from consumers.inspection.doctor.broker_cluster import examine, unacknowledged
+from consumers.inspection.doctor.machine import machine_roles
+from consumers.inspection.status import overview
 from router.broker.users.broker_state import BrokerNode, BrokerState, Client, QueueDetails, clients_of, queues_of
 from router.cluster.nodes.node_status import Finding as NodeFinding
 from router.settings.models import Settings
@@ -142,6 +144,30 @@ def test_rows_may_lack_anything(rubbish):
 
     assert (found.ready, found.replicas) == (0, 0)
     assert clients_of([{**rubbish, "vhost": "/"}], "/")[0].facts == {}
+
+
+def silent(name):
+    return NodeFinding(name, good=False, reason="no answer", failed=True, unreachable=True)
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict", "unknown"),
+    [([NodeFinding("n1", good=True)], "warning", []), ([silent("n1")], "unknown", ["n[1-2]: no answer"])],
+)
+def test_one_node_that_is_off_does_not_make_the_site_unknown(monkeypatch, others, verdict, unknown):
+    settings = Settings.model_validate({"nodes": {"relay": {"cluster": "prod"}}})
+    found = {each.node: each for each in [*others, silent("n2")]}
+    monkeypatch.setattr(gpfs_cluster, "members", lambda _: ())
+    monkeypatch.setattr(gpfs_cluster, "survey", lambda *_: found)
+    monkeypatch.setattr(overview, "examine", lambda *_: gpfs_cluster.nodes(settings))
+    monkeypatch.setattr(machine_roles, "belonging", lambda _: ((), ()))
+
+    asked = [*gpfs_cluster.nodes(settings)]
+    seen = overview.read(settings, pytest.fail)
+
+    # The doctor, which people ask about each part, exits with 3 either way.
+    assert [each.verdict for each in asked if each.unreachable] == ["error"]
+    assert (seen.verdict("error"), list(seen.unknown)) == (verdict, unknown)
 
 
 def test_warnings_of_nodes_are_not_left_to_the_command_for_nodes(monkeypatch):
