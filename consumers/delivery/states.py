@@ -72,7 +72,7 @@ class Admitted:
     *has_waited* that a gate has made this attempt wait.  *lane* names the deliveries that it keeps an order with,
     *targets* what its handler depends on, *nodes* those on which it acts, *plan* what it would do, as JSON, or the
     outcome where saying that failed.  The last three are known once *is_planned*.  *places* are those that it takes
-    when it begins.  *behind* is an earlier one of its lane that it has to wait for; None where nobody has looked.
+    when it begins.  *behind* is an earlier one of its lane that is put off, as far as that is known.
     """
 
     delivery: Delivery
