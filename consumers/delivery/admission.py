@@ -216,13 +216,8 @@ class Admission:
         table.claim(transaction, claimed)
         known = table.look_up(transaction, (each.key for each in seen))
         mine = table.Begun(self._owner, None)
-        lost: list[InFlight] = []
-        for each in seen:
-            if known[each.key].get(due[each].delivery.attempt) == mine:
-                won[each] = due[each]
-            else:
-                lost.append(each)
-        return won, lost
+        won |= {each: due[each] for each in seen if known[each.key].get(due[each].delivery.attempt) == mine}
+        return won, [each for each in seen if each not in won]
 
     def _ask_gates(
         self, transaction: Connection, due: Due, now: datetime

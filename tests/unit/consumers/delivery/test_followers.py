@@ -135,6 +135,7 @@ def test_each_lane_is_done_in_the_order_of_its_arrival_whatever_fails_meanwhile(
             failures[lane] += number
     bench.broker.advance(2 * HOUR)
 
+    bench.store.close()
     assert done == sent
     assert not bench.engine.in_flight
     assert bench.engine.in_flight._lanes == {}
