@@ -15,6 +15,7 @@ from tests.routing import PATIENCE, SEEN, Site, declare
 from tests.waiting import wait_for
 
 TRANSIENT = pika.BasicProperties(delivery_mode=1)
+CLASSIC = "a-queue-of-others"
 LONG = 300_000
 """Milliseconds: what expires sooner moves on while the broker starts."""
 
@@ -36,7 +37,7 @@ def first_of(tap: Tap, queue: str) -> bytes | None:
     channel = tap.channel.connection.channel()
     channel.basic_qos(prefetch_count=10)
     arguments = {"x-stream-offset": "first"} if queue == HISTORY else None
-    _, _, body = next(channel.consume(queue, arguments=arguments, inactivity_timeout=20))
+    _, _, body = next(channel.consume(queue, arguments=arguments, inactivity_timeout=10))
     channel.close()
     return body
 
@@ -57,7 +58,8 @@ def test_every_queue_of_ours_keeps_confirmed_transient_messages_over_a_restart(
     own_broker.start()
     with closing(Tap(own_broker.url)) as tap:
         wait_for(lambda: all(map(tap.exists, kept)), PATIENCE, "the queues are there")
-        for each in kept:
+        tap.channel.queue_declare(CLASSIC, durable=True, arguments={"x-queue-type": "classic"})
+        for each in [*kept, CLASSIC]:
             tap.publish("", each, each.encode(), TRANSIENT)
 
     end(own_broker)
@@ -66,6 +68,7 @@ def test_every_queue_of_ours_keeps_confirmed_transient_messages_over_a_restart(
     with closing(Tap(own_broker.url)) as tap:
         wait_for(lambda: all(map(tap.exists, kept)), PATIENCE, "the queues are there again")
         found = {each: first_of(tap, each) for each in kept}
+        assert first_of(tap, CLASSIC) is None
     assert found == {each: each.encode() for each in kept}
 
 
