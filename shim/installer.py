@@ -289,7 +289,8 @@ class Spool:
 def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dict[str, Any]":
     """Return what *look* returns of *folder*; raises the OSError that it raises, and Failed if its disk hangs.
 
-    Any other end of the look is Failed, too, with its reason.  A child looks.  It cannot be ended as long as the disk does not answer, so it is left behind, and nobody waits.
+    Any other end of the look is Failed, too, with its reason.  A child looks.  It cannot be ended as long as the disk
+    does not answer, so it is left behind, and nobody waits.
     """
     name = LOOKING % zlib.crc32(os.fsencode(folder))
     left_behind = sum(_is_looking(each, name) for each in _names("/proc") if each.isdigit())

@@ -143,7 +143,7 @@ class AllInFlight:
     def ahead_of(self, in_flight: InFlight) -> PutOff | None:
         """Return what is put off in the lane of *in_flight*; None if nothing is."""
         lane = self._lanes.get(_lane_of(in_flight))
-        return lane and lane.put_off
+        return lane.put_off if lane else None
 
     def hold_behind(self, members: Sequence[InFlight]) -> None:
         """Let the first of *members*, which are in the order of their lane, go on alone: it is before what is put off.
