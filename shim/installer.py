@@ -54,6 +54,7 @@ LOOKING = "look-%08x"  # the name of a process that looks at the spool with this
 MOST_LOOKING = 4  # such processes of one spool at most, as long as its disk answers none of them
 MOST_MEASURED = 200000  # records whose sizes are added up
 MOST_MARKS = 64 << 20  # bytes of a file `lost` that are counted
+LONGEST_REASON = 500  # characters of an exception that nobody expected
 LINES = 20  # lines of the journal to show if the relay does not start
 VARYING = re.compile(r"%s: (Consumed|Scheduled restart)" % re.escape(UNIT))  # lines of systemd that do not explain why
 
@@ -288,7 +289,8 @@ class Spool:
 def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dict[str, Any]":
     """Return what *look* returns of *folder*; raises the OSError that it raises, and Failed if its disk hangs.
 
-    A child looks.  It cannot be ended as long as the disk does not answer, so it is left behind, and nobody waits.
+    Any other end of the look is Failed, too, with its reason.  A child looks.  It cannot be ended as long as the disk
+    does not answer, so it is left behind, and nobody waits.
     """
     name = LOOKING % zlib.crc32(os.fsencode(folder))
     left_behind = sum(_is_looking(each, name) for each in _names("/proc") if each.isdigit())
@@ -310,15 +312,20 @@ def _answered_in_time(folder: str, look: "Callable[[], Dict[str, Any]]") -> "Dic
             if not piece:
                 break
             answer += piece
-    os.waitpid(child, 0)
-    found, failed = json.loads(answer.decode())
+    ended = os.waitpid(child, 0)[1]
+    try:
+        found, failed, reason = json.loads(answer.decode())
+    except ValueError:
+        found, failed, reason = None, None, "its process ended without an answer (status %d)" % ended
     if failed:
         raise OSError(*failed)
+    if reason:
+        raise Failed("the look at %s failed: %s" % (folder, reason))
     return dict(found)
 
 
 def _look_and_end(pipe: int, name: str, look: "Callable[[], Dict[str, Any]]") -> None:
-    """As a process *name*, write what *look* returns, or the OSError that it raises, as JSON to *pipe*, and end."""
+    """As a process *name*, write what *look* returns, or what it raises, as JSON to *pipe*, and end."""
     try:
         for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
@@ -329,11 +336,13 @@ def _look_and_end(pipe: int, name: str, look: "Callable[[], Dict[str, Any]]") ->
         with open("/proc/self/comm", "w") as stream:
             stream.write(name)
         try:
-            found = [look(), None]  # type: List[Any]
+            found = json.dumps([look(), None, ""])
         except OSError as error:
-            found = [None, [error.errno, error.strerror, error.filename]]
+            found = json.dumps([None, [error.errno, error.strerror, error.filename], ""])
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which is shown instead of a traceback
+            found = json.dumps([None, None, _in_one_line(error)])
         with os.fdopen(pipe, "wb") as answer:
-            answer.write(json.dumps(found).encode())
+            answer.write(found.encode())
     finally:
         os._exit(0)
 
@@ -913,6 +922,11 @@ def file_system(folder: str) -> str:
     return found[:100]
 
 
+def _in_one_line(error: Exception) -> str:
+    """Return what kind of error *error* is and what it says, bounded."""
+    return " ".join(("%s: %s" % (type(error).__name__, error)).split())[:LONGEST_REASON]
+
+
 def _words(error: OSError) -> str:
     return "%s%s%s" % (error.filename or "", ": " if error.filename else "", error.strerror or error)
 
@@ -1020,7 +1034,7 @@ def main() -> int:
     except OSError as error:
         answer["error"] = _words(error)
     except Exception as error:  # noqa: BLE001 - a bug of ours, reported in one line instead of a traceback
-        answer["error"] = "%s: %s" % (type(error).__name__, error)
+        answer["error"] = _in_one_line(error)
     # JSON leaves one character as it is that a terminal obeys.
     sys.stdout.write(json.dumps(answer).replace("\x7f", "\\u007f") + "\n")
     sys.stdout.flush()

@@ -20,6 +20,7 @@ from router.broker.client import Rabbit
 from router.broker.topology import Topology
 from router.errors import SettingsError, did_you_mean
 from router.programs.health import Activity, Health
+from router.programs.regular_look import attempted
 from router.programs.running import run_until_stopped
 from router.programs.systemd_notify import Notifier
 from router.settings import bounded_files
@@ -49,6 +50,9 @@ from .due_timers import DueTimers, timing
 from .job_progress import JobProgress, reporting
 
 log = logging.getLogger(__name__)
+
+_AFTER_FAILURE = 1.0
+"""Seconds until files are watched again after that failed."""
 
 
 def consume(
@@ -218,6 +222,7 @@ class Reader:
 
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._has_new_folder = False
 
     def read(self) -> None:
         """Load and check the files now."""
@@ -247,16 +252,20 @@ class Reader:
             watcher.join(5)
 
     def _watch(self) -> None:
-        # The first Python callback creates the callbacks folder, perhaps with its file before we watch the folder.
-        has_new_folder = False
         while not self._ended.is_set():
-            folders = self._folders()
-            for changes in self._changes(folders):
-                if changes or has_new_folder:
-                    self.read()
-                has_new_folder = self._folders() != folders
-                if has_new_folder:
-                    break
+            if not attempted("changes of subscription files", self._follow_folders):
+                self._ended.wait(_AFTER_FAILURE)
+
+    def _follow_folders(self) -> None:
+        """Read the files at each change, until there are other folders or the program ends."""
+        folders = self._folders()
+        for changes in self._changes(folders):
+            if changes or self._has_new_folder:
+                self.read()
+            # The first Python callback creates the callbacks folder, perhaps with its file before we watch the folder.
+            self._has_new_folder = self._folders() != folders
+            if self._has_new_folder:
+                break
 
     def _folders(self) -> set[Path]:
         wanted = self._settings.consumers

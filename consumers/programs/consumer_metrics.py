@@ -16,6 +16,7 @@ from ..delivery.active_subscription import Counts
 from ..delivery.metrics.latencies import Latencies, oldest
 from ..policies.failure_fingerprints import fingerprint
 from ..store import breakers, letters
+from ..store.retention import deleted_records
 from . import alert_metrics
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ FAILURES = Metric(
     " dead list --failure` lists them.",
     ("kind", "failure"),
 )
+DELETED = Metric(
+    "letters_deleted_records",
+    "gauge",
+    "Rejected records that were deleted because the store keeps 1,000 of each user; those of a user until a day after"
+    " the last. `clusterbus doctor` names the users.",
+)
 BREAKERS = Metric("breakers_open", "gauge", "Circuit breakers that are open.")
 BREAKER = Metric("breaker_open", "gauge", "1 for each open circuit breaker, the first 20 by name.", ("target",))
 METRICS = (
@@ -90,6 +97,7 @@ METRICS = (
     LETTERS,
     LETTERS_OLDEST,
     FAILURES,
+    DELETED,
     BREAKERS,
     BREAKER,
     *alert_metrics.METRICS,
@@ -177,6 +185,7 @@ def _read(store: Store, now: datetime) -> Values:
         waiting, since = letters.count_kept(transaction)
         failures = Counter((kind, fingerprint(why)) for kind, why in letters.newest_failures(transaction, _LATEST))
         count, targets = breakers.open_now(transaction, now, _SHOWN)
+        deleted = deleted_records.total(transaction)
         of_alerts = alert_metrics.of_store(transaction, now)
 
     def add(scrape: Scrape) -> None:
@@ -187,6 +196,7 @@ def _read(store: Store, now: datetime) -> Values:
             scrape.add(FAILURES, number, kind, failure)
         if len(failures) > _SHOWN:
             scrape.add(FAILURES, failures.total() - sum(number for _, number in frequent), "", "other")
+        scrape.add(DELETED, deleted)
         scrape.add(BREAKERS, count)
         for target in targets:
             scrape.add(BREAKER, 1, target)

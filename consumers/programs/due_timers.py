@@ -21,6 +21,7 @@ from router.model import ids
 from router.model.topics import ABSENT
 from router.pipeline.mapping import own_event
 from router.pipeline.messages import message_of
+from router.programs.regular_look import regularly
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues, read_again
 
@@ -33,7 +34,7 @@ from ..subscriptions.models import Subscriptions
 log = logging.getLogger(__name__)
 
 _RULE: Final = "every"
-_LOOK: Final = 1.0
+_LOOK: Final = timedelta(seconds=1)
 _CONFIRM: Final = 30.0
 _REFRESH: Final = timedelta(days=1)
 """How often what is remembered gets a new time, so that retention keeps it."""
@@ -145,17 +146,12 @@ def _id(name: str, due: datetime) -> str:
 @contextmanager
 def timing(timers: DueTimers) -> Iterator[None]:
     """Look in a thread of its own once a second, until the block ends."""
-    ended = threading.Event()
 
-    def watch() -> None:
-        while not ended.wait(_LOOK):
-            try:
-                timers.look()
-            except StoreError as error:
-                log.warning("timers cannot be looked up; trying again", extra={"reason": str(error)})
+    def look() -> None:
+        try:
+            timers.look()
+        except StoreError as error:
+            log.warning("timers cannot be looked up; trying again", extra={"reason": str(error)})
 
-    threading.Thread(target=watch, name="timers", daemon=True).start()
-    try:
+    with regularly("timers", _LOOK, look):
         yield
-    finally:
-        ended.set()

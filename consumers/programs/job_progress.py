@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from functools import partial
 from router.broker.interface import Broker, Settlement
 from router.model.catalogue import Catalogues
 from router.pipeline.messages import message_of
+from router.programs.regular_look import regularly
 from router.settings.models import Settings
 from router.settings.site_catalogue import catalogues, read_again
 
@@ -74,14 +74,5 @@ def reporting(progress: JobProgress, interval: timedelta | None) -> Iterator[Non
     if interval is None:
         yield
         return
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(interval.total_seconds()):
-            progress.look()
-
-    threading.Thread(target=watch, name="job progress", daemon=True).start()
-    try:
+    with regularly("job progress", interval, progress.look):
         yield
-    finally:
-        ended.set()

@@ -37,10 +37,10 @@ class Planner:
         self._broker, self._clock, self._planned, self._ended = broker, clock, planned, ended
 
     def needs(self, in_flight: InFlight, admitted: Admitted) -> bool:
-        """Say whether a gate asks for it; events that are folded are not called by themselves."""
+        """Say whether a gate asks for it; events that are folded, or have to wait, are not called by themselves."""
         subscription = in_flight.subscription
         is_folded = subscription.definition.fold and admitted.is_new and not admitted.delivery.replay
-        return subscription.is_planned and not admitted.is_planned and not is_folded
+        return subscription.is_planned and not admitted.is_planned and not is_folded and admitted.behind is None
 
     def submit(self, due: Mapping[InFlight, Admitted]) -> None:
         """Complete *due* soon, or end them after the limit."""
@@ -82,8 +82,9 @@ def complete(in_flight: InFlight, admitted: Admitted, way: Called) -> Admitted:
     Where a gate asks for the nodes or the plan, and they cannot be told, the plan is the outcome of the attempt.
     """
     handler, definition = way.handler, in_flight.subscription.definition
-    delivery = in_flight.subscription.enriched(admitted.delivery)
+    delivery = admitted.delivery
     try:
+        delivery = in_flight.subscription.enriched(delivery)
         targets = tuple(str(each) for each in handler.targets(delivery))
     except BaseException:  # noqa: BLE001 - whatever it is, the call will raise it, and then it counts
         targets = ()

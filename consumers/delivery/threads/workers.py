@@ -83,12 +83,19 @@ class Workers:
         started = self._clock()
         subscription, outcome = in_flight.subscription, None
         if called >= self._thawed and started - max(called, self._turned) <= _FROZEN:
-            outcome = call(subscription.enriched(delivery), way.handler, subscription.definition, self._stopping)
+            outcome = self._outcome(subscription, delivery, way)
         self._called.append((in_flight, way, started, self._clock(), outcome))
         if not self._is_collecting:
             # Once for many: each call of the broker's thread is a system call.
             self._is_collecting = True
             self._broker.call(self._collect)
+
+    def _outcome(self, subscription: ActiveSubscription, delivery: Delivery, way: Called) -> Outcome | None:
+        try:
+            whole = subscription.enriched(delivery)
+        except Exception as error:  # noqa: BLE001 - the delivery would wait for its outcome for ever
+            return raised(delivery, error, subscription.definition.retry)
+        return call(whole, way.handler, subscription.definition, self._stopping)
 
     def _collect(self) -> None:
         # First: what is appended from here on is either seen below, or asks for another call.

@@ -18,12 +18,15 @@ from ...store import audit, breakers, letters
 from ...store.alerts import outbox, receiver_health
 from ...store.alerts.receiver_health import ReceiverHealth
 from ...store.database import Store
-from ...store.retention import old_rows
+from ...store.retention import deleted_records, old_rows
 from .check_results import Finding, waiting
 from .part_answers import failure
 
 _NAMED = 20
 """Targets that are named at most."""
+
+_WORST = 5
+"""Users that are named of whom rejected records were deleted, at most."""
 
 _READ = 1000
 """Receivers of alerts that are looked at, at most."""
@@ -96,6 +99,7 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
             gone = breakers.gone(transaction, _NAMED)
             unpublished = outbox.oldest_unpublished(transaction)
             receivers = receiver_health.find(transaction, _READ)
+            deleted = deleted_records.worst(transaction, _WORST)
     except StoreError as error:
         yield failure("store", error)
         return
@@ -106,10 +110,21 @@ def store(url: str, *, whole: bool = False) -> Iterator[Finding]:
     if kept and oldest:
         seen = f"{waiting(kept, 'letter')} for a decision, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
         yield Finding("letters", "warning", seen, "run clusterbus dead list --group")
+    for one in deleted:
+        yield _deleted(one)
     if unpublished and datetime.now(UTC) - unpublished > _PUBLISHED_WITHIN:
         seen = f"changes of alerts are not published since {unpublished:%Y-%m-%d %H:%M} UTC"
         yield Finding("store", "error", seen, "start clusterbus consume; where it runs, its log says what hinders it")
     yield from alert_receivers(receivers, datetime.now(UTC))
+
+
+def _deleted(each: deleted_records.Deleted) -> Finding:
+    whose = "no validated user" if each.user == "-" else f"user {each.user}"
+    when = f"from {_utc(each.since)} to {_utc(each.latest)}"
+    most = f"only its latest {old_rows.MOST_OF_PUBLISHER:,} are kept"
+    seen = f"{counted(each.count, 'rejected record')} of {whose} {'was' if each.count == 1 else 'were'} deleted {when}"
+    advice = "look at those that are kept: clusterbus dead list; then correct or stop what publishes them"
+    return Finding("letters", "warning", f"{seen}: {most}", advice)
 
 
 def store_size(settings: ConsumersSettings) -> Iterator[Finding]:

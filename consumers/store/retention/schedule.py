@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from router import database
@@ -18,7 +17,7 @@ from .. import audit, rates_and_folds
 from ..alerts import old_alerts, receiver_health
 from ..database import Store
 from ..limits import stops, taken_places
-from . import old_rows
+from . import deleted_records, old_rows
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +73,14 @@ class Retention:
 
     def _tidy(self) -> None:
         is_more = False
-        # Nobody waits for this thread: it may take its time.  The store logs what fails.
-        with suppress(StoreError), database.within(database.LIMIT_OF_COMMANDS):
-            is_more = self.portion()
+        # Nobody waits for this thread: it may take its time.
+        try:
+            with database.within(database.LIMIT_OF_COMMANDS):
+                is_more = self.portion()
+        except StoreError:
+            pass  # the store logs what fails
+        except Exception:
+            log.exception("old rows cannot be deleted; trying again later")
         self._later(_PAUSE if is_more else _LOOK, self._tidy)
 
     def portion(self) -> bool:
@@ -110,6 +114,7 @@ class Retention:
 
         with self._store.writing() as transaction:
             rejected = old_rows.delete_rejected(transaction, PORTION)
+            deleted_records.add(transaction, rejected, now)
             numbers = [
                 sum(rejected.values()),
                 old_rows.delete_deliveries(transaction, before(settings.keep_deliveries), PORTION),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Column, ColumnElement, Index, Integer, LargeBinary, MetaData, Table, func, or_
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, LargeBinary, MetaData, Table, func, or_
 
 from router.database.column_types import Moment, Plain, Word, plain_text
 from router.database.revisions import Revisions
@@ -218,6 +218,15 @@ letters = Table(
     Index("letters_by_state", "state", "kept_at"),
     Index("letters_by_end", "state", "settled_at"),
     Index("letters_by_event", "event_id"),
+)
+
+deleted_records = Table(
+    "deleted_records",
+    metadata,
+    Column("user", Plain, primary_key=True),
+    Column("since", Moment, nullable=False),
+    Column("latest", Moment, nullable=False),
+    Column("count", BigInteger, nullable=False),
 )
 
 amendments = Table(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from ...config.python_files import error_text
 from ...errors import Rejected
 from .apprise_client import Address, Service, addresses
 from .message import Message
@@ -64,6 +65,9 @@ class Sending:
                 call.reason, call.hopeless = str(error), True
             except OSError as error:
                 call.reason = error.strerror or str(error)
+            except Exception as error:
+                log.exception("an address cannot be notified", extra={"contact": call.contact})
+                call.reason = error_text(error)
             finally:
                 call.ended.set()
 

@@ -320,6 +320,26 @@ def test_what_an_earlier_release_put_there_is_removed_too(root):
     assert not (root / "usr/lib/clusterbus").exists()
 
 
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (lambda: {}["disks"], "KeyError: 'disks'"),
+        (lambda: {"a": {1}}, "TypeError: Object of type set is not JSON serializable"),
+        (lambda: int("x\n" + "y" * 5000), "ValueError: invalid literal for int() with base 10: "),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "its process ended without an answer (status 9)"),
+    ],
+    ids=["unexpected", "unspeakable", "long", "killed"],
+)
+def test_whatever_ends_the_look_at_a_spool_is_named_in_one_short_line(tmp_path, end, words):
+    with pytest.raises(installer.Failed) as found:
+        installer._answered_in_time(str(tmp_path), end)
+
+    text = str(found.value)
+    assert text.startswith(f"the look at {tmp_path} failed: {words}")
+    assert "\n" not in text
+    assert len(text) < len(str(tmp_path)) + 600
+
+
 def run(python, sent):
     program = (ROOT / "shim" / "installer.py").read_bytes()
     boot = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'installer','exec'))"

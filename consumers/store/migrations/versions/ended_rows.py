@@ -1,6 +1,10 @@
-"""Indexes by which deliveries and alerts do not read what is over: passes, groups, places, silences, closed alerts."""
+"""Indexes by which deliveries and alerts do not read what is over: passes, groups, places, silences, closed alerts.
+
+Also a table of how many rejected records of each user retention has deleted.
+"""
 
 from alembic import op
+from sqlalchemy import BigInteger, Column, String, Text
 
 revision = "10"
 down_revision = "9"
@@ -15,3 +19,10 @@ def upgrade() -> None:
     op.create_index("passes_by_event", "passes", ["event_id", "subscription", "rule"])
     op.create_index("places_by_end", "places", ["rule", "ended", "until"])
     op.create_index("silences_by_end", "silences", ["until"])
+    op.create_table(
+        "deleted_records",
+        Column("user", Text, primary_key=True),
+        Column("since", String(32), nullable=False),
+        Column("latest", String(32), nullable=False),
+        Column("count", BigInteger, nullable=False),
+    )

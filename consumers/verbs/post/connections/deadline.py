@@ -92,7 +92,7 @@ class TimedConnections(httpcore2.NetworkBackend):
             try:
                 found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 answers.put([(family, address) for family, _, _, _, address in found])
-            except (OSError, UnicodeError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for the answer
                 answers.put(OSError(f"{host} cannot be resolved: {error}"))
 
         threading.Thread(target=ask, name="resolve", daemon=True).start()

@@ -20,6 +20,7 @@ from consumers.inspection.doctor.queues import alerts, broker, ready, subscripti
 from consumers.store.alerts import receiver_health
 from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import Store
+from consumers.store.retention import deleted_records
 from router.broker.amqp.requests import Facts
 from router.broker.history.queue_ages import Age
 from router.broker.topology import ALERTS, DEAD, INGRESS, INGRESS_QUEUES, QUARANTINE, base, queue_of
@@ -362,3 +363,18 @@ def test_rejected_records_that_were_not_kept_are_a_warning_that_names_their_node
     assert [each.verdict for each in found] == ["warning", "warning"]
     assert found[0].seen.startswith("not kept: 12,345 rejected records of nsd01, from ")
     assert found[1].seen.startswith("not kept: 1 rejected record of no validated user, from ")
+
+
+def test_rejected_records_that_retention_deleted_are_a_warning_that_names_their_user(database) -> None:
+    url = database("store")
+    now = datetime.now(UTC)
+    with Store(url) as opened, opened.writing() as transaction:
+        deleted_records.add(transaction, {"n03": 3_000, "-": 1}, now - timedelta(hours=1))
+        deleted_records.add(transaction, {"n03": 204}, now)
+
+    found = [each for each in store(url) if each.part == "letters"]
+
+    assert [each.verdict for each in found] == ["warning", "warning"]
+    assert found[0].seen.startswith("3,204 rejected records of user n03 were deleted from ")
+    assert found[0].seen.endswith(": only its latest 1,000 are kept")
+    assert found[1].seen.startswith("1 rejected record of no validated user was deleted from ")

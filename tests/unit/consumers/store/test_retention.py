@@ -16,7 +16,7 @@ from consumers.store import letters as table
 from consumers.store import schema as tables
 from consumers.store.attempts import Attempt
 from consumers.store.letters import Letter
-from consumers.store.retention import old_rows, schedule
+from consumers.store.retention import deleted_records, old_rows, schedule
 from consumers.store.retention.schedule import Retention
 from router.settings.models import ConsumersSettings
 from tests.alerting import AlertBench
@@ -151,6 +151,13 @@ def test_rejected_records_of_one_node_go_when_they_are_too_many_and_letters_of_o
         ("liar", 3),
         ("n1", 1),
     }
+    # A consumer that is started again knows it as well, for a day.
+    with store.reading() as transaction:
+        assert [(each.user, each.count) for each in deleted_records.worst(transaction, 5)] == [("liar", 7), ("n1", 1)]
+        assert deleted_records.total(transaction) == 8
+    with store.writing() as transaction:
+        deleted_records.add(transaction, {}, NOW + 2 * DAY)
+        assert deleted_records.worst(transaction, 5) == []
 
 
 def test_the_audit_is_cut_by_whole_segments_and_goes_on_unbroken(store, retention, monkeypatch):

@@ -1,0 +1,102 @@
+"""What a publisher calls transient survives a restart of the broker once it is confirmed: in every queue of ours."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pika
+import pytest
+
+from router.broker.service_topology import service, service_exchanges
+from router.broker.topology import HISTORY, INGRESS, Topology, base, subscription
+from router.local_broker.private_broker import PrivateBroker
+from tests.rabbit import RabbitAdmin, SharedBroker, Tap, new_broker
+from tests.routing import PATIENCE, SEEN, Site, declare
+from tests.waiting import wait_for
+
+TRANSIENT = pika.BasicProperties(delivery_mode=1)
+CLASSIC = "a-queue-of-others"
+LONG = 300_000
+"""Milliseconds: what expires sooner moves on while the broker starts."""
+
+
+@pytest.fixture
+def own_broker(broker: SharedBroker) -> Iterator[PrivateBroker]:
+    with new_broker(broker, plugins=["rabbitmq_management"]) as own:
+        yield own
+
+
+def everything() -> Topology:
+    """Return all kinds of queues that our programs declare."""
+    ours = base() + subscription("any", ["gpfs.#"]) + subscription("in-order", ["gpfs.#"], ordered=True)
+    return ours + service_exchanges() + service("tickets", ["gpfs.#"], 2**30)
+
+
+def first_of(tap: Tap, queue: str) -> bytes | None:
+    """Return the body of the first message of *queue*, if it has one; some are only given to consumers."""
+    channel = tap.channel.connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    arguments = {"x-stream-offset": "first"} if queue == HISTORY else None
+    _, _, body = next(channel.consume(queue, arguments=arguments, inactivity_timeout=10))
+    channel.close()
+    return body
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("end", [PrivateBroker.stop, PrivateBroker.kill], ids=["stopped", "killed"])
+def test_every_queue_of_ours_keeps_confirmed_transient_messages_over_a_restart(
+    own_broker: PrivateBroker, end: Callable[[PrivateBroker], None]
+) -> None:
+    wanted = everything()
+    kept = {each.name for each in wanted.queues if int(each.arguments.get("x-message-ttl", LONG)) >= LONG}
+    assert len(kept) > len(wanted.queues) - 5
+    with closing(Tap(own_broker.url)) as tap:
+        declare(tap, wanted)
+    # Only an orderly stop has the broker write where its streams are.
+    own_broker.stop()
+    own_broker.start()
+    with closing(Tap(own_broker.url)) as tap:
+        wait_for(lambda: all(map(tap.exists, kept)), PATIENCE, "the queues are there")
+        tap.channel.queue_declare(CLASSIC, durable=True, arguments={"x-queue-type": "classic"})
+        for each in [*kept, CLASSIC]:
+            tap.publish("", each, each.encode(), TRANSIENT)
+
+    end(own_broker)
+    own_broker.start()
+
+    with closing(Tap(own_broker.url)) as tap:
+        wait_for(lambda: all(map(tap.exists, kept)), PATIENCE, "the queues are there again")
+        found = {each: first_of(tap, each) for each in kept}
+        assert first_of(tap, CLASSIC) is None
+    assert found == {each: each.encode() for each in kept}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_a_transient_record_of_a_node_becomes_an_event_that_queues_of_others_keep(
+    tmp_path: Path, own_broker: PrivateBroker
+) -> None:
+    with Site(tmp_path, own_broker.url, RabbitAdmin(own_broker.http_url)) as site:
+        node = site.node("nsd01")
+        site.router.kill()
+        sent = [node.record("mount") for _ in range(20)]
+        with closing(Tap(site.url_of(node))) as of_node:
+            for each in sent:
+                properties = each.properties
+                properties.delivery_mode = 1
+                of_node.publish(INGRESS, each.key, each.body, properties)
+        own_broker.stop()
+        own_broker.start()
+
+        site.router.start()
+
+        ids = {each.id for each in sent}
+        site.tap = Tap(own_broker.url)
+        # A queue as others make it: a classic one, which loses what is transient.
+        wait_for(lambda: site.tap.count(SEEN) >= len(ids), PATIENCE, "the events")
+        site.router.kill()
+        own_broker.stop()
+        own_broker.start()
+        site.tap = Tap(own_broker.url)
+        assert ids <= {each.properties.message_id for each in site.tap.drain(SEEN)}
