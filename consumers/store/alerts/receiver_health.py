@@ -107,12 +107,3 @@ def find(transaction: Connection, limit: int) -> list[ReceiverHealth]:
     order = (table.c.failing_since.is_(None), table.c.failing_since, *table.primary_key.columns)
     rows = transaction.execute(select(table).order_by(*order).limit(limit)).mappings()
     return [ReceiverHealth(**{**row, "every": timedelta(seconds=row["every"])}) for row in rows]
-
-
-def forget(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete up to *limit* addresses that were not tried since *before*; return how many."""
-    keys = [*table.primary_key.columns]
-    old = [tuple(row) for row in transaction.execute(select(*keys).where(table.c.tried < before).limit(limit))]
-    if old:
-        transaction.execute(delete(table).where(tuple_(*keys).in_(old)))
-    return len(old)

@@ -88,7 +88,7 @@ def test_what_nobody_tries_is_forgotten_in_portions(store):
     record(store, *(attempt(number, subscription=f"s{number}") for number in range(5)))
 
     with store.writing() as transaction:
-        deleted = [receiver_health.forget(transaction, START + 4 * MINUTE, 3) for _ in range(3)]
+        deleted = [old_rows.delete_old(transaction, receivers.c.tried, START + 4 * MINUTE, 3) for _ in range(3)]
 
     assert deleted == [3, 1, 0]
     assert [each.subscription for each in found(store)] == ["s4"]
