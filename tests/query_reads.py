@@ -36,13 +36,10 @@ def fill(
     They are of events like *event_*: with the same keys, lanes and nodes.  Those that wait are in another lane, since
     just before *start*; the others are eight days older, and more.
     """
-    # Of another start are other rows.
-    first = (start - START).days * 10**6
-    every = range(first, first + count)
-    write(
-        store,
-        (row for each in every for row in _left_by(each, subscriptions[each % len(subscriptions)], event_, start)),
-    )
+    # Those of another start are other rows, which follow.
+    first = 0 if start == START else count
+    chosen = ((number, subscriptions[number % len(subscriptions)]) for number in range(first, first + count))
+    write(store, (row for number, each in chosen for row in _left_by(number, each, event_, start)))
 
 
 def write(store: Store, wanted: Iterable[tuple[Table, dict[str, Any]]]) -> None:
@@ -62,7 +59,7 @@ def write(store: Store, wanted: Iterable[tuple[Table, dict[str, Any]]]) -> None:
 def _left_by(
     number: int, subscription: Subscription, event_: Event, start: datetime
 ) -> Iterator[tuple[Table, dict[str, Any]]]:
-    name, at = subscription.name, start - _OLD - number % 10**6 * timedelta(seconds=20)
+    name, at = subscription.name, start - _OLD - number * timedelta(seconds=20)
     id_, ended = new_id(at), at + timedelta(seconds=1)
     attempt = {"event_id": id_, "subscription": name, "replay": "", "attempt": 1, "event": event_.type}
     attempt |= {"topic": event_.topic, "node": event_.node, "started": at, "ended": ended, "digest": "d", "owner": ""}

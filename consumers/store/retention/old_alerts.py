@@ -7,34 +7,40 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from ..alerts.alert_rows import OPEN
 from ..schema.alert_tables import alerts, changes, keys, observations
-from .old_rows import OldRows, delete_rows, delete_with
+from .old_rows import OldRows, delete_rows, delete_with, first_of
 
 _KEYS = 20
 """The largest number of keys that one transaction deletes: each may have 200 observations."""
 
 
-def delete_alerts(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete alerts closed before *before* with up to *limit* changes; return *limit* if there may be more.
+def old_alerts() -> OldRows:
+    """Return the alerts that were closed long ago, for `delete_alerts`; nothing else has an end."""
+    unpublished = select(changes.c.id).where(changes.c.alert == alerts.c.id, changes.c.published.is_(None))
+    return OldRows(alerts.c.until, alerts.c.change, first_of(unpublished).label("unpublished"))
+
+
+def delete_alerts(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
+    """Delete alerts closed before *before* with up to *limit* changes, all of which are published; return how many.
 
     Of an alert with more changes it deletes the oldest ones; the alert goes with the last of them.
     """
-    published = ~select(changes.c.id).where(changes.c.alert == alerts.c.id, changes.c.published.is_(None)).exists()
-    over = (alerts.c.until < before, alerts.c.state == "closed", published)
-    ended = select(alerts.c.id, alerts.c.change).where(*over).order_by(alerts.c.until).limit(limit)
     gone: list[str] = []
     # The number of its last change is how many an alert has, unless some are deleted already.
     room = limit
-    for alert, count in transaction.execute(ended):
-        if count > limit and not gone and _delete_oldest(transaction, alert, limit) == limit:
-            return limit
-        room -= count
-        if gone and room < 0:
+    for each in old.portion(transaction, before, limit):
+        if each["unpublished"]:
+            continue
+        is_large = each["change"] > limit
+        if each["change"] > room and (gone or (is_large and _delete_oldest(transaction, each["id"], limit) == limit)):
+            old.go_on_with(each)
             break
-        gone.append(alert)
+        room -= each["change"]
+        gone.append(each["id"])
     delete_with(transaction, changes.c.alert, gone)
     delete_with(transaction, alerts.c.id, gone)
-    return limit if room < 0 else len(gone)
+    return len(gone)
 
 
 def _delete_oldest(transaction: Connection, alert: str, limit: int) -> int:
@@ -47,8 +53,8 @@ def _delete_oldest(transaction: Connection, alert: str, limit: int) -> int:
 
 def old_keys() -> OldRows:
     """Return the keys that nothing was observed of for long, for `delete_keys`."""
-    is_open = select(alerts.c.id).where(alerts.c.key == keys.c.key, alerts.c.state != "closed").exists()
-    return OldRows(keys.c.latest, is_open.label("is_open"))
+    open_ = select(alerts.c.id).where(alerts.c.key == keys.c.key, alerts.c.state.in_(OPEN))
+    return OldRows(keys.c.latest, first_of(open_).label("open"))
 
 
 def delete_keys(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
@@ -57,7 +63,7 @@ def delete_keys(transaction: Connection, old: OldRows, before: datetime, limit: 
     What is open stays, however old.  Events that arrive later than a key is kept are taken for the first of theirs.
     """
     found = old.portion(transaction, before, min(limit, _KEYS))
-    quiet = [each["key"] for each in found if not each["is_open"]]
+    quiet = [each["key"] for each in found if not each["open"]]
     delete_with(transaction, observations.c.key, quiet)
     delete_with(transaction, keys.c.key, quiet)
     return len(quiet)

@@ -10,10 +10,11 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     RowMapping,
+    ScalarSelect,
+    Select,
     Table,
     bindparam,
     delete,
-    exists,
     func,
     literal,
     select,
@@ -65,25 +66,31 @@ class OldRows:
     """
 
     def __init__(self, column: Column[datetime], *more: ColumnElement[Any]) -> None:
-        """Read the keys of rows of the table of *column*, which has an index, with that and what *more* says of them."""
+        """Read keys of the table of *column*, which has an index, with that column and what *more* says of the rows."""
         self._order = (column, *column.table.primary_key.columns)
         self._query = select(*self._order, *more).order_by(*self._order)
-        self._after: tuple[Any, ...] | None = None
+        self._from: tuple[Any, ...] | None = None
 
     @property
     def has_more(self) -> bool:
         """Whether the last portion was not the end."""
-        return self._after is not None
+        return self._from is not None
 
     def portion(self, transaction: Connection, before: datetime, limit: int) -> Sequence[RowMapping]:
-        """Return the next rows, up to *limit*, whose column is before *before*."""
+        """Return the next rows, up to *limit* (at least two), whose column is before *before*."""
         query = self._query.where(self._order[0] < before)
-        if self._after is not None:
-            place = (literal(value, each.type) for each, value in zip(self._order, self._after, strict=True))
-            query = query.where(tuple_(*self._order) > tuple_(*place))
+        if self._from is not None:
+            place = (literal(value, each.type) for each, value in zip(self._order, self._from, strict=True))
+            query = query.where(tuple_(*self._order) >= tuple_(*place))
         found = transaction.execute(query.limit(limit)).mappings().all()
-        self._after = tuple(found[-1][each] for each in self._order) if len(found) == limit else None
+        self._from = None
+        if len(found) == limit:
+            self.go_on_with(found[-1])
         return found
+
+    def go_on_with(self, row: RowMapping) -> None:
+        """Begin the next portion with *row*."""
+        self._from = tuple(row[each] for each in self._order)
 
 
 def delete_old(
@@ -127,15 +134,24 @@ def delete_deliveries(transaction: Connection, old: OldRows, before: datetime, l
     return len(ended)
 
 
-def delete_stops(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete up to *limit* stops that were over before *before*; return how many.  The latest of a subscription stays.
-
-    A stop is over when both its beginning and its end are published.
-    """
+def old_stops() -> OldRows:
+    """Return the stops that are over, since their ends are published, for `delete_stops`."""
     later = stops.alias()
     same = later.c.subscription == stops.c.subscription
-    is_followed = exists().where(same, tuple_(later.c.at, later.c.id) > tuple_(stops.c.at, stops.c.id))
-    return delete_old(transaction, stops.c.resume_reported, before, limit, stops.c.reported.is_not(None), is_followed)
+    following = select(later.c.id).where(same, tuple_(later.c.at, later.c.id) > tuple_(stops.c.at, stops.c.id))
+    return OldRows(stops.c.resume_reported, stops.c.reported, first_of(following).label("next"))
+
+
+def delete_stops(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
+    """Delete those of up to *limit* stops that another of their subscription followed; return how many."""
+    found = [each for each in old.portion(transaction, before, limit) if each["reported"] and each["next"]]
+    delete_rows(transaction, stops, found)
+    return len(found)
+
+
+def first_of(query: Select[tuple[str]]) -> ScalarSelect[str]:
+    """Return the first value of *query*, None if it has none: PostgreSQL would find `EXISTS` for all rows at once."""
+    return query.limit(1).scalar_subquery()
 
 
 def delete_letters(transaction: Connection, before: datetime, limit: int) -> int:

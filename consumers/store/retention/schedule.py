@@ -65,7 +65,9 @@ class Retention:
         """Delete from *store* what *settings* do not keep; *later* calls a function after a pause."""
         self._store, self._settings, self._clock, self._later = store, settings, clock, later
         self._jobs = Jobs(settings.jobs)
-        self._deliveries, self._keys = old_rows.old_deliveries(), old_alerts.old_keys()
+        self._deliveries, self._stops = old_rows.old_deliveries(), old_rows.old_stops()
+        self._alerts, self._keys = old_alerts.old_alerts(), old_alerts.old_keys()
+        self._rounds = (self._deliveries, self._stops, self._alerts, self._keys)
 
     def start(self) -> None:
         """Delete the first portion soon, and go on for ever."""
@@ -98,7 +100,7 @@ class Retention:
             facts = {"octets": audited, "limit": settings.keep_audit_size}
             sentence = "the audit exceeds its size; its oldest events are deleted before their time"
             log.warning(sentence if end else "the audit exceeds its size, and nothing may be deleted", extra=facts)
-        is_more = is_more or self._deliveries.has_more or self._keys.has_more
+        is_more = is_more or any(each.has_more for each in self._rounds)
         return is_more or deleted >= PORTION or end is not None
 
     def _delete(
@@ -117,8 +119,8 @@ class Retention:
                 sum(rejected.values()),
                 old_rows.delete_deliveries(transaction, self._deliveries, before(settings.keep_deliveries), PORTION),
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
-                old_rows.delete_stops(transaction, now - settings.keep_deliveries, PORTION),
-                old_alerts.delete_alerts(transaction, before(settings.keep_alerts), PORTION),
+                old_rows.delete_stops(transaction, self._stops, now - settings.keep_deliveries, PORTION),
+                old_alerts.delete_alerts(transaction, self._alerts, before(settings.keep_alerts), PORTION),
                 old_alerts.delete_keys(transaction, self._keys, now - _RATES, PORTION),
             ]
             for columns, keep in ((old_rows.REMEMBERED, _RATES), (old_rows.OF_DELIVERIES, settings.keep_deliveries)):

@@ -59,7 +59,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "the oldest of these": outbox.oldest_unpublished,
     "open alerts, counted": alerts.count_open,
     "one alert": lambda transaction: alerts.find(transaction, new_id()),
-    "alerts that are old": lambda transaction: old_alerts.delete_alerts(transaction, NOW, 200),
+    "alerts that are old": lambda transaction: old_alerts.delete_alerts(transaction, old_alerts.old_alerts(), NOW, 200),
     "what an event is about": lambda transaction: subjects.read(transaction, ["a", "b"]),
     "open members of a group": lambda transaction: subjects.has_open_members(transaction, "a", "prod"),
     "alerts show": lambda transaction: alert_listing.notified(transaction, new_id()),

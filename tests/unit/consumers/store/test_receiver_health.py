@@ -7,6 +7,8 @@ import pytest
 from consumers.store.alerts import receiver_health
 from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import LONGEST_KEY, Store
+from consumers.store.retention import old_rows
+from consumers.store.schema.alert_tables import receivers
 from tests.engines import START
 
 MINUTE = timedelta(minutes=1)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Table, func, select
 
 from consumers.policies.circuit_breaker import FOR_GOOD
-from consumers.store import schema
+from consumers.store import audit, schema
 from consumers.store.alerts import alert_rows
 from consumers.store.database import Store
 from consumers.store.retention import schedule
@@ -59,20 +59,21 @@ def retention(store: Store, tmp_path: Any) -> Retention:
 
 
 def tidy(store: Store, tmp_path: Any, count: int) -> Reads:
-    """Delete all that is over from a store with so many rows of each kind; return what that reads."""
+    """Delete some of what is over from a store with so many rows of each kind; return what that reads."""
     fill(store, count, SUBSCRIPTIONS, EVENT)
     write(store, (row for number in range(count) for row in kept_although_old(number)))
     fill(store, count, SUBSCRIPTIONS, EVENT, NOW)
     with counted() as reads:
         made = retention(store, tmp_path)
-        while made.portion():
-            pass
+        assert all(made.portion() for _ in range(8))
     return reads
 
 
 @pytest.mark.thorough
 def test_what_a_portion_reads_does_not_grow_with_what_is_kept_or_over(database, tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "PORTION", 50)
+    # PostgreSQL reads all of a small table for a hundred of its rows.
+    monkeypatch.setattr(audit, "_SAMPLE", 10)
     found = []
     for count in (FEW, MANY):
         with Store(database(f"store{count}")) as store:
@@ -102,3 +103,24 @@ def test_all_that_is_over_goes_from_every_table_but_those_that_stay_small(databa
 
     # Deliveries that wait, letters that wait for a decision, what is not a whole segment, and the latest stops.
     assert left == {"deliveries": FEW, "letters": FEW, "events": 50, "audit_cuts": 1, "stops": len(SUBSCRIPTIONS)}
+
+
+def test_an_alert_with_many_changes_goes_in_portions_and_what_is_not_published_stays(database, tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "PORTION", 10)
+    at = START - timedelta(days=1)
+    rows, left = [], []
+    for number, count in enumerate((25, 3, 8, 2)):
+        id_ = new_id(at)
+        closed = {"state": "closed", "since": at, "until": at + number * timedelta(minutes=1), "change": count}
+        rows.append((alert_tables.alerts, alert_rows.values(alert_row(id_, **closed))))
+        for each in range(1, count + 1):
+            change = {"id": new_id(at), "alert": id_, "number": each, "name": "alertNoted", "at": at, "cause": "person"}
+            change |= {"by": "", "comment": "", "why": "", "body": b"{}", "published": None if number == 3 else at}
+            rows.append((alert_tables.changes, change))
+    with Store(database("store")) as store:
+        write(store, rows)
+        made = retention(store, tmp_path)
+        while made.portion():
+            left.append((sizes(store)["alerts"], sizes(store)["alert_changes"]))
+
+    assert left == [(4, 28), (4, 18), (2, 10), (1, 2)]
