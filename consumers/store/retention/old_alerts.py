@@ -8,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from ..alerts.alert_rows import OPEN
+from ..database import delete_rows
 from ..schema.alert_tables import alerts, changes, keys, observations
-from .old_rows import OldRows, delete_rows, delete_with, first_of
+from .old_rows import OldRows, delete_with, first_of
 
 _KEYS = 20
 """The largest number of keys that one transaction deletes: each may have 200 observations."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -12,7 +12,6 @@ from sqlalchemy import (
     RowMapping,
     ScalarSelect,
     Select,
-    Table,
     bindparam,
     delete,
     func,
@@ -25,6 +24,7 @@ from sqlalchemy.engine import Connection
 
 from .. import audit
 from ..attempts import WAIT
+from ..database import delete_rows
 from ..schema import (
     alert_tables,
     amendments,
@@ -106,19 +106,10 @@ def delete_old(
     return len(found)
 
 
-def delete_rows(transaction: Connection, table: Any, rows: Sequence[RowMapping]) -> None:  # noqa: ANN401 - as a column has it
-    """Delete these *rows* of *table*, which have at least its key."""
-    if rows:
-        keys = [*table.primary_key]
-        here = (each == bindparam(f"its_{each.name}", type_=each.type) for each in keys)
-        found = [{f"its_{each.name}": row[each.name] for each in keys} for row in rows]
-        transaction.execute(delete(table).where(*here), found)
-
-
 def delete_with(transaction: Connection, column: Column[str], values: Sequence[str]) -> None:
     """Delete the rows whose *column* has one of *values*: one after another, as PostgreSQL may read all for a list."""
     if values:
-        statement: Any = delete(cast("Table", column.table)).where(column == bindparam("its_value", type_=column.type))
+        statement: Any = delete(column.table).where(column == bindparam("its_value", type_=column.type))
         transaction.execute(statement, [{"its_value": each} for each in values])
 
 
