@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Table, event, insert, text
@@ -28,15 +28,25 @@ _OLD = timedelta(days=8)
 """Older than what the subscriptions of a test look back on, younger than what is deleted."""
 
 
-def fill(store: Store, count: int, subscriptions: tuple[Subscription, ...], event_: Event) -> None:
+def fill(
+    store: Store, count: int, subscriptions: tuple[Subscription, ...], event_: Event, start: datetime = START
+) -> None:
     """Write *count* finished and as many waiting deliveries of *subscriptions*, with all that is left of the former.
 
-    They are of events like *event_*: with the same keys, lanes and nodes.  Those that wait are in another lane.
+    They are of events like *event_*: with the same keys, lanes and nodes.  Those that wait are in another lane, since
+    just before *start*; the others are eight days older, and more.
     """
+    # Those of another start are other rows, which follow.
+    first = 0 if start == START else count
+    chosen = ((number, subscriptions[number % len(subscriptions)]) for number in range(first, first + count))
+    write(store, (row for number, each in chosen for row in _left_by(number, each, event_, start)))
+
+
+def write(store: Store, wanted: Iterable[tuple[Table, dict[str, Any]]]) -> None:
+    """Write the rows *wanted*, each with its table."""
     rows: dict[Table, list[dict[str, Any]]] = {}
-    for number in range(count):
-        for table, row in _left_by(number, subscriptions[number % len(subscriptions)], event_):
-            rows.setdefault(table, []).append(row)
+    for table, row in wanted:
+        rows.setdefault(table, []).append(row)
     with store.writing() as transaction:
         for table, every in rows.items():
             for at in range(0, len(every), _PORTION):
@@ -46,15 +56,17 @@ def fill(store: Store, count: int, subscriptions: tuple[Subscription, ...], even
             transaction.execute(text("ANALYZE"))
 
 
-def _left_by(number: int, subscription: Subscription, event_: Event) -> Iterator[tuple[Table, dict[str, Any]]]:
-    name, at = subscription.name, START - _OLD - number * timedelta(seconds=20)
+def _left_by(
+    number: int, subscription: Subscription, event_: Event, start: datetime
+) -> Iterator[tuple[Table, dict[str, Any]]]:
+    name, at = subscription.name, start - _OLD - number * timedelta(seconds=20)
     id_, ended = new_id(at), at + timedelta(seconds=1)
     attempt = {"event_id": id_, "subscription": name, "replay": "", "attempt": 1, "event": event_.type}
     attempt |= {"topic": event_.topic, "node": event_.node, "started": at, "ended": ended, "digest": "d", "owner": ""}
     lane = key_of(event_, subscription.order_by) if subscription.order_by else None
     yield schema.deliveries, attempt | {"outcome": "done", "lane": lane}
-    waiting = {"event_id": new_id(at), "outcome": "wait", "delay": 60, "started": START - timedelta(minutes=1)}
-    yield schema.deliveries, attempt | waiting | {"ended": START, "lane": lane and f"{lane} of others"}
+    waiting = {"event_id": new_id(at), "outcome": "wait", "delay": 60, "started": start - timedelta(minutes=1)}
+    yield schema.deliveries, attempt | waiting | {"ended": start, "lane": lane and f"{lane} of others"}
     for rate in rates(subscription.once_per, subscription.limit):
         passed = {"subscription": name, "rule": rate.word, "key": key_of(event_, rate.by), "event_id": id_, "at": at}
         yield schema.passes, passed
@@ -66,27 +78,47 @@ def _left_by(number: int, subscription: Subscription, event_: Event) -> Iterator
         place |= {"event_id": id_, "subscription": name, "replay": "", "owner": "", "since": at}
         yield schema.places, place | {"until": ended, "ended": ended}
     yield schema.failures, {"subscription": name, "at": at, "mark": id_}
-    yield schema.approvals, _approval(number, id_, name, event_)
-    yield schema.events, _audited(number, id_, event_)
+    yield schema.stops, _stop(id_, name, at)
+    yield schema.approvals, _approval(number, id_, name, event_, at)
+    yield schema.events, _audited(number, id_, event_, at)
+    yield from _letters(number, id_, name, at)
     silence = {"id": id_, "subscription": "", "where": "true", "author": "a", "comment": "", "made": at}
     yield schema.silences, silence | {"until": ended}
-    yield schema.breakers, {"target": f"target {number}", "failed": 1, "reason": "refused"}
-    yield from _alert(number, id_)
+    yield schema.breakers, {"target": f"target {number}", "failed": 1, "reason": "refused", "latest": at}
+    receiver = {"subscription": name, "purpose": "send", "address": f"https://{number}", "every": 300, "tried": at}
+    yield alert_tables.receivers, receiver | {"error": ""}
+    yield from _alert(number, id_, at)
 
 
-def _approval(number: int, id_: str, name: str, event_: Event) -> dict[str, Any]:
+def _stop(id_: str, name: str, at: datetime) -> dict[str, Any]:
+    row = {"id": id_, "subscription": name, "cluster": "prod", "node": "n1", "event": "gpfs.x", "event_id": id_}
+    row |= {"at": at, "reason": "9 failures", "reported": at, "by": "a", "comment": ""}
+    return row | {"resumed": at, "resume_reported": at}
+
+
+def _approval(number: int, id_: str, name: str, event_: Event, at: datetime) -> dict[str, Any]:
     row = {"id": f"{number:012x}", "event_id": id_, "subscription": name, "event": event_.type, "plan": "{}"}
-    return row | {"asked": START - _OLD, "until": START - _OLD, "state": "refused", "by": "a"}
+    return row | {"asked": at, "until": at, "state": "refused", "by": "a"}
 
 
-def _audited(number: int, id_: str, event_: Event) -> dict[str, Any]:
-    row = {"sequence": number + 1, "id": id_, "event": event_.type, "topic": event_.topic, "time": event_.time}
-    return row | {"body": event_.to_json(), "chain": b"c" * 32}
+def _audited(number: int, id_: str, event_: Event, at: datetime) -> dict[str, Any]:
+    row = {"sequence": number + 1, "id": id_, "event": event_.type, "topic": event_.topic}
+    return row | {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "body": event_.to_json(), "chain": b"c" * 32}
 
 
-def _alert(number: int, id_: str) -> Iterator[tuple[Table, dict[str, Any]]]:
+def _letters(number: int, id_: str, name: str, at: datetime) -> Iterator[tuple[Table, dict[str, Any]]]:
+    """Yield a letter that was edited and replayed, and one that waits for a decision."""
+    letter = {"kind": "delivery", "event_id": id_, "event": "gpfs.x", "subscription": name, "attempt": 1}
+    letter |= {"exchange": "", "topic": "t", "reason": "no", "body": b"{}", "headers": "{}", "kept_at": at, "by": ""}
+    replayed = f"{2 * number:016x}"
+    yield schema.letters, letter | {"id": replayed, "state": "replayed", "replay": id_, "settled_at": at}
+    yield schema.letters, letter | {"id": f"{2 * number + 1:016x}", "state": "kept", "replay": "", "settled_at": None}
+    edit = {"letter": replayed, "number": 1, "by": "a", "at": at, "changes": "[]", "body": b"{}"}
+    yield schema.amendments, edit
+
+
+def _alert(number: int, id_: str, at: datetime) -> Iterator[tuple[Table, dict[str, Any]]]:
     """Yield an alert of the rule `node-down` that is over, and what is kept of it."""
-    at = START - _OLD - number * timedelta(seconds=20)
     key, closed = f"{number:064x}", {"state": "closed", "change": 2, "told": True, "depth": 0}
     fields = {"rule": "node-down", "node": f"n{number % 100 + 1:03d}", "since": at, "until": at + timedelta(minutes=1)}
     row = alert_row(id_, key=key, **fields, **closed)

@@ -137,7 +137,7 @@ def resume(
 ) -> None:
     """Let a subscription go on that stopped (`guard.stop_after`); waiting deliveries follow within a minute."""
     with Store(current(context).consumers.store) as store, store.writing() as transaction:
-        stop = stops.latest(transaction, [name]).get(name)
+        stop = stops.latest(transaction, name)
         done = stops.resume(transaction, name, who(), comment, datetime.now(UTC))
     if not done:
         before = f": {stop.by} let it go on at {stop.resumed:%Y-%m-%d %H:%M} UTC" if stop and stop.resumed else ""
@@ -148,8 +148,8 @@ def resume(
 def _stopped(context: typer.Context) -> dict[str, str]:
     """Return since when and why subscriptions are stopped, by name."""
     with Store(current(context).consumers.store) as store, store.reading() as transaction:
-        found = stops.latest(transaction)
-    return {name: f"{each.at:%Y-%m-%d %H:%M} UTC: {each.reason}" for name, each in found.items() if not each.resumed}
+        found = stops.stopped(transaction)
+    return {each.subscription: f"{each.at:%Y-%m-%d %H:%M} UTC: {each.reason}" for each in found}
 
 
 @subscriptions_app.command()

@@ -15,12 +15,15 @@ from ..errors import StoreError
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
+MOST = 2000
+"""The most items of a batch: consumers wait for its transaction, and databases limit the values of a statement."""
+
 _FIRST_PAUSE = timedelta(milliseconds=250)
 _LONGEST_PAUSE = timedelta(seconds=5)
 
 
 class BatchQueue(Generic[Item]):
-    """Collects items until the broker has no more at hand, then calls *work* with all of them at once.
+    """Collects items until the broker has no more at hand, then calls *work* with all of them at once, up to `MOST`.
 
     Where *work* raises StoreError it is called again, with the same items and those added since, after a pause that
     grows to 5 s, and with half as many if the store did not answer in time.  The store logs that.  Where it raises
@@ -42,7 +45,7 @@ class BatchQueue(Generic[Item]):
         self._items: list[Item] = []
         self._waiting = False
         self._failures = 0
-        self._most: int | None = None
+        self._most = MOST
 
     def add(self, *items: Item) -> None:
         """Put *items* into the next batch."""
@@ -61,7 +64,7 @@ class BatchQueue(Generic[Item]):
         items = self.take()
         if not items:
             return
-        now, self._items = items[: self._most], items[self._most :] if self._most else []
+        now, self._items = items[: self._most], items[self._most :]
         try:
             with database.within(database.LIMIT):
                 self._do(now)
@@ -78,7 +81,7 @@ class BatchQueue(Generic[Item]):
             if self._items and not self._waiting:
                 self._waiting = True
                 self._broker.later(timedelta(), self._turn)
-            self._most = None if self._most is None or self._most >= len(items) else 2 * self._most
+            self._most = min(MOST, 2 * self._most)
 
     def _do(self, items: list[Item]) -> None:
         """Work on *items* at once, or where that fails on each by itself; those that are done are removed."""

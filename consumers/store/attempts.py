@@ -24,7 +24,7 @@ from .schema import deliveries as table
 
 __all__ = ["Row", "find"]
 
-DONE, _RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
+DONE, RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
 
 _OPEN = table.c.outcome.is_(None) | (table.c.outcome == WAIT)
 
@@ -184,7 +184,7 @@ def row_of(attempt: Attempt) -> dict[str, object]:
         case Done(result, reason):
             row |= {"outcome": DONE, "reason": reason or None, "result": _json(result)}
         case Retry(delay, reason, result):
-            row |= {"outcome": _RETRY, "delay": _seconds(delay), "reason": reason, "result": _json(result)}
+            row |= {"outcome": RETRY, "delay": _seconds(delay), "reason": reason, "result": _json(result)}
         case DeadLetter(reason, result):
             row |= {"outcome": DEAD, "reason": reason, "result": _json(result)}
         case Skipped(word, reason, result):
@@ -219,7 +219,7 @@ def _outcome(outcome: str | None, delay: int | None, reason: str | None, facts: 
         return None
     if outcome == DONE:
         return Done(facts, reason or "")
-    if outcome == _RETRY:
+    if outcome == RETRY:
         return Retry(timedelta(seconds=delay or 0), reason or "", facts)
     if outcome == WAIT:
         return Waiting(timedelta(seconds=delay or 0), reason or "", facts)

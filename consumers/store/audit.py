@@ -128,7 +128,9 @@ def cut(transaction: Connection, *, before: datetime, now: datetime, rows: int =
     if last is None:
         return None
     young = table.c.time.between(_second(before), _second(now))
-    if transaction.execute(select(table.c.sequence).where(table.c.sequence <= end, young).limit(1)).first():
+    # In this order, or PostgreSQL may read the whole table for one that is not there.
+    first_young = select(table.c.sequence).where(table.c.sequence <= end, young).order_by(table.c.sequence).limit(1)
+    if transaction.execute(first_young).first():
         return None
     transaction.execute(delete(table).where(table.c.sequence <= end))
     transaction.execute(delete(cuts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select
@@ -13,14 +13,16 @@ from ..policies.circuit_breaker import FOR_GOOD, Breaker
 from .database import key_text, lock
 from .schema import breakers as table
 
+_COLUMNS = [table.c[each.name] for each in fields(Breaker)]
+
 
 def find(transaction: Connection, targets: Collection[str] | None = None) -> dict[str, Breaker]:
     """Return the breakers of those *targets*, by default of all, that failed recently, by target."""
     if targets is None:
-        rows = transaction.execute(select(table)).mappings()
+        rows = transaction.execute(select(*_COLUMNS)).mappings()
         return {each.target: each for each in sorted((Breaker(**row) for row in rows), key=lambda each: each.target)}
     names = {key_text(each): each for each in targets}
-    query = select(table).where(table.c.target.in_([*names]))
+    query = select(*_COLUMNS).where(table.c.target.in_([*names]))
     found = (Breaker(**row) for row in transaction.execute(query).mappings())
     return {name: replace(each, target=name) for each in found for name in [names[each.target]]}
 
@@ -35,7 +37,7 @@ def open_now(transaction: Connection, now: datetime, limit: int) -> tuple[int, l
 
 def gone(transaction: Connection, limit: int) -> list[Breaker]:
     """Return the first *limit* breakers that only a person closes, by target."""
-    query = select(table).where(table.c.until == FOR_GOOD).order_by(table.c.target).limit(limit)
+    query = select(*_COLUMNS).where(table.c.until == FOR_GOOD).order_by(table.c.target).limit(limit)
     return [Breaker(**row) for row in transaction.execute(query).mappings()]
 
 
@@ -45,9 +47,11 @@ def find_to_change(transaction: Connection, targets: Collection[str]) -> dict[st
     return find(transaction, targets)
 
 
-def write(transaction: Connection, breakers: Iterable[Breaker]) -> None:
-    """Write *breakers*, replacing the rows of their targets."""
-    rows = [asdict(each) | {"target": key_text(each.target)} for each in breakers]
+def write(transaction: Connection, breakers: Iterable[Breaker], now: datetime) -> None:
+    """Write *breakers* as they are *now*, replacing the rows of their targets."""
+    rows = [
+        asdict(each) | {"target": key_text(each.target), "latest": None if each.is_gone else now} for each in breakers
+    ]
     if rows:
         close(transaction, [each["target"] for each in rows])
         transaction.execute(insert(table), rows)

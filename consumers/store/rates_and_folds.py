@@ -73,18 +73,6 @@ def take_back(transaction: Connection, subscription: str, event_ids: Collection[
     transaction.execute(query if rule is None else query.where(passes.c.rule == rule))
 
 
-def forget(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete passes and delivered groups older than *before*: of each, those of up to *limit* events.
-
-    Return how many rows of the larger part were deleted.
-    """
-    old = select(passes.c.event_id).where(passes.c.at < before).order_by(passes.c.at).limit(limit)
-    passed = transaction.execute(delete(passes).where(passes.c.at < before, passes.c.event_id.in_(old)))
-    gone = select(folds.c.head).where(folds.c.told < before).limit(limit)
-    delivered = transaction.execute(delete(folds).where(folds.c.told < before, folds.c.head.in_(gone)))
-    return max(passed.rowcount, delivered.rowcount)
-
-
 def gathering(transaction: Connection, subscription: str, keys: Collection[str]) -> dict[str, Gathered]:
     """Return the open groups of *subscription*, by key."""
     mine = folds.c.subscription == subscription

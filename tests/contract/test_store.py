@@ -179,7 +179,7 @@ def test_a_target_of_any_length_has_a_breaker_that_can_be_closed_as_it_is_listed
         with store.writing() as transaction:
             known = breakers.find(transaction, [target, f"{target}2"])
             before = known.get(target) or Breaker(target)
-            breakers.write(transaction, [before.after_failure(MOMENT, ODD)])
+            breakers.write(transaction, [before.after_failure(MOMENT, ODD)], MOMENT)
 
             found = breakers.find(transaction, [target, f"{target}2"])
             assert {name: (each.target, each.failed) for name, each in found.items()} == {target: (target, count)}
@@ -192,7 +192,7 @@ def test_a_target_of_any_length_has_a_breaker_that_can_be_closed_as_it_is_listed
 def test_a_target_that_is_gone_is_listed_and_an_error_of_doctor_until_its_breaker_is_closed(store, url, tmp_path):
     hook = "post https://tickets.example.com/hook"
     with store.writing() as transaction:
-        breakers.write(transaction, [Breaker(hook).gone(MOMENT, "answered 410 Gone"), Breaker("other", 2)])
+        breakers.write(transaction, [Breaker(hook).gone(MOMENT, "answered 410 Gone"), Breaker("other", 2)], MOMENT)
 
     (tmp_path / "settings.yaml").write_text(f"consumers: {{store: '{url}'}}\n")
     settings = ["--settings", str(tmp_path / "settings.yaml"), "breakers"]

@@ -236,7 +236,7 @@ class Site:
             approvals.ask(
                 transaction, Approval("123456789abc", EVENT, HOSTILE, HOSTILE, plan, NOW, NOW + timedelta(days=1))
             )
-            breakers.write(transaction, [Breaker(HOSTILE, 5, NOW + timedelta(hours=1), NOW, HOSTILE)])
+            breakers.write(transaction, [Breaker(HOSTILE, 5, NOW + timedelta(hours=1), NOW, HOSTILE)], NOW)
             where = (HOSTILE, "true", HOSTILE, HOSTILE, NOW, NOW + timedelta(days=1))
             texts = dict.fromkeys(("rule", "cluster", "node", "nodes", "summary", "by", "comment", "owner"), HOSTILE)
             keep(transaction, alert_row(**texts, about=((HOSTILE, HOSTILE),)))

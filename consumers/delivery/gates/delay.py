@@ -8,17 +8,20 @@ from typing import Self
 
 from sqlalchemy.engine import Connection
 
-from ...deliveries import FOLDED, Done, Key, Outcome, Retry, Skipped, is_fold
+from ...deliveries import Key, Outcome, is_fold
 from ...errors import AlertNotFound
 from ...expressions.values.alert_values import is_change
 from ...policies.schedules import delays
 from ...policies.schedules.delays import Delay
 from ...store import attempts
-from ...store.alerts import alerts
+from ...store.alerts import alerts, published_changes
 from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
 from ..states import Admitted
 from .interface import Answers
+
+_FORGOTTEN = timedelta(days=7)
+"""The age from which deliveries may be deleted: see `retention`."""
 
 
 class DelayGate:
@@ -42,7 +45,7 @@ class DelayGate:
             left = self._left(transaction, each, now)
             if left > timedelta():
                 answers[each.key] = delays.waiting(left, now)
-            elif outcome := self._unneeded(transaction, each):
+            elif outcome := self._unneeded(transaction, each, now):
                 answers[each.key] = outcome
         return answers
 
@@ -58,7 +61,7 @@ class DelayGate:
         ends = (delays.end_of(row.reason or "") for row in rows if row.replay == each.key.replay)
         return min(self._delay.wait, max((end - now for end in ends if end), default=timedelta()))
 
-    def _unneeded(self, transaction: Connection, each: Admitted) -> Outcome | None:
+    def _unneeded(self, transaction: Connection, each: Admitted, now: datetime) -> Outcome | None:
         event = each.delivery.event
         if not self._delay.unless or not is_change(event):
             return None
@@ -66,19 +69,9 @@ class DelayGate:
             alert = alerts.find(transaction, str(event.data["alert"]))
         except AlertNotFound:
             return None  # better once too often than never
-        was_notified = not delays.is_alarming(event) and _was_notified(transaction, each, alert.id)
+        # Better once too often than never: of what an old alert was delivered for, the store may know nothing any more.
+        was_notified = not delays.is_alarming(event) and (
+            alert.since < now - _FORGOTTEN
+            or published_changes.has_delivered(transaction, alert.id, each.key.subscription, event.id)
+        )
         return delays.unneeded(self._delay, event, alert.state, was_notified=was_notified)
-
-
-def _was_notified(transaction: Connection, each: Admitted, alert: str) -> bool:
-    """Return whether the subscription has delivered an earlier change of the *alert*, or is about to."""
-    earlier = (one.id for one in alerts.history(transaction, alert) if one.id != each.key.event_id)
-    keys = [Key(event_id, each.key.subscription, "") for event_id in earlier]
-    begun = attempts.look_up(transaction, keys).values() if keys else ()
-    return any(_is_told(row.outcome) for rows in begun for row in rows.values())
-
-
-def _is_told(outcome: Outcome | None) -> bool:
-    """Return whether people get, or have got, what an attempt with this *outcome* says; None has none yet."""
-    folded = isinstance(outcome, Skipped) and outcome.word == FOLDED
-    return outcome is None or folded or isinstance(outcome, Done | Retry)

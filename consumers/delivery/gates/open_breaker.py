@@ -49,7 +49,7 @@ class OpenBreakerGate:
                 paused = frozenset(breaker.target for _, breaker in waits)
                 answers[each.key] = each.with_paused(paused)
                 probed |= {one.target: one.probed(now) for one in theirs if one.target not in paused}
-        breakers.write(transaction, [each for each in probed.values() if each.until])
+        breakers.write(transaction, [each for each in probed.values() if each.until], now)
         return answers
 
 
@@ -105,5 +105,5 @@ def learn(transaction: Connection, ended: Sequence[Ended], now: datetime) -> Seq
                 pass
     if closed:
         breakers.close(transaction, closed)
-    breakers.write(transaction, [each for target, each in known.items() if target not in closed])
+    breakers.write(transaction, [each for target, each in known.items() if target not in closed], now)
     return result

@@ -163,9 +163,8 @@ def _worst(transaction: Connection) -> Sequence[AlertRow]:
 
 
 def _paused(transaction: Connection, now: datetime) -> Iterator[str]:
-    for stop in stops.latest(transaction).values():
-        if stop.resumed is None:
-            yield f"subscription {stop.subscription} is stopped for {human_texts.span(now - stop.at)}: {stop.reason}"
+    for stop in stops.stopped(transaction):
+        yield f"subscription {stop.subscription} is stopped for {human_texts.span(now - stop.at)}: {stop.reason}"
     for breaker in breakers.find(transaction).values():
         # What is gone for good is a finding already.
         if breaker.until is not None and breaker.opened is not None and not breaker.is_gone:

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, or_, select
+from sqlalchemy import ScalarSelect, and_, or_, select
 from sqlalchemy.engine import Connection
 
 from router.errors import InvalidEvent
 from router.model.events import Event
 
+from ...deliveries import FOLDED
+from ..attempts import DONE, RETRY
+from ..schema import deliveries
 from ..schema.alert_tables import alerts, changes
 from .alert_rows import OPEN
 
 _PAGE = 500
 """Alerts that one query returns, at most."""
+
+_MOST_LOOKED_AT = 1000
+"""Changes of an alert among which one is looked for that was delivered."""
+
+_TOLD = (DONE, RETRY, FOLDED)
+"""How attempts ended whose subscription has said something, or will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,19 @@ def of_alert(transaction: Connection, alert: str) -> tuple[Event, Event] | None:
     first = transaction.scalar(bodies.order_by(changes.c.number).limit(1))
     last = transaction.scalar(bodies.order_by(changes.c.number.desc()).limit(1))
     return (Event.from_json(first), Event.from_json(last)) if first and last else None
+
+
+def has_delivered(transaction: Connection, alert: str, subscription: str, event_id: str) -> bool:
+    """Return whether *subscription* has delivered a change of *alert* before that of *event_id*, or is about to.
+
+    It reads a number of changes; where more follow, the answer is yes.
+    """
+    first = (changes.c.alert == alert, changes.c.id != event_id, changes.c.number <= _MOST_LOOKED_AT)
+    own = (deliveries.c.event_id == changes.c.id, deliveries.c.subscription == subscription, deliveries.c.replay == "")
+    is_told = or_(deliveries.c.outcome.is_(None), deliveries.c.outcome.in_(_TOLD))
+    told = select(changes.c.number).join(deliveries, and_(*own)).where(*first, is_told).limit(1)
+    more = select(changes.c.number).where(changes.c.alert == alert, changes.c.number > _MOST_LOOKED_AT).limit(1)
+    return any(transaction.execute(each).first() for each in (told, more))
 
 
 def present(transaction: Connection, *, closed_after: datetime) -> Iterator[Published]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
 
-from ..database import key_text
+from ..database import delete_rows, key_text
 from ..schema.alert_tables import receivers as table
 
 Purpose = Literal["send", "follow"]
@@ -96,10 +96,9 @@ def record(transaction: Connection, attempts: Iterable[Attempt]) -> None:
 def keep_only(transaction: Connection, wanted: Mapping[str, Collection[tuple[Purpose, str]]]) -> None:
     """Delete what the subscriptions in *wanted* no longer do: each has purposes and addresses that it still has."""
     keys = (table.c.subscription, table.c.purpose, table.c.address)
-    known = [tuple(row) for row in transaction.execute(select(*keys)) if row.subscription in wanted]
+    known = [row for row in transaction.execute(select(*keys)).mappings() if row["subscription"] in wanted]
     kept = {(name, purpose, key_text(address)) for name, places in wanted.items() for purpose, address in places}
-    if gone := [each for each in known if each not in kept]:
-        transaction.execute(delete(table).where(tuple_(*keys).in_(gone)))
+    delete_rows(transaction, table, [each for each in known if tuple(each.values()) not in kept])
 
 
 def find(transaction: Connection, limit: int) -> list[ReceiverHealth]:
@@ -107,12 +106,3 @@ def find(transaction: Connection, limit: int) -> list[ReceiverHealth]:
     order = (table.c.failing_since.is_(None), table.c.failing_since, *table.primary_key.columns)
     rows = transaction.execute(select(table).order_by(*order).limit(limit)).mappings()
     return [ReceiverHealth(**{**row, "every": timedelta(seconds=row["every"])}) for row in rows]
-
-
-def forget(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete up to *limit* addresses that were not tried since *before*; return how many."""
-    keys = [*table.primary_key.columns]
-    old = [tuple(row) for row in transaction.execute(select(*keys).where(table.c.tried < before).limit(limit))]
-    if old:
-        transaction.execute(delete(table).where(tuple_(*keys).in_(old)))
-    return len(old)

@@ -120,8 +120,9 @@ def _release(transaction: Connection, work: UnitOfWork) -> None:
     """Have those looked at again soon that ended alerts suppressed."""
     if work.ended_parents:
         due = work.times.passed + milliseconds(RELEASE)
-        suppressed = alerts.c.suppressed_by.in_(work.ended_parents) & alerts.c.state.in_(OPEN)
-        transaction.execute(update(alerts).where(suppressed).values(tell_due=due, next_due=due))
+        here = (alerts.c.suppressed_by == bindparam("its_parent"), alerts.c.state.in_(OPEN))
+        soon = update(alerts).where(*here).values(tell_due=due, next_due=due)
+        transaction.execute(soon, [{"its_parent": each} for each in sorted(work.ended_parents)])
 
 
 def _end_groups(transaction: Connection, work: UnitOfWork) -> None:

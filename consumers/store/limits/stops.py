@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
@@ -51,12 +50,17 @@ def stop(transaction: Connection, stopped: Stop) -> None:
     transaction.execute(insert(table), asdict(stopped))
 
 
-def latest(transaction: Connection, subscriptions: Collection[str] | None = None) -> Mapping[str, Stop]:
-    """Return the latest stop of each of *subscriptions*, by default of all, by name; it may be over."""
-    query = select(table).order_by(table.c.at, table.c.id)
-    if subscriptions is not None:
-        query = query.where(table.c.subscription.in_([*subscriptions]))
-    return {row["subscription"]: Stop(**row) for row in transaction.execute(query).mappings()}
+def latest(transaction: Connection, subscription: str) -> Stop | None:
+    """Return the latest stop of *subscription*, which may be over; None if it never stopped."""
+    query = select(table).where(table.c.subscription == subscription).order_by(table.c.at.desc(), table.c.id.desc())
+    row = transaction.execute(query.limit(1)).mappings().one_or_none()
+    return None if row is None else Stop(**row)
+
+
+def stopped(transaction: Connection) -> list[Stop]:
+    """Return the stops that are not over, oldest first."""
+    query = select(table).where(table.c.resumed.is_(None)).order_by(table.c.at, table.c.id)
+    return [Stop(**row) for row in transaction.execute(query).mappings()]
 
 
 def resume(transaction: Connection, subscription: str, by: str, comment: str, at: datetime) -> bool:
@@ -76,12 +80,3 @@ def unreported(transaction: Connection) -> list[Stop]:
 def mark_reported(transaction: Connection, stop_id: str, column: str, at: datetime) -> None:
     """Write that the stop (*column* `reported`), or its end (`resume_reported`), is published."""
     transaction.execute(update(table).where(table.c.id == stop_id).values({column: at}))
-
-
-def forget(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete up to *limit* failures older than *before*; return how many."""
-    query = select(failures.c.at).where(failures.c.at < before).limit(limit)
-    moments = [*transaction.scalars(query)]
-    if moments:
-        transaction.execute(delete(failures).where(failures.c.at.in_(moments)))
-    return len(moments)

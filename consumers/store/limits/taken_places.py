@@ -111,16 +111,6 @@ def acted(transaction: Connection, rule: str, since: datetime, now: datetime) ->
     return found
 
 
-def forget(transaction: Connection, before: datetime, limit: int) -> int:
-    """Delete up to *limit* places whose lease ran out before *before*; return how many."""
-    primary = [*table.primary_key.columns]
-    query = select(*primary).where(table.c.until < before).order_by(table.c.until).limit(limit)
-    rows = [{f"its_{name}": value for name, value in row.items()} for row in transaction.execute(query).mappings()]
-    if rows:
-        transaction.execute(delete(table).where(*(each == bindparam(f"its_{each.name}") for each in primary)), rows)
-    return len(rows)
-
-
 ACTED = "acted "
 """How the rules begin whose places are nodes, and are remembered after the end of the delivery."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from router import database
@@ -13,16 +13,14 @@ from router.settings.models import ConsumersSettings
 from ...errors import StoreError
 from ...processes.attached_runs import attached
 from ...processes.job_files import Jobs
-from .. import audit, rates_and_folds
-from ..alerts import old_alerts, receiver_health
+from .. import audit
 from ..database import Store
-from ..limits import stops, taken_places
-from . import deleted_records, old_rows
+from . import deleted_records, old_alerts, old_rows
 
 log = logging.getLogger(__name__)
 
 PORTION = 200
-"""The largest number of rows that one transaction deletes from a table."""
+"""The largest number of rows of a table that one transaction reads to delete those that are over."""
 
 _PAUSE = timedelta(seconds=1)
 """The pause between two portions, while there is more to delete."""
@@ -41,8 +39,8 @@ _NEVER = timedelta(days=7)
 
 
 _RATES = timedelta(days=32)
-"""How long passes, places and delivered folds are kept, longer than any rate, radius and fold; and receivers
-of alerts that nobody tries.
+"""How long it is kept what rates, folds, the radius, limits of failures and breakers look back on: longer than any of
+them does; and receivers of alerts that nobody tries.
 """
 
 
@@ -66,6 +64,9 @@ class Retention:
         """Delete from *store* what *settings* do not keep; *later* calls a function after a pause."""
         self._store, self._settings, self._clock, self._later = store, settings, clock, later
         self._jobs = Jobs(settings.jobs)
+        self._deliveries, self._stops = old_rows.old_deliveries(), old_rows.old_stops()
+        self._alerts, self._keys = old_alerts.old_alerts(), old_alerts.old_keys()
+        self._rounds = (self._deliveries, self._stops, self._alerts, self._keys)
 
     def start(self) -> None:
         """Delete the first portion soon, and go on for ever."""
@@ -91,8 +92,9 @@ class Retention:
         with self._store.reading() as transaction:
             audited = audit.octets(transaction)
             others = max(0, (old_rows.octets(transaction) or 0) - audited)
+            crowding = old_rows.with_too_many(transaction, PORTION)
         is_full, is_audit_full = others > settings.keep_size, audited > settings.keep_audit_size
-        deleted, end = self._delete(now, is_full=is_full, is_audit_full=is_audit_full)
+        deleted, end = self._delete(now, crowding, is_full=is_full, is_audit_full=is_audit_full)
         # What is deleted now is younger than the settings ask for: people must know.
         if is_full:
             facts = {"octets": others, "limit": settings.keep_size}
@@ -102,10 +104,13 @@ class Retention:
             facts = {"octets": audited, "limit": settings.keep_audit_size}
             sentence = "the audit exceeds its size; its oldest events are deleted before their time"
             log.warning(sentence if end else "the audit exceeds its size, and nothing may be deleted", extra=facts)
-        return is_more or deleted or end is not None
+        is_more = is_more or any(each.has_more for each in self._rounds)
+        return is_more or deleted >= PORTION or end is not None
 
-    def _delete(self, now: datetime, *, is_full: bool, is_audit_full: bool) -> tuple[bool, audit.Head | None]:
-        """Delete a portion; return whether there may be more beside the audit, and the end of what was cut of that."""
+    def _delete(
+        self, now: datetime, crowding: Sequence[str], *, is_full: bool, is_audit_full: bool
+    ) -> tuple[int, audit.Head | None]:
+        """Delete a portion; return the largest number of rows of a table, and the end of what was cut of the audit."""
         settings = self._settings
         latest = now - _NEVER
 
@@ -113,19 +118,18 @@ class Retention:
             return latest if at_once else now - keep
 
         with self._store.writing() as transaction:
-            rejected = old_rows.delete_rejected(transaction, PORTION)
+            rejected = old_rows.delete_rejected(transaction, crowding, PORTION)
             deleted_records.add(transaction, rejected, now)
             numbers = [
                 sum(rejected.values()),
-                old_rows.delete_deliveries(transaction, before(settings.keep_deliveries), PORTION),
+                old_rows.delete_deliveries(transaction, self._deliveries, before(settings.keep_deliveries), PORTION),
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
-                old_rows.delete_approvals(transaction, now - settings.keep_deliveries, PORTION),
-                rates_and_folds.forget(transaction, now - _RATES, PORTION),
-                taken_places.forget(transaction, now - _RATES, PORTION),
-                stops.forget(transaction, now - _RATES, PORTION),
-                receiver_health.forget(transaction, now - _RATES, PORTION),
-                *old_alerts.forget(transaction, before(settings.keep_alerts), now - _RATES, PORTION),
+                old_rows.delete_stops(transaction, self._stops, now - settings.keep_deliveries, PORTION),
+                old_alerts.delete_alerts(transaction, self._alerts, before(settings.keep_alerts), PORTION),
+                old_alerts.delete_keys(transaction, self._keys, now - _RATES, PORTION),
             ]
+            for columns, keep in ((old_rows.REMEMBERED, _RATES), (old_rows.OF_DELIVERIES, settings.keep_deliveries)):
+                numbers += [old_rows.delete_old(transaction, each, now - keep, PORTION) for each in columns]
             before_audit = before(settings.keep_audit, at_once=is_audit_full)
             end = audit.cut(transaction, before=before_audit, now=now)
         for user, number in rejected.items():
@@ -135,4 +139,4 @@ class Retention:
             # Whoever stores the chain elsewhere finds here from where it goes on.
             facts = {"sequence": end.sequence, "chain": end.chain.hex()}
             log.info("the oldest events of the audit are deleted", extra=facts)
-        return max(numbers) >= PORTION, end
+        return max(numbers), end

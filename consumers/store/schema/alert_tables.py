@@ -141,6 +141,7 @@ receivers = Table(
     Column("succeeded", Moment),
     Column("failing_since", Moment),
     Column("error", Plain, nullable=False),
+    Index("alert_receivers_by_time", "tried"),
     sqlite_with_rowid=False,
 )
 """What consumers do *every* so many seconds at an address: they send open alerts again, or follow what people did."""

@@ -100,6 +100,7 @@ failures = Table(
     Column("subscription", Word(100), primary_key=True),
     Column("at", Moment, primary_key=True),
     Column("mark", Plain, primary_key=True),
+    Index("failures_by_time", "at"),
     sqlite_with_rowid=False,
 )
 
@@ -120,6 +121,7 @@ stops = Table(
     Column("comment", Plain, nullable=False),
     Column("resume_reported", Moment),
     Index("stops_by_subscription", "subscription", "at"),
+    Index("stops_by_end", "resume_reported"),
 )
 
 folds = Table(
@@ -133,6 +135,7 @@ folds = Table(
     Column("events", Integer, nullable=False),
     Column("facts", Plain, nullable=False),
     Index("folds_by_key", "subscription", "key", "told"),
+    Index("folds_by_end", "told"),
     sqlite_with_rowid=False,
 )
 
@@ -157,6 +160,9 @@ breakers = Table(
     Column("until", Moment),
     Column("opened", Moment),
     Column("reason", Plain, nullable=False),
+    # When it failed last or was tried, by which it is deleted; null if only a person closes it.
+    Column("latest", Moment),
+    Index("breakers_by_time", "latest"),
 )
 
 approvals = Table(
@@ -172,6 +178,7 @@ approvals = Table(
     Column("state", Word(16), nullable=False),
     Column("by", Plain, nullable=False),
     Column("answered", Moment),
+    Index("approvals_by_end", "until"),
 )
 
 events = Table(

@@ -42,7 +42,7 @@ class StopGate:
 
     def ask(self, transaction: Connection, due: Sequence[Admitted], now: datetime) -> Answers:  # noqa: ARG002 - the interface
         """Let nothing begin while the subscription is stopped, and no portion follow; jobs under way go on."""
-        stop = stops.latest(transaction, [self._subscription]).get(self._subscription)
+        stop = stops.latest(transaction, self._subscription)
         if stop is None or stop.resumed:
             return {}
         reason = bounded(f"stopped on {stop.at:%Y-%m-%d %H:%M:%S} UTC: {stop.reason}")
@@ -66,7 +66,7 @@ def learn(transaction: Connection, subscription: Subscription, ended: Ended, now
     lock(transaction)
     name, event = subscription.name, ended.delivery.event
     stops.fail(transaction, name, ended.delivery.mark, now)
-    before = stops.latest(transaction, [name]).get(name)
+    before = stops.latest(transaction, name)
     if before and before.resumed is None:
         return False
     since = now - stop_after.within

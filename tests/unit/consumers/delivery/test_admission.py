@@ -302,7 +302,7 @@ def test_copies_of_what_waits_become_no_more(database):
     bench = Bench(database("store"))
     bench.depends_on = ("a",)
     with bench.store.writing() as transaction:
-        breakers.write(transaction, [Breaker("a", 9, START + 10 * MINUTE, START, "refused")])
+        breakers.write(transaction, [Breaker("a", 9, START + 10 * MINUTE, START, "refused")], START)
     bench.start(subscription())
     event = make_event()
     for _ in range(5):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from consumers.delivery.batching import BatchQueue
+from consumers.delivery.batching import MOST, BatchQueue
 from consumers.errors import StoreError
 from router.database import TooSlow
 from tests.broker.memory import Memory
@@ -50,3 +50,15 @@ def test_where_one_of_a_batch_fails_and_then_the_store_those_that_are_done_are_n
     memory.advance(MINUTE)
 
     assert (done, blamed) == (["a", "c", "d"], ["b"])
+
+
+def test_a_batch_is_bounded_and_the_rest_follows_in_later_turns():
+    memory, batches = Memory(), []
+    queue = BatchQueue(memory, batches.append)
+    for each in range(2 * MOST + 5):
+        queue.add(each)
+
+    memory.advance(MINUTE)
+
+    assert [len(each) for each in batches] == [MOST, MOST, 5]
+    assert [item for each in batches for item in each] == [*range(2 * MOST + 5)]

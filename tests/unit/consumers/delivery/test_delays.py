@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
 from consumers.deliveries import Report
 from consumers.inspection.dry_run import rules
@@ -122,6 +122,42 @@ def test_the_end_of_an_alert_is_told_at_once_to_those_who_were_told_that_it_open
     alerts.publish(ENDED)
 
     assert len(alerts.calls) == 2
+
+
+def note(transaction, count):
+    """Write so many changes of the alert, beside its opening and its end, that nobody got."""
+    at, names = START, ("alert", "name", "cause", "by", "comment", "why")
+    same = dict(zip(names, (ALERT, "alertNoted", "person", "", "", ""), strict=True))
+    rows = [{**same, "id": f"{each:026d}", "number": each, "at": at, "published": at} for each in range(3, count + 3)]
+    for first in range(0, count, 1000):
+        transaction.execute(insert(alert_tables.changes), rows[first : first + 1000])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("count", [33_000, 66_000], ids=["sqlite's limit", "postgresql's limit"])
+def test_the_end_of_an_alert_with_more_changes_than_a_statement_may_name_is_told(alerts, count):
+    alerts.become("closed")
+    with alerts.store.writing() as transaction:
+        note(transaction, count)
+    alerts.publish(ENDED)
+
+    assert outcomes(alerts) == ["done"]
+
+
+def test_of_a_few_hundred_changes_it_is_known_whether_somebody_was_told(alerts):
+    alerts.become("closed")
+    with alerts.store.writing() as transaction:
+        note(transaction, 500)
+    alerts.publish(ENDED)
+
+    assert outcomes(alerts) == ["recovered"]
+
+
+def test_the_end_of_an_alert_is_told_that_is_older_than_deliveries_are_kept_for_certain(alerts):
+    alerts.become("closed", since=START - timedelta(days=8))
+    alerts.publish(ENDED)
+
+    assert outcomes(alerts) == ["done"]
 
 
 def test_an_alert_that_is_acknowledged_is_told_where_only_closed_ones_are_not(alerts):

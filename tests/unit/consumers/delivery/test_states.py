@@ -144,7 +144,7 @@ def test_what_gates_said_in_a_transaction_that_failed_is_forgotten(bench, monkey
     bench.handler = lambda delivery: called.append(delivery.paused_targets) or Report()
     bench.depends_on = ("up", "down")
     with bench.store.writing() as transaction:
-        breakers.write(transaction, [Breaker("down", 9, START + 10 * MINUTE, START, "refused")])
+        breakers.write(transaction, [Breaker("down", 9, START + 10 * MINUTE, START, "refused")], START)
     bench.start(subscription())
     writing = bench.store.writing
 

@@ -98,7 +98,7 @@ def test_open_breakers_are_counted_and_the_first_are_named_whatever_their_names(
     opened = [Breaker(f"post host{number:03}:443", 5, START + MINUTE) for number in range(30)]
     closed = [Breaker("post closed:443", 2), Breaker("post over:443", 5, START - MINUTE)]
     with store.writing() as transaction:
-        breakers.write(transaction, [*opened, *closed, Breaker(hostile, 5, START + MINUTE)])
+        breakers.write(transaction, [*opened, *closed, Breaker(hostile, 5, START + MINUTE)], START)
 
     found = scraped(store)
 

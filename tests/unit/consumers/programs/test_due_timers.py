@@ -12,6 +12,8 @@ from consumers.programs.due_timers import DueTimers
 from consumers.programs.job_progress import JobProgress
 from consumers.store import rates_and_folds
 from consumers.store.database import Store
+from consumers.store.retention import old_rows
+from consumers.store.schema import passes
 from consumers.subscriptions.models import Subscriptions
 from router.broker.interface import Settlement
 from router.model.topics import matches
@@ -169,7 +171,7 @@ def test_little_is_remembered_and_retention_keeps_it(site):
         site.now += DAY
         consumer.look()
         with site.store.writing() as transaction:
-            rates_and_folds.forget(transaction, site.now - timedelta(days=32), 200)
+            old_rows.delete_old(transaction, passes.c.at, site.now - timedelta(days=32), 200)
 
     assert site.due() == ["06:00"]
     what = site.subscriptions[0].every.text

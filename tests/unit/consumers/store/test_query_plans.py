@@ -18,9 +18,9 @@ from consumers.inspection.doctor import databases
 from consumers.inspection.status import alert_listing
 from consumers.inspection.status.alert_listing import AlertFilter
 from consumers.store import audit, letters, queries
-from consumers.store.alerts import alerts, old_alerts, outbox, subjects
+from consumers.store.alerts import alerts, outbox, subjects
 from consumers.store.database import Store
-from consumers.store.retention import old_rows
+from consumers.store.retention import old_alerts, old_rows
 from router.model.ids import new_id
 from tests.consuming import make_delivery
 
@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "dead list --subscription": lambda transaction: letters.summaries(transaction, subscription="act"),
     "dead list --group": lambda transaction: letters.summaries(transaction, limit=10**6),
     "the newest of the audit": audit.find,
-    "rejected records that are too many": lambda transaction: old_rows.delete_rejected(transaction, 200),
+    "rejected records that are too many": lambda transaction: old_rows.with_too_many(transaction, 200),
     "alerts list": lambda transaction: alert_listing.find(transaction, AlertFilter(), 100),
     "alerts list --rule --node": lambda transaction: alert_listing.find(
         transaction, AlertFilter(("closed",), "disk-down", "prod", "error", frozenset(("nsd01",)), NOW), 100
@@ -59,7 +59,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "the oldest of these": outbox.oldest_unpublished,
     "open alerts, counted": alerts.count_open,
     "one alert": lambda transaction: alerts.find(transaction, new_id()),
-    "alerts that are old": lambda transaction: old_alerts.forget(transaction, NOW, NOW, 200),
+    "alerts that are old": lambda transaction: old_alerts.delete_alerts(transaction, old_alerts.old_alerts(), NOW, 200),
     "what an event is about": lambda transaction: subjects.read(transaction, ["a", "b"]),
     "open members of a group": lambda transaction: subjects.has_open_members(transaction, "a", "prod"),
     "alerts show": lambda transaction: alert_listing.notified(transaction, new_id()),

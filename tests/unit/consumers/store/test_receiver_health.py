@@ -7,6 +7,8 @@ import pytest
 from consumers.store.alerts import receiver_health
 from consumers.store.alerts.receiver_health import Attempt
 from consumers.store.database import LONGEST_KEY, Store
+from consumers.store.retention import old_rows
+from consumers.store.schema.alert_tables import receivers
 from tests.engines import START
 
 MINUTE = timedelta(minutes=1)
@@ -88,7 +90,7 @@ def test_what_nobody_tries_is_forgotten_in_portions(store):
     record(store, *(attempt(number, subscription=f"s{number}") for number in range(5)))
 
     with store.writing() as transaction:
-        deleted = [receiver_health.forget(transaction, START + 4 * MINUTE, 3) for _ in range(3)]
+        deleted = [old_rows.delete_old(transaction, receivers.c.tried, START + 4 * MINUTE, 3) for _ in range(3)]
 
     assert deleted == [3, 1, 0]
     assert [each.subscription for each in found(store)] == ["s4"]

@@ -6,16 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from router.errors import SettingsError, StateError
 from router.model.catalogue import Catalogues
 from router.model.events import OWN, Event
 from router.model.ids import new_id
+from router.pipeline import state_schema
 from router.pipeline.deduplication import Occurrence
 from router.pipeline.gap_detection import GAPS, NodeState, beat, observe, overdue
 from router.pipeline.mapping import own_event
 from router.pipeline.state import Changes, State
 from router.pipeline.state_rows import Fate
+from router.services.misses import Misses
 from tests.nodes import NOON
 
 WINDOW = timedelta(seconds=120)
@@ -223,6 +226,80 @@ def test_what_is_too_old_is_forgotten_in_portions(state: State) -> None:
         assert transaction.fates(["r1", "new"]).keys() == {"new"}
         assert transaction.occurrences({"k": [NOON]}, WINDOW) == {}
         assert transaction.facts().nodes == 0
+
+
+SMALL = {
+    "refusals": "one row for the exchange of all events",
+    "misses": "one row for each service that people have defined",
+    "dismissals": "one row for each broker user; those of which the last is a day ago go with the next one",
+}
+"""Tables that `forget` leaves alone, each with why it stays small."""
+
+
+def sizes(state: State) -> dict[str, int]:
+    """Return the number of rows of each table that has some."""
+    with state.reading() as connection:
+        counts = {
+            each.name: connection.scalar(select(func.count()).select_from(each)) or 0
+            for each in state_schema.metadata.sorted_tables
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_all_that_is_over_goes_from_every_table_but_those_that_stay_small(state: State) -> None:
+    own, fate = finding(), Fate("r1", "r1", "n1")
+    keep(
+        state,
+        Changes(
+            fates=[fate],
+            occurrences=[Occurrence("r1", "k", NOON, NOON, frozenset())],
+            observers=[fate],
+            nodes={("c", "n1"): gappy()},
+            outbox=[own],
+            refusals=1,
+            misses={"tickets": Misses(1, 1, NOON)},
+            dismissed={"n1": 1},
+        ),
+    )
+    assert sizes(state).keys() == state_schema.metadata.tables.keys()
+
+    keep(state, Changes(sent=[own.id]))
+    with state.transaction() as transaction:
+        transaction.forget(NOON + MINUTE)
+
+    assert sizes(state) == dict.fromkeys(SMALL, 1)
+
+
+def test_observers_and_nodes_are_forgotten_in_portions_too(state: State) -> None:
+    seen = [Fate(f"r{number}", f"e{number % 2}", f"n{number}") for number in range(4500)]
+    found = [Occurrence(f"e{number}", "k", NOON, NOON, frozenset()) for number in range(2)]
+    nodes = {("c", each.node): gappy() for each in seen}
+    keep(state, Changes(occurrences=found, observers=seen, nodes=nodes))
+
+    left = [sizes(state)]
+    with state.transaction() as transaction:
+        is_more = transaction.forget(NOON + MINUTE)
+    while is_more:
+        left.append(sizes(state))
+        with state.transaction() as transaction:
+            is_more = transaction.forget(NOON + MINUTE)
+
+    assert [each["observers"] for each in left] == [each["nodes"] for each in left] == [4500, 2500, 500]
+    assert [each["occurrences"] for each in left] == [2, 2, 2]
+    assert sizes(state) == {}
+
+
+@pytest.mark.thorough
+def test_more_occurrences_of_one_key_than_a_statement_may_name_are_found(state: State) -> None:
+    count = 66_000
+    found = [Occurrence(f"e{number}", "k", NOON, NOON, frozenset()) for number in range(count)]
+    keep(state, Changes(occurrences=found, observers=[Fate("r", f"e{count - 1}", "n1")]))
+
+    with state.transaction() as transaction:
+        known = transaction.occurrences({"k": [NOON]}, WINDOW)["k"]
+
+    assert len(known) == count
+    assert [each.event for each in known if each.observers] == [f"e{count - 1}"]
 
 
 def test_every_commit_is_synced_and_readers_are_not_in_the_way(file: str) -> None:

@@ -160,4 +160,4 @@ def test_a_job_that_runs_goes_on_and_its_failure_counts_once(bench, again):
 
     with bench.store.reading() as transaction:
         assert stops.failed(transaction, "tell", bench.clock() - HOUR) == 1
-        assert stops.latest(transaction)["tell"].resumed is None
+        assert stops.latest(transaction, "tell").resumed is None
