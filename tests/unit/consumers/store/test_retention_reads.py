@@ -33,6 +33,7 @@ SMALL = {
     "bindings": "one for each pattern that a subscription ever had: as many as people write",
     "alert_clock": "one row",
     "audit_cuts": "one row",
+    "deleted_records": "one for each user of whom rejected records were deleted within a day",
 }
 """Tables of which retention deletes nothing, each with why it stays small."""
 
