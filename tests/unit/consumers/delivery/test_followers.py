@@ -1,6 +1,7 @@
 """What follows a delivery that is put off is put off with it, many in one transaction, and keeps its order."""
 
 from collections import defaultdict
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from tests.engines import START, Bench, subscription
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 IN_ORDER = {"order_by": ("data.lane",)}
-FEW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FEW = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class Ticking(Bench):
@@ -112,32 +113,31 @@ moves = st.lists(
 @FEW
 @given(moves=moves, seed=st.randoms(use_true_random=False))
 def test_each_lane_is_done_in_the_order_of_its_arrival_whatever_fails_meanwhile(database, moves, seed):
-    bench = Ticking(database(new_id()))
-    failures, done, sent = defaultdict(int), defaultdict(list), defaultdict(list)
+    with closing((bench := Ticking(database(new_id()))).store):
+        failures, done, sent = defaultdict(int), defaultdict(list), defaultdict(list)
 
-    def handler(delivery):
-        lane = delivery.event.data["lane"]
-        if failures[lane]:
-            failures[lane] -= 1
-            return Report("exit:1")
-        done[lane].append(delivery.event.id)
-        return Report()
+        def handler(delivery):
+            lane = delivery.event.data["lane"]
+            if failures[lane]:
+                failures[lane] -= 1
+                return Report("exit:1")
+            done[lane].append(delivery.event.id)
+            return Report()
 
-    bench.handler = handler
-    policy = RetryPolicy(attempts=50, first=5 * SECOND, longest=60 * SECOND)
-    bench.start(subscription(retry=policy, **IN_ORDER))
-    for move, number, lane in moves:
-        if move == "publish":
-            events = [make_event(new_id(), lane=lane) for _ in range(number)]
-            seed.shuffle(events)
-            sent[lane] += [each.id for each in events]
-            bench.publish_at_once(events)
-        elif move == "advance":
-            bench.broker.advance(number * SECOND)
-        else:
-            failures[lane] += number
-    bench.broker.advance(2 * HOUR)
-    bench.store.close()
+        bench.handler = handler
+        policy = RetryPolicy(attempts=50, first=5 * SECOND, longest=60 * SECOND)
+        bench.start(subscription(retry=policy, **IN_ORDER))
+        for move, number, lane in moves:
+            if move == "publish":
+                events = [make_event(new_id(), lane=lane) for _ in range(number)]
+                seed.shuffle(events)
+                sent[lane] += [each.id for each in events]
+                bench.publish_at_once(events)
+            elif move == "advance":
+                bench.broker.advance(number * SECOND)
+            else:
+                failures[lane] += number
+        bench.broker.advance(2 * HOUR)
 
     assert done == sent
     assert not bench.engine.in_flight
