@@ -621,3 +621,22 @@ def test_a_delivery_that_waits_long_for_a_thread_is_called_all_the_same(bench):
     bench.pool.release()
 
     assert len(bench.calls) == 1
+
+
+@pytest.mark.parametrize("depends_on", [(), ("host",)], ids=["called", "planned"])
+def test_a_delivery_that_cannot_be_enriched_fails_with_the_reason_and_the_next_one_goes_on(bench, depends_on):
+    bench.depends_on = depends_on
+    bench.start(make_subscription("act", RUN, retry=RetryPolicy(attempts=1)))
+    [served] = bench.engine._registry
+    usual, broken = served.enriched, make_event()
+
+    def enriched(delivery):
+        if delivery.event.id == broken.id:
+            raise KeyError("facts")
+        return usual(delivery)
+
+    served.enriched = enriched
+    bench.publish(broken, other := make_event())
+
+    ended = {row.event_id: (row.outcome, row.reason) for row in bench.rows()}
+    assert ended == {broken.id: ("dead", "KeyError: 'facts'"), other.id: ("done", None)}

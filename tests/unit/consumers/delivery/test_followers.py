@@ -1,6 +1,7 @@
 """What follows a delivery that is put off is put off with it, many in one transaction, and keeps its order."""
 
 from collections import defaultdict
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from tests.engines import START, Bench, subscription
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 IN_ORDER = {"order_by": ("data.lane",)}
-FEW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FEW = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class Ticking(Bench):
@@ -29,6 +30,13 @@ class Ticking(Bench):
         return START + self.broker.now + self.looks * timedelta(milliseconds=1)
 
 
+@pytest.fixture
+def bench(database):
+    bench = Ticking(database("store"))
+    yield bench
+    bench.store.close()
+
+
 def in_lane(count, lane="L", **more):
     return [make_event(lane=lane, **more) for _ in range(count)]
 
@@ -37,8 +45,7 @@ def failing_first(delivery):
     return Report("exit:1") if delivery.event.data.get("note") == "first" else Report()
 
 
-def test_a_hundred_arrivals_of_a_long_lane_cost_a_few_statements(database):
-    bench = Ticking(database("store"))
+def test_a_hundred_arrivals_of_a_long_lane_cost_a_few_statements(bench):
     bench.handler = failing_first
     bench.start(subscription(retry=RetryPolicy(first=SECOND), **IN_ORDER))
     bench.publish(*in_lane(1, note="first"))
@@ -56,8 +63,7 @@ def test_a_hundred_arrivals_of_a_long_lane_cost_a_few_statements(database):
     assert [row.delay.seconds for row in rows[101:]] == [number // 10 for number in range(100, 600)]
 
 
-def test_what_has_come_together_keeps_the_order_of_its_arrival_whatever_its_ids(database):
-    bench = Ticking(database("store"))
+def test_what_has_come_together_keeps_the_order_of_its_arrival_whatever_its_ids(bench):
     bench.handler = lambda delivery: Report() if delivery.attempt > 1 else failing_first(delivery)
     bench.start(subscription(retry=RetryPolicy(first=5 * SECOND, longest=5 * SECOND), **IN_ORDER))
     ids = sorted((new_id() for _ in range(120)), reverse=True)
@@ -69,8 +75,7 @@ def test_what_has_come_together_keeps_the_order_of_its_arrival_whatever_its_ids(
     assert [id_ for _, id_, attempt in bench.calls if id_ in ids] == ids
 
 
-def test_what_follows_is_not_asked_what_it_would_do(database):
-    bench = Ticking(database("store"))
+def test_what_follows_is_not_asked_what_it_would_do(bench):
     bench.handler, bench.depends_on = failing_first, ("host",)
     asked = []
     bench.start(subscription(retry=RetryPolicy(first=HOUR), **IN_ORDER))
@@ -83,8 +88,7 @@ def test_what_follows_is_not_asked_what_it_would_do(database):
     assert [each.event.data["note"] for each in asked] == ["first"]
 
 
-def test_what_is_put_off_holds_up_no_other_lane(database):
-    bench = Ticking(database("store"))
+def test_what_is_put_off_holds_up_no_other_lane(bench):
     bench.handler = failing_first
     bench.start(subscription(retry=RetryPolicy(first=HOUR), **IN_ORDER))
     bench.publish(*in_lane(1, note="first"))
@@ -109,33 +113,32 @@ moves = st.lists(
 @FEW
 @given(moves=moves, seed=st.randoms(use_true_random=False))
 def test_each_lane_is_done_in_the_order_of_its_arrival_whatever_fails_meanwhile(database, moves, seed):
-    bench = Ticking(database(new_id()))
-    failures, done, sent = defaultdict(int), defaultdict(list), defaultdict(list)
+    with closing((bench := Ticking(database(new_id()))).store):
+        failures, done, sent = defaultdict(int), defaultdict(list), defaultdict(list)
 
-    def handler(delivery):
-        lane = delivery.event.data["lane"]
-        if failures[lane]:
-            failures[lane] -= 1
-            return Report("exit:1")
-        done[lane].append(delivery.event.id)
-        return Report()
+        def handler(delivery):
+            lane = delivery.event.data["lane"]
+            if failures[lane]:
+                failures[lane] -= 1
+                return Report("exit:1")
+            done[lane].append(delivery.event.id)
+            return Report()
 
-    bench.handler = handler
-    policy = RetryPolicy(attempts=50, first=5 * SECOND, longest=60 * SECOND)
-    bench.start(subscription(retry=policy, **IN_ORDER))
-    for move, number, lane in moves:
-        if move == "publish":
-            events = [make_event(new_id(), lane=lane) for _ in range(number)]
-            seed.shuffle(events)
-            sent[lane] += [each.id for each in events]
-            bench.publish_at_once(events)
-        elif move == "advance":
-            bench.broker.advance(number * SECOND)
-        else:
-            failures[lane] += number
-    bench.broker.advance(2 * HOUR)
+        bench.handler = handler
+        policy = RetryPolicy(attempts=50, first=5 * SECOND, longest=60 * SECOND)
+        bench.start(subscription(retry=policy, **IN_ORDER))
+        for move, number, lane in moves:
+            if move == "publish":
+                events = [make_event(new_id(), lane=lane) for _ in range(number)]
+                seed.shuffle(events)
+                sent[lane] += [each.id for each in events]
+                bench.publish_at_once(events)
+            elif move == "advance":
+                bench.broker.advance(number * SECOND)
+            else:
+                failures[lane] += number
+        bench.broker.advance(2 * HOUR)
 
-    bench.store.close()
     assert done == sent
     assert not bench.engine.in_flight
     assert bench.engine.in_flight._lanes == {}

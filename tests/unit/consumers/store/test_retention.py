@@ -396,3 +396,15 @@ def test_closed_alerts_are_deleted_with_their_changes_and_open_ones_never(databa
     bench.see("nodeJoin", node="n2")
     assert bench.alerts()[0].state == "closed"
     bench.store.close()
+
+
+def test_retention_goes_on_after_an_error_that_nobody_expected(store, monkeypatch, caplog):
+    planned = []
+    made = Retention(store, ConsumersSettings(), lambda: NOW, lambda pause, work: planned.append((pause, work)))
+    monkeypatch.setattr(made, "portion", lambda: {}["about"])
+    made.start()
+
+    planned.pop()[1]()
+
+    assert len(planned) == 1
+    assert "KeyError: 'about'" in caplog.text
