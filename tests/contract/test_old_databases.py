@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 import shutil
 import signal
 import sqlite3
@@ -270,7 +271,10 @@ def test_a_store_of_revision_2_keeps_all_its_rows_and_consumers_go_on_with_it(ol
 
     with Store(url) as store:
         kept = [f"{each[:-1]}, 'place': None}}" for each in before.pop("deliveries")]
-        assert rows(url) == before | {
+        after = rows(url)
+        # Those of before are as old as the upgrade.
+        after["breakers"] = [re.sub(", 'latest': '20[^']+'}", "}", each) for each in after["breakers"]]
+        assert after == before | {
             "alembic_version": ["{'version_num': '10'}"],
             "audit_cuts": [],
             "places": [],

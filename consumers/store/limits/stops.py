@@ -59,7 +59,8 @@ def latest(transaction: Connection, subscription: str) -> Stop | None:
 
 def stopped(transaction: Connection) -> list[Stop]:
     """Return the stops that are not over, oldest first."""
-    query = select(table).where(table.c.resumed.is_(None)).order_by(table.c.at, table.c.id)
+    here = (table.c.resumed.is_(None), table.c.resume_reported.is_(None))
+    query = select(table).where(*here).order_by(table.c.at, table.c.id)
     return [Stop(**row) for row in transaction.execute(query).mappings()]
 
 

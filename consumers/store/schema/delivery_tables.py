@@ -121,6 +121,7 @@ stops = Table(
     Column("comment", Plain, nullable=False),
     Column("resume_reported", Moment),
     Index("stops_by_subscription", "subscription", "at"),
+    Index("stops_by_report", "reported"),
     Index("stops_by_end", "resume_reported"),
 )
 

@@ -11,9 +11,10 @@ from sqlalchemy import BigInteger, Column, String, Text, text
 revision = "10"
 down_revision = "9"
 
-_OF_RETENTION = {
+_OF_ONE_COLUMN = {
     "failures_by_time": ("failures", "at"),
     "folds_by_end": ("folds", "told"),
+    "stops_by_report": ("stops", "reported"),
     "stops_by_end": ("stops", "resume_reported"),
     "breakers_by_time": ("breakers", "latest"),
     "approvals_by_end": ("approvals", "until"),
@@ -41,5 +42,5 @@ def upgrade() -> None:
     # Those of targets that are gone stay until a person closes them.
     known = text("UPDATE breakers SET latest = :now WHERE until IS NULL OR until < '9999'")
     op.get_bind().execute(known, {"now": datetime.now(UTC).isoformat(timespec="microseconds")})
-    for name, (table, column) in _OF_RETENTION.items():
+    for name, (table, column) in _OF_ONE_COLUMN.items():
         op.create_index(name, table, [column])
