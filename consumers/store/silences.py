@@ -1,4 +1,7 @@
-"""The table of silences: which notifications are muted, by who, until when, and why.  Expired ones stay as long as deliveries."""
+"""The table of silences: which notifications are muted, by who, until when, and why.
+
+Expired ones stay as long as deliveries.
+"""
 
 from __future__ import annotations
 

@@ -11,23 +11,11 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Select,
-    String,
-    Table,
-    bindparam,
-    column,
-    delete,
-    func,
-    select,
-    tuple_,
-    values,
-)
+from sqlalchemy import BigInteger, Connection, Select, String, Table, column, delete, func, select, tuple_, values
 
 from .. import database
 from ..broker.topology import EVENTS
+from ..database.row_deletion import delete_rows
 from ..errors import StateError
 from ..model.events import Event
 from ..services.misses import Misses
@@ -234,12 +222,8 @@ class Transaction:
 
     def _delete(self, table: Table, query: Select[Any]) -> int:
         """Delete up to `_PORTION` rows of *table*, whose keys *query* finds; return how many."""
-        found = self._connection.execute(query.limit(_PORTION)).all()
-        if found:
-            keys = [*table.primary_key]
-            here = (each == bindparam(f"its_{each.name}") for each in keys)
-            rows = [{f"its_{each.name}": value for each, value in zip(keys, row, strict=True)} for row in found]
-            self._connection.execute(delete(table).where(*here), rows)
+        found = self._connection.execute(query.limit(_PORTION)).mappings().all()
+        delete_rows(self._connection, table, found)
         return len(found)
 
     def facts(self) -> Facts:

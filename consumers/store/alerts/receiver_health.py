@@ -14,8 +14,9 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
+from router.database.row_deletion import delete_rows
 
-from ..database import delete_rows, key_text
+from ..database import key_text
 from ..schema.alert_tables import receivers as table
 
 Purpose = Literal["send", "follow"]

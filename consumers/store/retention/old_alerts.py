@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from router.database.row_deletion import delete_rows
+
 from ..alerts.alert_rows import OPEN
-from ..database import delete_rows
 from ..schema.alert_tables import alerts, changes, keys, observations
 from .old_rows import OldRows, delete_with, first_of
 

@@ -22,9 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from router.database.row_deletion import delete_rows
+
 from .. import audit
 from ..attempts import WAIT
-from ..database import delete_rows
 from ..schema import (
     alert_tables,
     amendments,
