@@ -68,8 +68,19 @@ def test_every_queue_of_ours_keeps_confirmed_transient_messages_over_a_restart(
     with closing(Tap(own_broker.url)) as tap:
         wait_for(lambda: all(map(tap.exists, kept)), PATIENCE, "the queues are there again")
         found = {each: first_of(tap, each) for each in kept}
-        assert first_of(tap, CLASSIC) is None
+        if end is PrivateBroker.kill:
+            # What an orderly stop writes to disk, a kill does not.
+            assert first_of(tap, CLASSIC) is None
     assert found == {each: each.encode() for each in kept}
+
+
+def restart(site: Site, broker: PrivateBroker) -> None:
+    """Kill *broker* while nobody is connected, and start it again."""
+    for each in (site.tap, *site._taps.values()):
+        each.close()
+    broker.kill()
+    broker.start()
+    site.tap = Tap(broker.url)
 
 
 @pytest.mark.long
@@ -86,17 +97,13 @@ def test_a_transient_record_of_a_node_becomes_an_event_that_queues_of_others_kee
                 properties = each.properties
                 properties.delivery_mode = 1
                 of_node.publish(INGRESS, each.key, each.body, properties)
-        own_broker.stop()
-        own_broker.start()
-
+        restart(site, own_broker)
         site.router.start()
 
-        ids = {each.id for each in sent}
-        site.tap = Tap(own_broker.url)
-        # A queue as others make it: a classic one, which loses what is transient.
-        wait_for(lambda: site.tap.count(SEEN) >= len(ids), PATIENCE, "the events")
+        # A queue as others make it: a classic one, which loses what is transient when the broker is killed.
+        wait_for(lambda: site.tap.count(SEEN) >= len(sent), PATIENCE, "the events")
         site.router.kill()
-        own_broker.stop()
-        own_broker.start()
-        site.tap = Tap(own_broker.url)
-        assert ids <= {each.properties.message_id for each in site.tap.drain(SEEN)}
+        restart(site, own_broker)
+        found = {each.properties.message_id for each in site.tap.drain(SEEN)}
+
+    assert {each.id for each in sent} <= found
