@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import RowMapping, bindparam, delete
 from sqlalchemy.engine import Connection
 
 from router import database
@@ -58,15 +57,6 @@ def batched(every: Sequence[Item], size: int | None = None) -> Iterator[Sequence
     size = PORTION if size is None else size
     for at in range(0, len(every), size):
         yield every[at : at + size]
-
-
-def delete_rows(transaction: Connection, table: Any, rows: Sequence[RowMapping]) -> None:  # noqa: ANN401 - as a column has it
-    """Delete these *rows* of *table*, which have at least its key."""
-    if rows:
-        keys = [*table.primary_key]
-        here = (each == bindparam(f"its_{each.name}", type_=each.type) for each in keys)
-        found = [{f"its_{each.name}": row[each.name] for each in keys} for row in rows]
-        transaction.execute(delete(table).where(*here), found)
 
 
 def key_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The table of silences: which notifications are muted, by who, until when, and why.  Expired ones stay as long as deliveries."""
+"""The table of silences: which notifications are muted, by who, until when, and why.  Retention deletes old ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How the router, the facts and the consumers open their databases: SQLite or PostgreSQL, by URL."""
 
-from .column_types import Plain, Word, inserting, plain_text
+from .column_types import Plain, Word, delete_found, inserting, plain_text
 from .engines import PATIENCE, READS, engine, lock
 from .opened import Opened, is_of_the_data
 from .revisions import Revisions, bring_up
@@ -20,6 +20,7 @@ __all__ = [
     "Word",
     "advice",
     "bring_up",
+    "delete_found",
     "engine",
     "exists",
     "files",

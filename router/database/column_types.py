@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Dialect, String, Table, Text
+from sqlalchemy import Connection, Dialect, FromClause, RowMapping, Select, String, Table, Text, bindparam, delete
 from sqlalchemy.types import TypeDecorator
 
 
@@ -66,3 +67,19 @@ def inserting(dialect: str, table: Table) -> Any:  # noqa: ANN401 - the dialects
     """Return an insert into *table* for *dialect* that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
     # Each dialect takes as long to import as some commands run.
     return import_module(f"sqlalchemy.dialects.{'postgresql' if dialect == 'postgresql' else 'sqlite'}").insert(table)
+
+
+def delete_rows(transaction: Connection, table: FromClause, rows: Sequence[RowMapping]) -> None:
+    """Delete these *rows* of *table*, which have at least its key."""
+    if rows:
+        keys = [*table.primary_key]
+        here = (each == bindparam(f"its_{each.name}", type_=each.type) for each in keys)
+        found = [{f"its_{each.name}": row[each.name] for each in keys} for row in rows]
+        transaction.execute(delete(cast("Table", table)).where(*here), found)
+
+
+def delete_found(transaction: Connection, query: Select[Any], limit: int) -> int:
+    """Delete the first *limit* rows of the one table whose keys *query* finds; return how many."""
+    found = transaction.execute(query.limit(limit)).mappings().all()
+    delete_rows(transaction, query.get_final_froms()[0], found)
+    return len(found)

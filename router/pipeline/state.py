@@ -11,20 +11,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Select,
-    String,
-    Table,
-    bindparam,
-    column,
-    delete,
-    func,
-    select,
-    tuple_,
-    values,
-)
+from sqlalchemy import BigInteger, Connection, String, Table, column, delete, func, select, tuple_, values
 
 from .. import database
 from ..broker.topology import EVENTS
@@ -100,10 +87,9 @@ class Transaction:
         query = select(table.event, table.key, table.captured, table.received).join_from(wanted, occurrences, here)
         rows = self._connection.execute(query).all()
         seen_by: dict[str, set[str]] = {row.event: set() for row in rows}
-        ids = [*seen_by]
         # In portions: how many there are is up to the nodes, and databases limit the values of a statement.
-        for at in range(0, len(ids), _PORTION):
-            own = observers.c.event.in_(ids[at : at + _PORTION])
+        for at in range(0, len(rows), _PORTION):
+            own = observers.c.event.in_([row.event for row in rows[at : at + _PORTION]])
             for event_id, node in self._connection.execute(select(observers.c.event, observers.c.node).where(own)):
                 seen_by[event_id].add(node)
         found: dict[str, list[Occurrence]] = {}
@@ -220,27 +206,17 @@ class Transaction:
 
     def forget(self, before: datetime) -> bool:
         """Delete a limited number of rows received *before*; return whether there are more."""
-        moment = microseconds(before)
-        old = select(occurrences.c.event).where(occurrences.c.received < moment).limit(_PORTION)
-        events = self._connection.execute(old).scalars().all()
+        at = microseconds(before)
+        old = select(occurrences.c.event).where(occurrences.c.received < at).limit(_PORTION)
+        seen = select(*observers.primary_key).where(observers.c.event.in_(self._connection.scalars(old).all()))
         # An occurrence may have as many observers as the cluster has nodes; it goes after the last of them.
-        seen = select(*observers.primary_key).where(observers.c.event.in_(events))
-        rows = [self._delete(observers, seen)] if events else [0]
-        if rows[0] < _PORTION:
-            rows.append(self._delete(occurrences, old))
-        for each, received in ((records, records.c.received), (nodes, nodes.c.heard)):
-            rows.append(self._delete(each, select(*each.primary_key).where(received < moment)))
-        return max(rows) == _PORTION
-
-    def _delete(self, table: Table, query: Select[Any]) -> int:
-        """Delete up to `_PORTION` rows of *table*, whose keys *query* finds; return how many."""
-        found = self._connection.execute(query.limit(_PORTION)).all()
-        if found:
-            keys = [*table.primary_key]
-            here = (each == bindparam(f"its_{each.name}") for each in keys)
-            rows = [{f"its_{each.name}": value for each, value in zip(keys, row, strict=True)} for row in found]
-            self._connection.execute(delete(table).where(*here), rows)
-        return len(found)
+        numbers = [database.delete_found(self._connection, seen, _PORTION)]
+        wanted = [
+            select(records.c.id).where(records.c.received < at),
+            select(*nodes.primary_key).where(nodes.c.heard < at),
+        ]
+        wanted += [old] if numbers[0] < _PORTION else []
+        return _PORTION in numbers + [database.delete_found(self._connection, each, _PORTION) for each in wanted]
 
     def facts(self) -> Facts:
         """Return the state in numbers."""

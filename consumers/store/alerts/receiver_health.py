@@ -13,9 +13,9 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from router.database.column_types import inserting
+from router.database.column_types import delete_rows, inserting
 
-from ..database import delete_rows, key_text
+from ..database import key_text
 from ..schema.alert_tables import receivers as table
 
 Purpose = Literal["send", "follow"]

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from router.database.column_types import delete_found
+
 from ..alerts.alert_rows import OPEN
-from ..database import delete_rows
 from ..schema.alert_tables import alerts, changes, keys, observations
 from .old_rows import OldRows, delete_with, first_of
 
@@ -46,10 +47,8 @@ def delete_alerts(transaction: Connection, old: OldRows, before: datetime, limit
 
 def _delete_oldest(transaction: Connection, alert: str, limit: int) -> int:
     """Delete up to *limit* changes of *alert*; return how many."""
-    oldest = select(changes.c.id).where(changes.c.alert == alert).order_by(changes.c.number).limit(limit)
-    found = transaction.execute(oldest).mappings().all()
-    delete_rows(transaction, changes, found)
-    return len(found)
+    oldest = select(changes.c.id).where(changes.c.alert == alert).order_by(changes.c.number)
+    return delete_found(transaction, oldest, limit)
 
 
 def old_keys() -> OldRows:
