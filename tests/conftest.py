@@ -114,7 +114,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each worker begin with tests that may take longest, so none is left alone with one; extend all limits.
+    """Let workers begin with tests that may take longest, so none is left alone with one; extend all limits.
 
     The workers get equal parts of the list, one after another, and take the ends of others' parts when they are done.
     Tests that share the machines of a site wait for each other, and those of a module share what its fixtures make,
@@ -138,6 +138,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
     for each in groups:
         min(parts, key=len).extend(each)
+    # Every other one begins with short ones: or all sets of machines would run at once, and each test take longer.
+    parts[1::2] = [part[-(len(part) // 3) :] + part[: -(len(part) // 3)] for part in parts[1::2]]
     # The first worker gets the fewest where they cannot be equal.
     items[:] = [item for part in sorted(parts, key=len) for item in part]
     for item in items:

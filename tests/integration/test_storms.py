@@ -200,10 +200,10 @@ def recorded_breakers(monkeypatch):
     """Return a list to which each open breaker is added as it is written."""
     seen, write = [], table.write
 
-    def recording(transaction, breakers):
+    def recording(transaction, breakers, now):
         breakers = list(breakers)
         seen.extend(each for each in breakers if each.until)
-        write(transaction, breakers)
+        write(transaction, breakers, now)
 
     monkeypatch.setattr(table, "write", recording)
     return seen
