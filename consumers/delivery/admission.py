@@ -29,9 +29,6 @@ from .metrics.latencies import Latencies
 from .outcome_events import OutcomeEvents
 from .states import Admitted, Arrived, Ended, Recorded
 
-_TICK = timedelta(microseconds=1)
-"""Between the moments of two that begin in one transaction: these are their places in their lane."""
-
 Due = Mapping[InFlight, Admitted]
 """What is to be attempted."""
 
@@ -212,12 +209,16 @@ class Admission:
         if len(won) == len(due):
             return won, []
         seen = {each: state.owner for each, state in due.items() if state.owner is not None}
-        claimed = [(self._row(each, due[each].delivery, now + at * _TICK), seen[each]) for at, each in enumerate(seen)]
-        table.claim(transaction, claimed)
+        table.claim(transaction, [(self._row(each, due[each].delivery, now), owner) for each, owner in seen.items()])
         known = table.look_up(transaction, (each.key for each in seen))
         mine = table.Begun(self._owner, None)
-        won |= {each: due[each] for each in seen if known[each.key].get(due[each].delivery.attempt) == mine}
-        return won, [each for each in seen if each not in won]
+        lost: list[InFlight] = []
+        for each in seen:
+            if known[each.key].get(due[each].delivery.attempt) == mine:
+                won[each] = due[each]
+            else:
+                lost.append(each)
+        return won, lost
 
     def _ask_gates(
         self, transaction: Connection, due: Due, now: datetime

@@ -47,10 +47,10 @@ class BatchQueue(Generic[Item]):
         self._failures = 0
         self._most = MOST
 
-    def add(self, *items: Item) -> None:
-        """Put *items* into the next batch."""
-        self._items += items
-        if items and not self._waiting:
+    def add(self, item: Item) -> None:
+        """Put *item* into the next batch."""
+        self._items.append(item)
+        if not self._waiting:
             self._waiting = True
             self._broker.when_idle(self._turn)
 

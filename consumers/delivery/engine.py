@@ -32,7 +32,6 @@ from .batching import BatchQueue
 from .gates.limits.leases import Leases
 from .gates.limits.stop_reports import StopReports
 from .in_flight import AllInFlight, InFlight
-from .lanes.followers import Followers
 from .metrics.latencies import Latencies
 from .outcome_events import OutcomeEvents
 from .registry import Registry, Serve
@@ -73,14 +72,17 @@ class Engine:
         self._events = OutcomeEvents(settings, clock)
         self._batch = BatchQueue(broker, self._work, self._blame)
         self._admission = Admission(store, self._events, latencies)
-        ended, broken_off = self._end, self._broken_off
         self._workers = Workers(
-            broker, clock, self._breaking_off, ended=ended, broken_off=broken_off, prefetch_changed=self._consume_again
+            broker,
+            clock,
+            self._breaking_off,
+            ended=self._end,
+            broken_off=self._broken_off,
+            prefetch_changed=self._consume_again,
         )
         self._planner = Planner(broker, clock, self._batch.add, self._end)
         self._log_writer = LogWriter(broker, clock, self._end, self._write_again)
         self.in_flight = AllInFlight()
-        self._followers = Followers(store, self.in_flight, clock)
         self._arrivals = Arrivals(broker, clock, self.in_flight, self._batch, self._leave_if_done)
         self._is_stopping = False
 
@@ -186,15 +188,15 @@ class Engine:
     # A batch
 
     def _work(self, batch: list[InFlight]) -> None:
-        ours = self._followers.going_on(batch)
+        # What was given back since it was put into the batch is not ours any more.
+        ours = [each for each in batch if each in self.in_flight and self.in_flight.is_ahead(each)]
         found = self._admission.look_up({each: each.state for each in ours if isinstance(each.state, Arrived)})
         known: dict[InFlight, Ended | Recorded] = {**found.ended, **found.recorded}
         for each, state in known.items():
             each.state = state
-        admitted = self._followers.sorted_out(found.admitted)
-        self._log_writer.submit({each: state for each, state in admitted.items() if each.is_logged})
+        self._log_writer.submit({each: state for each, state in found.admitted.items() if each.is_logged})
         planned = {each: each.state for each in ours if isinstance(each.state, Admitted)}
-        called = planned | {each: state for each, state in admitted.items() if not each.is_logged}
+        called = planned | {each: state for each, state in found.admitted.items() if not each.is_logged}
         unplanned = {each: state for each, state in called.items() if self._planner.needs(each, state)}
         self._planner.submit(unplanned)
         calls = {each: state for each, state in called.items() if each not in unplanned}
@@ -205,13 +207,12 @@ class Engine:
         for each in (*found.elsewhere, *written.elsewhere):
             each.state = Arrived(each.delivery)
             self._broker.later(_ELSEWHERE, partial(self._batch.add, each))
-        for each, begun in written.admitted.items():
-            each.state = self._workers.submit(each, begun)
+        for each, admitted in written.admitted.items():
+            each.state = self._workers.submit(each, admitted)
         for subscription in written.stopped:
             self._end_queued(subscription)
         for each in ours:
             if isinstance(each.state, Recorded):
-                self._batch.add(*self._followers.behind(each, each.state))
                 self._act(each, each.state)
 
     def _write_again(self, in_flight: InFlight, running: Running) -> None:
@@ -294,5 +295,6 @@ class Engine:
         self._leave_if_done()
 
     def _forget(self, in_flight: InFlight) -> None:
-        self._batch.add(*self.in_flight.remove(in_flight))
+        if following := self.in_flight.remove(in_flight):
+            self._batch.add(following)
         self._close_if_left(in_flight.subscription)

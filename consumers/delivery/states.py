@@ -16,22 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..deliveries import LEFT, NOT_BEFORE, Delivery, Done, Key, Outcome, Retry, Waiting, has_job, is_fold, is_replay
+from ..deliveries import LEFT, NOT_BEFORE, Delivery, Done, Key, Outcome, Waiting, has_job, is_fold, is_replay
 from ..folds import Fold
 from ..policies.places import Place
 from .thread_pool import Ticket
-
-
-@dataclass(frozen=True, slots=True)
-class PutOff:
-    """A delivery that the broker brings again when it is *due*: what is behind it in its lane cannot begin before.
-
-    *has_begun* says that its handler was called: it is before all of the lane whose handlers were not.
-    """
-
-    key: Key
-    has_begun: bool
-    due: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Admitted:
     *has_waited* that a gate has made this attempt wait.  *lane* names the deliveries that it keeps an order with,
     *targets* what its handler depends on, *nodes* those on which it acts, *plan* what it would do, as JSON, or the
     outcome where saying that failed.  The last three are known once *is_planned*.  *places* are those that it takes
-    when it begins.  *behind* is an earlier one of its lane that is put off, as far as that is known.
+    when it begins.
     """
 
     delivery: Delivery
@@ -85,7 +73,6 @@ class Admitted:
     is_planned: bool = False
     has_waited: bool = False
     places: tuple[Place, ...] = ()
-    behind: PutOff | None = None
 
     @property
     def key(self) -> Key:
@@ -137,10 +124,6 @@ class Admitted:
     def with_plan_of(self, other: Admitted) -> Admitted:
         """Return it with what the handler said about *other*, the same delivery as it was seen before."""
         return replace(self, targets=other.targets, nodes=other.nodes, plan=other.plan, is_planned=other.is_planned)
-
-    def with_earlier(self, behind: PutOff) -> Admitted:
-        """Return it as one that has to wait for *behind*."""
-        return replace(self, behind=behind)
 
     def with_places(self, places: Sequence[Place]) -> Admitted:
         """Return it as one that takes *places* too when it begins."""
@@ -235,11 +218,3 @@ class Recorded:
     outcome: Outcome
     is_repeated: bool = False
     is_old: bool = False
-
-    def put_off(self, now: datetime) -> PutOff | None:
-        """Return how long others wait for it that are behind it; None if it ended, or ended before it arrived."""
-        if self.is_repeated or not isinstance(self.outcome, Waiting | Retry):
-            return None
-        delivery, outcome = self.delivery, self.outcome
-        has_begun = delivery.attempt > 1 or isinstance(outcome, Retry) or bool(outcome.result)
-        return PutOff(delivery.key, has_begun, now + outcome.delay)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -13,7 +12,7 @@ from ...deliveries import Key, Outcome, Waiting
 from ...store.limits import lanes
 from ...subscriptions.models import Subscription
 from ...verbs.interface import Handler
-from ..states import Admitted, PutOff
+from ..states import Admitted
 from .interface import Answers
 
 _EACH = timedelta(milliseconds=100)
@@ -40,12 +39,8 @@ class OrderGate:
         asking = [each for each in due if not each.is_begun]
         ids = {each.key.event_id for each in asking}
         places = lanes.places(transaction, self._subscription, ids) if ids else {}
-        following: dict[PutOff, list[Admitted]] = defaultdict(list)
         answers: dict[Key, Outcome] = {}
         for each in asking:
-            if each.behind:
-                following[each.behind].append(each)
-                continue
             key, has_begun = each.key, each.delivery.attempt > 1
             place = places.get(key, lanes.Place(now))
             if place.is_alone:
@@ -53,25 +48,6 @@ class OrderGate:
             first = lanes.first_before(transaction, each.lane, key, place.started, now, has_begun=has_begun)
             if first is not None:
                 ahead = 0 if has_begun else lanes.count_before(transaction, each.lane, key, place.started)
-                answers[key] = _waiting(max(first.wait(now), ahead * _EACH), first.event_id)
-        for earlier, behind in following.items():
-            for each, ahead in _counted(transaction, behind, places):
-                answers[each.key] = _waiting(max(earlier.due - now, ahead * _EACH), earlier.key.event_id)
+                reason = f"order_by: waits until the earlier event {first.event_id} is finished"
+                answers[key] = Waiting(max(first.wait(now), ahead * _EACH), reason)
         return answers
-
-
-def _counted(
-    transaction: Connection, members: Sequence[Admitted], places: Mapping[Key, lanes.Place]
-) -> Iterator[tuple[Admitted, int]]:
-    """Yield *members* of one lane with the number of those before each of them that were not called yet."""
-    yield from ((each, 0) for each in members if each.delivery.attempt > 1)
-    waiting = [each for each in members if each.delivery.attempt == 1]
-    waiting.sort(key=lambda each: (places[each.key].started, each.key.event_id, each.key.replay))
-    asked = [(each.key, places[each.key].started) for each in waiting]
-    counts = lanes.counts_before(transaction, waiting[0].lane, asked) if waiting else []
-    # Those of this transaction are not among what is counted yet.
-    yield from ((each, number + count) for number, (each, count) in enumerate(zip(waiting, counts, strict=True)))
-
-
-def _waiting(delay: timedelta, earlier: str) -> Waiting:
-    return Waiting(delay, f"order_by: waits until the earlier event {earlier} is finished")

@@ -37,10 +37,10 @@ class Planner:
         self._broker, self._clock, self._planned, self._ended = broker, clock, planned, ended
 
     def needs(self, in_flight: InFlight, admitted: Admitted) -> bool:
-        """Say whether a gate asks for it; events that are folded, or have to wait, are not called by themselves."""
+        """Say whether a gate asks for it; events that are folded are not called by themselves."""
         subscription = in_flight.subscription
         is_folded = subscription.definition.fold and admitted.is_new and not admitted.delivery.replay
-        return subscription.is_planned and not admitted.is_planned and not is_folded and admitted.behind is None
+        return subscription.is_planned and not admitted.is_planned and not is_folded
 
     def submit(self, due: Mapping[InFlight, Admitted]) -> None:
         """Complete *due* soon, or end them after the limit."""

@@ -175,26 +175,6 @@ def count_before(transaction: Connection, lane: str, key: Key, started: datetime
     return int(transaction.scalar(_COUNTED, place) or 0)
 
 
-def counts_before(transaction: Connection, lane: str, places: Sequence[tuple[Key, datetime]]) -> list[int]:
-    """Return the `count_before` of each of *places*, which are in their order.
-
-    Two queries are enough where none of the lane is between them, as where all of them have just come.
-    """
-
-    def between(asked: Sequence[tuple[Key, datetime]], low: int, high: int) -> list[int]:
-        if low == high or not asked:
-            return [low] * len(asked)
-        middle = len(asked) // 2
-        here = count_before(transaction, lane, *asked[middle])
-        return [*between(asked[:middle], low, here), here, *between(asked[middle + 1 :], here, high)]
-
-    if not places:
-        return []
-    first = count_before(transaction, lane, *places[0])
-    last = count_before(transaction, lane, *places[-1]) if len(places) > 1 else first
-    return [first, *between(places[1:-1], first, last), last][: len(places)]
-
-
 def _first(transaction: Connection, query: Select[Any], place: Mapping[str, Any], now: datetime) -> Unfinished | None:
     """Return the first delivery that *query* finds before *place* and that holds up others."""
     one: Unfinished | None = None

@@ -69,8 +69,8 @@ def test_no_field_of_a_state_is_none_until_something_happens():
         if NoneType in get_args(kind)
     }
 
-    # None is an answer there, and stays it: nobody has looked, and nothing before it is known to be put off.
-    assert optional == {("Admitted", "owner"), ("Admitted", "behind")}
+    # None is an answer there, and stays it: nobody has looked.
+    assert optional == {("Admitted", "owner")}
 
 
 def test_a_state_does_not_change(arrived, admitted, running):
