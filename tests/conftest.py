@@ -129,22 +129,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     more = 60 * config.getoption("--soak-minutes")
     together: dict[str, list[pytest.Item]] = {}
     for each in items:
-        is_shared = _has_fixture_of_module(each)
-        group = (
-            "machines" if "rig" in getattr(each, "fixturenames", ()) else each.location[0] if is_shared else each.nodeid
-        )
-        together.setdefault(group, []).append(each)
+        together.setdefault(_group(each), []).append(each)
     groups = sorted(together.values(), key=lambda group: (max(map(limit, group)), len(group)), reverse=True)
     parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
     for each in groups:
         min(parts, key=len).extend(each)
-    # Every other one begins with short ones: or all sets of machines would run at once, and each test take longer.
-    parts[1::2] = [part[-(len(part) // 3) :] + part[: -(len(part) // 3)] for part in parts[1::2]]
+    for part in parts[1::2]:
+        # It begins with the shortest third: or all sets of machines would run at once, and each test take longer.
+        long = len(part) - len(part) // 3
+        part[:] = part[long:] + part[:long]
     # The first worker gets the fewest where they cannot be equal.
     items[:] = [item for part in sorted(parts, key=len) for item in part]
     for item in items:
         if wanted := limit(item) or float(item.config.getini("timeout") or 0):
             item.add_marker(pytest.mark.timeout(wanted * SLACK + more), append=False)
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the name of those that one worker gets together with *item*."""
+    if "rig" in getattr(item, "fixturenames", ()):
+        return "machines"
+    return item.location[0] if _has_fixture_of_module(item) else item.nodeid
 
 
 def _has_fixture_of_module(item: pytest.Item) -> bool:

@@ -15,6 +15,7 @@ from ..store import queries
 from ..store.alerts.alerts import ChangeRow
 from ..store.alerts.event_alerts import EventAlert, of_event
 from ..store.database import Store
+from .status.alert_listing import claimed_end
 
 _MOST = 20
 """Most alerts of one event that are accounted for."""
@@ -85,7 +86,7 @@ def alert_accounts(store: Store, event: Event, rules: ActiveRules) -> list[Alert
 
 def _without_changes(done: EventAlert, row: AlertRow) -> str:
     if done.claim:
-        return str(done.claim)
+        return claimed_end(done.claim)
     if row.suppressed_by:
         return f"notifies nobody: alert {row.suppressed_by} suppresses it"
     if done.opens:

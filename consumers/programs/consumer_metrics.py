@@ -17,6 +17,7 @@ from ..delivery.metrics.latencies import Latencies, oldest
 from ..policies.failure_fingerprints import fingerprint
 from ..store import breakers, letters
 from ..store.retention import deleted_records
+from ..store.retention.old_rows import MOST_OF_PUBLISHER
 from . import alert_metrics
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ FAILURES = Metric(
 DELETED = Metric(
     "letters_deleted_records",
     "gauge",
-    "Rejected records that were deleted because the store keeps 1,000 of each user; those of a user until a day after"
-    " the last. `clusterbus doctor` names the users.",
+    f"Rejected records that were deleted because the store keeps {MOST_OF_PUBLISHER:,} of each user; those of a user"
+    " until a day after the last. `clusterbus doctor` names the users.",
 )
 BREAKERS = Metric("breakers_open", "gauge", "Circuit breakers that are open.")
 BREAKER = Metric("breaker_open", "gauge", "1 for each open circuit breaker, the first 20 by name.", ("target",))

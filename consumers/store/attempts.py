@@ -24,6 +24,9 @@ from .schema import deliveries as table
 
 __all__ = ["Row", "find"]
 
+ALWAYS_KEPT = timedelta(days=7)
+"""What is younger is never deleted, also for want of space: it shows which deliveries are done."""
+
 DONE, RETRY, DEAD, WAIT = "done", "retry", "dead", "wait"
 
 _OPEN = table.c.outcome.is_(None) | (table.c.outcome == WAIT)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy.engine import Connection
 
 from router import database
+from router.database import many_rows
 from router.database.column_types import plain_text
 from router.errors import SettingsError
 
@@ -54,9 +55,7 @@ def lock(transaction: Connection) -> None:
 
 def batched(every: Sequence[Item], size: int | None = None) -> Iterator[Sequence[Item]]:
     """Yield *every* in portions of *size*, by default `PORTION`."""
-    size = PORTION if size is None else size
-    for at in range(0, len(every), size):
-        yield every[at : at + size]
+    return many_rows.batched(every, PORTION if size is None else size)
 
 
 def key_text(text: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Connection, Select, String, Table, column, de
 
 from .. import database
 from ..broker.topology import EVENTS
-from ..database.row_deletion import delete_rows
+from ..database.many_rows import batched, delete_rows
 from ..errors import StateError
 from ..model.events import Event
 from ..services.misses import Misses
@@ -88,11 +88,10 @@ class Transaction:
         query = select(table.event, table.key, table.captured, table.received).join_from(wanted, occurrences, here)
         rows = self._connection.execute(query).all()
         seen_by: dict[str, set[str]] = {row.event: set() for row in rows}
-        ids = [*seen_by]
-        # In portions: how many there are is up to the nodes, and databases limit the values of a statement.
-        for at in range(0, len(ids), _PORTION):
-            own = observers.c.event.in_(ids[at : at + _PORTION])
-            for event_id, node in self._connection.execute(select(observers.c.event, observers.c.node).where(own)):
+        # How many there are is up to the nodes.
+        for ids in batched([*seen_by], _PORTION):
+            seen = select(observers.c.event, observers.c.node).where(observers.c.event.in_(ids))
+            for event_id, node in self._connection.execute(seen):
                 seen_by[event_id].add(node)
         found: dict[str, list[Occurrence]] = {}
         for id_, key, captured, received in rows:
@@ -208,8 +207,8 @@ class Transaction:
 
     def forget(self, before: datetime) -> bool:
         """Delete a limited number of rows received *before*; return whether there are more."""
-        moment = microseconds(before)
-        old = select(occurrences.c.event).where(occurrences.c.received < moment).limit(_PORTION)
+        limit = microseconds(before)
+        old = select(occurrences.c.event).where(occurrences.c.received < limit).limit(_PORTION)
         events = self._connection.execute(old).scalars().all()
         # An occurrence may have as many observers as the cluster has nodes; it goes after the last of them.
         seen = select(*observers.primary_key).where(observers.c.event.in_(events))
@@ -217,7 +216,7 @@ class Transaction:
         if rows[0] < _PORTION:
             rows.append(self._delete(occurrences, old))
         for each, received in ((records, records.c.received), (nodes, nodes.c.heard)):
-            rows.append(self._delete(each, select(*each.primary_key).where(received < moment)))
+            rows.append(self._delete(each, select(*each.primary_key).where(received < limit)))
         return max(rows) == _PORTION
 
     def _delete(self, table: Table, query: Select[Any]) -> int:

@@ -26,6 +26,14 @@ Otherwise an alert could stay open for ever, where the others have lost their re
 """
 
 
+@dataclass(frozen=True, slots=True)
+class EndClaim:
+    """That one node alone, *by*, reports the end of an open alert: it closes when a second one does, or at *due*."""
+
+    by: str
+    due: datetime
+
+
 @dataclass(slots=True)
 class Life:
     """From an opening to an end.  What says *last* is of the last opening; `until` is None while it is open."""
@@ -73,6 +81,11 @@ class Life:
     def claim_due(self) -> datetime | None:
         """When what one node alone reports as the end holds, whatever others say; None if no node has."""
         return None if self.claimed_at is None else self.claimed_at + UNCONFIRMED
+
+    @property
+    def end_claim(self) -> EndClaim | None:
+        """What waits for a second node, if it does."""
+        return EndClaim(self.claimed_by, self.claim_due) if self.is_doubtful and self.claim_due else None
 
 
 @dataclass(slots=True)
@@ -274,5 +287,5 @@ def _due(life: Life, policy: Policy) -> datetime | None:
         calm = life.last_at + policy.closes_after
     if calm is not None and life.flapping:
         calm += policy.flapping_quiet
-    claim = life.claim_due if life.is_doubtful else None
-    return min(filter(None, (calm, claim)), default=None)
+    claim = life.end_claim
+    return min(filter(None, (calm, claim.due if claim else None)), default=None)

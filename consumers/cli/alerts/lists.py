@@ -15,13 +15,14 @@ from router.settings.local_zone import local_zone
 from router.terminal_text import counted
 
 from ...alerts.alert_row import AlertRow
+from ...alerts.life.lifecycle import EndClaim
 from ...expressions.values import human_texts
 from ...inspection.status import alert_listing
 from ...inspection.status.alert_following import Following, News
 from ...inspection.status.alert_listing import alert_facts
 from ...store.alerts import alerts
 from ...store.alerts.alerts import ChangeRow
-from ...store.alerts.subjects import EndClaim, end_claim
+from ...store.alerts.subjects import end_claim
 from ...store.database import Store
 from . import acts, alert_options, rules_command
 from .alert_options import ClusterOption, NodeOption, RuleOption, SeverityOption, SinceOption, StateOption
@@ -201,7 +202,7 @@ def _fields(alert: AlertRow, notified: Mapping[str, str], claim: EndClaim | None
     yield "reported by", alert.event_node
     yield "confirmed by", alert.confirmed_by or "nobody"
     if claim:
-        yield "end", str(claim)
+        yield "end", alert_listing.claimed_end(claim)
     yield "owner", alert.owner or "-"
     yield "by", alert.by or "-"
     yield "comment", alert.comment or "-"

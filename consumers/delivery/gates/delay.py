@@ -20,9 +20,6 @@ from ...verbs.interface import Handler
 from ..states import Admitted
 from .interface import Answers
 
-_FORGOTTEN = timedelta(days=7)
-"""The age from which deliveries may be deleted: see `retention`."""
-
 
 class DelayGate:
     """Makes new deliveries wait in the broker; what they wait for is in the row of their attempt."""
@@ -71,7 +68,7 @@ class DelayGate:
             return None  # better once too often than never
         # Better once too often than never: of what an old alert was delivered for, the store may know nothing any more.
         was_notified = not delays.is_alarming(event) and (
-            alert.since < now - _FORGOTTEN
+            alert.since < now - attempts.ALWAYS_KEPT
             or published_changes.has_delivered(transaction, alert.id, each.key.subscription, event.id)
         )
         return delays.unneeded(self._delay, event, alert.state, was_notified=was_notified)

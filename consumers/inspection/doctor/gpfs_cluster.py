@@ -1,7 +1,6 @@
 """The checks of `clusterbus doctor` on the cluster: registered callbacks, and the shim on its nodes."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 
 from router.cluster.callbacks.gpfs.registrar import Registrar
 from router.cluster.fleet.node_sets import fold
@@ -60,8 +59,8 @@ def nodes(settings: Settings) -> Iterator[Finding]:
             advice = (
                 f"run clusterbus nodes deploy '{each['nodes']}'" if not is_silent else "see whether they run, and ssh"
             )
-            seen = Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)
-            yield replace(seen, unreachable=is_silent, others_answered=is_silent and others_answered)
+            seen, is_known = f"{each['nodes']}: {each['reason']}", is_silent and others_answered
+            yield Finding("nodes", "error", seen, advice, unreachable=is_silent, others_answered=is_known)
     for each in by_trouble(found.values()):
         advice = "see the relay's log there: it names the broker"
         yield Finding("nodes", "error", f"{each['nodes']}: {each['reason']}", advice)

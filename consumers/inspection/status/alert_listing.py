@@ -11,9 +11,11 @@ from sqlalchemy.engine import Connection
 
 from router.model.events import SEVERITIES, Severity
 from router.model.node_words import word_of
+from router.settings.local_zone import local_zone
 from router.settings.models import Settings
 
 from ...alerts.alert_row import AlertRow, State
+from ...alerts.life.lifecycle import EndClaim
 from ...config import subscription_files
 from ...store import queries
 from ...store.alerts import alerts
@@ -138,6 +140,12 @@ def names_of(notified: Mapping[str, str]) -> str:
     'storage-team, pager (retry)'
     """
     return ", ".join(name if how == "done" else f"{name} ({how})" for name, how in notified.items())
+
+
+def claimed_end(claim: EndClaim) -> str:
+    """Return what people read of an end that waits for a second node."""
+    until = f"{claim.due.astimezone(local_zone()):%Y-%m-%d %H:%M:%S %Z}"
+    return f"only {claim.by} reports the end: it closes when a second node does, at the latest at {until}"
 
 
 def change_facts(change: ChangeRow) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from sqlalchemy import or_, select
 from sqlalchemy.engine import Connection
 
 from ...alerts.alert_row import AlertRow
+from ...alerts.life.lifecycle import EndClaim
 from ..schema.alert_tables import alerts as table
 from ..schema.alert_tables import changes, observations
 from . import alert_rows, alerts
 from .alerts import ChangeRow
-from .subjects import EndClaim, end_claim
+from .subjects import end_claim
 
 _MOST = 200
 """Most alerts of one event that are looked up."""

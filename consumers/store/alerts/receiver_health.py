@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from router.database.column_types import inserting
-from router.database.row_deletion import delete_rows
+from router.database.many_rows import delete_rows
 
 from ..database import key_text
 from ..schema.alert_tables import receivers as table

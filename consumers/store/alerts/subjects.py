@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from router.cluster.fleet import node_sets
-from router.settings.local_zone import local_zone
 
 from ...alerts.alert_row import AlertRow, key_of
+from ...alerts.life.lifecycle import EndClaim
 from ...alerts.life.policy import Policy
 from ...alerts.life.subject import Subject, of_group
 from ...alerts.life.surroundings import Group, Surroundings
@@ -27,24 +26,11 @@ MOST_MEMBERS = 10_000
 """The most members that are counted before a group opens: as many as the largest node set has nodes."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndClaim:
-    """That one node alone, *by*, reports the end of an open alert: it closes when a second one does, or at *due*."""
-
-    by: str
-    due: datetime
-
-    def __str__(self) -> str:
-        """Return the sentence for people."""
-        until = f"{self.due.astimezone(local_zone()):%Y-%m-%d %H:%M:%S %Z}"
-        return f"only {self.by} reports the end: it closes when a second node does, at the latest at {until}"
-
-
 def end_claim(transaction: Connection, key: str) -> EndClaim | None:
     """Return the claim on the alert of *key* that is open; None if no end of it waits for a second node."""
     subject = read(transaction, [key]).get(key)
     life = subject.lives.open if subject else None
-    return EndClaim(life.claimed_by, life.claim_due) if life and life.is_doubtful and life.claim_due else None
+    return life.end_claim if life else None
 
 
 def read(

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from router.database.row_deletion import delete_rows
+from router.database.many_rows import delete_rows
 
 from ..alerts.alert_rows import OPEN
 from ..schema.alert_tables import alerts, changes, keys, observations

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from router.database.row_deletion import delete_rows
+from router.database.many_rows import delete_rows
 
 from .. import audit
 from ..attempts import WAIT
@@ -94,14 +94,9 @@ class OldRows:
         self._from = tuple(row[each] for each in self._order)
 
 
-def delete_old(
-    transaction: Connection, column: Column[datetime], before: datetime, limit: int, *where: ColumnElement[bool]
-) -> int:
-    """Delete up to *limit* rows whose *column*, which has an index, is before *before*; return how many.
-
-    Nearly all of these fulfil *where*: the others are read each time.
-    """
-    query = select(*column.table.primary_key).where(column < before, *where).order_by(column).limit(limit)
+def delete_old(transaction: Connection, column: Column[datetime], before: datetime, limit: int) -> int:
+    """Delete up to *limit* rows whose *column*, which has an index, is before *before*; return how many."""
+    query = select(*column.table.primary_key).where(column < before).order_by(column).limit(limit)
     found = transaction.execute(query).mappings().all()
     delete_rows(transaction, column.table, found)
     return len(found)

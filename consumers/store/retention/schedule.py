@@ -14,6 +14,7 @@ from ...errors import StoreError
 from ...processes.attached_runs import attached
 from ...processes.job_files import Jobs
 from .. import audit
+from ..attempts import ALWAYS_KEPT
 from ..database import Store
 from . import deleted_records, old_alerts, old_rows
 
@@ -33,10 +34,6 @@ _JOBS = 20
 
 _LOST = timedelta(hours=1)
 """How long the folder of a run is kept whose consumer has died: the run is repeated, perhaps elsewhere."""
-
-_NEVER = timedelta(days=7)
-"""What is younger is never deleted for want of space: it shows which deliveries are done."""
-
 
 _RATES = timedelta(days=32)
 """How long it is kept what rates, folds, the radius, limits of failures and breakers look back on: longer than any of
@@ -112,7 +109,7 @@ class Retention:
     ) -> tuple[int, audit.Head | None]:
         """Delete a portion; return the largest number of rows of a table, and the end of what was cut of the audit."""
         settings = self._settings
-        latest = now - _NEVER
+        latest = now - ALWAYS_KEPT
 
         def before(keep: timedelta, *, at_once: bool = is_full) -> datetime:
             return latest if at_once else now - keep

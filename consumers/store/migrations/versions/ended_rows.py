@@ -23,7 +23,7 @@ _OF_ONE_COLUMN = {
 
 
 def upgrade() -> None:
-    """Add the indexes, of which two have one more column than before, and the column."""
+    """Add the indexes, of which two have one more column than before, the table and the column."""
     op.drop_index("folds_by_key", "folds")
     op.create_index("folds_by_key", "folds", ["subscription", "key", "told"])
     op.drop_index("alerts_by_rule", "alerts")
