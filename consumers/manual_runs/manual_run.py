@@ -6,11 +6,12 @@ What consumers write about a delivery is written, too, and the audit has who ask
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 
 from router.broker.interface import Arrival
+from router.programs.regular_look import regularly
 
 from ..deliveries import DeadLetter, Delivery, Outcome, Retry, Waiting, has_job
 from ..delivery.active_subscription import ActiveSubscription, Called
@@ -126,23 +127,14 @@ class ManualRun:
         ended = Ended(self._delivery, outcome, started, self._clock(), called=started, targets=targets)
         self._admission.write({}, {self._in_flight: ended})
 
-    @contextmanager
-    def _keeping_places(self) -> Iterator[None]:
+    def _keeping_places(self) -> AbstractContextManager[None]:
         """Renew the places of the run until the block ends, as a consumer does."""
-        ended = threading.Event()
 
         def renew() -> None:
-            while not ended.wait(taken_places.RENEWAL.total_seconds()):
-                with suppress(StoreError), self._store.writing() as transaction:
-                    taken_places.renew(transaction, cleanup.owner(), self._clock())
+            with suppress(StoreError), self._store.writing() as transaction:
+                taken_places.renew(transaction, cleanup.owner(), self._clock())
 
-        thread = threading.Thread(target=renew, name="places", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return regularly("places", taken_places.RENEWAL, renew)
 
     @property
     def _by(self) -> str:

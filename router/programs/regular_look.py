@@ -10,12 +10,16 @@ from datetime import timedelta
 
 log = logging.getLogger(__name__)
 
+_MOMENT = 1.0
+"""Seconds that a look has to finish at the end: its disk may hang."""
+
 
 @contextmanager
 def regularly(name: str, pause: timedelta, look: Callable[[], object], *, at_once: bool = False) -> Iterator[None]:
     """Call *look* in a thread *name* after each *pause*, until the block ends; *at_once* also now.
 
-    Whatever it raises is logged with its traceback, and *look* is called again: one bad file or row ends nothing.
+    Whatever it raises is logged with its traceback, and *look* is called again: one bad file or row ends nothing.  One
+    that is under way when the block ends is waited for, a moment at most.
     """
     ended = threading.Event()
 
@@ -28,11 +32,13 @@ def regularly(name: str, pause: timedelta, look: Callable[[], object], *, at_onc
                 return
             is_due = True
 
-    threading.Thread(target=watch, name=name, daemon=True).start()
+    thread = threading.Thread(target=watch, name=name, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
+        thread.join(_MOMENT)
 
 
 def attempted(name: str, look: Callable[[], object]) -> bool:

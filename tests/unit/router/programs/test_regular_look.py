@@ -33,3 +33,18 @@ def test_the_first_look_is_after_the_pause_unless_it_is_at_once():
         wait_for(lambda: looks, 10, "the look")
 
     assert looks == [2]
+
+
+def test_a_look_that_is_under_way_at_the_end_is_waited_for():
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def look():
+        begun.set()
+        may_end.wait(60)
+        ended.set()
+
+    with regularly("places", timedelta(hours=1), look, at_once=True):
+        assert begun.wait(60)
+        threading.Timer(0.05, may_end.set).start()
+
+    assert ended.is_set()
