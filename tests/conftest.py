@@ -101,6 +101,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         files.is_kept = session.testsfailed > 0
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have `make test` run the unit tests with a database on SQLite, but those of the store on PostgreSQL as well."""
+    path = item.path.relative_to(item.config.rootpath)
+    of_decisions = path.is_relative_to("tests/unit") and not path.is_relative_to("tests/unit/consumers/store")
+    if of_decisions and isinstance(item, pytest.Function) and "postgresql" in item.name:
+        item.add_marker(pytest.mark.long)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Look for no garbage among ten thousand tests, neither now nor in each test: they all stay."""

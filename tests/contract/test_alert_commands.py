@@ -272,6 +272,7 @@ def test_the_status_shows_the_worst_alerts_first_and_what_cannot_be_read(hub):
     assert "unknown\t" in output
 
 
+@pytest.mark.long
 def test_the_status_for_nagios_is_critical_for_what_is_known(hub):
     code, output = invoke(hub, "status", "--nagios")
 

@@ -135,6 +135,7 @@ def entries(draw):
     return entry
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(entries())
 def test_the_schema_and_check_agree_on_any_rule(found):

@@ -179,6 +179,7 @@ def test_what_cannot_be_meant_is_refused_with_the_way_out(tmp_path: Path) -> Non
     assert "subscriptions, actions" in refused()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wire", ["structured", "binary"])
 def test_the_official_parser_accepts_the_asyncapi_document(wire: str, javascript: JavaScript, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"

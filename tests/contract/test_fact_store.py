@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumers.expressions.facts_cache import FactsCache
+from router.cluster.facts import facts_store
 from router.cluster.facts.assemble import assemble
 from router.cluster.facts.facts_store import FactStore
 from router.cluster.facts.parts import Answer
 from router.settings.models import FactsSettings, Settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -63,6 +64,15 @@ def test_what_is_gone_or_old_is_forgotten_and_what_is_known_stays(store):
     assert forgotten == 4
     assert [each.part for each in store.known("prod")] == ["states"]
     assert store.clusters() == ["prod"]
+
+
+def test_one_call_forgets_a_limited_number_of_rows_and_the_next_one_goes_on(store, monkeypatch):
+    monkeypatch.setattr(facts_store, "_PORTION", 2)
+    for each in range(6):
+        store.write("prod", {"states": states(f"state {each}")}, NOW + each * MINUTE)
+
+    assert [store.forget(NOW + DAY) for _ in range(4)] == [2, 2, 1, 0]
+    assert store.known("prod")[0].content == states("state 5").content
 
 
 def test_hostile_names_and_values_are_kept(store):

@@ -309,6 +309,7 @@ def _descriptors():
     return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
 
 
+@pytest.mark.long
 @pytest.mark.timeout(110)
 def test_eight_fan_outs_on_64_nodes_at_once_come_out_right_for_each_node_and_leave_nothing(tmp_path):
     # Some nodes fail with 3, some are too slow, some leave a child behind; the eighth fan-out is killed.

@@ -126,6 +126,7 @@ def test_an_event_that_the_command_of_the_shell_cannot_handle_comes_again_and_th
         wait_for(lambda: service.tap.count(service.dead) == 1, 30, "its deliveries are used up")
 
 
+@pytest.mark.long
 def test_the_program_for_the_history_begins_where_it_is_told(
     broker: SharedBroker, make_broker: Callable[..., PrivateBroker], tmp_path: Path
 ) -> None:

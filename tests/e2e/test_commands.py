@@ -54,6 +54,7 @@ def flow(tmp_path: Path, vhost_url: str, broker: SharedBroker) -> Iterator[Flow]
         yield flow
 
 
+@pytest.mark.long
 def test_a_dead_letter_is_found_shown_replayed_to_its_own_subscription_and_gone(flow: Flow, tmp_path: Path) -> None:
     flow.captured("nsd01", "softQuotaExceeded", "--fsName", "gpfs1", "--filesetName", "projects")
 
@@ -109,6 +110,7 @@ def test_what_is_emitted_by_hand_is_seen_in_history_by_pattern_and_age(flow: Flo
     assert "is not NAME=VALUE" in clusterbus(flow, "emit", "gpfs", "mount", "fsName", code=2)
 
 
+@pytest.mark.long
 def test_what_no_catalogue_has_is_emitted_only_on_purpose(flow: Flow) -> None:
     clusterbus(flow, "emit", "softQuotaExceeded", "fsNam=gpfs1", code=2)
     clusterbus(flow, "emit", "slurm", "jobDone", "frame=3", code=2)
@@ -168,6 +170,7 @@ def test_commands_that_cannot_reach_the_broker_say_so_and_end_with_3(flow: Flow)
         assert "127.0.0.1:1" in clusterbus(flow, *words, code=3)
 
 
+@pytest.mark.long
 def test_mistakes_of_settings_and_subscriptions_end_with_2_or_1_and_name_themselves(flow: Flow, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 1\nsubscriptions:\n  - {name: a, on: softQuotaExceded, log: {}, retri: {}}\n")

@@ -77,6 +77,7 @@ consumers:
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_up_obeys_the_settings_and_other_commands_find_it_by_its_file(tmp_path: Path, vhost_url: str) -> None:
     here = tmp_path / "here"
@@ -102,6 +103,7 @@ def test_up_obeys_the_settings_and_other_commands_find_it_by_its_file(tmp_path: 
     assert vhost_url.split("@", maxsplit=1)[0].rpartition(":")[2] not in said.replace("guest@", "")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_with_several_brokers_all_programs_find_the_one_that_runs(tmp_path: Path, vhost_url: str) -> None:
     here = tmp_path / "here"

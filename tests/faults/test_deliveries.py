@@ -141,6 +141,7 @@ def test_the_brokers_limit_for_what_is_unsettled_is_never_reached(consume, hasty
     assert not any(word in consumer.words() for word in LIMITED)
 
 
+@pytest.mark.long
 # A queue with `order_by` has one active consumer, whose place another has to take.
 @pytest.mark.parametrize("order", [(), ("node",)], ids=["any order", "in order"])
 @pytest.mark.timeout(180)

@@ -341,6 +341,7 @@ def test_a_record_larger_than_the_broker_takes_is_given_up_when_no_other_is_ther
     assert len(names(spool / "bad")) == 2
 
 
+@pytest.mark.long
 def test_a_blocked_connection_that_is_lost_is_not_reported_as_unblocked(spool: Path, own_broker: PrivateBroker) -> None:
     with RelayProcess(spool, own_broker.url, options=QUICK) as relay:
         relay.wait_until_said("broker connected")

@@ -37,6 +37,7 @@ def spool(tmp_path: Path) -> Path:
     return make_spool(tmp_path)
 
 
+@pytest.mark.long
 def test_a_certificate_is_enough_to_log_in(spool: Path, secure: tuple[PrivateNode, str], authority: Authority) -> None:
     node, url = secure
     record_id = put(spool)

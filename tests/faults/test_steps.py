@@ -148,6 +148,7 @@ def test_processes_that_are_killed_again_and_again_are_replaced_until_the_clean_
     assert site.calls[-3:] == [*STEPS]
 
 
+@pytest.mark.long
 def test_consume_cleans_up_at_its_start_though_the_subscription_is_gone(site, vhost_url, tmp_path):
     site.begin("work")
     site.lose_machine()

@@ -360,6 +360,7 @@ def facts(site):
         store.write("prod", {part: Answer(each) for part, each in content.items()}, datetime.now(UTC))
 
 
+@pytest.mark.long
 def test_a_blast_radius_holds_by_hand_with_the_facts_of_the_cluster(site, facts):
     done = site.call("run", "hit", "--with", "nodes=n1", "--limit", "60s")
     refused = site.call("run", "hit", "--with", "nodes=n1,n2,n3", "--limit", "60s", code=1)

@@ -108,6 +108,7 @@ def test_everything_of_ours_goes_and_nothing_else(site: Site) -> None:
     site.run("remove", "--apply")  # there is nothing left to do
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_messages_that_wait_and_queues_of_others_are_reasons_to_refuse(site: Site) -> None:
     with Session(site.url, name="test") as session:
@@ -128,6 +129,7 @@ def test_messages_that_wait_and_queues_of_others_are_reasons_to_refuse(site: Sit
     site.wait("tickets", 1)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_removal_that_was_interrupted_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object) -> None:

@@ -364,6 +364,7 @@ def test_definitions_that_are_imported_by_hand_in_their_order_are_what_is_applie
     assert site.run(site.nodes, "--print", "definitions") == documents
 
 
+@pytest.mark.long
 @pytest.mark.skipif(installed_server() is None, reason="only the installed server sees our folder; compose has others")
 def test_a_broker_that_starts_with_the_printed_definitions_has_what_is_applied(site: Site):
     folder = site.folder / "definitions"
@@ -527,6 +528,7 @@ def test_a_broker_that_rabbitmqctl_does_not_reach_is_named_on_one_line(site: Sit
     assert len(site.said[-1].splitlines()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_rabbitmqctl_and_the_management_api_see_the_same_queues_that_refuse(
     site: Site, rabbitmqctl: list[str], vhost_url: str, tap: Tap

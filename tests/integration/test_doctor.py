@@ -154,6 +154,7 @@ def test_doctor_says_of_each_program_whether_it_can_log_in_as_its_own_user(
     rabbit_admin.delete_user(router)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_router_that_stands_still_is_not_called_good(tmp_path, vhost_url, rabbit_admin):
     settings = {"CLUSTERBUS_BROKER": vhost_url, "CLUSTERBUS_ROUTER_STATE": f"sqlite:///{tmp_path / 'router.db'}"}

@@ -130,6 +130,7 @@ def test_a_stop_waits_for_what_runs_and_begins_nothing_new(consume, vhost_url, t
     wait_for(lambda: tap.count(queue_of("act")) == 1, 10, "the second delivery, given back")
 
 
+@pytest.mark.long
 def test_a_stop_gives_back_what_outlasts_its_limit_and_ends_its_command(consume, vhost_url, tmp_path, tap):
     began = tmp_path / "began"
     consumer = consume(

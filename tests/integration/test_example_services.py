@@ -134,6 +134,7 @@ def test_what_it_cannot_handle_is_a_dead_letter_and_it_goes_on(service: Service,
     assert service.left() == []
 
 
+@pytest.mark.long
 def test_a_lost_connection_is_opened_again(service: Service, program: Program) -> None:
     program.start(f"amqp://{service.user}:{PASSWORD}@127.0.0.1:1/ {service.url}")
     first, second = make_event(), make_event()

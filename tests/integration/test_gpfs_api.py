@@ -85,6 +85,7 @@ print(*get_cmd_cache()[-2:], sep="\\n")
 """
 
 
+@pytest.mark.long
 def test_a_program_of_ones_own_works_by_the_settings_of_its_machine_and_its_functions_are_written(
     simulated, settings, tmp_path
 ):
@@ -118,6 +119,7 @@ def test_a_program_of_ones_own_works_by_the_settings_of_its_machine_and_its_func
     assert (settings.consumers.callbacks / "log1.py").read_text() == "def logger(eventNode):\n    return eventNode\n"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_function_is_called_by_the_consumer_for_an_event_of_the_cluster(
     simulated, settings, tmp_path, vhost_url, monkeypatch

@@ -175,6 +175,7 @@ def test_what_failed_too_often_stops_is_told_and_goes_on_by_a_command(vhost_url,
     assert waiting.reason in str(why)
 
 
+@pytest.mark.long
 def test_a_silence_takes_hold_at_once_keeps_the_record_and_ends_when_it_is_expired(vhost_url, tmp_path, database):
     with mail_server() as server:
         contacts = f'consumers: {{contacts: {{team: {{urls: ["{server.url()}"]}}}}}}\n'

@@ -85,6 +85,7 @@ def shown(path):
     return [json.loads(line) for line in path.read_text().split("\n") if line] if path.exists() else []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_no_value_is_run_expanded_or_believed_by_any_verb(vhost_url, folder, tap):
 

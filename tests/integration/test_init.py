@@ -145,6 +145,7 @@ def test_what_is_not_confirmed_is_not_written_and_the_next_run_goes_on_from_ther
     assert dialogue.end() == 0
 
 
+@pytest.mark.long
 def test_a_second_run_changes_nothing_and_another_file_is_replaced_only_if_told(tmp_path: Path) -> None:
     folder = tmp_path / "site"
 

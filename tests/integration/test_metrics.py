@@ -173,6 +173,7 @@ def test_a_program_that_loses_the_broker_is_alive_and_not_ready_and_says_why(tmp
         assert scrape(router).value("broker_connected") == 1
 
 
+@pytest.mark.long
 def test_a_queue_that_was_deleted_makes_a_consumer_not_ready(flow, tap, consumer, router):
     # Both programs have declared what they need: neither makes the queue again.
     for each in (consumer, router):
@@ -274,6 +275,7 @@ def test_a_loop_that_does_not_turn_is_not_healthy_until_it_turns(stuck):
     assert reached(stuck.address, "/healthz", 200) == "ok loop\n"
 
 
+@pytest.mark.long
 def test_a_database_that_hangs_holds_up_neither_health_nor_metrics(stuck):
     stuck.answers.clear()
 

@@ -104,6 +104,7 @@ def test_of_a_storm_no_more_than_two_nodes_are_acted_on_and_nothing_is_lost(
         wait_for(lambda: sum(tap.count(f"clusterbus.retry.{step}") for step in RETRY_STEPS) >= 980, 60, "the rest")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_first_node_that_fails_stops_the_rest(program, vhost_url, tmp_path, detach):

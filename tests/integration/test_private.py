@@ -94,6 +94,7 @@ def test_a_broker_that_cannot_start_says_where_its_log_is_and_leaves_no_process(
     shutil.rmtree(log.parent)
 
 
+@pytest.mark.long
 def test_an_owner_that_is_killed_takes_broker_epmd_and_folder_along(kind):
     with _owner(kind) as (owner, facts):
         folder = Path(facts["folder"])
@@ -108,6 +109,7 @@ def test_an_owner_that_is_killed_takes_broker_epmd_and_folder_along(kind):
         assert _docker("container", "inspect", facts["name"]).returncode != 0
 
 
+@pytest.mark.long
 def test_a_folder_is_free_again_soon_after_its_owner_was_killed(node, tmp_path):
     with _owner(node, tmp_path) as (owner, facts):
         with pytest.raises(Unreachable, match="another broker runs in"):
@@ -138,6 +140,7 @@ def test_brokers_that_start_at_the_same_moment_do_not_meet(node):
             assert not tap.exists("here")
 
 
+@pytest.mark.long
 def test_a_node_listens_on_the_loopback_interface_only(node):
     with node(plugins=["rabbitmq_management", "rabbitmq_prometheus"]) as broker:
         ports = [broker.home.port(use) for use in ("amqp", "http", "prometheus", "distribution", "epmd")]

@@ -65,6 +65,7 @@ def test_an_empty_history_says_nothing_and_does_not_hang(service_site: ServiceSi
     assert ages(service_site, {"a": Held(["#"], 1)}) == {}
 
 
+@pytest.mark.long
 def test_lists_show_it_and_deliver_nothing(service_site: ServiceSite):
     service_site.define({"name": "tickets", "on": "disk"})
     service_site.run("apply")

@@ -220,6 +220,7 @@ def test_a_router_that_reaches_no_broker_does_not_show_its_password(folder: Path
     assert MARK not in shown
 
 
+@pytest.mark.long
 def test_the_relay_shows_no_password_of_its_settings(folder: Path) -> None:
     spool = ["--spool", "spool", "--cluster", "prod", "--allow-root"]
     (folder / "broken.conf").write_text(f"[relay]\nbroker = amqp://u@h/\n{MARK}word\n")
@@ -346,6 +347,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_no_command_line_of_what_up_starts_holds_a_secret(folder: Path, broker_user: str) -> None:
     (folder / "subscriptions.yaml").write_text("version: 1\nsubscriptions: [{name: audit, on: '#', log: {}}]\n")

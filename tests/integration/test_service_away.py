@@ -100,6 +100,7 @@ def test_a_replay_that_has_not_all_of_it_says_so_and_forgets_nothing(away: tuple
     assert site.run("status")[-1]["lost_until"]
 
 
+@pytest.mark.long
 def test_what_the_history_no_longer_has_is_said(service_site: ServiceSite, state: str):
     service_site.define(TICKETS)
     service_site.run("apply")

@@ -127,6 +127,7 @@ def test_what_strangers_published_hides_no_event_of_the_history(service: Service
     assert (problem, [each.is_older for each in found.values()]) == ("", [False, False])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ahead", [5, 500])
 def test_nothing_is_missing_or_repeated_while_the_router_goes_on(
     service: Service, vhost_url: str, monkeypatch: pytest.MonkeyPatch, ahead: int
@@ -154,6 +155,7 @@ def test_nothing_is_missing_or_repeated_while_the_router_goes_on(
     assert service.left() == []
 
 
+@pytest.mark.long
 def test_with_a_store_a_second_run_repeats_nothing_of_the_history(service: Service, tmp_path: Path) -> None:
     service.publish_numbered(9)
     store = tmp_path / "finished.db"

@@ -125,6 +125,7 @@ def test_a_replay_that_is_killed_loses_nothing(behind: tuple[ServiceSite, list[s
         wait_for(lambda: {*ids_of(got)} == {*ids}, 30, "all events")
 
 
+@pytest.mark.long
 def test_events_are_replayed_from_the_history_by_id_and_by_time(service_site: ServiceSite):
     service_site.define(TICKETS, {"name": "other", "on": "disk"})
     service_site.run("apply")

@@ -167,6 +167,7 @@ def test_a_flood_of_refused_requests_holds_up_nobody(served: ServiceSite):
     assert served.tap.count(OTHER) == 20
 
 
+@pytest.mark.long
 def test_one_that_never_reads_loses_its_oldest_events_and_others_lose_none(served: ServiceSite):
     events = disk_events(800, "x" * 10_000)
 

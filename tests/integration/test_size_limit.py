@@ -13,6 +13,7 @@ from tests.operating import invoke
 MakeBroker = Callable[..., PrivateBroker]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("config", "wrong"),

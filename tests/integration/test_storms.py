@@ -219,6 +219,7 @@ def done(program):
     return sum(row.outcome == "done" for row in program.rows())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_each_key_keeps_its_order_and_others_go_on_though_a_consumer_is_killed(consume, vhost_url, tmp_path, tap):
     done = tmp_path / "done"

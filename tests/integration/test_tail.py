@@ -85,6 +85,7 @@ def test_a_slow_broker_is_waited_for(tail, vhost_url, proxy):
     assert (code, [each["id"] for each in json_lines(output)]) == (0, [each.id for each in events])
 
 
+@pytest.mark.long
 def test_a_broker_that_falls_silent_or_is_not_there_is_unreachable(vhost_url, set_up, proxy):
     settings = {"CLUSTERBUS_BROKER": "amqp://guest:guest@127.0.0.1:1/", "CLUSTERBUS_BROKER_PATIENCE": "2s"}
     with pytest.raises(Unreachable, match="no connection"):

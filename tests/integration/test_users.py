@@ -322,6 +322,7 @@ def test_definitions_are_the_same_each_time_and_no_two_users_share_a_salt():
     assert hashes[0][:5] != hashes[1][:5]
 
 
+@pytest.mark.long
 def test_a_program_that_may_not_declare_waits_on_one_connection_until_somebody_has(
     site: Site, rabbit_admin: RabbitAdmin, vhost: str, caplog: pytest.LogCaptureFixture
 ) -> None:

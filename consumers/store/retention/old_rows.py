@@ -111,14 +111,27 @@ def delete_with(transaction: Connection, column: Column[str], values: Sequence[s
 
 def old_deliveries() -> OldRows:
     """Return the old attempts, for `delete_deliveries`."""
-    return OldRows(deliveries.c.started, deliveries.c.outcome)
+    return OldRows(deliveries.c.started, deliveries.c.ended, deliveries.c.outcome)
 
 
-def delete_deliveries(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
-    """Delete those of up to *limit* attempts that began before *before* which have ended; return how many."""
-    ended = [each for each in old.portion(transaction, before, limit) if each["outcome"] not in (None, WAIT)]
-    delete_rows(transaction, deliveries, ended)
-    return len(ended)
+def delete_deliveries(
+    transaction: Connection, old: OldRows, before: datetime, limit: int, *, lost_before: datetime
+) -> int:
+    """Delete those of up to *limit* attempts that began before *before* which have ended; return how many.
+
+    One without an end that no consumer has met since *lost_before* goes too, with the group that it is the first of:
+    its message is lost.  If it comes after all, it is delivered as a new one.
+    """
+    over, lost = list[RowMapping](), list[RowMapping]()
+    for each in old.portion(transaction, before, limit):
+        if each["outcome"] not in (None, WAIT):
+            over.append(each)
+        elif (each["ended"] or each["started"]) < lost_before:
+            lost.append(each)
+    over += lost
+    delete_rows(transaction, deliveries, over)
+    delete_rows(transaction, folds, [{**each, "head": each["event_id"]} for each in lost])
+    return len(over)
 
 
 def old_stops() -> OldRows:

@@ -35,6 +35,9 @@ _JOBS = 20
 _LOST = timedelta(hours=1)
 """How long the folder of a run is kept whose consumer has died: the run is repeated, perhaps elsewhere."""
 
+_NEVER_ENDED = timedelta(days=400)
+"""How long a delivery without an end is kept at least after a consumer met it last."""
+
 _RATES = timedelta(days=32)
 """How long it is kept what rates, folds, the radius, limits of failures and breakers look back on: longer than any of
 them does; and receivers of alerts that nobody tries.
@@ -119,7 +122,13 @@ class Retention:
             deleted_records.add(transaction, rejected, now)
             numbers = [
                 sum(rejected.values()),
-                old_rows.delete_deliveries(transaction, self._deliveries, before(settings.keep_deliveries), PORTION),
+                old_rows.delete_deliveries(
+                    transaction,
+                    self._deliveries,
+                    before(settings.keep_deliveries),
+                    PORTION,
+                    lost_before=now - max(settings.keep_deliveries, _NEVER_ENDED),
+                ),
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
                 old_rows.delete_stops(transaction, self._stops, now - settings.keep_deliveries, PORTION),
                 old_alerts.delete_alerts(transaction, self._alerts, before(settings.keep_alerts), PORTION),

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from ... import database
+from ...database.many_rows import delete_rows
 from . import schema
 from .errors import FactStoreError
 from .parts import Answer, Content, Reading
 from .schema import LOCK, REVISIONS, contents, failures
 
 _LONGEST_REASON = 2000
+
+_PORTION = 1000
+"""The largest number of old rows of a table that one call deletes: writers wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,23 @@ class FactStore(database.Opened):
                     _fail(transaction, cluster, part, answer.reason, at)
 
     def forget(self, before: datetime) -> int:
-        """Delete what changed or ended *before* a moment, except the last known content; return the number of rows."""
+        """Delete a limited number of rows of what changed or ended *before* a moment; return how many.
+
+        The last known content of a part stays.
+        """
         at = schema.text(before)
         newer = contents.alias()
         later = (newer.c.cluster == contents.c.cluster) & (newer.c.part == contents.c.part)
         is_old = select(newer.c.since).where(later, newer.c.since > contents.c.since, newer.c.since <= at).exists()
         is_gone = contents.c.content.is_(None) & (contents.c.confirmed < at)
+        deleted = 0
         with self._writing_alone() as transaction:
-            rows = transaction.execute(delete(contents).where(is_old | is_gone)).rowcount
-            return rows + transaction.execute(delete(failures).where(failures.c.latest < at)).rowcount
+            for table, is_over in ((contents, is_old | is_gone), (failures, failures.c.latest < at)):
+                query = select(*table.primary_key).where(is_over).limit(_PORTION)
+                found = transaction.execute(query).mappings().all()
+                delete_rows(transaction, table, found)
+                deleted += len(found)
+        return deleted
 
     def clusters(self) -> list[str]:
         """Return the names of the clusters that have facts."""

@@ -22,6 +22,7 @@ def loud(site):
     return [(each.name, each.data["nodes"]) for each in site.told if each.data["suppressedBy"] is None]
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 @pytest.mark.parametrize(("number", "at_once"), [(40, 1), (400, 8), (400, 400)])
 def test_a_rolling_restart_is_a_handful_of_messages(site, number, at_once):

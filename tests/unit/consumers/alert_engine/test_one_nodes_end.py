@@ -107,6 +107,7 @@ def test_who_is_the_first_to_report_cannot_end_what_others_confirm_afterwards(si
     assert {(each.state, each.confirmed_by) for each in site.alerts()} == {("closed", ""), ("open", "n1")}
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_copies_that_are_late_open_nothing_again(site):
     """After an outage the router has all that one node reported before it has what another one did."""

@@ -203,6 +203,7 @@ def event_in(cluster, reporter, name, about, at):
     )
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_whatever_one_node_says_only_what_others_say_hides_what_others_say(site):
     @settings(max_examples=40, deadline=None, suppress_health_check=[*HealthCheck])

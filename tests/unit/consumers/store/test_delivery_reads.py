@@ -103,6 +103,7 @@ def growing(few: Reads, many: Reads) -> dict[str, tuple[int, int]]:
     return {each: (few[each], count) for each, count in many.items() if count > 2 * few[each] + 1000}
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_what_a_delivery_reads_does_not_grow_with_what_is_over(database):
     found = []
@@ -125,6 +126,7 @@ def test_what_the_engine_of_alerts_reads_does_not_grow_with_what_is_over(databas
     assert growing(*found) == {}
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "query",

@@ -7,11 +7,12 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import event, func, insert, select, update
 
 from consumers.deliveries import Done, Waiting
 from consumers.inspection.doctor import databases
-from consumers.store import attempts, audit
+from consumers.policies.throttling import Gathered
+from consumers.store import attempts, audit, rates_and_folds
 from consumers.store import letters as table
 from consumers.store import schema as tables
 from consumers.store.attempts import Attempt
@@ -91,6 +92,29 @@ def test_attempts_that_ended_long_ago_are_deleted_and_open_and_newer_ones_stay(s
     assert not is_more
     with store.reading() as transaction:
         assert {each.event_id for each in attempts.find(transaction)} == {each.event.id for each in stay}
+
+
+def test_a_delivery_whose_message_is_lost_goes_after_400_days_with_its_group(store, retention):
+    waiting = Waiting(MINUTE, "at the gate")
+    lost, met_of_late = write(store, 401 * DAY, outcome=waiting), write(store, 399 * DAY, outcome=waiting)
+    with store.writing() as transaction:
+        begun = Attempt(make_delivery(make_event()), "killed", "", NOW - 500 * DAY)
+        attempts.claim(transaction, [(begun, "")])
+        # A consumer met it yesterday: its message waits still.
+        transaction.execute(
+            update(tables.deliveries)
+            .where(tables.deliveries.c.event_id == met_of_late.event.id)
+            .values(started=NOW - 500 * DAY, ended=NOW - DAY)
+        )
+        for each in (lost, met_of_late):
+            gathered = Gathered(each.event.id, NOW, 3)
+            rates_and_folds.gather(transaction, each.subscription, each.event.id, gathered)
+
+    assert not retention().portion()
+
+    with store.reading() as transaction:
+        assert {each.event_id for each in attempts.find(transaction)} == {met_of_late.event.id}
+        assert [*transaction.scalars(select(tables.folds.c.head))] == [met_of_late.event.id]
 
 
 def test_a_portion_is_bounded_and_the_next_one_follows_after_a_pause(store, retention, monkeypatch):

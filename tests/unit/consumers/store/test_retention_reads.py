@@ -70,6 +70,7 @@ def tidy(store: Store, tmp_path: Any, count: int) -> Reads:
     return reads
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_what_a_portion_reads_does_not_grow_with_what_is_kept_or_over(database, tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "PORTION", 50)
@@ -102,8 +103,8 @@ def test_all_that_is_over_goes_from_every_table_but_those_that_stay_small(databa
             pass
         left = sizes(store)
 
-    # Deliveries that wait, letters that wait for a decision, what is not a whole segment, and the latest stops.
-    assert left == {"deliveries": FEW, "letters": FEW, "events": 50, "audit_cuts": 1, "stops": len(SUBSCRIPTIONS)}
+    # Letters that wait for a decision, what is not a whole segment, and the latest stops.
+    assert left == {"letters": FEW, "events": 50, "audit_cuts": 1, "stops": len(SUBSCRIPTIONS)}
 
 
 def test_an_alert_with_many_changes_goes_in_portions_and_what_is_not_published_stays(database, tmp_path, monkeypatch):

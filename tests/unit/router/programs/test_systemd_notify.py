@@ -9,6 +9,7 @@ from router.programs.systemd_notify import Notifier
 from tests.waiting import wait_for
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 def test_nothing_is_lost_while_systemd_is_busy(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
