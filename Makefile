@@ -62,7 +62,7 @@ check: $(ready)
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(bin)/pytest -q -n $(processors) --hypothesis-profile=quick -k "not postgresql" -m "not thorough" tests/unit router consumers shim packages
+	$(bin)/pytest -q -n $(processors) --hypothesis-profile=quick -m "not thorough and not postgresql" tests/unit router consumers shim packages
 
 bench: $(ready)
 	@$(bin)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

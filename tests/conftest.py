@@ -102,11 +102,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have `make test` run the unit tests with a database on SQLite, but those of the store on PostgreSQL as well."""
+    """Mark what runs on PostgreSQL; of unit tests, `make test` runs only those of the store there."""
+    if not isinstance(item, pytest.Function) or _database(item) != "postgresql":
+        return
+    item.add_marker(pytest.mark.postgresql)
     path = item.path.relative_to(item.config.rootpath)
-    of_decisions = path.is_relative_to("tests/unit") and not path.is_relative_to("tests/unit/consumers/store")
-    if of_decisions and isinstance(item, pytest.Function) and "postgresql" in item.name:
+    if path.is_relative_to("tests/unit") and not path.is_relative_to("tests/unit/consumers/store"):
         item.add_marker(pytest.mark.long)
+
+
+def _database(test: pytest.Function) -> object:
+    return test.callspec.params.get("database") if hasattr(test, "callspec") else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,12 +18,14 @@ from consumers.store.database import Store
 from consumers.store.limits.taken_places import ACTED
 from consumers.store.schema import alert_tables
 from consumers.subscriptions.models import Subscription
+from router import database
 from router.model.events import Event
 from router.model.ids import new_id
 from tests.alerts import alert_row
 from tests.engines import START
 
 _PORTION = 1000
+_LONGEST = timedelta(minutes=5)
 _OLD = timedelta(days=8)
 """Older than what the subscriptions of a test look back on, younger than what is deleted."""
 
@@ -47,7 +49,8 @@ def write(store: Store, wanted: Iterable[tuple[Table, dict[str, Any]]]) -> None:
     rows: dict[Table, list[dict[str, Any]]] = {}
     for table, row in wanted:
         rows.setdefault(table, []).append(row)
-    with store.writing() as transaction:
+    # It waits for nobody: on a busy machine it may take longer than a command.
+    with database.within(_LONGEST), store.writing() as transaction:
         for table, every in rows.items():
             for at in range(0, len(every), _PORTION):
                 transaction.execute(insert(table), every[at : at + _PORTION])

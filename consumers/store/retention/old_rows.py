@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 
 from router.database.many_rows import delete_rows
 
+from ...deliveries import FOLDED
 from .. import audit
 from ..attempts import WAIT
 from ..schema import (
@@ -119,19 +120,35 @@ def delete_deliveries(
 ) -> int:
     """Delete those of up to *limit* attempts that began before *before* which have ended; return how many.
 
-    One without an end that no consumer has met since *lost_before* goes too, with the group that it is the first of:
-    its message is lost.  If it comes after all, it is delivered as a new one.
+    One without an end that no consumer has met since *lost_before* goes too: its message is lost.  If it comes after
+    all, it is delivered as a new one.
     """
-    over, lost = list[RowMapping](), list[RowMapping]()
-    for each in old.portion(transaction, before, limit):
-        if each["outcome"] not in (None, WAIT):
-            over.append(each)
-        elif (each["ended"] or each["started"]) < lost_before:
-            lost.append(each)
-    over += lost
+    found = old.portion(transaction, before, limit)
+    over = [
+        each
+        for each in found
+        if each["outcome"] not in (None, WAIT) or (each["ended"] or each["started"]) < lost_before
+    ]
     delete_rows(transaction, deliveries, over)
-    delete_rows(transaction, folds, [{**each, "head": each["event_id"]} for each in lost])
     return len(over)
+
+
+def old_groups() -> OldRows:
+    """Return the groups by when they were due, for `delete_lost_groups`."""
+    same = (deliveries.c.event_id == folds.c.head, deliveries.c.subscription == folds.c.subscription)
+    own = select(deliveries.c.event_id).where(*same, deliveries.c.replay == FOLDED)
+    return OldRows(folds.c.due, folds.c.told, first_of(own).label("delivery"))
+
+
+def delete_lost_groups(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
+    """Delete those of up to *limit* groups due before *before* that are open and have no delivery; return how many.
+
+    The message that would deliver the group is lost.  If it comes after all, it delivers the first event alone.
+    """
+    found = old.portion(transaction, before, limit)
+    lost = [each for each in found if each["told"] is None and each["delivery"] is None]
+    delete_rows(transaction, folds, lost)
+    return len(lost)
 
 
 def old_stops() -> OldRows:

@@ -36,7 +36,7 @@ _LOST = timedelta(hours=1)
 """How long the folder of a run is kept whose consumer has died: the run is repeated, perhaps elsewhere."""
 
 _NEVER_ENDED = timedelta(days=400)
-"""How long a delivery without an end is kept at least after a consumer met it last."""
+"""How long a delivery without an end is kept at least after a consumer met it last, and a group after it was due."""
 
 _RATES = timedelta(days=32)
 """How long it is kept what rates, folds, the radius, limits of failures and breakers look back on: longer than any of
@@ -64,9 +64,13 @@ class Retention:
         """Delete from *store* what *settings* do not keep; *later* calls a function after a pause."""
         self._store, self._settings, self._clock, self._later = store, settings, clock, later
         self._jobs = Jobs(settings.jobs)
-        self._deliveries, self._stops = old_rows.old_deliveries(), old_rows.old_stops()
+        self._deliveries, self._groups, self._stops = (
+            old_rows.old_deliveries(),
+            old_rows.old_groups(),
+            old_rows.old_stops(),
+        )
         self._alerts, self._keys = old_alerts.old_alerts(), old_alerts.old_keys()
-        self._rounds = (self._deliveries, self._stops, self._alerts, self._keys)
+        self._rounds = (self._deliveries, self._groups, self._stops, self._alerts, self._keys)
 
     def start(self) -> None:
         """Delete the first portion soon, and go on for ever."""
@@ -112,7 +116,7 @@ class Retention:
     ) -> tuple[int, audit.Head | None]:
         """Delete a portion; return the largest number of rows of a table, and the end of what was cut of the audit."""
         settings = self._settings
-        latest = now - ALWAYS_KEPT
+        latest, lost = now - ALWAYS_KEPT, now - max(settings.keep_deliveries, _NEVER_ENDED)
 
         def before(keep: timedelta, *, at_once: bool = is_full) -> datetime:
             return latest if at_once else now - keep
@@ -123,12 +127,9 @@ class Retention:
             numbers = [
                 sum(rejected.values()),
                 old_rows.delete_deliveries(
-                    transaction,
-                    self._deliveries,
-                    before(settings.keep_deliveries),
-                    PORTION,
-                    lost_before=now - max(settings.keep_deliveries, _NEVER_ENDED),
+                    transaction, self._deliveries, before(settings.keep_deliveries), PORTION, lost_before=lost
                 ),
+                old_rows.delete_lost_groups(transaction, self._groups, lost, PORTION),
                 old_rows.delete_letters(transaction, before(settings.keep_letters), PORTION),
                 old_rows.delete_stops(transaction, self._stops, now - settings.keep_deliveries, PORTION),
                 old_alerts.delete_alerts(transaction, self._alerts, before(settings.keep_alerts), PORTION),

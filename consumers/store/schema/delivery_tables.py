@@ -137,6 +137,7 @@ folds = Table(
     Column("facts", Plain, nullable=False),
     Index("folds_by_key", "subscription", "key", "told"),
     Index("folds_by_end", "told"),
+    Index("folds_by_due", "due"),
     sqlite_with_rowid=False,
 )
 

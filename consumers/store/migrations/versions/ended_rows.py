@@ -14,6 +14,7 @@ down_revision = "9"
 _OF_ONE_COLUMN = {
     "failures_by_time": ("failures", "at"),
     "folds_by_end": ("folds", "told"),
+    "folds_by_due": ("folds", "due"),
     "stops_by_report": ("stops", "reported"),
     "stops_by_end": ("stops", "resume_reported"),
     "breakers_by_time": ("breakers", "latest"),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
-from consumers.deliveries import Done, Waiting
+from consumers.deliveries import FOLDED, Done, Waiting
 from consumers.inspection.doctor import databases
 from consumers.policies.throttling import Gathered
 from consumers.store import attempts, audit, rates_and_folds
@@ -94,27 +94,40 @@ def test_attempts_that_ended_long_ago_are_deleted_and_open_and_newer_ones_stay(s
         assert {each.event_id for each in attempts.find(transaction)} == {each.event.id for each in stay}
 
 
-def test_a_delivery_whose_message_is_lost_goes_after_400_days_with_its_group(store, retention):
+def test_a_delivery_that_no_consumer_has_met_for_400_days_goes(store, retention):
     waiting = Waiting(MINUTE, "at the gate")
-    lost, met_of_late = write(store, 401 * DAY, outcome=waiting), write(store, 399 * DAY, outcome=waiting)
+    write(store, 401 * DAY, outcome=waiting)
+    young, met_of_late = (write(store, 399 * DAY, outcome=waiting) for _ in range(2))
+    begun = Attempt(make_delivery(make_event()), "killed", "", NOW - 500 * DAY)
     with store.writing() as transaction:
-        begun = Attempt(make_delivery(make_event()), "killed", "", NOW - 500 * DAY)
         attempts.claim(transaction, [(begun, "")])
-        # A consumer met it yesterday: its message waits still.
-        transaction.execute(
-            update(tables.deliveries)
-            .where(tables.deliveries.c.event_id == met_of_late.event.id)
-            .values(started=NOW - 500 * DAY, ended=NOW - DAY)
-        )
-        for each in (lost, met_of_late):
-            gathered = Gathered(each.event.id, NOW, 3)
-            rates_and_folds.gather(transaction, each.subscription, each.event.id, gathered)
+        row = tables.deliveries.c.event_id == met_of_late.event.id
+        moments = {"started": NOW - 500 * DAY, "ended": NOW - DAY}
+        transaction.execute(update(tables.deliveries).where(row).values(moments))
 
     assert not retention().portion()
 
     with store.reading() as transaction:
-        assert {each.event_id for each in attempts.find(transaction)} == {met_of_late.event.id}
-        assert [*transaction.scalars(select(tables.folds.c.head))] == [met_of_late.event.id]
+        assert {each.event_id for each in attempts.find(transaction)} == {young.event.id, met_of_late.event.id}
+
+
+def test_a_group_whose_delivery_is_lost_goes_after_400_days_and_one_that_waits_stays(store, retention):
+    waiting = Waiting(MINUTE, "at the gate")
+    # Of most lost groups there is no delivery: no consumer ever got the message.
+    never_met, young = (make_delivery(make_event()) for _ in range(2))
+    lost, met = (write(store, age * DAY, outcome=waiting, replay=FOLDED) for age in (401, 399))
+    told = make_delivery(make_event())
+    with store.writing() as transaction:
+        for each, age in ((never_met, 401), (lost, 900), (met, 900), (young, 399), (told, 401)):
+            gathered = Gathered(each.event.id, NOW - age * DAY, 3)
+            rates_and_folds.gather(transaction, each.subscription, each.event.id, gathered)
+        rates_and_folds.mark_delivered(transaction, told.subscription, [told.event.id], NOW - DAY)
+
+    assert not retention().portion()
+
+    with store.reading() as transaction:
+        left = {each.event.id for each in (met, young, told)}
+        assert {*transaction.scalars(select(tables.folds.c.head))} == left
 
 
 def test_a_portion_is_bounded_and_the_next_one_follows_after_a_pause(store, retention, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
+from consumers.deliveries import FOLDED
 from consumers.policies.circuit_breaker import FOR_GOOD
 from consumers.store import audit, schema
 from consumers.store.alerts import alert_rows
@@ -47,6 +48,9 @@ def kept_although_old(number: int) -> Iterator[tuple[Table, dict[str, Any]]]:
     yield alert_tables.keys, subject | {"latest": at}
     group = {"subscription": "fold", "head": id_, "key": f"open {number}", "due": at, "told": None}
     yield schema.folds, group | {"events": 3, "facts": "{}"}
+    met = {"event_id": id_, "subscription": "fold", "replay": FOLDED, "attempt": 1, "event": EVENT.type, "owner": ""}
+    met |= {"topic": EVENT.topic, "node": EVENT.node, "digest": "d", "outcome": "wait", "delay": 60}
+    yield schema.deliveries, met | {"started": NOW, "ended": NOW}
     gone = {"target": f"gone {number}", "failed": 1, "until": FOR_GOOD, "opened": at, "reason": "410", "latest": None}
     yield schema.breakers, gone
     silence = {"id": id_, "subscription": "", "where": "true", "author": "a", "comment": "", "made": at}
