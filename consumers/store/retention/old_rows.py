@@ -137,7 +137,7 @@ def old_groups() -> OldRows:
     """Return the groups by when they were due, for `delete_lost_groups`."""
     same = (deliveries.c.event_id == folds.c.head, deliveries.c.subscription == folds.c.subscription)
     own = select(deliveries.c.event_id).where(*same, deliveries.c.replay == FOLDED)
-    return OldRows(folds.c.due, folds.c.told, first_of(own).label("delivery"))
+    return OldRows(folds.c.due, folds.c.told.is_(None).label("is_open"), first_of(own).label("delivery"))
 
 
 def delete_lost_groups(transaction: Connection, old: OldRows, before: datetime, limit: int) -> int:
@@ -146,7 +146,7 @@ def delete_lost_groups(transaction: Connection, old: OldRows, before: datetime, 
     The message that would deliver the group is lost.  If it comes after all, it delivers the first event alone.
     """
     found = old.portion(transaction, before, limit)
-    lost = [each for each in found if each["told"] is None and each["delivery"] is None]
+    lost = [each for each in found if each["is_open"] and each["delivery"] is None]
     delete_rows(transaction, folds, lost)
     return len(lost)
 
